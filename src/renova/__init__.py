@@ -1,0 +1,1 @@
+"""Renova: an OpenStack-compatible compute service that keeps servers alive."""

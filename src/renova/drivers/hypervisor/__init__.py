@@ -1,0 +1,81 @@
+"""What the agent needs of a hypervisor. libvirt's and the simulated one pass the same contract tests.
+
+Every method says what should be, not what to add, so it may run twice, and may meet what a crashed run left.
+Methods of one server are never called concurrently (`agent.guest` sees to it); of different servers they are.
+A cancelled method leaves no process behind. Errors: `Refused` when it can never work (an image that is not what
+it claims, a disk locked by another host), `NotNow` when the hypervisor is away.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, RootDisk
+from renova.model.ids import ImageId, ServerId
+
+
+class ImageSource(Protocol):
+    """Gives an image's bytes in order; the agent reads them from a controller over its own connection."""
+
+    def read(self, image: ImageId) -> AsyncIterator[bytes]: ...
+
+
+class Hypervisor(Protocol):
+    """Runs the guests of one host."""
+
+    async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
+        """Reach the hypervisor; from now on report each change of a guest's power state to `changed`."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def facts(self) -> HostFacts: ...
+
+    async def guests(self) -> list[FoundGuest]:
+        """List the guests of Renova that are defined or running here, whoever started them."""
+        ...
+
+    async def guest(self, server: ServerId) -> FoundGuest | None: ...
+
+    async def prepare(self, guest: Guest, images: ImageSource) -> bool:
+        """Have the guest's disks ready: cached image, root overlay, config drive.
+
+        An existing root disk of the same generation is kept, never overwritten. The config drive is always
+        written anew. Returns whether the root disk was made now (False: it was there).
+        """
+        ...
+
+    async def has_root(self, server: ServerId, root: RootDisk) -> bool:
+        """Say whether this very root disk is here, readable and writable."""
+        ...
+
+    async def start(self, guest: Guest) -> FoundGuest:
+        """Define the guest anew and have it running; its disks and nics must be ready.
+
+        A guest of the same incarnation that already runs is left running. A definition of an older incarnation
+        or an outdated one that does not run is replaced.
+        """
+        ...
+
+    async def define(self, guest: Guest) -> None:
+        """Define the guest without running it (it must be off)."""
+        ...
+
+    async def shut_down(self, server: ServerId, wait_s: float) -> bool:
+        """Ask the guest to power off and wait; False when it did not within `wait_s`. True if it is off or absent."""
+        ...
+
+    async def kill(self, server: ServerId) -> None:
+        """Have the guest off now, by force; the definition and disks stay. Absent is fine."""
+        ...
+
+    async def undefine(self, server: ServerId) -> None:
+        """Forget the definition of a guest that is off. Absent is fine."""
+        ...
+
+    async def drop_disks(self, server: ServerId, keep: RootDisk | None) -> None:
+        """Delete the server's disks here, except the root disk `keep` and what the running guest needs beside it."""
+        ...
+
+    async def console(self, server: ServerId, limit: int = 102400) -> bytes:
+        """Return the last `limit` bytes the guest wrote to its serial console; empty if it never wrote."""
+        ...

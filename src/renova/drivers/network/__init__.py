@@ -1,0 +1,32 @@
+"""What the agent needs of a host's network: nics of guests on tenant networks that span the hosts."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from renova.model.guest import Nic
+
+
+class Network(Protocol):
+    """Connects guests of one host to tenant networks; every method may run twice."""
+
+    async def peers(self, addresses: Sequence[str]) -> None:
+        """Tell all other ends of the VXLAN segments (underlay addresses); replaces what was told before."""
+        ...
+
+    async def plug(self, nics: Sequence[Nic]) -> None:
+        """Have the bridges ready to which the guest's nics will be attached."""
+        ...
+
+    async def unplug(self, nics: Sequence[Nic]) -> None:
+        """Take away what only these nics needed; what other nics still use stays. Absent is fine."""
+        ...
+
+
+def bridge_name(vni: int) -> str:
+    """Name the Linux bridge of a tenant network on every host; `domain_xml` and the network driver agree on it."""
+    return f"br{vni}"
+
+
+def tap_name(port: str) -> str:
+    """Name a port's tap device as Nova does (spec: interface names are at most 15 characters)."""
+    return f"tap{port[:11]}"

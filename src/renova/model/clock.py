@@ -1,0 +1,40 @@
+"""Time, passed in: nobody below `main` reads a clock of their own."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What time it is, and how to wait.
+
+    `monotonic` (seconds) stands still in suspend, `boottime` (seconds) runs on; `wall` is for people only:
+    no decision rests on it.
+    """
+
+    def wall(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    def boottime(self) -> float: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def wall(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def boottime(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def stamp(moment: datetime) -> str:
+    """Return the form in which times are stored: UTC with microseconds, so that text order is time order."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")

@@ -1,0 +1,41 @@
+"""Errors raised on purpose, named by what the reader should do next.
+
+Two edges translate them: `api.dispatch` to HTTP codes, `engine.runner` to retry, undo or stop.
+A message says its own layer's part, and what to do; the cause stays in the exception chain.
+"""
+
+
+class CloudError(Exception):
+    """What this code raises on purpose."""
+
+
+class Refused(CloudError):
+    """The caller asked for what cannot be; asking again will not help. Nothing was changed."""
+
+
+class Invalid(Refused):
+    """The request itself is wrong (HTTP 400)."""
+
+
+class Forbidden(Refused):
+    """The caller may not do this (HTTP 403)."""
+
+
+class NotFound(Refused):
+    """There is no such thing, or it is not the caller's to see (HTTP 404)."""
+
+
+class Conflict(Refused):
+    """The thing is in a state, or held by another operation, that forbids this now (HTTP 409)."""
+
+
+class NotNow(CloudError):
+    """Something this code needs is away; the same request may work later."""
+
+
+class Broken(CloudError):
+    """A promise between two parts of this code did not hold: a bug."""
+
+
+class BadSetup(CloudError):
+    """The machine or the configuration is not as needed; the message says what to do. Exit status 2."""

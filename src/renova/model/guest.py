@@ -1,0 +1,115 @@
+"""A guest: what a host is told to run for a server, in full. A host needs nothing else to run it.
+
+The controller derives it anew from the database for every operation (`operations.parts.guest`); it travels in
+commands (`wire`), and the hypervisor and network drivers obey it.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+from renova.model.ids import ImageId, NetworkId, PortId, ProjectId, ServerId, UserId
+
+
+class PowerState(IntEnum):
+    """Nova's numbers (API reference, "Power state"); 2 and 5 are unused."""
+
+    NOSTATE = 0
+    RUNNING = 1
+    PAUSED = 3
+    SHUTDOWN = 4
+    CRASHED = 6
+    SUSPENDED = 7
+
+
+class RootDisk(msgspec.Struct, frozen=True):
+    """A root disk: an overlay on a cached image.
+
+    Each rebuild makes a new generation, with a file of its own: the old disk stays whole until the new guest
+    is defined, and no file is ever overwritten.
+    """
+
+    image: ImageId
+    image_format: str  # "qcow2" or "raw"
+    image_bytes: int
+    image_sha256: str
+    size_gb: int  # 0: as large as the image
+    generation: int
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A fixed address of a nic, with the subnet's mask and gateway."""
+
+    ip: str
+    prefix: int  # bits of the network mask
+    gateway: str | None
+    dns: tuple[str, ...] = ()
+
+
+class Nic(msgspec.Struct, frozen=True):
+    """A port as its guest has it; `vni` numbers the VXLAN segment of its network."""
+
+    port: PortId
+    mac: str
+    network: NetworkId
+    vni: int
+    mtu: int
+    addresses: tuple[Address, ...]
+
+
+class Personal(msgspec.Struct, frozen=True):
+    """What the guest reads about itself from its config drive."""
+
+    hostname: str
+    name: str
+    public_keys: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    user_data: str | None = None  # base64, as the client sent it
+    admin_pass: str | None = None  # a secret: never logged; lives in the operation only until it ends
+    availability_zone: str = "nova"
+
+
+class Guest(msgspec.Struct, frozen=True):
+    """One incarnation of a server, ready to be run by exactly one host."""
+
+    server: ServerId
+    incarnation: int
+    domain: str  # the hypervisor's name of it: instance-0000002a
+    project: ProjectId
+    user: UserId
+    flavor_name: str
+    vcpus: int
+    memory_mb: int
+    root: RootDisk
+    nics: tuple[Nic, ...]
+    personal: Personal
+
+
+class FoundGuest(msgspec.Struct, frozen=True):
+    """A guest that a host really has; `incarnation` comes from the metadata kept with the domain."""
+
+    server: ServerId
+    incarnation: int
+    power: PowerState
+
+
+class GuestChanged(msgspec.Struct, frozen=True):
+    """The hypervisor reports that a guest started, stopped, crashed or was paused."""
+
+    server: ServerId
+    incarnation: int
+    power: PowerState
+
+
+class HostFacts(msgspec.Struct, frozen=True):
+    """What a host has to offer, as its hypervisor reports it. Amounts are totals, nothing deducted."""
+
+    hypervisor_type: str  # as Nova shows it: "QEMU"
+    hypervisor_version: int  # 7002000 for 7.2.0
+    accelerator: str  # "kvm", "tcg" or "simulated"
+    architecture: str
+    vcpus: int
+    memory_mb: int
+    local_gb: int
+    cpu_info: dict[str, str] = {}
+    storage_id: str = ""  # identity of the instances directory: equal on two hosts when they share it
