@@ -1,0 +1,53 @@
+"""Where ports and addresses come from."""
+
+from typing import Protocol
+
+import msgspec
+
+from renova.model.ids import NetworkId, PortId, ProjectId, ServerId
+from renova.model.network import Network, Port
+
+
+class PortWish(msgspec.Struct, frozen=True):
+    """A port that a new server is to have: an existing one, or one to be made on a network."""
+
+    network: NetworkId
+    port: PortId | None = None
+    fixed_ip: str | None = None
+
+
+class Networks(Protocol):
+    """Knows networks, and the ports of servers. Every change may be repeated."""
+
+    async def network(self, network: NetworkId, project: ProjectId | None) -> Network | None:
+        """Return the network with its subnets, if the project may use it (None: the cloud itself)."""
+        ...
+
+    async def available(self, project: ProjectId) -> list[Network]:
+        """List the networks the project may use: its own and shared ones."""
+        ...
+
+    async def port(self, port: PortId, project: ProjectId | None) -> Port | None: ...
+
+    async def ports(self, server: ServerId) -> list[Port]:
+        """List the server's ports, in the order of their nics."""
+        ...
+
+    async def give_port(self, server: ServerId, project: ProjectId, index: int, wish: PortWish, zone: str) -> Port:
+        """Have the server's nic number `index` as a port with an address; the same wish gives the same port.
+
+        `Refused` when no address is free, or the port is in use by another server.
+        """
+        ...
+
+    async def bind(self, port: PortId, host: str, zone: str) -> None:
+        """Bind the port to the host of this name (device owner `compute:<zone>`); before its guest starts there."""
+        ...
+
+    async def settle(self, port: PortId, *, active: bool) -> None:
+        """Report whether the port's guest is up (status ACTIVE) or not (DOWN)."""
+        ...
+
+    async def take_ports(self, server: ServerId) -> None:
+        """Take all ports from the server: those made for it are deleted, the user's own are freed and unbound."""
+        ...

@@ -1,0 +1,266 @@
+"""One database, one synchronous `transact(fn)`: the only way to change what the cloud knows.
+
+SQLite has one writer: a thread that takes the waiting transactions together, gives each a savepoint, and commits
+them with one fsync (group commit, `synchronous=FULL`). A caller hears of its result only after that commit. Reads
+run on a connection of their own, on the event loop: they are short, never wait for the writer, and a hop to a
+thread would cost more than most of them. Which executor serves transactions is a parameter: the simulation runs
+them inline.
+"""
+
+import asyncio
+import fcntl
+import os
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine, Executable, Result, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from renova.model.clock import Clock, stamp
+from renova.model.errors import BadSetup, NotNow
+from renova.store.schema import metadata
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+GROUP = 64  # transactions a commit: more gains nothing (docs/decisions/0003), and the first would wait longer
+
+
+class Tx:
+    """A transaction: statements, the time it began, and what to do once it is committed."""
+
+    __slots__ = ("_connection", "afterwards", "now")
+
+    def __init__(self, connection: Connection, now: str) -> None:
+        self._connection = connection
+        self.now = now
+        self.afterwards: list[Callable[[], None]] = []
+
+    def execute(self, statement: Executable, values: Any = None) -> Result[Any]:
+        return self._connection.execute(statement, values)
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Have `call` run on the event loop after the commit; never if it does not commit."""
+        self.afterwards.append(call)
+
+
+class Executor(Protocol):
+    """Runs transactions one after the other, each all or nothing."""
+
+    async def transact(self, fn: Callable[[Tx], T]) -> T: ...
+    async def read(self, fn: Callable[[Tx], T]) -> T: ...
+    def close(self) -> None: ...
+
+
+class Database:
+    """What the rest of the controller sees of the database."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    async def transact(self, fn: Callable[[Tx], T]) -> T:
+        """Run `fn` in one transaction and return its result once that is durable.
+
+        What `fn` raises undoes all it did, and nothing of other transactions. `fn` may touch only the transaction:
+        no I/O, no await. A database that cannot serve raises `NotNow`.
+        """
+        return await self._executor.transact(fn)
+
+    async def read(self, fn: Callable[[Tx], T]) -> T:
+        """Run `fn` on a consistent view of what is committed; it must not write."""
+        return await self._executor.read(fn)
+
+    def close(self) -> None:
+        self._executor.close()
+
+
+class Inline:
+    """Serves each transaction at once, in the caller's turn of the event loop: for tests and the simulation."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._clock = clock
+        self._connection = engine.connect()
+
+    async def transact(self, fn: Callable[[Tx], T]) -> T:
+        tx = Tx(self._connection, stamp(self._clock.wall()))
+        with self._connection.begin():
+            result = fn(tx)
+        for call in tx.afterwards:
+            call()
+        return result
+
+    async def read(self, fn: Callable[[Tx], T]) -> T:
+        with self._connection.begin():
+            return fn(Tx(self._connection, stamp(self._clock.wall())))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclass(slots=True)
+class _Job:
+    fn: Callable[[Tx], Any]
+    future: "asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop
+    result: Any = None
+    error: BaseException | None = None
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
+
+
+class WriterThread:
+    """SQLite's single writer, with group commit."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._reader = engine.connect()
+        self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
+        self._thread.start()
+
+    async def transact(self, fn: Callable[[Tx], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(fn, future, loop))
+        # Shielded by construction: a cancelled caller does not cancel the transaction, which may be committed.
+        return await future
+
+    async def read(self, fn: Callable[[Tx], T]) -> T:
+        with self._reader.begin():
+            return fn(Tx(self._reader, stamp(self._clock.wall())))
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join()
+        self._reader.close()
+        self._engine.dispose()
+
+    def _serve(self) -> None:
+        with self._engine.connect() as connection:
+            while (first := self._jobs.get()) is not None:
+                group = [first]
+                ending = False
+                with suppress(queue.Empty):
+                    while len(group) < GROUP:
+                        job = self._jobs.get_nowait()
+                        if job is None:
+                            ending = True
+                            break
+                        group.append(job)
+                self._commit(connection, group)
+                if ending:
+                    return
+
+    def _commit(self, connection: Connection, group: list[_Job]) -> None:
+        now = stamp(self._clock.wall())
+        try:
+            with connection.begin():
+                for job in group:
+                    self._run(connection, job, now)
+        except Exception as error:  # the commit itself failed: nothing of the group is known
+            log.error("commit failed", group=len(group), exc_info=True)
+            for job in group:
+                job.error = NotNow(f"the database could not commit: {error}")
+        # A whole group may have one loop in common; it is woken once.
+        for loop in {job.loop for job in group}:
+            mine = [job for job in group if job.loop is loop]
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_tell, mine)
+
+    def _run(self, connection: Connection, job: _Job, now: str) -> None:
+        tx = Tx(connection, now)
+        # Spoken to the driver, for the savepoint of a group's member is no business of SQLAlchemy's bookkeeping.
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        raw.execute("SAVEPOINT member")
+        try:
+            job.result = job.fn(tx)
+            job.afterwards = tx.afterwards
+        except Exception as error:  # noqa: BLE001  (the caller's: it is raised where the caller waits)
+            raw.execute("ROLLBACK TO member")
+            job.error = NotNow(f"the database refused: {error}") if _is_busy(error) else error
+        raw.execute("RELEASE member")
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and ("locked" in str(error) or "disk I/O" in str(error))
+
+
+def _tell(group: list[_Job]) -> None:
+    for job in group:
+        if job.error is None:
+            for call in job.afterwards:
+                call()
+        if job.future.cancelled():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)
+
+
+def sqlite_engine(path: Path | None) -> Engine:
+    """Return an engine for the file, or for a private database in memory when `path` is None."""
+    if path is None:
+        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    else:
+        engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(raw: Any, _record: Any) -> None:
+        raw.isolation_level = None  # we say BEGIN ourselves: the driver's own guesses break savepoints
+        raw.execute("PRAGMA foreign_keys=ON")
+        if path is not None:
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.execute("PRAGMA synchronous=FULL")  # NORMAL may lose the last commits at a power cut
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def open_sqlite(path: Path | None, clock: Clock) -> Database:
+    """Open the embedded database, made on first use; `None` opens one in memory, served inline.
+
+    One process at a time: a second one on the same file is refused (`BadSetup`), as is a file that is no database.
+    """
+    if path is not None:
+        _lock(path)
+    engine = sqlite_engine(path)
+    try:
+        metadata.create_all(engine)
+    except DBAPIError as error:
+        raise BadSetup(
+            f"The database {path} cannot be opened ({error.orig}). "
+            "Restore it, or name another file with RENOVA_DATABASE."
+        ) from error
+    return Database(Inline(engine, clock) if path is None else WriterThread(engine, clock))
+
+
+_locks: list[int] = []  # held until the process ends: closing the descriptor would give the lock away
+
+
+def _lock(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BadSetup(
+            f"The database directory {path.parent} cannot be used ({error.strerror}). "
+            "Make it writable, or name another file with RENOVA_DATABASE."
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise BadSetup(f"The database {path} is in use by another controller. Stop that one first.") from error
+    _locks.append(descriptor)
