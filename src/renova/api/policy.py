@@ -1,0 +1,52 @@
+"""Who may do what: oslo.policy, so that operators' policy files work unchanged.
+
+Rule names and defaults are Nova's, Keystone's, Glance's and Neutron's, each registered by its service's package.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+from oslo_policy import policy as oslo
+
+from renova.model.errors import BadSetup
+from renova.partners.identity import Caller
+
+# The field's common checks (Nova's reference policy): what the rules of the services refer to.
+BASE = {
+    "admin_api": "role:admin",
+    "project_member": "role:member and project_id:%(project_id)s",
+    "project_member_or_admin": "rule:admin_api or rule:project_member",
+    "project_reader": "role:reader and project_id:%(project_id)s",
+    "project_reader_or_admin": "rule:admin_api or rule:project_reader",
+    "project_manager_or_admin": "rule:admin_api or (role:manager and project_id:%(project_id)s)",
+    "owner_or_admin": "rule:admin_api or user_id:%(user_id)s",
+    "any": "@",
+}
+
+
+class Policy:
+    """The rules in force: the defaults, and what the operator's file overrides."""
+
+    def __init__(self, defaults: Mapping[str, str], policy_file: str = "") -> None:
+        conf = cfg.ConfigOpts()
+        conf([], project="renova", default_config_files=[], default_config_dirs=[])
+        if policy_file and not Path(policy_file).is_file():
+            raise BadSetup(f"The policy file {policy_file} does not exist. Correct the setting policy_file.")
+        self._enforcer = oslo.Enforcer(conf, policy_file=policy_file or None, use_conf=bool(policy_file))
+        self._enforcer.suppress_default_change_warnings = True
+        self._enforcer.suppress_deprecation_warnings = True
+        for name, check in {**BASE, **defaults}.items():
+            self._enforcer.register_default(oslo.RuleDefault(name, check))
+        self._enforcer.load_rules()
+
+    def allows(self, rule: str, caller: Caller, target: Mapping[str, Any] | None = None) -> bool:
+        """Say whether the caller may do `rule` to the target; without a target, to what is their own."""
+        credentials = {
+            "user_id": caller.user,
+            "project_id": caller.project,
+            "roles": list(caller.roles),
+        }
+        own = {"project_id": caller.project, "user_id": caller.user}
+        return bool(self._enforcer.enforce(rule, dict(target) if target else own, credentials))

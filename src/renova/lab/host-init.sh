@@ -1,0 +1,52 @@
+#!/bin/sh
+# The first process of a lab host: makes the host's own view of the machine, then reaps orphans until the power goes.
+#   host-init.sh NAME HOST_DIR LIBVIRT_CACHE [DEVICE...]    DEVICE: what of /dev the host gets besides the usual
+# Runs alone in new pid, mount, net, uts and ipc namespaces with /proc mounted. Creates HOST_DIR/run/booted when done.
+set -eu
+name=$1 dir=$2 cache=$3
+shift 3
+
+hostname "$name"
+
+# Directories first: afterwards HOST_DIR may be hidden, should it lie below one of these.
+mkdir -p /var/lib/libvirt /etc/libvirt /var/log/libvirt /var/cache/libvirt
+mount --bind "$dir/lib" /var/lib/libvirt
+mount --bind "$dir/etc" /etc/libvirt
+mount --bind "$dir/log" /var/log/libvirt
+mount --bind "$cache" /var/cache/libvirt
+mount --bind "$dir/boot_id" /proc/sys/kernel/random/boot_id
+mkdir -p /var/lib/libvirt/qemu /var/log/libvirt/qemu /var/cache/libvirt/qemu
+
+# Without a fresh /sys libvirt would see the network devices and cgroups of the machine below.
+mount -t sysfs sysfs /sys
+
+# A /dev of its own: its own terminals, and only the devices a host needs.
+dev=$(mktemp -d)
+mount -t tmpfs -o mode=755,size=64m dev "$dev"
+mkdir "$dev/pts" "$dev/shm" "$dev/net"
+for device in null zero full random urandom tty net/tun "$@"; do
+    cp -a "/dev/$device" "$dev/$device"
+    chmod 666 "$dev/$device"
+done
+ln -s pts/ptmx "$dev/ptmx"
+ln -s /proc/self/fd "$dev/fd"
+ln -s fd/0 "$dev/stdin"
+ln -s fd/1 "$dev/stdout"
+ln -s fd/2 "$dev/stderr"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$dev/pts"
+mount -t tmpfs shm "$dev/shm"
+mount --move "$dev" /dev
+rmdir "$dev"
+
+# An empty /run, as after any boot; the part libvirt uses can be seen from outside, for its socket.
+exec 3<"$dir/run"
+mount -t tmpfs -o mode=755 run /run
+mkdir /run/libvirt /run/lock
+mount --bind /proc/self/fd/3/. /run/libvirt
+exec 3<&-
+: >/run/libvirt/booted
+
+# Whoever loses its parent becomes our child, and `wait` reaps it.
+trap : TERM INT HUP
+sleep infinity &
+while :; do wait || :; done

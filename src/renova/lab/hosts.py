@@ -1,0 +1,181 @@
+"""A lab host: a set of Linux namespaces with its own libvirtd, so that several hosts run on one machine.
+
+Its first process is its power: killing it kills libvirtd, the agent and every guest at once. Its directories are
+its disk: domains that were defined are still defined after a power cut, though none runs.
+"""
+
+import fcntl
+import os
+import re
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree, which
+
+from renova.lab import links, processes
+from renova.lab.home import Home, HostHome
+from renova.lab.namespaces import in_all_argv, inside_net, own_net, require_root
+from renova.lab.rack import Rack, host_address
+from renova.model.errors import BadSetup, NotNow
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,11}")  # "to-" and the name must fit an interface name
+_INIT = Path(__file__).with_name("host-init.sh")
+_UNSHARE = (
+    "unshare --pid --mount --net --uts --ipc --fork --kill-child=KILL --mount-proc --propagation private"
+).split()
+
+# For lab hosts only; a real host keeps its security driver. Guests run as root since all hosts share the files.
+_QEMU_CONF = """\
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+namespaces = [ ]
+cgroup_controllers = [ ]
+seccomp_sandbox = 0
+stdio_handler = "file"
+"""
+_LIBVIRTD_CONF = """\
+unix_sock_group = "root"
+unix_sock_rw_perms = "0700"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of the cloud in `home`; a new object means the same host.
+
+    `number` (1 to 253) gives its address on the rack; `kvm` lets its guests use /dev/kvm.
+    """
+
+    home: Home
+    name: str
+    number: int
+    kvm: bool = False
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"a lab host's name is 1 to 12 of a-z, 0-9 and -, not {self.name!r}")
+        if not 1 <= self.number <= 253:
+            raise ValueError(f"a lab host's number is 1 to 253, not {self.number}")
+
+    @property
+    def address(self) -> str:
+        """Its address on the rack's network."""
+        return host_address(self.number)
+
+    @property
+    def directories(self) -> HostHome:
+        return self.home.host(self.name)
+
+    def up(self) -> None:
+        """Have the host powered, joined to the rack, and its libvirtd answering; the rack must be up."""
+        require_root()
+        with self._alone():
+            if not self.powered():
+                self._boot()
+            pid = self._pid()
+            if not inside_net(pid, lambda: links.has_link("eth0")):
+                Rack(self.home).join(pid, self.name, self.number)
+            if not self._libvirtd_answers():
+                self._start_libvirtd()
+
+    def kill(self) -> None:
+        """Cut the power. On return every process inside is dead and the address is silent. Fine if it is off."""
+        pid_file = self._pid_file
+        process = processes.recorded(pid_file)
+        if process is None:
+            return
+        # The kernel kills and reaps the whole pid namespace before its first process ends.
+        process.kill()
+        Rack(self.home).leave(self.name)
+        pid_file.unlink(missing_ok=True)
+
+    def powered(self) -> bool:
+        return processes.running(self._pid_file) is not None
+
+    def exec_argv(self, argv: Sequence[str]) -> list[str]:
+        """Say how to run a program on this host, as `processes.start` or subprocess take it; it begins in /."""
+        return in_all_argv(self._pid(), argv)
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.home.pid_file(f"host-{self.name}")
+
+    def _pid(self) -> int:
+        process = processes.running(self._pid_file)
+        if process is None:
+            raise NotNow(f"host {self.name} is off")
+        return process.pid
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two that bring up the same host at once must not boot it twice."""
+        self.directories.path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.directories.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _boot(self) -> None:
+        directories = self.directories
+        _furnish(directories)
+        self.home.libvirt_cache.mkdir(parents=True, exist_ok=True)
+        log = self.home.log_file(f"host-{self.name}")
+        places = [str(directories.path), str(self.home.libvirt_cache)]
+        init = ["sh", str(_INIT), self.name, *places, *(["kvm"] if self.kvm else [])]
+        # The file first names unshare, whose end is the host's end too: there is no moment when nobody could kill it.
+        unshare = processes.start(self._pid_file, [*_UNSHARE, *init], log)
+        booted = directories.run / "booted"
+        try:
+            processes.wait_until(lambda: booted.exists() or not unshare.alive(), 20, f"host {self.name} did not boot")
+            first = processes.first_child(unshare)
+            if first is None or not own_net(first.pid):
+                raise NotNow(f"host {self.name} did not boot: {processes.last_lines(log)}")
+        except BaseException:
+            self.kill()
+            raise
+        processes.record(self._pid_file, first)
+
+    def _start_libvirtd(self) -> None:
+        if which("libvirtd") is None:
+            raise BadSetup("libvirtd is not installed: run script/bootstrap as root")
+        argv = self.exec_argv(["libvirtd", "--daemon", "--pid-file", "/run/libvirt/libvirtd.pid"])
+        started = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        if started.returncode != 0:
+            raise NotNow(f"libvirtd of host {self.name} did not start: {started.stderr.strip()}")
+        processes.wait_until(self._libvirtd_answers, 20, f"libvirtd of host {self.name} does not answer")
+
+    def _libvirtd_answers(self) -> bool:
+        # By way of the directory: the path of a socket may have 107 characters, and a home may be longer.
+        directory = os.open(self.directories.run, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                return client.connect_ex(f"/proc/self/fd/{directory}/libvirt-sock") == 0
+        finally:
+            os.close(directory)
+
+
+def _furnish(directories: HostHome) -> None:
+    """Make the host's directories as they are at the start of a boot."""
+    if directories.run.exists():
+        rmtree(directories.run)
+    for directory in (directories.run, directories.lib, directories.etc / "qemu", directories.log, directories.agent):
+        directory.mkdir(parents=True, exist_ok=True)
+    directories.boot_id.write_text(f"{uuid.uuid4()}\n")
+    if not directories.host_uuid.exists():
+        directories.host_uuid.write_text(f"{uuid.uuid4()}\n")
+    host_uuid = directories.host_uuid.read_text().strip()
+    (directories.etc / "libvirtd.conf").write_text(f'{_LIBVIRTD_CONF}host_uuid = "{host_uuid}"\n')
+    (directories.etc / "qemu.conf").write_text(_QEMU_CONF)
+    (directories.etc / "libvirt.conf").write_text("")

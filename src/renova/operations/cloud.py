@@ -1,0 +1,26 @@
+"""What the steps of an operation work with: every part of the controller that touches the world, passed in."""
+
+from dataclasses import dataclass
+
+from renova.hosts import Hosts
+from renova.model.chance import Chance
+from renova.model.clock import Clock
+from renova.partners.identity import Identity
+from renova.partners.image import Images
+from renova.partners.network import Networks
+from renova.settings import ControllerSettings
+from renova.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """The controller's parts. Steps, routes and the monitor get it; nobody keeps a global."""
+
+    settings: ControllerSettings
+    clock: Clock
+    chance: Chance
+    database: Database
+    hosts: Hosts
+    identity: Identity
+    images: Images
+    networks: Networks

@@ -1,0 +1,113 @@
+"""Settings: one frozen record a process, read and checked once when it starts, then passed on.
+
+Values come from a TOML file (`--config`, or RENOVA_CONFIG) and are overridden by environment variables
+RENOVA_<NAME>. An unknown name, a wrong type or an unsafe combination is refused (`BadSetup`) with what to do.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from renova.model.errors import BadSetup
+
+
+class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Times of the host lease, in seconds. The inequalities keep a revoked host's guests from running on.
+
+    A lower `ttl` finds dead hosts sooner; `margin` must outlast what a host needs to stop, at `drift`.
+    """
+
+    renew: float = 2.0
+    ttl: float = 20.0
+    margin: float = 12.0
+    stop_budget: float = 11.0
+    drift: float = 0.01
+    failover: float = 13.0  # longest time that the database may be away while it fails over; 0 with SQLite
+
+    @property
+    def suspect_after(self) -> float:
+        """Seconds without a renewal after which a host is no longer taken for up."""
+        return 2 * self.renew + 1
+
+    def check(self) -> None:
+        if self.ttl < 3 * self.renew + 1 + self.failover:
+            raise BadSetup(
+                f"Setting lease.ttl = {self.ttl:g} is too short: it must be at least 3 x renew + 1 + failover "
+                f"= {3 * self.renew + 1 + self.failover:g} seconds."
+            )
+        if (self.ttl + self.margin) * (1 - self.drift) < (self.ttl + self.stop_budget) * (1 + self.drift):
+            raise BadSetup(
+                f"Setting lease.margin = {self.margin:g} is unsafe: (ttl + margin)(1 - drift) must be at least "
+                f"(ttl + stop_budget)(1 + drift). Raise lease.margin."
+            )
+
+
+class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a controller needs to know."""
+
+    state_dir: str = "/var/lib/renova"
+    database: str = ""  # path of the SQLite file; "" is renova.db in state_dir
+    api_address: str = "127.0.0.1"
+    api_port: int = 8774
+    public_url: str = ""  # how clients reach the API; "" is http://api_address:api_port
+    agents_address: str = "127.0.0.1"
+    agents_port: int = 8775
+    agents_names: tuple[str, ...] = ()  # further names and addresses by which agents reach this controller
+    region: str = "RegionOne"
+    lease: LeaseTimes = LeaseTimes()
+    power: str = ""  # how to read and switch hosts' power: "" (not at all) or "lab:<directory>"
+    policy_file: str = ""
+    soft_reboot_wait: float = 120.0  # seconds a guest is given to restart by itself
+    shutdown_wait: float = 60.0  # seconds a guest is given to power off before it is forced
+    create_attempts: int = 3
+    token_hours: float = 24.0
+    admin_password: str = ""  # only for the first start; "" generates one into admin-password in state_dir
+    log_level: str = "info"
+
+    @property
+    def url(self) -> str:
+        return self.public_url or f"http://{self.api_address}:{self.api_port}"
+
+
+class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a host's agent needs to know."""
+
+    name: str = ""  # "" is the machine's host name
+    state_dir: str = "/var/lib/renova-agent"
+    instances_dir: str = "/var/lib/renova/instances"
+    controllers: tuple[str, ...] = ()  # host:port of each controller's agent port; taken from the join token at first
+    join_token_file: str = ""
+    underlay_device: str = ""  # "" is the device that reaches the controllers
+    libvirt_uri: str = "qemu:///system"
+    reserved_memory_mb: int = 512
+    log_level: str = "info"
+
+
+S = TypeVar("S", ControllerSettings, AgentSettings)
+
+
+def load(kind: type[S], path: Path | None, environment: Mapping[str, str] = os.environ) -> S:
+    """Return the checked settings of a process. Raises `BadSetup` naming the setting and the file."""
+    source = path or (Path(environment["RENOVA_CONFIG"]) if environment.get("RENOVA_CONFIG") else None)
+    values: dict[str, object] = {}
+    if source is not None:
+        try:
+            values = tomllib.loads(source.read_text())
+        except OSError as error:
+            raise BadSetup(f"The settings file {source} cannot be read ({error.strerror}).") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadSetup(f"The settings file {source} is not TOML: {error}.") from error
+    for name in kind.__struct_fields__:
+        if (given := environment.get(f"RENOVA_{name.upper()}")) is not None:
+            values[name] = given.split(",") if name in ("controllers", "agents_names") else given
+    try:
+        settings = msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadSetup(f"Settings{f' in {source}' if source else ''}: {error}. See `renova --help`.") from error
+    if isinstance(settings, ControllerSettings):
+        settings.lease.check()
+    return settings
