@@ -2,15 +2,24 @@
 
 Every method says what should be, not what to add, so it may run twice, and may meet what a crashed run left.
 Methods of one server are never called concurrently (`agent.guest` sees to it); of different servers they are.
-A cancelled method leaves no process behind. Errors: `Refused` when it can never work (an image that is not what
-it claims, a disk locked by another host), `NotNow` when the hypervisor is away.
+A cancelled method leaves no process behind: it ends only when what it began has ended. Errors: `Refused` when it
+can never work (an image that is not what it claims, a disk locked by another host), `NotNow` when the hypervisor
+is away.
+
+The server's disks have an owner: the highest incarnation that was ever prepared or started on them, kept beside
+them. An older incarnation is refused, so a host that slept through a move cannot touch disks that it shares.
 """
 
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
+from renova.model.errors import Refused
 from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, RootDisk
 from renova.model.ids import ImageId, ServerId
+
+
+class DiskLocked(Refused):
+    """Somebody has the server's disk open for writing: the old guest may live. Nothing was started."""
 
 
 class ImageSource(Protocol):
@@ -23,7 +32,11 @@ class Hypervisor(Protocol):
     """Runs the guests of one host."""
 
     async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
-        """Reach the hypervisor; from now on report each change of a guest's power state to `changed`."""
+        """Reach the hypervisor; from now on report each change of a guest's power state to `changed`.
+
+        `changed` is called in the event loop and must not block. A connection that broke is opened again by
+        itself; then the present state of every guest is reported once more.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -40,7 +53,8 @@ class Hypervisor(Protocol):
         """Have the guest's disks ready: cached image, root overlay, config drive.
 
         An existing root disk of the same generation is kept, never overwritten. The config drive is always
-        written anew. Returns whether the root disk was made now (False: it was there).
+        written anew. Returns whether the root disk was made now (False: it was there). Refused when a newer
+        incarnation owns the disks.
         """
         ...
 
@@ -51,13 +65,14 @@ class Hypervisor(Protocol):
     async def start(self, guest: Guest) -> FoundGuest:
         """Define the guest anew and have it running; its disks and nics must be ready.
 
-        A guest of the same incarnation that already runs is left running. A definition of an older incarnation
-        or an outdated one that does not run is replaced.
+        A guest of the same incarnation that already runs is left running. One of an older incarnation is killed
+        first; a definition that does not run is replaced. Refused when the root disk is not there or a newer
+        incarnation owns it or runs; `DiskLocked` when another guest has it open.
         """
         ...
 
     async def define(self, guest: Guest) -> None:
-        """Define the guest without running it (it must be off)."""
+        """Define the guest without running it; refused when it runs."""
         ...
 
     async def shut_down(self, server: ServerId, wait_s: float) -> bool:
@@ -72,8 +87,16 @@ class Hypervisor(Protocol):
         """Forget the definition of a guest that is off. Absent is fine."""
         ...
 
-    async def drop_disks(self, server: ServerId, keep: RootDisk | None) -> None:
-        """Delete the server's disks here, except the root disk `keep` and what the running guest needs beside it."""
+    async def drop_disks(self, server: ServerId, keep: RootDisk | None, up_to: int | None = None) -> bool:
+        """Delete the server's disks here, except the root disk `keep` and what the running guest needs beside it.
+
+        With `up_to`, nothing is touched when an incarnation above it owns them: they were moved to another host
+        that shares the directory. Returns whether they are gone. Refused for a running guest without `keep`.
+        """
+        ...
+
+    async def owner(self, server: ServerId) -> int | None:
+        """Return the incarnation that owns the server's disks here; None without disks."""
         ...
 
     async def console(self, server: ServerId, limit: int = 102400) -> bytes:

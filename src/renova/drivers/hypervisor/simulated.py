@@ -1,0 +1,347 @@
+"""A hypervisor in memory, for the simulated cloud, the simulation and benchmarks: no threads, no files, no chance.
+
+It obeys the Protocol like libvirt and passes the same contract tests; time comes from the clock it is given, and
+zero seconds (the default) do not yield to the event loop. `SimulatedStorage` is the instances directory; hosts
+that are given the same one share it. What lies past the Protocol is for tests and the simulation: power cuts,
+crashes, guests that ignore ACPI, what guests wrote.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from renova.drivers.hypervisor import DiskLocked, ImageSource
+from renova.drivers.hypervisor.image import verified
+from renova.model.clock import Clock
+from renova.model.errors import NotNow, Refused
+from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, PowerState, RootDisk
+from renova.model.ids import ImageId, ServerId
+
+GIB = 1 << 30
+SMALL_HOST = HostFacts(
+    hypervisor_type="QEMU",
+    hypervisor_version=7002000,
+    accelerator="simulated",
+    architecture="x86_64",
+    vcpus=16,
+    memory_mb=65536,
+    local_gb=1000,
+    cpu_info={"arch": "x86_64", "model": "simulated", "vendor": "Renova"},
+)
+
+
+@dataclass(frozen=True)
+class Write:
+    """Something a guest wrote to its root disk."""
+
+    incarnation: int
+    text: str
+
+
+@dataclass
+class SimulatedDisk:
+    """A root disk: its image, what was written since, and the running guest that has it open (QEMU's image lock)."""
+
+    image: ImageId
+    writes: list[Write] = field(default_factory=list)
+    open_by: "SimulatedHypervisor | None" = None
+
+    @property
+    def boots(self) -> int:
+        return sum(write.text == "boot" for write in self.writes)
+
+
+class SimulatedStorage:
+    """An instances directory; what is in it survives every power cut."""
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+        self.disks: dict[tuple[ServerId, int], SimulatedDisk] = {}  # by server and generation
+        self.owners: dict[ServerId, int] = {}
+        self.consoles: dict[ServerId, bytearray] = {}
+        self._images: set[tuple[ImageId, str]] = set()
+        self._downloads: dict[tuple[ImageId, str], asyncio.Lock] = {}
+
+    async def cache(self, root: RootDisk, images: ImageSource) -> None:
+        """Have the image here, downloaded once, however many ask at the same time."""
+        key = (root.image, root.image_sha256)
+        if key in self._images:
+            return
+        async with self._downloads.setdefault(key, asyncio.Lock()):
+            if key not in self._images:
+                async for _ in verified(root, images):
+                    pass
+                self._images.add(key)
+        self._downloads.pop(key, None)
+
+    def own(self, server: ServerId, incarnation: int) -> None:
+        if self.owners.get(server, incarnation) > incarnation:
+            raise Refused(f"the disks of {server} belong to incarnation {self.owners[server]}, not {incarnation}")
+        self.owners[server] = incarnation
+
+
+@dataclass
+class _Domain:
+    guest: Guest
+    power: PowerState = PowerState.SHUTDOWN
+    disk: SimulatedDisk | None = None  # what it has open while it runs, even if somebody deletes it
+    ready_at: float = 0.0  # when the booting guest reaches userspace
+    booted: bool = False
+
+    def found(self) -> FoundGuest:
+        return FoundGuest(self.guest.server, self.guest.incarnation, self.power)
+
+
+class SimulatedHypervisor:
+    """Pretends to run the guests of one host.
+
+    `start_s` is how long `start` takes, `boot_s` how much later the guest is in userspace, `shut_down_s` how long
+    it takes to power off when asked.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        storage: SimulatedStorage,
+        facts: HostFacts = SMALL_HOST,
+        *,
+        start_s: float = 0.0,
+        boot_s: float = 0.0,
+        shut_down_s: float = 0.0,
+    ) -> None:
+        self._clock = clock
+        self._storage = storage
+        self._facts = msgspec.structs.replace(facts, storage_id=storage.identity)
+        self._start_s, self._boot_s, self._shut_down_s = start_s, boot_s, shut_down_s
+        self._domains: dict[ServerId, _Domain] = {}
+        self._changed: Callable[[GuestChanged], None] | None = None
+        self._powered = True
+        self._power_cuts = 0
+        self._away = False
+        self.ignoring_acpi: set[ServerId] = set()
+
+    # The Protocol.
+
+    async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
+        self._reach()
+        self._changed = changed
+
+    async def close(self) -> None:
+        self._changed = None
+
+    async def facts(self) -> HostFacts:
+        self._reach()
+        return self._facts
+
+    async def guests(self) -> list[FoundGuest]:
+        self._reach()
+        return [domain.found() for domain in self._domains.values()]
+
+    async def guest(self, server: ServerId) -> FoundGuest | None:
+        self._reach()
+        domain = self._domains.get(server)
+        return domain.found() if domain else None
+
+    async def prepare(self, guest: Guest, images: ImageSource) -> bool:
+        self._reach()
+        root = guest.root
+        if 0 < root.size_gb * GIB < root.image_bytes:
+            raise Refused(f"image {root.image} needs {root.image_bytes} bytes, the root disk has {root.size_gb} GiB")
+        self._storage.own(guest.server, guest.incarnation)
+        power_cuts = self._power_cuts
+        await self._storage.cache(root, images)
+        self._reach(power_cuts)
+        self._storage.own(guest.server, guest.incarnation)  # again: the download may have taken long
+        self._storage.consoles.setdefault(guest.server, bytearray())
+        if (guest.server, root.generation) in self._storage.disks:
+            return False
+        self._storage.disks[guest.server, root.generation] = SimulatedDisk(root.image)
+        return True
+
+    async def has_root(self, server: ServerId, root: RootDisk) -> bool:
+        self._reach()
+        return (server, root.generation) in self._storage.disks
+
+    async def start(self, guest: Guest) -> FoundGuest:
+        self._reach()
+        running = self._running(guest.server)
+        if running:
+            if running.guest.incarnation > guest.incarnation:
+                raise Refused(f"incarnation {running.guest.incarnation} of {guest.server} runs")
+            if running.guest.incarnation == guest.incarnation:
+                return running.found()
+        self._storage.own(guest.server, guest.incarnation)
+        if running:
+            self._stop(running, PowerState.SHUTDOWN)
+        self._domains[guest.server] = _Domain(guest)
+        await self._take(self._start_s)
+        self._storage.own(guest.server, guest.incarnation)
+        disk = self._storage.disks.get((guest.server, guest.root.generation))
+        if disk is None:
+            raise Refused(f"root disk {guest.root.generation} of {guest.server} is not here")
+        if disk.open_by is not None:
+            raise DiskLocked(f"the disk of {guest.server} is open elsewhere: the old guest may live")
+        disk.open_by = self
+        domain = self._domains[guest.server]
+        domain.power, domain.disk = PowerState.RUNNING, disk
+        domain.ready_at = self._clock.monotonic() + self._boot_s
+        self._tell(domain)
+        return domain.found()
+
+    async def define(self, guest: Guest) -> None:
+        self._reach()
+        if self._running(guest.server):
+            raise Refused(f"{guest.server} runs, so it is not defined anew")
+        self._domains[guest.server] = _Domain(guest)
+
+    async def shut_down(self, server: ServerId, wait_s: float) -> bool:
+        self._reach()
+        domain = self._running(server)
+        if domain is None:
+            return True
+        # A guest hears the power button only once it is up; it is pressed again until then.
+        needs = max(domain.ready_at - self._clock.monotonic(), 0.0) + self._shut_down_s
+        if server in self.ignoring_acpi or needs > wait_s or wait_s <= 0:
+            await self._take(wait_s)
+            return self._running(server) is None
+        await self._take(needs)
+        if self._running(server) is domain:
+            self._stop(domain, PowerState.SHUTDOWN)
+        return True
+
+    async def kill(self, server: ServerId) -> None:
+        self._reach()
+        domain = self._running(server)
+        if domain:
+            self._stop(domain, PowerState.SHUTDOWN)
+
+    async def undefine(self, server: ServerId) -> None:
+        self._reach()
+        if self._running(server):
+            raise Refused(f"{server} runs, so its definition stays")
+        self._domains.pop(server, None)
+
+    async def drop_disks(self, server: ServerId, keep: RootDisk | None, up_to: int | None = None) -> bool:
+        self._reach()
+        if keep is None and self._running(server):
+            raise Refused(f"{server} runs, so its disks stay")
+        owner = self._storage.owners.get(server)
+        if up_to is not None and owner is not None and owner > up_to:
+            return False
+        for at in [at for at in self._storage.disks if at[0] == server]:
+            if keep is None or at[1] != keep.generation:
+                del self._storage.disks[at]
+        if keep is None:
+            self._storage.owners.pop(server, None)
+            self._storage.consoles.pop(server, None)
+        return True
+
+    async def owner(self, server: ServerId) -> int | None:
+        self._reach()
+        return self._storage.owners.get(server)
+
+    async def console(self, server: ServerId, limit: int = 102400) -> bytes:
+        self._reach()
+        domain = self._running(server)
+        if domain:
+            self._boot(domain)
+        return bytes(self._storage.consoles.get(server, b"")[-limit:]) if limit > 0 else b""
+
+    # For tests and the simulation.
+
+    def cut_power(self) -> None:
+        """Stop the host at once: guests die unannounced, every call fails until `power_on`."""
+        for domain in self._domains.values():
+            if domain.power is PowerState.RUNNING:
+                self._release(domain, PowerState.SHUTDOWN)
+        self._powered, self._changed = False, None
+        self._power_cuts += 1
+
+    def power_on(self) -> None:
+        """Boot the host again: definitions are there, nothing runs, somebody must `connect` anew."""
+        self._powered = True
+
+    def go_away(self) -> None:
+        """Fail every call from now on, as when libvirtd is dead; guests run on."""
+        self._away = True
+
+    def come_back(self) -> None:
+        """Answer again, and report the state of every guest."""
+        self._away = False
+        for domain in self._domains.values():
+            self._tell(domain)
+
+    def crash(self, server: ServerId) -> None:
+        """Have a running guest's QEMU die."""
+        self._stop(self._must_run(server), PowerState.CRASHED)
+
+    def power_off_inside(self, server: ServerId) -> None:
+        """Have a running guest power itself off, as its user may."""
+        self._stop(self._must_run(server), PowerState.SHUTDOWN)
+
+    def write(self, server: ServerId, text: str) -> None:
+        """Have a running guest write to its root disk."""
+        domain = self._must_run(server)
+        self._boot(domain)
+        assert domain.disk
+        domain.disk.writes.append(Write(domain.guest.incarnation, text))
+
+    def executing(self) -> dict[ServerId, int]:
+        """Return the running guests, each with its incarnation; also while power or libvirtd is away."""
+        return {
+            server: domain.guest.incarnation
+            for server, domain in self._domains.items()
+            if domain.power is PowerState.RUNNING
+        }
+
+    # Within.
+
+    def _reach(self, power_cuts: int | None = None) -> None:
+        """Raise `NotNow` unless the hypervisor answers, and was not cut off since `power_cuts` were counted."""
+        if not self._powered or (power_cuts is not None and power_cuts != self._power_cuts):
+            raise NotNow("the host lost its power")
+        if self._away:
+            raise NotNow("the hypervisor does not answer")
+
+    async def _take(self, seconds: float) -> None:
+        if seconds > 0:
+            power_cuts = self._power_cuts
+            await self._clock.sleep(seconds)
+            self._reach(power_cuts)
+
+    def _running(self, server: ServerId) -> _Domain | None:
+        domain = self._domains.get(server)
+        return domain if domain and domain.power is PowerState.RUNNING else None
+
+    def _must_run(self, server: ServerId) -> _Domain:
+        domain = self._running(server)
+        if domain is None:
+            raise Refused(f"{server} does not run")
+        return domain
+
+    def _boot(self, domain: _Domain) -> None:
+        """Catch up with what the guest has done by now: reach userspace, once, and say so on its console."""
+        # Done when somebody looks, not by a timer: a thousand hosts need no thousand tasks.
+        if domain.booted or domain.disk is None or self._clock.monotonic() < domain.ready_at:
+            return
+        domain.booted = True
+        domain.disk.writes.append(Write(domain.guest.incarnation, "boot"))
+        line = f"GUEST-READY {domain.guest.personal.hostname} boots={domain.disk.boots}\n"
+        self._storage.consoles.setdefault(domain.guest.server, bytearray()).extend(line.encode())
+
+    def _release(self, domain: _Domain, power: PowerState) -> None:
+        self._boot(domain)
+        if domain.disk:
+            domain.disk.open_by = None
+        domain.disk, domain.power = None, power
+
+    def _stop(self, domain: _Domain, power: PowerState) -> None:
+        self._release(domain, power)
+        self._tell(domain)
+
+    def _tell(self, domain: _Domain) -> None:
+        # Nothing is heard of a hypervisor that is away; a real one reports all states when it is back.
+        if self._changed and not self._away:
+            self._changed(GuestChanged(domain.guest.server, domain.guest.incarnation, domain.power))
