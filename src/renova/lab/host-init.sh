@@ -14,6 +14,8 @@ mount --bind "$dir/lib" /var/lib/libvirt
 mount --bind "$dir/etc" /etc/libvirt
 mount --bind "$dir/log" /var/log/libvirt
 mount --bind "$cache" /var/cache/libvirt
+mount --bind "$dir/passwd" /etc/passwd
+mount --bind "$dir/group" /etc/group
 mount --bind "$dir/boot_id" /proc/sys/kernel/random/boot_id
 mkdir -p /var/lib/libvirt/qemu /var/log/libvirt/qemu /var/cache/libvirt/qemu
 
@@ -39,11 +41,12 @@ mount --move "$dev" /dev
 rmdir "$dev"
 
 # An empty /run, as after any boot; the part libvirt uses can be seen from outside, for its socket.
-exec 3<"$dir/run"
-mount -t tmpfs -o mode=755 run /run
-mkdir /run/libvirt /run/lock
-mount --bind /proc/self/fd/3/. /run/libvirt
-exec 3<&-
+run=$(mktemp -d)
+mount -t tmpfs -o mode=755 run "$run"
+mkdir "$run/libvirt" "$run/lock"
+mount --bind "$dir/run" "$run/libvirt"
+mount --no-mtab --move "$run" /run
+rmdir "$run"
 : >/run/libvirt/booted
 
 # Whoever loses its parent becomes our child, and `wait` reaps it.

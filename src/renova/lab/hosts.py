@@ -18,15 +18,14 @@ from shutil import rmtree, which
 
 from renova.lab import links, processes
 from renova.lab.home import Home, HostHome
-from renova.lab.namespaces import in_all_argv, inside_net, own_net, require_root
+from renova.lab.namespaces import apart, in_all_argv, inside_net, require_root
 from renova.lab.rack import Rack, host_address
 from renova.model.errors import BadSetup, NotNow
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,11}")  # "to-" and the name must fit an interface name
 _INIT = Path(__file__).with_name("host-init.sh")
-_UNSHARE = (
-    "unshare --pid --mount --net --uts --ipc --fork --kill-child=KILL --mount-proc --propagation private"
-).split()
+_UNSHARE = ["unshare", "--pid", "--mount", "--net", "--uts", "--ipc", "--fork", "--kill-child=KILL"]
+_OWN_MOUNTS = ["--mount-proc", "--propagation", "private"]
 
 # For lab hosts only; a real host keeps its security driver. Guests run as root since all hosts share the files.
 _QEMU_CONF = """\
@@ -47,6 +46,11 @@ auth_unix_ro = "none"
 auth_unix_rw = "none"
 log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
+# Debian's reserved number for it; its usual package would bring systemd and polkit along.
+_LIBVIRT_USER = {
+    "passwd": "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin\n",
+    "group": "libvirt-qemu:x:64055:\n",
+}
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,15 @@ class Host:
 
     def kill(self) -> None:
         """Cut the power. On return every process inside is dead and the address is silent. Fine if it is off."""
-        pid_file = self._pid_file
-        process = processes.recorded(pid_file)
+        process = processes.recorded(self._pid_file)
         if process is None:
             return
         # The kernel kills and reaps the whole pid namespace before its first process ends.
-        process.kill()
-        Rack(self.home).leave(self.name)
-        pid_file.unlink(missing_ok=True)
+        _first_inside(process).kill()
+        with self._alone():
+            # Somebody else may have powered it on again meanwhile; the record of the dead one does no harm.
+            if not self.powered():
+                Rack(self.home).leave(self.name)
 
     def powered(self) -> bool:
         return processes.running(self._pid_file) is not None
@@ -134,18 +139,17 @@ class Host:
         log = self.home.log_file(f"host-{self.name}")
         places = [str(directories.path), str(self.home.libvirt_cache)]
         init = ["sh", str(_INIT), self.name, *places, *(["kvm"] if self.kvm else [])]
-        # The file first names unshare, whose end is the host's end too: there is no moment when nobody could kill it.
-        unshare = processes.start(self._pid_file, [*_UNSHARE, *init], log)
+        # The file names unshare at first, so that there is no moment when nobody could cut the power.
+        unshare = processes.start(self._pid_file, [*_UNSHARE, *_OWN_MOUNTS, *init], log)
         booted = directories.run / "booted"
         try:
             processes.wait_until(lambda: booted.exists() or not unshare.alive(), 20, f"host {self.name} did not boot")
-            first = processes.first_child(unshare)
-            if first is None or not own_net(first.pid):
+            if not unshare.alive():
                 raise NotNow(f"host {self.name} did not boot: {processes.last_lines(log)}")
         except BaseException:
-            self.kill()
+            _first_inside(unshare).kill()
             raise
-        processes.record(self._pid_file, first)
+        processes.record(self._pid_file, _first_inside(unshare))
 
     def _start_libvirtd(self) -> None:
         if which("libvirtd") is None:
@@ -154,7 +158,12 @@ class Host:
         started = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
         if started.returncode != 0:
             raise NotNow(f"libvirtd of host {self.name} did not start: {started.stderr.strip()}")
-        processes.wait_until(self._libvirtd_answers, 20, f"libvirtd of host {self.name} does not answer")
+        # It listens before its drivers are ready, and may yet fail: only an answer to a question counts.
+        argv = self.exec_argv(["virsh", "--quiet", "--connect", "qemu:///system", "uri"])
+        asked = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        if asked.returncode != 0:
+            log = self.directories.log / "libvirtd.log"
+            raise NotNow(f"libvirtd of host {self.name} does not answer: {processes.last_lines(log)}")
 
     def _libvirtd_answers(self) -> bool:
         # By way of the directory: the path of a socket may have 107 characters, and a home may be longer.
@@ -164,6 +173,13 @@ class Host:
                 return client.connect_ex(f"/proc/self/fd/{directory}/libvirt-sock") == 0
         finally:
             os.close(directory)
+
+
+def _first_inside(process: processes.Process) -> processes.Process:
+    """Return the host's first process, given it or the `unshare` that made it and waits for it."""
+    if apart(process.pid, "pid"):
+        return process
+    return processes.first_child(process) or process
 
 
 def _furnish(directories: HostHome) -> None:
@@ -176,6 +192,16 @@ def _furnish(directories: HostHome) -> None:
     if not directories.host_uuid.exists():
         directories.host_uuid.write_text(f"{uuid.uuid4()}\n")
     host_uuid = directories.host_uuid.read_text().strip()
+    for accounts in ("passwd", "group"):
+        (directories.path / accounts).write_text(_with_libvirt_user(accounts))
     (directories.etc / "libvirtd.conf").write_text(f'{_LIBVIRTD_CONF}host_uuid = "{host_uuid}"\n')
     (directories.etc / "qemu.conf").write_text(_QEMU_CONF)
     (directories.etc / "libvirt.conf").write_text("")
+
+
+def _with_libvirt_user(accounts: str) -> str:
+    """Return /etc/passwd or /etc/group with the user that Debian's libvirtd insists on, though nothing runs as it."""
+    text = Path("/etc", accounts).read_text()
+    if re.search("^libvirt-qemu:", text, re.MULTILINE):
+        return text
+    return text + _LIBVIRT_USER[accounts]

@@ -4,6 +4,7 @@ Every function acts on the network namespace of the thread that calls it (`names
 """
 
 import errno
+from ipaddress import IPv4Address
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -18,7 +19,7 @@ def lay_bridge(name: str, address: str, prefix: int) -> None:
     """Have a bridge that forwards at once, with an address."""
     with IPRoute() as ip:
         ip.link("set", index=_index(ip, "lo"), state="up")
-        bridge = _have_bridge(ip, name)
+        bridge = _have_bridge(ip, name, _mac(address))
         ip.addr("replace", index=bridge, address=address, prefixlen=prefix)
         ip.link("set", index=bridge, state="up")
 
@@ -36,6 +37,7 @@ def address_host(address: str, prefix: int) -> None:
     with IPRoute() as ip:
         ip.link("set", index=_index(ip, "lo"), state="up")
         eth0 = _index(ip, "eth0")
+        ip.link("set", index=eth0, address=_mac(address))
         ip.addr("replace", index=eth0, address=address, prefixlen=prefix)
         ip.link("set", index=eth0, state="up")
 
@@ -69,7 +71,7 @@ def lay_tenant(vni: int, underlay: str, device: str, gateway_cidr: str, peers: s
     """Have a bridge with the gateway's address and a VXLAN port to exactly these peers."""
     address, prefix = gateway_cidr.split("/")
     with IPRoute() as ip:
-        bridge = _have_bridge(ip, _tenant_bridge(vni))
+        bridge = _have_bridge(ip, _tenant_bridge(vni), _mac(address))
         vxlan = _find(ip, _tenant_vxlan(vni))
         if vxlan is None:
             ip.link(
@@ -105,10 +107,15 @@ def _tell_peers(ip: Any, vxlan: int, peers: set[str]) -> None:
         ip.fdb("append", ifindex=vxlan, lladdr=_ANY_MAC, dst=new)
 
 
-def _have_bridge(ip: Any, name: str) -> int:
+def _have_bridge(ip: Any, name: str, mac: str) -> int:
     if _find(ip, name) is None:
-        ip.link("add", ifname=name, kind="bridge", br_forward_delay=0, br_mcast_snooping=0)
+        ip.link("add", ifname=name, kind="bridge", address=mac, br_forward_delay=0, br_mcast_snooping=0)
     return _index(ip, name)
+
+
+def _mac(address: str) -> str:
+    """Derive a MAC from an address, so that neighbours need not learn a new one after a restart."""
+    return "02:4e:" + IPv4Address(address).packed.hex(":")
 
 
 def _find(ip: Any, name: str) -> int | None:

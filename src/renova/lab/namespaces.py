@@ -37,10 +37,10 @@ def inside_net(pid: int, act: Callable[[], _T]) -> _T:
     return outcome[0]
 
 
-def own_net(pid: int) -> bool:
-    """Say whether process `pid` has left our network namespace."""
+def apart(pid: int, kind: str) -> bool:
+    """Say whether process `pid` is in another namespace of this kind (`net`, `pid`, ...) than we are."""
     try:
-        return Path(f"/proc/{pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+        return Path(f"/proc/{pid}/ns/{kind}").readlink() != Path(f"/proc/self/ns/{kind}").readlink()
     except FileNotFoundError:
         return False
 

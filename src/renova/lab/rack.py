@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from renova.lab import links, processes
 from renova.lab.home import Home
-from renova.lab.namespaces import in_net_argv, inside_net, own_net, require_root
+from renova.lab.namespaces import apart, in_net_argv, inside_net, require_root
 from renova.model.errors import NotNow
 
 RACK_ADDRESS = "172.31.77.254"
@@ -41,7 +41,7 @@ class Rack:
             log = self.home.log_file("rack")
             process = processes.start(pid_file, ["unshare", "--net", "sleep", "infinity"], log)
         pid = process.pid
-        processes.wait_until(lambda: own_net(pid), 10, "the rack's namespace was not made")
+        processes.wait_until(lambda: apart(pid, "net"), 10, "the rack's namespace was not made")
         inside_net(pid, lambda: links.lay_bridge(_BRIDGE, RACK_ADDRESS, _PREFIX))
 
     def down(self) -> None:
