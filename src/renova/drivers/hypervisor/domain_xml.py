@@ -1,0 +1,204 @@
+"""A guest as libvirt's domain XML, and back. Pure; only `hypervisor.libvirt` uses it.
+
+Every definition carries two descriptions of what it is: Nova's, for tools that know it, and our own, so that a host
+can tell what a leftover guest is without asking anybody. No definition ever has an autostart: a host that comes
+back starts nothing by itself.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from renova.drivers.network import bridge_name, tap_name
+from renova.model.guest import Guest, Nic
+from renova.model.ids import ServerId
+
+Accelerator = Literal["kvm", "tcg"]
+
+RENOVA = "https://renova.dev/xmlns/guest/1"
+NOVA = "http://openstack.org/xmlns/libvirt/nova/1.1"
+
+# What users may type into a name and XML 1.0 cannot hold, not even escaped.
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+ET.register_namespace("nova", NOVA)
+ET.register_namespace("renova", RENOVA)
+
+
+@dataclass(frozen=True)
+class GuestPaths:
+    """Where a guest's files are on its host."""
+
+    root: Path
+    config_drive: Path
+    console: Path
+
+
+@dataclass(frozen=True)
+class Description:
+    """What our own metadata says about a domain."""
+
+    server: ServerId
+    incarnation: int
+    generation: int  # of the root disk
+
+
+def domain_xml(guest: Guest, paths: GuestPaths, accelerator: Accelerator) -> str:
+    """Describe the guest to libvirt in full; the same guest gives the same text."""
+    domain = ET.Element("domain", type="kvm" if accelerator == "kvm" else "qemu")
+    _text(domain, "name", guest.domain)
+    _text(domain, "uuid", guest.server)
+    domain.append(_metadata(guest))
+    _text(domain, "memory", str(guest.memory_mb * 1024), unit="KiB")
+    _text(domain, "vcpu", str(guest.vcpus))
+    domain.append(_sysinfo(guest))
+    domain.append(_os())
+    domain.append(_features(accelerator))
+    domain.append(_cpu(guest, accelerator))
+    domain.append(_clock(accelerator))
+    _text(domain, "on_poweroff", "destroy")
+    _text(domain, "on_reboot", "restart")
+    _text(domain, "on_crash", "destroy")
+    domain.append(_devices(guest, paths))
+    ET.indent(domain)
+    return ET.tostring(domain, encoding="unicode")
+
+
+def description(metadata: str) -> Description:
+    """Read back our own metadata element, as libvirt gives it out of a domain."""
+    element = ET.fromstring(metadata)  # noqa: S314  (written by us, kept by libvirt)
+    return Description(
+        ServerId(element.attrib["server"]), int(element.attrib["incarnation"]), int(element.attrib["generation"])
+    )
+
+
+def _metadata(guest: Guest) -> ET.Element:
+    metadata = ET.Element("metadata")
+    described = Description(guest.server, guest.incarnation, guest.root.generation)
+    ET.SubElement(metadata, f"{{{RENOVA}}}guest", {name: str(value) for name, value in vars(described).items()})
+    nova = ET.SubElement(metadata, f"{{{NOVA}}}instance")
+    _nova(nova, "package", version="renova")
+    _nova(nova, "name", NOT_IN_XML.sub("\ufffd", guest.personal.name))
+    flavor = _nova(nova, "flavor", name=NOT_IN_XML.sub("\ufffd", guest.flavor_name))
+    amounts = {"memory": guest.memory_mb, "disk": guest.root.size_gb, "swap": 0, "ephemeral": 0, "vcpus": guest.vcpus}
+    for name, amount in amounts.items():
+        _nova(flavor, name, str(amount))
+    owner = _nova(nova, "owner")
+    _nova(owner, "user", guest.user, uuid=guest.user)
+    _nova(owner, "project", guest.project, uuid=guest.project)
+    _nova(nova, "root", type="image", uuid=guest.root.image)
+    ports = _nova(nova, "ports")
+    for nic in guest.nics:
+        port = _nova(ports, "port", uuid=nic.port)
+        for address in nic.addresses:
+            version = "6" if ":" in address.ip else "4"
+            _nova(port, "ip", type="fixed", address=address.ip, ipVersion=version)
+    return metadata
+
+
+def _sysinfo(guest: Guest) -> ET.Element:
+    sysinfo = ET.Element("sysinfo", type="smbios")
+    system = ET.SubElement(sysinfo, "system")
+    entries = {
+        "manufacturer": "Renova",
+        "product": "OpenStack Compute",  # by which cloud-init knows where it is
+        "serial": guest.server,
+        "uuid": guest.server,
+        "family": "Virtual Machine",
+    }
+    for name, value in entries.items():
+        _text(system, "entry", value, name=name)
+    return sysinfo
+
+
+def _os() -> ET.Element:
+    os = ET.Element("os")
+    _text(os, "type", "hvm", arch="x86_64", machine="pc")
+    ET.SubElement(os, "boot", dev="hd")
+    ET.SubElement(os, "smbios", mode="sysinfo")
+    return os
+
+
+def _features(accelerator: Accelerator) -> ET.Element:
+    features = ET.Element("features")
+    ET.SubElement(features, "acpi")
+    ET.SubElement(features, "apic")
+    if accelerator == "tcg":
+        # QEMU's own choice grows with the machine's memory; many small guests would not fit beside their caches.
+        _text(ET.SubElement(features, "tcg"), "tb-cache", "32", unit="MiB")
+    return features
+
+
+def _cpu(guest: Guest, accelerator: Accelerator) -> ET.Element:
+    if accelerator == "kvm":
+        cpu = ET.Element("cpu", mode="host-model")
+    else:
+        cpu = ET.Element("cpu", mode="custom", match="exact")
+        _text(cpu, "model", "qemu64", fallback="forbid")
+    ET.SubElement(cpu, "topology", sockets=str(guest.vcpus), cores="1", threads="1")
+    return cpu
+
+
+def _clock(accelerator: Accelerator) -> ET.Element:
+    clock = ET.Element("clock", offset="utc")
+    if accelerator == "kvm":
+        ET.SubElement(clock, "timer", name="pit", tickpolicy="delay")
+        ET.SubElement(clock, "timer", name="rtc", tickpolicy="catchup")
+        ET.SubElement(clock, "timer", name="hpet", present="no")
+    return clock
+
+
+def _devices(guest: Guest, paths: GuestPaths) -> ET.Element:
+    devices = ET.Element("devices")
+    ET.SubElement(devices, "controller", type="usb", model="none")
+    # No host caching: what a guest flushed must be on the storage when another host takes the disk over.
+    _disk(devices, paths.root, "vda", "root", {"type": "qcow2", "cache": "none", "discard": "unmap"})
+    # A virtio disk and not a CD: cloud kernels may have no driver for the latter.
+    config = _disk(devices, paths.config_drive, "vdz", "config-2", {"type": "raw"})
+    ET.SubElement(config, "readonly")
+    for nic in guest.nics:
+        devices.append(_interface(nic))
+    serial = ET.SubElement(devices, "serial", type="pty")
+    ET.SubElement(serial, "log", file=str(paths.console), append="on")
+    ET.SubElement(serial, "target", port="0")
+    console = ET.SubElement(devices, "console", type="pty")
+    ET.SubElement(console, "target", type="serial", port="0")
+    rng = ET.SubElement(devices, "rng", model="virtio")
+    _text(rng, "backend", "/dev/urandom", model="random")
+    balloon = ET.SubElement(devices, "memballoon", model="virtio")
+    ET.SubElement(balloon, "stats", period="10")
+    return devices
+
+
+def _disk(devices: ET.Element, path: Path, target: str, serial: str, driver: dict[str, str]) -> ET.Element:
+    disk = ET.SubElement(devices, "disk", type="file", device="disk")
+    ET.SubElement(disk, "driver", {"name": "qemu", **driver})
+    ET.SubElement(disk, "source", file=str(path))
+    ET.SubElement(disk, "target", dev=target, bus="virtio")
+    _text(disk, "serial", serial)
+    return disk
+
+
+def _interface(nic: Nic) -> ET.Element:
+    interface = ET.Element("interface", type="bridge")
+    ET.SubElement(interface, "mac", address=nic.mac)
+    ET.SubElement(interface, "source", bridge=bridge_name(nic.vni))
+    ET.SubElement(interface, "target", dev=tap_name(nic.port))
+    ET.SubElement(interface, "model", type="virtio")
+    ET.SubElement(interface, "mtu", size=str(nic.mtu))
+    ET.SubElement(interface, "rom", enabled="no")  # nothing boots from the network, and a ROM costs boot time
+    return interface
+
+
+def _text(parent: ET.Element, tag: str, text: str, /, **attributes: str) -> ET.Element:
+    child = ET.SubElement(parent, tag, attributes)
+    child.text = text
+    return child
+
+
+def _nova(parent: ET.Element, tag: str, text: str | None = None, /, **attributes: str) -> ET.Element:
+    child = ET.SubElement(parent, f"{{{NOVA}}}{tag}", attributes)
+    child.text = text
+    return child
