@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, Executable, Result, create_engine, event
+from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
@@ -43,7 +43,7 @@ class Tx:
         self.now = now
         self.afterwards: list[Callable[[], None]] = []
 
-    def execute(self, statement: Executable, values: Any = None) -> Result[Any]:
+    def execute(self, statement: Executable, values: Any = None) -> CursorResult[*tuple[Any, ...]]:
         return self._connection.execute(statement, values)
 
     def then(self, call: Callable[[], None]) -> None:

@@ -1,0 +1,248 @@
+"""Tells stories: runs their steps, resumes them after a crash, tries again, undoes, and always ends them.
+
+One task an operation. What it may rely on is only the journal: any task may end at any point, here or with the whole
+process, and another goes on from what is journalled. One of two edges where errors are translated: `NotNow` to
+another try, everything else to undo and settle.
+"""
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import structlog
+
+from renova.engine.journal import Book, Entry, Held, Journal, Lost
+from renova.engine.operation import Failure, Kind, Step, Story
+from renova.model.chance import Chance
+from renova.model.clock import Clock
+from renova.model.errors import Broken, CloudError, NotNow
+from renova.model.ids import ExecutorId, OperationId
+
+log = structlog.get_logger()
+C = TypeVar("C")
+TX = TypeVar("TX")
+R = TypeVar("R")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between tries; doubling, with jitter
+
+
+class _StoryEnds(Exception):
+    """Raised in a story read for its past only, where that past ends."""
+
+
+class Runner(Generic[C, TX]):
+    """Runs the operations of one executor."""
+
+    def __init__(
+        self,
+        *,
+        executor: ExecutorId,
+        context: Callable[[Held], C],
+        journal: Journal[TX],
+        stories: Mapping[str, Story[Any]],
+        clock: Clock,
+        chance: Chance,
+        beat: float = 1.5,
+    ) -> None:
+        self.executor = executor
+        self._context = context
+        self._journal = journal
+        self._stories = stories
+        self._clock = clock
+        self._chance = chance
+        self._beat = beat  # seconds between renewals of the executor's lease
+        self._tasks: dict[OperationId, asyncio.Task[None]] = {}
+
+    def start(self, held: Held) -> None:
+        """Begin or resume the operation, as a task of its own."""
+        if held.id not in self._tasks:
+            task = asyncio.get_running_loop().create_task(self._run(held), name=f"operation-{held.id}")
+            self._tasks[held.id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(held.id, None))
+
+    def stop(self, operation: OperationId) -> None:
+        """Stop running the operation here: it was superseded."""
+        if task := self._tasks.get(operation):
+            task.cancel()
+
+    async def finished(self, operation: OperationId) -> None:
+        """Wait until the operation is no longer run here."""
+        if task := self._tasks.get(operation):
+            await asyncio.wait([task])
+
+    @property
+    def running(self) -> int:
+        return len(self._tasks)
+
+    async def serve(self) -> None:
+        """Keep this executor's lease, and take over what dead ones left; runs until cancelled.
+
+        An executor that others took for dead ends with `Lost`: the process must not go on under its old name.
+        """
+        while True:
+            try:
+                if not await self._journal.keep_alive(self.executor):
+                    raise Lost("this controller was taken for dead and its operations were given to another")
+                for held in await self._journal.adopt(self.executor):
+                    log.info("operation resumed", operation=held.id, story=held.story, server=held.server)
+                    self.start(held)
+            except NotNow:
+                log.warning("database away", exc_info=True)
+            await self._clock.sleep(self._beat)
+
+    async def close(self) -> None:
+        """Stop all tasks; their operations stay in the journal for the next executor."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, held: Held) -> None:
+        with structlog.contextvars.bound_contextvars(operation=held.id, server=held.server, story=held.story):
+            try:
+                await self._tell(held)
+            except Lost:
+                log.info("operation lost", number=held.number)
+            except Exception:
+                # Nothing is lost: the operation stays in the journal, and the next executor tries it again.
+                log.error("operation cannot be told", exc_info=True)
+
+    async def _tell(self, held: Held) -> None:
+        story = self._stories.get(held.story)
+        if story is None or story.version != held.version:
+            raise Broken(f"no story {held.story} of version {held.version} in this release")
+        want = msgspec.json.decode(held.want, type=story.want)
+        entries, undone = await self._journal.read(held)
+        telling = _Telling(self, held, entries)
+        if held.undoing:
+            failure = msgspec.json.decode(held.failure or b"", type=Failure)
+            telling.past_only = True
+            try:
+                await story.tell(telling, want)
+            except _StoryEnds:
+                pass
+        else:
+            try:
+                await story.tell(telling, want)
+                if not telling.ended:
+                    raise Broken("the story came to no end step")
+                return
+            except Lost:
+                raise
+            except Exception as error:
+                failure = _failure(error)
+                log.warning("operation failed", error=failure.message, exc_info=not isinstance(error, CloudError))
+            stored = msgspec.json.encode(failure)
+            await self.persist(lambda: self._journal.commit(held, lambda _tx, book: book.begin_undo(stored)))
+        await self._undo(held, telling, undone)
+        context = self._context(held)
+
+        def settle(tx: TX, book: Book) -> None:
+            story.settle(context, tx, want, failure)
+            book.close("failed")
+
+        await self.persist(lambda: self._journal.commit(held, settle))
+
+    async def _undo(self, held: Held, telling: "_Telling[C, TX]", undone: set[int]) -> None:
+        for place, step, arguments in reversed(telling.taken):
+            if place in undone or step.undo_body is None:
+                continue
+            try:
+                await self._take_back(held, place, step, arguments)
+            except Lost:
+                raise
+            except Exception:
+                # The other undos must still run; what stays behind is said here and found by reconciliation.
+                log.error("undo failed", step=step.name, exc_info=True)
+
+    async def _take_back(self, held: Held, place: int, step: Step[..., Any], arguments: tuple[Any, ...]) -> None:
+        context, undo = self._context(held), step.undo_body
+        assert undo is not None
+
+        def change(tx: TX, book: Book) -> None:
+            if step.undo_kind is Kind.WRITE:
+                undo(context, tx, *arguments)
+            book.note_undone(place)
+
+        if step.undo_kind is Kind.ACT:
+            await self.patiently(step.patience, lambda: undo(context, *arguments))
+        await self.persist(lambda: self._journal.commit(held, change))
+
+    async def patiently(self, patience: float, call: Callable[[], Awaitable[R]]) -> R:
+        """Call until it does not raise `NotNow`, for at most `patience` seconds."""
+        began = self._clock.monotonic()
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await call()
+            except NotNow as away:
+                if self._clock.monotonic() + pause - began > patience:
+                    raise
+                log.info("step waits", reason=str(away))
+            await self._clock.sleep(pause * self._chance.uniform(0.8, 1.2))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def persist(self, commit: Callable[[], Awaitable[R]]) -> R:
+        """Commit, for as long as the database may be away: what happened outside must not be forgotten."""
+        return await self.patiently(float("inf"), commit)
+
+    def context(self, held: Held) -> C:
+        return self._context(held)
+
+    @property
+    def journal(self) -> Journal[TX]:
+        return self._journal
+
+
+class _Telling(Generic[C, TX]):
+    """One reading of a story: gives stored results while there are any, then runs the steps."""
+
+    def __init__(self, runner: Runner[C, TX], held: Held, entries: list[Entry]) -> None:
+        self._runner = runner
+        self._held = held
+        self._entries = entries
+        self._context = runner.context(held)
+        self.taken: list[tuple[int, Step[..., Any], tuple[Any, ...]]] = []
+        self.past_only = False
+        self.ended = False
+
+    async def __call__(self, step: Step[..., R], *arguments: Any) -> R:
+        if self.ended:
+            raise Broken(f"step {step.name} comes after the end")
+        place = len(self.taken)
+        self.taken.append((place, step, arguments))
+        if place < len(self._entries):
+            entry = self._entries[place]
+            if entry.step != step.name:
+                raise Broken(f"the journal has {entry.step} where the story has {step.name}")
+            return step.decode(entry.result)
+        if self.past_only:
+            raise _StoryEnds
+        log.debug("step begins", step=step.name)
+        if step.kind is Kind.ACT:
+            done: R = await self._runner.patiently(step.patience, lambda: step.body(self._context, *arguments))
+            entry = Entry(place, step.name, step.encode(done))
+            await self._runner.persist(
+                lambda: self._runner.journal.commit(self._held, lambda _tx, book: book.note(entry))
+            )
+            return done
+
+        def change(tx: TX, book: Book) -> R:
+            result: R = step.body(self._context, tx, *arguments)
+            if step.kind is Kind.END:
+                book.close("done")
+            else:
+                book.note(Entry(place, step.name, step.encode(result)))
+            return result
+
+        written = await self._runner.patiently(step.patience, lambda: self._runner.journal.commit(self._held, change))
+        self.ended = step.kind is Kind.END
+        return written
+
+
+def _failure(error: Exception) -> Failure:
+    chain = "".join(traceback.format_exception(error))
+    message = str(error) if isinstance(error, CloudError) else "an unexpected error; the log holds its cause"
+    return Failure(message=message, kind=type(error).__name__, traceback=chain)

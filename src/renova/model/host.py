@@ -1,0 +1,85 @@
+"""A host, its lease, and what is known of its life."""
+
+from enum import StrEnum
+
+import msgspec
+
+from renova.model.guest import HostFacts
+from renova.model.ids import HostId
+
+
+class HostState(StrEnum):
+    """Where a host stands with the control plane."""
+
+    ENROLLED = "enrolled"  # has a certificate, was never up
+    UP = "up"
+    RETURNING = "returning"  # alive again under a new epoch, still cleaning up: nothing is given to it
+    DEAD = "dead"  # a proof says so; its servers may go elsewhere
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """A host's row. Whether it is alive now is not stored: that is observed (`ha.monitor`)."""
+
+    id: HostId
+    serial: int  # Nova's integer id of the service, before 2.53
+    name: str
+    address: str  # on the underlay, for tunnels between hosts
+    certificate: str  # sha256 of the client certificate that may speak for this host
+    state: HostState
+    forced_down: bool = False
+    disabled: bool = False
+    disabled_reason: str | None = None
+    boot: str = ""
+    journal: str = ""
+    facts: HostFacts | None = None
+    last_seen: str | None = None  # for people; no decision reads it
+    created_at: str
+    updated_at: str
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A host's lease. Every proof of death, every new boot and every lost journal raises `epoch`."""
+
+    host: HostId
+    epoch: int
+    counter: int
+    boot: str
+    ttl: float  # seconds, as granted
+    margin: float  # seconds
+    guard: str  # class of what stops the host's guests at its deadline: none, V, C, B, A
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a host counts as dead; valid while the lease's epoch is the one it produced."""
+
+    id: int
+    host: HostId
+    kind: str  # power_off, operator, new_boot, ...
+    epoch: int  # that it produced
+    readings: dict[str, str]
+    who: str
+    withdrawn: bool
+    created_at: str
+
+
+class Right(msgspec.Struct, frozen=True):
+    """Who may run a server: one host, one incarnation, granted while the host's lease had this epoch."""
+
+    host: HostId
+    incarnation: int
+    host_epoch: int
+
+
+class HostView(msgspec.Struct, frozen=True, kw_only=True):
+    """A host as scheduling sees it: a frozen picture, maybe a little old; the claim checks again."""
+
+    id: HostId
+    name: str
+    up: bool
+    disabled: bool
+    zone: str
+    storage: str  # identity of its instances directory
+    architecture: str
+    total: dict[str, float]  # by resource class, what may be claimed in all: (total - reserved) x ratio
+    used: dict[str, int]
+    servers: int

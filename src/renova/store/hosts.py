@@ -1,0 +1,214 @@
+"""Hosts, their leases, the proofs of their deaths, and the tokens by which new ones join."""
+
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Float, Integer, String, Table, delete, insert, select, update
+
+from renova.model.guest import HostFacts
+from renova.model.host import Host, HostState, Lease, Proof
+from renova.model.ids import HostId
+from renova.store.database import Tx
+from renova.store.schema import Document, Stamp, metadata
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("address", String(64), nullable=False),
+    Column("certificate", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("forced_down", Boolean, nullable=False, default=False),
+    Column("disabled", Boolean, nullable=False, default=False),
+    Column("disabled_reason", String(255)),
+    Column("boot", String(64), nullable=False, default=""),
+    Column("journal", String(64), nullable=False, default=""),
+    Column("facts", Document(HostFacts)),
+    Column("last_seen", Stamp),
+    Column("created_at", Stamp, nullable=False),
+    Column("updated_at", Stamp, nullable=False),
+)
+
+# Apart from hosts, so that renewals never wait for a transaction that holds a host's row.
+leases = Table(
+    "leases",
+    metadata,
+    Column("host", String(36), primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("counter", Integer, nullable=False),
+    Column("boot", String(64), nullable=False),
+    Column("ttl", Float, nullable=False),
+    Column("margin", Float, nullable=False),
+    Column("guard", String(8), nullable=False),
+)
+
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("host", String(36), nullable=False, index=True),
+    Column("kind", String(32), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("readings", Document(dict[str, str]), nullable=False),
+    Column("who", String(255), nullable=False),
+    Column("withdrawn", Boolean, nullable=False, default=False),
+    Column("created_at", Stamp, nullable=False),
+)
+
+join_tokens = Table(
+    "join_tokens",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("expires_at", Stamp, nullable=False),
+    Column("used_by", String(36)),  # a token is good once; the same host may repeat an enrolment whose answer was lost
+    Column("created_at", Stamp, nullable=False),
+)
+
+cluster = Table(
+    "cluster",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("era", Integer, nullable=False),
+    Column("hold", String(255)),  # why nothing may be granted, or null
+    Column("created_at", Stamp, nullable=False),
+)
+
+
+def era(tx: Tx) -> int:
+    """Return the cluster's era, beginning the first one on first use."""
+    found = tx.execute(select(cluster.c.era).where(cluster.c.id == 1)).scalar()
+    if found is None:
+        tx.execute(insert(cluster).values(id=1, era=1, created_at=tx.now))
+        return 1
+    return int(found)
+
+
+def add(tx: Tx, host: HostId, name: str, address: str, certificate: str) -> None:
+    tx.execute(
+        insert(hosts).values(
+            id=host,
+            name=name,
+            address=address,
+            certificate=certificate,
+            state=HostState.ENROLLED,
+            created_at=tx.now,
+            updated_at=tx.now,
+        )
+    )
+
+
+def _host(row: Any) -> Host:
+    values = dict(row._mapping)
+    values["state"] = HostState(values["state"])
+    return Host(**values)
+
+
+def get(tx: Tx, host: HostId) -> Host | None:
+    row = tx.execute(select(hosts).where(hosts.c.id == host)).first()
+    return _host(row) if row else None
+
+
+def by_name(tx: Tx, name: str) -> Host | None:
+    row = tx.execute(select(hosts).where(hosts.c.name == name)).first()
+    return _host(row) if row else None
+
+
+def every(tx: Tx) -> list[Host]:
+    return [_host(row) for row in tx.execute(select(hosts).order_by(hosts.c.serial))]
+
+
+def change(tx: Tx, host: HostId, **values: Any) -> None:
+    tx.execute(update(hosts).where(hosts.c.id == host).values(updated_at=tx.now, **values))
+
+
+def remove(tx: Tx, host: HostId) -> None:
+    tx.execute(delete(leases).where(leases.c.host == host))
+    tx.execute(delete(hosts).where(hosts.c.id == host))
+
+
+def lease(tx: Tx, host: HostId) -> Lease | None:
+    row = tx.execute(select(leases).where(leases.c.host == host)).first()
+    return Lease(**row._mapping) if row else None
+
+
+def all_leases(tx: Tx) -> list[Lease]:
+    return [Lease(**row._mapping) for row in tx.execute(select(leases))]
+
+
+def begin_lease(tx: Tx, host: HostId, epoch: int, boot: str, ttl: float, margin: float, guard: str) -> None:
+    """Give the host a lease of this epoch; whatever it had before is over."""
+    tx.execute(delete(leases).where(leases.c.host == host))
+    tx.execute(insert(leases).values(host=host, epoch=epoch, counter=0, boot=boot, ttl=ttl, margin=margin, guard=guard))
+
+
+def renew(tx: Tx, host: HostId, epoch: int, boot: str) -> int | None:
+    """Renew the lease if epoch and boot are its own; return the new counter, or None: then it is not renewed."""
+    row = tx.execute(
+        update(leases)
+        .where(leases.c.host == host, leases.c.epoch == epoch, leases.c.boot == boot)
+        .values(counter=leases.c.counter + 1)
+        .returning(leases.c.counter)
+    ).first()
+    return int(row[0]) if row else None
+
+
+def seen(tx: Tx, host: HostId) -> None:
+    """Note for people that the host was heard."""
+    tx.execute(update(hosts).where(hosts.c.id == host).values(last_seen=tx.now))
+
+
+def prove_dead(tx: Tx, observed: Lease, kind: str, readings: dict[str, str], who: str) -> bool:
+    """Declare the host dead, if its lease is still exactly as observed; False if it moved meanwhile.
+
+    Every proof raises the epoch by this compare-and-swap (safety: a renewal between reading and writing wins).
+    """
+    raised = tx.execute(
+        update(leases)
+        .where(
+            leases.c.host == observed.host,
+            leases.c.epoch == observed.epoch,
+            leases.c.counter == observed.counter,
+        )
+        .values(epoch=leases.c.epoch + 1)
+        .returning(leases.c.epoch)
+    ).first()
+    if raised is None:
+        return False
+    tx.execute(
+        insert(proofs).values(
+            host=observed.host, kind=kind, epoch=int(raised[0]), readings=readings, who=who, created_at=tx.now
+        )
+    )
+    change(tx, observed.host, state=HostState.DEAD)
+    return True
+
+
+def proof(tx: Tx, host: HostId) -> Proof | None:
+    """Return the proof by which the host is dead now: not withdrawn, and nothing was granted to the host since."""
+    row = tx.execute(
+        select(proofs)
+        .join(leases, leases.c.host == proofs.c.host)
+        .join(hosts, hosts.c.id == proofs.c.host)
+        .where(
+            proofs.c.host == host,
+            proofs.c.epoch == leases.c.epoch,
+            proofs.c.withdrawn.is_(False),
+            hosts.c.state == HostState.DEAD,
+        )
+        .order_by(proofs.c.id.desc())
+    ).first()
+    return Proof(**row._mapping) if row else None
+
+
+def add_join_token(tx: Tx, sha256: str, expires_at: str) -> None:
+    tx.execute(insert(join_tokens).values(sha256=sha256, expires_at=expires_at, created_at=tx.now))
+
+
+def use_join_token(tx: Tx, sha256: str, name: str) -> bool:
+    """Spend the token for the host of this name; False when it is unknown, expired or spent by another."""
+    row = tx.execute(select(join_tokens).where(join_tokens.c.sha256 == sha256)).first()
+    if row is None or row.expires_at < tx.now or row.used_by not in (None, name):
+        return False
+    tx.execute(update(join_tokens).where(join_tokens.c.sha256 == sha256).values(used_by=name))
+    return True

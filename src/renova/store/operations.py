@@ -1,0 +1,228 @@
+"""Operations under way, and the journal of their steps: the store's side of the engine.
+
+At most one operation a server is active, by a unique index. An operation belongs to an executor (one run of a
+controller) under an epoch; every commit in its name compares both, so an executor that was only paused, while
+another took over, commits nothing.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, String, Table, delete, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from renova.engine.journal import Book, Entry, Held, Lost
+from renova.model.clock import stamp
+from renova.model.errors import Conflict
+from renova.model.ids import ExecutorId, OperationId, ServerId
+from renova.store.database import Database, Tx
+from renova.store.schema import Stamp, metadata
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("server", String(36), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("story", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("want", LargeBinary, nullable=False),
+    Column("action", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # active, done, failed, superseded
+    Column("undoing", Boolean, nullable=False, default=False),
+    Column("failure", LargeBinary),
+    Column("executor", String(36), nullable=False, index=True),
+    Column("epoch", Integer, nullable=False),
+    Column("created_at", Stamp, nullable=False),
+    Column("ended_at", Stamp),
+    Index("one_active_operation_a_server", "server", unique=True, sqlite_where=text("state = 'active'")),
+    Index("operations_active", "state", "executor"),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("operation", Integer, primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("step", String(128), nullable=False),
+    Column("result", LargeBinary, nullable=False),
+    Column("undone", Boolean, nullable=False, default=False),
+)
+
+executors = Table(
+    "executors",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("expires_at", Stamp, nullable=False),
+)
+
+ERASED = b""
+
+
+def submit(
+    tx: Tx, server: ServerId, number: int, *, story: str, version: int, want: bytes, action: int, executor: ExecutorId
+) -> Held:
+    """Add an operation that this executor is to run; `Conflict` when the server has one that is active."""
+    try:
+        row = tx.execute(
+            insert(operations)
+            .values(
+                server=server,
+                number=number,
+                story=story,
+                version=version,
+                want=want,
+                action=action,
+                state="active",
+                executor=executor,
+                epoch=1,
+                created_at=tx.now,
+            )
+            .returning(operations.c.id)
+        ).one()
+    except IntegrityError as error:
+        raise Conflict("Another operation on this server is under way.") from error
+    return Held(
+        id=OperationId(row[0]),
+        server=server,
+        number=number,
+        story=story,
+        version=version,
+        want=want,
+        action=action,
+        executor=executor,
+        epoch=1,
+        undoing=False,
+        failure=None,
+    )
+
+
+def active(tx: Tx, server: ServerId) -> Held | None:
+    row = tx.execute(select(operations).where(operations.c.server == server, operations.c.state == "active")).first()
+    return _held(row) if row else None
+
+
+def supersede(tx: Tx, held: Held) -> None:
+    """End the operation in favour of a newer one: from this transaction on it can commit nothing."""
+    tx.execute(
+        update(operations)
+        .where(operations.c.id == held.id)
+        .values(state="superseded", ended_at=tx.now, want=ERASED, failure=None)
+    )
+    tx.execute(delete(steps).where(steps.c.operation == held.id))
+
+
+def _held(row: object) -> Held:
+    mapping = row._mapping  # type: ignore[attr-defined]
+    return Held(**{name: mapping[name] for name in Held.__struct_fields__})
+
+
+class _Book:
+    """Notes of one transaction about one operation."""
+
+    def __init__(self, tx: Tx, held: Held) -> None:
+        self._tx = tx
+        self._held = held
+
+    def note(self, entry: Entry) -> None:
+        self._tx.execute(
+            insert(steps).values(
+                operation=self._held.id, place=entry.place, step=entry.step, result=entry.result, undone=False
+            )
+        )
+
+    def note_undone(self, place: int) -> None:
+        done = self._tx.execute(
+            update(steps).where(steps.c.operation == self._held.id, steps.c.place == place).values(undone=True)
+        )
+        if done.rowcount == 0:  # the step that failed has no entry of its own
+            self._tx.execute(
+                insert(steps).values(operation=self._held.id, place=place, step="", result=ERASED, undone=True)
+            )
+
+    def begin_undo(self, failure: bytes) -> None:
+        self._tx.execute(
+            update(operations).where(operations.c.id == self._held.id).values(undoing=True, failure=failure)
+        )
+
+    def close(self, outcome: str) -> None:
+        self._tx.execute(
+            update(operations)
+            .where(operations.c.id == self._held.id)
+            .values(state=outcome, ended_at=self._tx.now, want=ERASED)
+        )
+        self._tx.execute(delete(steps).where(steps.c.operation == self._held.id))
+
+
+class StoredJournal:
+    """The engine's journal, in the database."""
+
+    def __init__(self, database: Database, lease_s: float = 5.0) -> None:
+        self._database = database
+        self._lease_s = lease_s
+
+    async def commit(self, held: Held, change: Callable[[Tx, Book], T]) -> T:
+        def work(tx: Tx) -> T:
+            ours = tx.execute(
+                select(operations.c.id).where(
+                    operations.c.id == held.id,
+                    operations.c.state == "active",
+                    operations.c.executor == held.executor,
+                    operations.c.epoch == held.epoch,
+                )
+            ).first()
+            if ours is None:
+                raise Lost(f"operation {held.id} is no longer run by this controller")
+            return change(tx, _Book(tx, held))
+
+        return await self._database.transact(work)
+
+    async def read(self, held: Held) -> tuple[list[Entry], set[int]]:
+        def work(tx: Tx) -> tuple[list[Entry], set[int]]:
+            rows = tx.execute(select(steps).where(steps.c.operation == held.id).order_by(steps.c.place)).all()
+            entries = [Entry(row.place, row.step, row.result) for row in rows if row.step]
+            return entries, {row.place for row in rows if row.undone}
+
+        return await self._database.transact(work)
+
+    async def keep_alive(self, executor: ExecutorId) -> bool:
+        return await self._database.transact(lambda tx: self._renew(tx, executor))
+
+    def _renew(self, tx: Tx, executor: ExecutorId) -> bool:
+        expires = stamp(datetime.fromisoformat(f"{tx.now}+00:00") + timedelta(seconds=self._lease_s))
+        done = tx.execute(update(executors).where(executors.c.id == executor).values(expires_at=expires))
+        return done.rowcount == 1
+
+    async def enlist(self, executor: ExecutorId, *, alone: bool) -> None:
+        """Add this executor; `alone` when the database's lock proves that no other can live (SQLite)."""
+
+        def work(tx: Tx) -> None:
+            if alone:
+                tx.execute(delete(executors))
+            tx.execute(insert(executors).values(id=executor, expires_at=tx.now))
+            self._renew(tx, executor)
+
+        await self._database.transact(work)
+
+    async def adopt(self, executor: ExecutorId) -> list[Held]:
+        def work(tx: Tx) -> list[Held]:
+            tx.execute(delete(executors).where(executors.c.expires_at < tx.now, executors.c.id != executor))
+            orphans = (
+                select(operations.c.id)
+                .where(operations.c.state == "active", operations.c.executor.not_in(select(executors.c.id)))
+                .scalar_subquery()
+            )
+            rows = tx.execute(
+                update(operations)
+                .where(operations.c.id.in_(orphans))
+                .values(executor=executor, epoch=operations.c.epoch + 1)
+                .returning(operations)
+            ).all()
+            return [_held(row) for row in rows]
+
+        return await self._database.transact(work)

@@ -1,0 +1,122 @@
+"""Who may run a server, and what its former hosts still have to clean up.
+
+A right is a host and an incarnation. It is given only by `grant`, which raises the incarnation and re-checks all it
+rests on in its own transaction (docs/decisions/0004). One row a server.
+"""
+
+import msgspec
+from sqlalchemy import Column, Integer, String, Table, delete, insert, select, update
+
+from renova.model.errors import Conflict
+from renova.model.host import HostState, Right
+from renova.model.ids import HostId, ServerId
+from renova.store import hosts
+from renova.store.database import Tx
+from renova.store.schema import Stamp, metadata
+
+rights = Table(
+    "rights",
+    metadata,
+    Column("server", String(36), primary_key=True),
+    Column("host", String(36), index=True),  # null: released, nobody may run it
+    Column("incarnation", Integer, nullable=False),
+    Column("host_epoch", Integer, nullable=False),  # of the host's lease when it was granted
+)
+
+debts = Table(
+    "debts",
+    metadata,
+    Column("host", String(36), primary_key=True),
+    Column("server", String(36), primary_key=True),
+    Column("below", Integer, nullable=False),  # guests of lower incarnations are to go
+    Column("migration", Integer),  # to be completed when this is paid
+    Column("created_at", Stamp, nullable=False),
+)
+
+
+class Debt(msgspec.Struct, frozen=True):
+    """A former host must clean up: guests of the server with an incarnation below `below`."""
+
+    host: HostId
+    server: ServerId
+    below: int
+    migration: int | None
+
+
+def right(tx: Tx, server: ServerId) -> Right | None:
+    """Return who may run the server now, or None."""
+    row = tx.execute(select(rights).where(rights.c.server == server)).first()
+    return Right(row.host, row.incarnation, row.host_epoch) if row and row.host else None
+
+
+def incarnation(tx: Tx, server: ServerId) -> int:
+    """Return the highest incarnation ever granted, 0 for none."""
+    return int(tx.execute(select(rights.c.incarnation).where(rights.c.server == server)).scalar() or 0)
+
+
+def of_host(tx: Tx, host: HostId) -> dict[ServerId, int]:
+    rows = tx.execute(select(rights.c.server, rights.c.incarnation).where(rights.c.host == host))
+    return {ServerId(row.server): row.incarnation for row in rows}
+
+
+def grant(tx: Tx, server: ServerId, target: HostId, migration: int | None = None) -> Right:
+    """Give the server to the target under a new incarnation; `Conflict` when anything it rests on does not hold now.
+
+    The target must be up. A right that another host has must have ended: released, or its host is dead by a proof that
+    is current and younger than that right. The former host then owes the clean-up of all lower incarnations.
+    """
+    host = hosts.get(tx, target)
+    lease = hosts.lease(tx, target)
+    if host is None or lease is None or host.state is not HostState.UP or host.forced_down:
+        raise Conflict(f"host {host.name if host else target} is not up")
+    row = tx.execute(select(rights).where(rights.c.server == server)).first()
+    number = (row.incarnation if row else 0) + 1
+    if row is not None and row.host is not None and row.host != target:
+        proof = hosts.proof(tx, row.host)
+        if proof is None or proof.epoch <= row.host_epoch:
+            raise Conflict("the server's former host is not proven dead, and has not released it")
+        _owe(tx, row.host, server, number, migration)
+    if row is None:
+        tx.execute(insert(rights).values(server=server, host=target, incarnation=number, host_epoch=lease.epoch))
+    else:
+        tx.execute(
+            update(rights)
+            .where(rights.c.server == server)
+            .values(host=target, incarnation=number, host_epoch=lease.epoch)
+        )
+    return Right(target, number, lease.epoch)
+
+
+def release(tx: Tx, server: ServerId) -> None:
+    """Note that nobody may run the server: its host confirmed that it stopped, or has nothing of it."""
+    tx.execute(update(rights).where(rights.c.server == server).values(host=None))
+
+
+def forget(tx: Tx, server: ServerId) -> None:
+    """Drop the server's right; its number is not needed again, for a server's id is never reused."""
+    tx.execute(delete(rights).where(rights.c.server == server))
+
+
+def owe(tx: Tx, host: HostId, server: ServerId) -> None:
+    """Note that the host must clean up everything of the server when it is back (it is deleted meanwhile)."""
+    _owe(tx, host, server, incarnation(tx, server) + 1, None)
+
+
+def _owe(tx: Tx, host: HostId, server: ServerId, below: int, migration: int | None) -> None:
+    tx.execute(delete(debts).where(debts.c.host == host, debts.c.server == server))
+    tx.execute(insert(debts).values(host=host, server=server, below=below, migration=migration, created_at=tx.now))
+
+
+def debts_of(tx: Tx, host: HostId) -> list[Debt]:
+    rows = tx.execute(select(debts).where(debts.c.host == host).order_by(debts.c.server))
+    return [Debt(row.host, row.server, row.below, row.migration) for row in rows]
+
+
+def pay(tx: Tx, host: HostId, server: ServerId, below: int) -> Debt | None:
+    """Note that the host has cleaned up; None when it did not owe just this."""
+    row = tx.execute(
+        delete(debts)
+        .where(debts.c.host == host, debts.c.server == server, debts.c.below == below)
+        .returning(debts.c.host, debts.c.server, debts.c.below, debts.c.migration)
+    ).first()
+    return Debt(row.host, row.server, row.below, row.migration) if row else None

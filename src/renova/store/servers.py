@@ -1,0 +1,170 @@
+"""Servers: one row each, with what a list shows of them, so that a list needs one statement."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from renova.model.flavor import Flavor
+from renova.model.guest import PowerState
+from renova.model.ids import HostId, ProjectId, ServerId
+from renova.model.server import AttachedNetwork, Fault, KeyPair, Server, TaskState, VmState
+from renova.store.database import Tx
+from renova.store.schema import Document, Stamp, metadata
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("project", String(36), nullable=False, index=True),
+    Column("user", String(36), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("description", String(255)),
+    Column("hostname", String(255), nullable=False),
+    Column("vm_state", String(32), nullable=False),
+    Column("task_state", String(64)),
+    Column("power_state", Integer, nullable=False, default=0),
+    Column("progress", Integer, nullable=False, default=0),
+    Column("host", String(36), index=True),
+    Column("host_name", String(255)),
+    Column("availability_zone", String(255)),
+    Column("pinned_zone", String(255)),
+    Column("flavor", Document(Flavor), nullable=False),
+    Column("image", String(36)),
+    Column("image_properties", Document(dict[str, str]), nullable=False),
+    Column("image_format", String(16), nullable=False),
+    Column("image_bytes", Integer, nullable=False),
+    Column("image_sha256", String(64), nullable=False),
+    Column("root_generation", Integer, nullable=False, default=1),
+    Column("key", Document(KeyPair)),
+    Column("user_data", Text),
+    Column("metadata", Document(dict[str, str]), nullable=False),
+    Column("tags", Document(tuple[str, ...]), nullable=False),
+    Column("networks", Document(tuple[AttachedNetwork, ...]), nullable=False),
+    Column("security_groups", Document(tuple[str, ...]), nullable=False),
+    Column("scheduler_hints", Document(dict[str, str]), nullable=False),
+    Column("config_drive", String(8), nullable=False, default=""),
+    Column("disk_config", String(8), nullable=False, default="MANUAL"),
+    Column("access_ipv4", String(64)),
+    Column("access_ipv6", String(64)),
+    Column("locked_by", String(16)),
+    Column("locked_reason", String(255)),
+    Column("reservation", String(64), nullable=False, default=""),
+    Column("fault", Document(Fault)),
+    Column("last_number", Integer, nullable=False, default=0),
+    Column("created_at", Stamp, nullable=False),
+    Column("updated_at", Stamp, nullable=False),
+    Column("launched_at", Stamp),
+    Column("terminated_at", Stamp),
+    Column("deleted", Boolean, nullable=False, default=False),
+    Index("servers_newest", "created_at", "serial"),
+)
+
+_VM = {state.value: state for state in VmState}
+_TASK: dict[str | None, TaskState | None] = {state.value: state for state in TaskState} | {None: None}
+_POWER = {state.value: state for state in PowerState}
+
+
+def _server(row: Any) -> Server:
+    values = dict(row._mapping)
+    values["vm_state"] = _VM[values["vm_state"]]
+    values["task_state"] = _TASK[values["task_state"]]
+    values["power_state"] = _POWER[values["power_state"]]
+    return Server(**values)
+
+
+def add(tx: Tx, server: Server) -> None:
+    """Add the server; its `serial` is given by the database."""
+    values = {name: getattr(server, name) for name in server.__struct_fields__ if name != "serial"}
+    tx.execute(insert(servers).values(**values))
+
+
+def get(tx: Tx, server: ServerId, *, deleted: bool = False) -> Server | None:
+    """Return the server; a deleted one only when asked for."""
+    query = select(servers).where(servers.c.id == server)
+    row = tx.execute(query if deleted else query.where(servers.c.deleted.is_(False))).first()
+    return _server(row) if row else None
+
+
+def change(tx: Tx, server: ServerId, **values: Any) -> None:
+    tx.execute(update(servers).where(servers.c.id == server).values(updated_at=tx.now, **values))
+
+
+def swap_task(
+    tx: Tx, server: ServerId, expected: Sequence[TaskState | None], wanted: TaskState | None, **values: Any
+) -> bool:
+    """Set the task state if it is one of those expected: the one compare-and-swap by which requests race."""
+    named = [state for state in expected if state is not None]
+    test: ColumnElement[bool] = servers.c.task_state.in_(named)
+    if None in expected:
+        test = or_(test, servers.c.task_state.is_(None))
+    done = tx.execute(
+        update(servers)
+        .where(servers.c.id == server, servers.c.deleted.is_(False), test)
+        .values(task_state=wanted, updated_at=tx.now, **values)
+    )
+    return done.rowcount == 1
+
+
+def next_number(tx: Tx, server: ServerId) -> int:
+    """Return a higher operation number than any the server had."""
+    row = tx.execute(
+        update(servers)
+        .where(servers.c.id == server)
+        .values(last_number=servers.c.last_number + 1)
+        .returning(servers.c.last_number)
+    ).one()
+    return int(row[0])
+
+
+def on_host(tx: Tx, host: HostId) -> list[Server]:
+    rows = tx.execute(select(servers).where(servers.c.host == host, servers.c.deleted.is_(False)))
+    return [_server(row) for row in rows]
+
+
+def find(
+    tx: Tx,
+    where: Sequence[ColumnElement[bool]] = (),
+    order: Sequence[ColumnElement[Any]] = (),
+    limit: int | None = None,
+) -> list[Server]:
+    """List servers that fit all conditions on the columns of `servers.servers`; the newest first unless told."""
+    query = select(servers).where(*where).order_by(*(order or (servers.c.created_at.desc(), servers.c.serial.desc())))
+    return [_server(row) for row in tx.execute(query.limit(limit) if limit is not None else query)]
+
+
+def usage(tx: Tx, project: ProjectId) -> tuple[int, int, int]:
+    """Return how many servers, vCPUs and MiB of memory the project's servers use, for its quota."""
+    flavors = tx.execute(
+        select(servers.c.flavor).where(servers.c.project == project, servers.c.deleted.is_(False))
+    ).scalars()
+    count = vcpus = memory_mb = 0
+    for flavor in flavors:
+        count += 1
+        vcpus += flavor.vcpus
+        memory_mb += flavor.memory_mb
+    return count, vcpus, memory_mb
+
+
+def count_on_hosts(tx: Tx) -> dict[HostId, int]:
+    rows = tx.execute(
+        select(servers.c.host, func.count())
+        .where(servers.c.deleted.is_(False), servers.c.host.is_not(None))
+        .group_by(servers.c.host)
+    )
+    return {HostId(row[0]): int(row[1]) for row in rows}
