@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from renova.hosts import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
+from renova.operations.submission import Operations
 from renova.partners.identity import Identity
 from renova.partners.image import Images
 from renova.partners.network import Networks
@@ -24,3 +25,4 @@ class Cloud:
     identity: Identity
     images: Images
     networks: Networks
+    operations: Operations

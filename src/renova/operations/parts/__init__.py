@@ -1,0 +1,1 @@
+"""Steps and derivations that several stories share."""
