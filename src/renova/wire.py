@@ -1,0 +1,332 @@
+"""The messages between controller and host, and their encoding. Both ends import this; neither owns it.
+
+An agent holds one TLS WebSocket to each controller, with its host's client certificate, at PATH. Every frame is one
+message, msgpack-encoded, tagged by its kind; unknown kinds and malformed frames end the connection. New fields have
+defaults, so that neighbours of different releases understand each other.
+
+    agent → controller    Hello, Renew, Answer, Report, Cleaned, WantImage
+    controller → agent    Welcome, Renewed, Fenced, Command, Read, Clean, Peers, ImagePiece
+
+A host speaks only for itself: whose message it is follows from the certificate of the connection, never from its text.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from renova.model.errors import Broken
+from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, RootDisk
+from renova.model.ids import ImageId, ServerId
+
+PATH = "/host"
+ENROL_PATH = "/enrol"
+MAX_FRAME = 4 * 1024 * 1024  # bytes; images travel in pieces of at most 1 MiB
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
+    """What both directions share: the tag."""
+
+
+# --- enrolment: once, over a connection without client certificate --------------------------------------------------
+
+
+class JoinToken(msgspec.Struct, frozen=True):
+    """What an operator hands to a new host: where controllers are, whom to trust, and a secret good for one host."""
+
+    controllers: tuple[str, ...]  # host:port
+    ca: str  # PEM: the controllers' certificates must be signed by it
+    secret: str
+
+
+class Enrol(Message, frozen=True, kw_only=True, tag="enrol"):
+    """A new host asks for its certificate."""
+
+    secret: str
+    name: str
+    request: str  # PEM of a certificate signing request; the private key never leaves the host
+
+
+class Enrolled(Message, frozen=True, kw_only=True, tag="enrolled"):
+    """The host's identity from now on."""
+
+    host: str
+    certificate: str  # PEM
+    ca: str
+
+
+class NotEnrolled(Message, frozen=True, kw_only=True, tag="not-enrolled"):
+    """Why not, and what to do."""
+
+    reason: str
+
+
+# --- the host's life: registration and lease ------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, kw_only=True, tag="hello"):
+    """An agent introduces its host: what booted, what it has, and the highest numbers it ever obeyed."""
+
+    name: str
+    address: str  # on the underlay, for tunnels
+    boot: str  # changes with every boot of the host
+    journal: str  # changes when the agent's journal was lost
+    era: int  # highest seen, 0 for none
+    epoch: int  # of the host's lease, highest seen
+    facts: HostFacts
+    guests: tuple[FoundGuest, ...]
+    guard: str = "none"
+
+
+class Duty(msgspec.Struct, frozen=True):
+    """What a returning host must clean up: guests of the server with an incarnation below `below`.
+
+    Disks are set aside only where `disks` says so: never on storage that the server's new host shares.
+    """
+
+    server: ServerId
+    below: int
+    disks: bool
+
+
+class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
+    """The host's place: era, lease, and what it has to do before it is up."""
+
+    host: str
+    session: str  # commands of this connection carry it
+    era: int
+    epoch: int
+    ttl: float  # seconds
+    renew: float  # seconds between renewals
+    duties: tuple[Duty, ...]
+    peers: tuple[str, ...]
+
+
+class Renew(Message, frozen=True, kw_only=True, tag="renew"):
+    """The host asks for its lease to be prolonged; the deadline will count from when this was sent."""
+
+    nonce: int
+    boot: str
+    era: int
+    epoch: int
+    counter: int  # last heard
+
+
+class Renewed(Message, frozen=True, kw_only=True, tag="renewed"):
+    """The renewal with this nonce is committed."""
+
+    nonce: int
+    era: int
+    epoch: int
+    counter: int
+    ttl: float
+
+
+class Fenced(Message, frozen=True, kw_only=True, tag="fenced"):
+    """The lease was revoked: its epoch is over. The host must stop acting and say hello again."""
+
+    epoch: int
+
+
+class Clean(Message, frozen=True, kw_only=True, tag="clean"):
+    """A duty that came up while the host was connected."""
+
+    duty: Duty
+
+
+class Cleaned(Message, frozen=True, kw_only=True, tag="cleaned"):
+    """A duty is done; everything of it is gone from the host."""
+
+    server: ServerId
+    below: int
+
+
+class Peers(Message, frozen=True, kw_only=True, tag="peers"):
+    """All other ends of the tunnels between hosts, replacing what was told before."""
+
+    addresses: tuple[str, ...]
+
+
+class Report(Message, frozen=True, kw_only=True, tag="report"):
+    """Guests changed by themselves."""
+
+    changes: tuple[GuestChanged, ...]
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+class Order(msgspec.Struct, frozen=True):
+    """Where a command stands. The agent refuses it if any member is below what it has seen for this server or host."""
+
+    era: int
+    host_epoch: int
+    session: str
+    server: ServerId
+    incarnation: int
+    number: int  # of the operation; a higher one stops the running step of a lower one
+    epoch: int  # of the operation's executor
+
+
+class Act(msgspec.Struct, frozen=True, tag_field="act"):
+    """What should be. Every act may be repeated."""
+
+
+class Prepare(Act, frozen=True, tag="prepare"):
+    """Have the guest's image, disks and config drive ready. `must_exist`: refuse unless its root disk is here already.
+
+    Result: Prepared.
+    """
+
+    guest: Guest
+    must_exist: bool = False
+
+
+class Start(Act, frozen=True, tag="start"):
+    """Have the guest running, its nics plugged; its disks are ready. A running guest of this incarnation is left so.
+
+    Result: FoundGuest.
+    """
+
+    guest: Guest
+
+
+class Define(Act, frozen=True, tag="define"):
+    """Have the guest defined, with its nics, and off. Result: FoundGuest."""
+
+    guest: Guest
+
+
+class SoftReboot(Act, frozen=True, tag="soft-reboot"):
+    """Ask the running guest to shut down and start it again; `Rebooted(False)` when it did not heed in time."""
+
+    guest: Guest
+    wait_s: float
+
+
+class Stop(Act, frozen=True, tag="stop"):
+    """Have the guest off; it is asked first and forced after `wait_s` (0: forced at once). Result: FoundGuest or null."""
+
+    wait_s: float
+
+
+class DropDisks(Act, frozen=True, tag="drop-disks"):
+    """Delete the server's disks here except `keep`. Result: null."""
+
+    keep: RootDisk | None
+
+
+class Remove(Act, frozen=True, tag="remove"):
+    """Have nothing of the server here: guest, definition, nics, and disks where `disks`. Burns the incarnation: no
+    command of it or of a lower one is obeyed any more. Result: null."""
+
+    disks: bool
+
+
+AnyAct: TypeAlias = Prepare | Start | Define | SoftReboot | Stop | DropDisks | Remove
+
+
+class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
+    """Whether the root disk was made now, or was there."""
+
+    made: bool
+
+
+class Rebooted(msgspec.Struct, frozen=True, tag="rebooted"):
+    """Whether the guest restarted by itself."""
+
+    done: bool
+
+
+class State(msgspec.Struct, frozen=True, tag="state"):
+    """The guest as it is after the act; None when there is none."""
+
+    guest: FoundGuest | None
+
+
+class ConsoleText(msgspec.Struct, frozen=True, tag="console"):
+    """The end of a guest's console log."""
+
+    text: bytes
+
+
+Result: TypeAlias = Prepared | Rebooted | State | ConsoleText
+
+
+class Command(Message, frozen=True, kw_only=True, tag="command"):
+    """Do this, for the operation that `order` names."""
+
+    id: int
+    order: Order
+    act: AnyAct
+
+
+class ReadConsole(Act, frozen=True, tag="read-console"):
+    """Give the last `limit` bytes of the server's console log."""
+
+    server: ServerId
+    limit: int
+
+
+class Read(Message, frozen=True, kw_only=True, tag="read"):
+    """A question that changes nothing and needs no right."""
+
+    id: int
+    what: ReadConsole
+
+
+class Answer(Message, frozen=True, kw_only=True, tag="answer"):
+    """How a command or a question ended: a result, or why not.
+
+    `refused`: it can never work. `stale`: a newer order is known here. `not_now`: try again. Else: a fault of the host.
+    """
+
+    id: int
+    result: Result | None = None
+    error: str | None = None
+    why: str = ""  # "", refused, stale, not_now, broken
+
+
+class WantImage(Message, frozen=True, kw_only=True, tag="want-image"):
+    """The agent asks for a piece of an image from `offset` on."""
+
+    id: int
+    image: ImageId
+    offset: int
+
+
+class ImagePiece(Message, frozen=True, kw_only=True, tag="image-piece"):
+    """The next bytes; empty at the image's end, or with the reason why there are none."""
+
+    id: int
+    data: bytes = b""
+    error: str | None = None
+
+
+FromAgent: TypeAlias = Hello | Renew | Answer | Report | Cleaned | WantImage
+FromController: TypeAlias = Welcome | Renewed | Fenced | Command | Read | Clean | Peers | ImagePiece
+
+_encoder = msgspec.msgpack.Encoder()
+_from_agent = msgspec.msgpack.Decoder(FromAgent)
+_from_controller = msgspec.msgpack.Decoder(FromController)
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_from_agent(frame: bytes) -> FromAgent:
+    """Return the message an agent sent; `Broken` when it is none."""
+    try:
+        message: FromAgent = _from_agent.decode(frame)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Broken(f"a malformed message from a host: {error}") from error
+    return message
+
+
+def decode_from_controller(frame: bytes) -> FromController:
+    """Return the message a controller sent; `Broken` when it is none."""
+    try:
+        message: FromController = _from_controller.decode(frame)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Broken(f"a malformed message from a controller: {error}") from error
+    return message
