@@ -1,0 +1,237 @@
+"""The instances directory of a host: each server's disks, its config drive and console log, and cached images.
+
+    <instances>/.storage-id            identity of the directory; the same on every host that shares it
+    <instances>/_base/<sum>            cached images (`image_cache`)
+    <instances>/<server>/disk.<n>      root disk of generation n, an overlay on a cached image
+                         disk.config   config drive
+                         console.log   what the guest wrote to its serial console
+                         owner         the highest incarnation that used the disks
+
+The directory may be shared by hosts, so everything here bears two of them at once; who may run a server is decided
+elsewhere. A file under its final name is whole and synced.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from renova.drivers.blocking import in_thread
+from renova.drivers.file_lock import opened_locked
+from renova.drivers.hypervisor import ImageSource, qemu_img
+from renova.drivers.hypervisor.config_drive import config_drive
+from renova.drivers.hypervisor.domain_xml import GuestPaths
+from renova.drivers.hypervisor.image_cache import ImageCache, publish, sync_directory, sync_file
+from renova.model.chance import Chance
+from renova.model.clock import Clock
+from renova.model.errors import BadSetup, NotNow, Refused
+from renova.model.guest import Guest, RootDisk
+from renova.model.ids import ServerId
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+GIB = 1 << 30
+# What the storage says now and would say again to the same request.
+FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
+
+
+class Disks:
+    """The servers' files below `instances`."""
+
+    def __init__(self, instances: Path, clock: Clock, chance: Chance) -> None:
+        self._instances = instances
+        self._chance = chance
+        self._images = ImageCache(instances / "_base", clock)
+
+    async def check(self) -> None:
+        """Raise `BadSetup` unless guests can run from this directory."""
+        await in_thread(None, self._check)
+
+    async def storage_id(self) -> str:
+        """Return the directory's identity, made on first use; hosts that share the directory get the same."""
+        return await self._do(self._storage_id)
+
+    async def total_gb(self) -> int:
+        """Return the size of the file system in GiB."""
+        return (await self._do(shutil.disk_usage, self._instances)).total // GIB
+
+    def paths(self, server: ServerId, generation: int) -> GuestPaths:
+        at = self._at(server)
+        return GuestPaths(at / f"disk.{generation}", at / "disk.config", at / "console.log")
+
+    async def prepare(self, guest: Guest, images: ImageSource) -> bool:
+        """Have root disk, config drive and console log ready; whether the root disk was made now."""
+        await self.own(guest.server, guest.incarnation)
+        paths = self.paths(guest.server, guest.root.generation)
+        with _storage_errors():
+            base = await self._images.have(guest.root, images)
+        # Again: the download may have taken long enough for the server to move on.
+        await self.own(guest.server, guest.incarnation)
+        made = not await self._do(paths.root.exists) and await self._make_root(guest.root, base, paths.root)
+        await self._do(_replace, paths.config_drive, config_drive(guest), 0o600)
+        await self._do(paths.console.touch, 0o600)
+        return made
+
+    async def has_root(self, server: ServerId, root: RootDisk) -> bool:
+        """Say whether this root disk is here and can be opened for reading and writing."""
+        return await self._do(_can_be_written, self.paths(server, root.generation).root)
+
+    async def own(self, server: ServerId, incarnation: int) -> None:
+        """Note that this incarnation uses the disks; refused when a newer one did."""
+        await self._do(self._own, server, incarnation)
+
+    async def owner(self, server: ServerId) -> int | None:
+        return await self._do(self._owner, server)
+
+    async def drop(self, server: ServerId, keep: RootDisk | None, up_to: int | None) -> bool:
+        """Delete the server's files except `keep` and what its guest needs; False when a newer one owns them."""
+        return await self._do(self._drop, server, keep, up_to)
+
+    async def console(self, server: ServerId, limit: int) -> bytes:
+        """Return the end of the console log."""
+        return await self._do(_tail, self._at(server) / "console.log", limit)
+
+    def _at(self, server: ServerId) -> Path:
+        # A server's id comes from outside and becomes a path that is deleted: nothing but a uuid will do.
+        return self._instances / str(uuid.UUID(server))
+
+    async def _do(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with _storage_errors():
+            return await in_thread(None, call, *args, **kwargs)
+
+    async def _make_root(self, root: RootDisk, base: Path, path: Path) -> bool:
+        image = await self._do(qemu_img.virtual_bytes, base, root.image_format)
+        if 0 < root.size_gb * GIB < image:
+            raise Refused(f"image {root.image} needs {image} bytes, the root disk has {root.size_gb} GiB")
+        partial = path.with_name(f"{path.name}.part-{self._chance.uuid()}")
+        # Relative, so that the directory may be mounted elsewhere on another host.
+        backing = f"../{base.parent.name}/{base.name}"
+        try:
+            await qemu_img.create_overlay(partial, backing, root.image_format, max(image, root.size_gb * GIB))
+            return await self._do(_publish_root, partial, path)
+        finally:
+            await self._do(partial.unlink, missing_ok=True)
+
+    def _check(self) -> None:
+        probe = self._instances / f".probe-{self._chance.uuid()}"
+        try:
+            self._instances.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_DIRECT, 0o600))
+        except OSError as error:
+            # Guests open their disks without host caching: see `domain_xml`.
+            raise BadSetup(
+                f"{self._instances}: {error.strerror}; guests need a directory that is writable and allows O_DIRECT"
+            ) from error
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def _storage_id(self) -> str:
+        path = self._instances / ".storage-id"
+        if not path.exists():
+            self._instances.mkdir(parents=True, exist_ok=True)
+            mine = self._instances / f".storage-id-{self._chance.uuid()}"
+            with mine.open("xb") as file:
+                file.write(f"{self._chance.uuid()}\n".encode())
+                sync_file(file)
+            try:
+                # Not a rename: of two hosts that come first, one must win and the other must see it.
+                with contextlib.suppress(FileExistsError):
+                    path.hardlink_to(mine)
+            finally:
+                mine.unlink()
+        return path.read_text().strip()
+
+    def _own(self, server: ServerId, incarnation: int) -> None:
+        self._at(server).mkdir(mode=0o711, parents=True, exist_ok=True)
+        with opened_locked(self._at(server) / "owner") as file:
+            owner = int(file.read() or 0)
+            if owner > incarnation:
+                raise Refused(f"the disks of {server} belong to incarnation {owner}, not {incarnation}")
+            if owner < incarnation:
+                file.seek(0)
+                file.write(b"%20d\n" % incarnation)  # one small write of one length: never half a number
+                sync_file(file)
+
+    def _owner(self, server: ServerId) -> int | None:
+        try:
+            return int((self._at(server) / "owner").read_bytes() or 0)
+        except FileNotFoundError:
+            return None
+
+    def _drop(self, server: ServerId, keep: RootDisk | None, up_to: int | None) -> bool:
+        at = self._at(server)
+        if not at.exists():
+            return True
+        kept = {"owner"}
+        if keep is not None:
+            paths = self.paths(server, keep.generation)
+            kept |= {paths.root.name, paths.config_drive.name, paths.console.name}
+        with opened_locked(at / "owner") as file:
+            if up_to is not None and int(file.read() or 0) > up_to:
+                return False
+            for path in at.iterdir():
+                if path.name not in kept:
+                    path.unlink()
+            if keep is None:
+                # Last: as long as anything is here, its owner is known.
+                (at / "owner").unlink()
+                with contextlib.suppress(OSError):  # not empty: another host has just begun to use it
+                    at.rmdir()
+        return True
+
+
+@contextlib.contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Say what the storage's own errors mean to whoever asked."""
+    try:
+        yield
+    except OSError as error:
+        meaning = Refused if error.errno in FINAL else NotNow
+        raise meaning(f"the instances directory: {error.strerror or error}") from error
+
+
+def _can_be_written(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDWR))
+    except FileNotFoundError:
+        return False
+    # Any other error is raised: a disk that is there but cannot be opened must not be taken for an absent one.
+    return True
+
+
+def _publish_root(partial: Path, path: Path) -> bool:
+    with partial.open("rb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        os.fsync(file.fileno())
+    try:
+        path.hardlink_to(partial)  # unlike a rename, it never takes the place of a disk that another host made
+    except FileExistsError:
+        return False
+    sync_directory(path.parent)
+    return True
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    # A guest that runs keeps the file it has open; it is never written in place.
+    partial = path.with_name(f"{path.name}.part")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(content)
+        sync_file(file)
+    publish(partial, path)
+
+
+def _tail(path: Path, limit: int) -> bytes:
+    if limit <= 0:
+        return b""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - limit, 0))
+            return file.read(limit)
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,76 @@
+"""Images on a host, each downloaded once and then only read: `_base` in the instances directory.
+
+The directory may be shared: then one host downloads and the others wait for it.
+"""
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+from typing import IO
+
+from renova.drivers.blocking import in_thread
+from renova.drivers.file_lock import locked
+from renova.drivers.hypervisor import ImageSource, qemu_img
+from renova.drivers.hypervisor.image import verified
+from renova.model.clock import Clock
+from renova.model.guest import RootDisk
+
+
+class ImageCache:
+    """The cached images below `directory`. A file under its final name is whole, verified and safe to open."""
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._here: dict[str, asyncio.Lock] = {}  # so that waiters in this process need not ask for the file lock
+
+    def path(self, root: RootDisk) -> Path:
+        """Return where the image is, or will be: another content is another file."""
+        name = hashlib.sha256(f"{root.image} {root.image_format} {root.image_sha256}".encode()).hexdigest()
+        return self._directory / name
+
+    async def have(self, root: RootDisk, images: ImageSource) -> Path:
+        """Have the image here and return its path; `Refused` when it is not what it claims or not safe."""
+        path = self.path(root)
+        if await in_thread(None, path.exists):
+            return path
+        await in_thread(None, self._directory.mkdir, mode=0o755, parents=True, exist_ok=True)
+        async with self._here.setdefault(path.name, asyncio.Lock()), locked(path.with_suffix(".lock"), self._clock):
+            if not await in_thread(None, path.exists):
+                await self._download(root, images, path)
+        return path
+
+    async def _download(self, root: RootDisk, images: ImageSource, path: Path) -> None:
+        partial = path.with_suffix(".part")  # a killed process leaves it, the next download begins it anew
+        try:
+            file = await in_thread(None, partial.open, "wb")
+            with file:
+                async for chunk in verified(root, images):
+                    await in_thread(None, file.write, chunk)
+                await in_thread(None, sync_file, file)
+            await qemu_img.check_image(partial, root.image_format)
+            await in_thread(None, publish, partial, path)
+        finally:
+            await in_thread(None, partial.unlink, missing_ok=True)
+
+
+def sync_file(file: IO[bytes]) -> None:
+    """Have what was written survive a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Give a whole and synced file its name."""
+    partial.rename(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Have the names in a directory survive a power cut."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,85 @@
+"""What is asked of qemu-img, and what is known about a qcow2 file before QEMU may open it.
+
+An image is made by somebody who may be an enemy: a qcow2 header can name any file of the host as its backing or
+data file, and whoever opens the image then reads that file. So the header is read here first, by us.
+"""
+
+import asyncio
+import json
+import struct
+from pathlib import Path
+
+from renova.model.errors import Refused
+
+# A crafted image can make even `info` eat memory or time without end.
+LIMITS = ("prlimit", "--as=2147483648", "--cpu=30", "--")
+
+# magic, version, backing file (offset, length), cluster bits, virtual size, encryption, then 36 bytes of tables,
+# then the incompatible features (version 3 only).
+HEADER = struct.Struct(">4sIQIIQI36xQ")
+DATA_FILE_FEATURE = 1 << 2
+
+
+async def check_image(path: Path, image_format: str) -> None:
+    """Refuse the file unless it is an image of this format and all of it is in this one file."""
+    if image_format not in {"qcow2", "raw"}:
+        raise Refused(f"images of format {image_format} cannot be run here; qcow2 and raw can")
+    if image_format == "qcow2":
+        _check_header(path)
+    out = await _run(*LIMITS, "qemu-img", "info", "--output=json", "-f", image_format, str(path))
+    found = json.loads(out)
+    if "backing-filename" in found or "data-file" in found.get("format-specific", {}).get("data", {}):
+        raise Refused("the image refers to other files")
+
+
+def virtual_bytes(path: Path, image_format: str) -> int:
+    """Return how large a disk the image is; for images that were checked."""
+    if image_format == "raw":
+        return path.stat().st_size
+    size: int = _header(path)[5]
+    return size
+
+
+async def create_overlay(path: Path, backing: str, backing_format: str, size_bytes: int) -> None:
+    """Make an empty qcow2 overlay; a relative `backing` counts from the overlay's directory."""
+    await _run(
+        "qemu-img", "create", "-q", "-f", "qcow2", "-F", backing_format, "-b", backing, str(path), str(size_bytes)
+    )
+
+
+def _header(path: Path) -> tuple[bytes, int, int, int, int, int, int, int]:
+    with path.open("rb") as file:
+        start = file.read(HEADER.size)
+    if len(start) < HEADER.size or not start.startswith(b"QFI\xfb"):
+        raise Refused("the image is not qcow2, as it claims")
+    magic, version, backing, backing_length, cluster_bits, size, encryption, features = HEADER.unpack(start)
+    return magic, version, backing, backing_length, cluster_bits, size, encryption, features
+
+
+def _check_header(path: Path) -> None:
+    _, version, backing, backing_length, _, _, encryption, features = _header(path)
+    if version not in {2, 3}:
+        raise Refused(f"the image is qcow2 of version {version}; 2 and 3 can be run")
+    if backing or backing_length:
+        raise Refused("the image has a backing file; flatten it with qemu-img convert")
+    if version == 3 and features & DATA_FILE_FEATURE:
+        raise Refused("the image has an external data file; flatten it with qemu-img convert")
+    if encryption:
+        raise Refused("the image is encrypted")
+
+
+async def _run(*command: str) -> bytes:
+    """Run the command to its end and return what it printed; `Refused`, with its last words, when it failed."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        out, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        said = errors.decode(errors="replace").strip().splitlines()
+        raise Refused(f"qemu-img failed: {said[-1] if said else f'status {process.returncode}'}")
+    return out
