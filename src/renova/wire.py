@@ -184,40 +184,40 @@ class Prepare(Act, frozen=True, tag="prepare"):
 class Start(Act, frozen=True, tag="start"):
     """Have the guest running, its nics plugged; its disks are ready. A running guest of this incarnation is left so.
 
-    Result: FoundGuest.
+    Result: State.
     """
 
     guest: Guest
 
 
 class Define(Act, frozen=True, tag="define"):
-    """Have the guest defined, with its nics, and off. Result: FoundGuest."""
+    """Have the guest defined, with its nics, and off. Result: State."""
 
     guest: Guest
 
 
 class SoftReboot(Act, frozen=True, tag="soft-reboot"):
-    """Ask the running guest to shut down and start it again; `Rebooted(False)` when it did not heed in time."""
+    """Ask the running guest to shut down and start it again; Rebooted(False) when it did not heed in time."""
 
     guest: Guest
     wait_s: float
 
 
 class Stop(Act, frozen=True, tag="stop"):
-    """Have the guest off; it is asked first and forced after `wait_s` (0: forced at once). Result: FoundGuest or null."""
+    """Have the guest off; it is asked first, and forced after `wait_s` (0: forced at once). Result: State."""
 
     wait_s: float
 
 
 class DropDisks(Act, frozen=True, tag="drop-disks"):
-    """Delete the server's disks here except `keep`. Result: null."""
+    """Delete the server's disks here except `keep`. Result: State(None)."""
 
     keep: RootDisk | None
 
 
 class Remove(Act, frozen=True, tag="remove"):
     """Have nothing of the server here: guest, definition, nics, and disks where `disks`. Burns the incarnation: no
-    command of it or of a lower one is obeyed any more. Result: null."""
+    command of it or of a lower one is obeyed any more. Result: State(None)."""
 
     disks: bool
 
