@@ -29,7 +29,7 @@ LABEL linux
  INITRD /initrd.gz
  APPEND console=ttyS0 quiet loglevel=4 panic=5 nokaslr mitigations=off no_timer_check root=/dev/vda2
 """
-# Fixed identities and times, so that equal input gives equal disks.
+# Fixed identities and times, so that a disk built again differs little.
 _UUID = "6e5f0d9a-3c44-4c3e-9d0a-72656e6f7661"
 _TIME = "1700000000"
 _ENVIRONMENT = {"LC_ALL": "C", "MTOOLS_SKIP_CHECK": "1", "SOURCE_DATE_EPOCH": _TIME, "E2FSPROGS_FAKE_TIME": _TIME}
