@@ -1,0 +1,198 @@
+"""Connections between hosts and controllers, in memory, with faults that can be switched.
+
+A `Line` is the path between one host and one controller: the host dials it, each call is a `Link` with two ends.
+Like TCP, a link keeps the order, holds what a cut delays, and loses frames only with the whole connection; `drop`
+goes further than TCP can, for tests of what must not be relied on.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from renova.model.channel import Channel, Closed
+from renova.model.errors import NotNow
+
+KEEPALIVE_S = 15.0  # a real connection notices a cut after its ping and the patience for the answer
+
+
+class Way:
+    """One direction of a line, as it is now; shared by all links of the line."""
+
+    def __init__(self) -> None:
+        self.cut = False
+        self.drop: Callable[[bytes], bool] = lambda _frame: False  # frames for which it says so are lost
+        self.passed = 0  # frames that were sent into it
+
+
+class End:
+    """One end of a link: a `Channel`."""
+
+    def __init__(self, link: "Link", out: Way) -> None:
+        self._link = link
+        self._out = out
+        self._held: deque[bytes] = deque()  # sent, and not yet arrived at the other end
+        self._arrived: deque[bytes] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._other: End = self
+        self._ended = False  # here: nothing more is sent
+        self._over = False  # nothing more arrives
+
+    async def send(self, frame: bytes) -> None:
+        if self._ended or self._over:
+            raise Closed("the connection ended")
+        self._out.passed += 1
+        if not self._out.drop(frame):
+            self._held.append(frame)
+            self._link.later(self._deliver_one)
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        while True:
+            while self._arrived:
+                yield self._arrived.popleft()
+            if self._over:
+                return
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+
+    async def close(self) -> None:
+        """Hang up: what was sent still arrives, then the other end hears of it."""
+        if not self._ended:
+            self._ended = True
+            self.end()
+            self._link.later(self._deliver_end)
+
+    def join(self, other: "End") -> None:
+        self._other = other
+
+    def deliver_held(self) -> None:
+        """Let arrive what a cut has held."""
+        while self._held and not self._out.cut:
+            self._other.arrive(self._held.popleft())
+        if self._ended:
+            self._deliver_end()
+
+    def arrive(self, frame: bytes) -> None:
+        if not self._over:
+            self._arrived.append(frame)
+            self._wake()
+
+    def end(self) -> None:
+        """Nothing more arrives here."""
+        self._over = True
+        self._wake()
+
+    def _deliver_one(self) -> None:
+        if self._held and not self._out.cut:
+            self._other.arrive(self._held.popleft())
+
+    def _deliver_end(self) -> None:
+        if not self._held and not self._out.cut:
+            self._other.end()
+
+    def _wake(self) -> None:
+        if self._waiting and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+class Link:
+    """One connection; `host` and `controller` are its ends."""
+
+    def __init__(self, to_controller: Way, to_host: Way, latency_s: float = 0.0) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._latency_s = latency_s
+        self.host = End(self, to_controller)
+        self.controller = End(self, to_host)
+        self.host.join(self.controller)
+        self.controller.join(self.host)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Have `call` run once the latency has passed."""
+        if self._latency_s:
+            self._loop.call_later(self._latency_s, call)
+        else:
+            self._loop.call_soon(call)
+
+    def heal(self) -> None:
+        self.host.deliver_held()
+        self.controller.deliver_held()
+
+    def reset(self) -> None:
+        """End it at both ends at once; what was on its way is lost."""
+        self.host.end()
+        self.controller.end()
+
+
+def pair() -> tuple[End, End]:
+    """Return the two ends of a connection without faults."""
+    link = Link(Way(), Way())
+    return link.host, link.controller
+
+
+class Line:
+    """The path between one host and one controller: the host's `Dialer`, with its faults.
+
+    `accept` is the controller's end: it serves one connection and returns when that has ended.
+    """
+
+    def __init__(
+        self,
+        accept: Callable[[Channel], Coroutine[Any, Any, None]],
+        address: str = "controller",
+        *,
+        latency_s: float = 0.0,
+        keepalive_s: float = KEEPALIVE_S,
+    ) -> None:
+        self.address = address
+        self.to_controller = Way()
+        self.to_host = Way()
+        self.links: list[Link] = []
+        self.dialled = 0
+        self._accept = accept
+        self._latency_s = latency_s
+        self._keepalive_s = keepalive_s
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cuts = 0
+
+    async def dial(self) -> Channel:
+        self.dialled += 1
+        if self.to_controller.cut or self.to_host.cut:
+            raise NotNow(f"{self.address} cannot be reached")
+        link = Link(self.to_controller, self.to_host, self._latency_s)
+        self.links.append(link)
+        task = asyncio.get_running_loop().create_task(self._serve(link), name=f"accept-{self.address}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return link.host
+
+    def cut(self, *, to_controller: bool = True, to_host: bool = True) -> None:
+        """Let nothing through, either way or both, until `heal`; connections break once their pings go unanswered."""
+        self.to_controller.cut |= to_controller
+        self.to_host.cut |= to_host
+        self._cuts += 1
+        asyncio.get_running_loop().call_later(self._keepalive_s, self._give_up, self._cuts)
+
+    def heal(self) -> None:
+        """Let everything through again, what was held first."""
+        self.to_controller.cut = self.to_host.cut = False
+        self._cuts += 1
+        for link in self.links:
+            link.heal()
+
+    def reset(self) -> None:
+        """End all connections at once; what was on its way is lost."""
+        links, self.links = self.links, []
+        for link in links:
+            link.reset()
+
+    async def _serve(self, link: Link) -> None:
+        try:
+            await self._accept(link.controller)
+        finally:
+            await link.controller.close()
+            if link in self.links:
+                self.links.remove(link)
+
+    def _give_up(self, cuts: int) -> None:
+        if cuts == self._cuts:
+            self.reset()

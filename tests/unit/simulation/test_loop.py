@@ -1,0 +1,135 @@
+"""Virtual time: it jumps, it is the same in every run, and it says when nothing will ever happen."""
+
+import asyncio
+import time
+
+import pytest
+
+from renova.simulation.loop import BEGINNING, Stuck, VirtualClock, run_virtual
+
+
+def test_an_hour_passes_at_once() -> None:
+    async def main() -> tuple[float, float]:
+        clock = VirtualClock()
+        await clock.sleep(3600)
+        assert (clock.wall() - BEGINNING).total_seconds() == 3600
+        return clock.monotonic(), clock.boottime()
+
+    begun = time.monotonic()
+    assert run_virtual(main()) == (3600.0, 3600.0)
+    assert time.monotonic() - begun < 5
+
+
+def test_timers_come_in_order_and_time_limits_hold() -> None:
+    async def main() -> list[str]:
+        log: list[str] = []
+
+        async def at(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            log.append(f"{asyncio.get_running_loop().time():g}")
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.5):
+                await asyncio.gather(at(2), at(1), at(3))
+        return log
+
+    assert run_virtual(main()) == ["1", "2"]
+
+
+def test_what_would_run_in_a_thread_runs_at_once() -> None:
+    def fail() -> None:
+        raise KeyError("x")
+
+    async def main() -> int:
+        with pytest.raises(KeyError):
+            await asyncio.to_thread(fail)
+        return await asyncio.to_thread(lambda: 7)
+
+    assert run_virtual(main()) == 7
+
+
+def test_a_deadlock_is_told_with_the_place_that_waits() -> None:
+    async def wait_for_ever() -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        await asyncio.get_running_loop().create_task(wait_for_ever(), name="the-waiter")
+
+    with pytest.raises(Stuck, match=r"nothing will ever happen(.|\n)*the-waiter: .*test_loop.py"):
+        run_virtual(main())
+
+
+def test_a_run_without_end_passes_its_limit() -> None:
+    async def main() -> None:
+        clock = VirtualClock()
+        while True:
+            await clock.sleep(1)
+
+    with pytest.raises(Stuck, match="not done at 101"):
+        run_virtual(main(), limit_s=100)
+
+
+def test_going_round_in_circles_is_told() -> None:
+    async def main() -> None:
+        clock = VirtualClock()
+        while True:
+            await clock.sleep(0)
+
+    with pytest.raises(Stuck, match="time stands still"):
+        run_virtual(main())
+
+
+def test_a_task_that_fails_unseen_fails_the_run() -> None:
+    async def fail() -> None:
+        raise ValueError("unseen")
+
+    async def main() -> None:
+        task = asyncio.get_running_loop().create_task(fail())
+        await asyncio.sleep(1)
+        del task
+
+    with pytest.raises(ValueError, match="unseen"):
+        run_virtual(main())
+
+
+def test_tasks_left_behind_are_ended() -> None:
+    log: list[str] = []
+
+    async def behind() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("ended")
+
+    kept: list[asyncio.Task[None]] = []
+
+    async def main() -> None:
+        kept.append(asyncio.get_running_loop().create_task(behind()))
+        await asyncio.sleep(1)
+
+    run_virtual(main())
+    assert log == ["ended"]
+
+
+def test_sets_of_tasks_have_the_same_order_in_every_run() -> None:
+    async def main() -> list[int]:
+        order: list[int] = []
+
+        async def one(number: int) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                order.append(number)
+
+        async def group_of_50() -> None:
+            async with asyncio.TaskGroup() as group:
+                for number in range(50):
+                    group.create_task(one(number))
+                await asyncio.sleep(1)
+                raise KeyError  # the group cancels its tasks in the order of a set
+
+        with pytest.raises(ExceptionGroup):
+            await group_of_50()
+        return order
+
+    assert run_virtual(main()) == run_virtual(main())
