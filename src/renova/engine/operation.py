@@ -98,6 +98,7 @@ class Failure:
     message: str
     kind: str  # the error's class
     traceback: str
+    step: str  # at which it failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class Runner(Generic[C, TX]):
             except Lost:
                 raise
             except Exception as error:
-                failure = _failure(error)
+                failure = _failure(error, telling)
                 log.warning("operation failed", error=failure.message, exc_info=not isinstance(error, CloudError))
             stored = msgspec.json.encode(failure)
             await self.persist(lambda: self._journal.commit(held, lambda _tx, book: book.begin_undo(stored)))
@@ -242,7 +242,8 @@ class _Telling(Generic[C, TX]):
         return written
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: Exception, telling: _Telling[Any, Any]) -> Failure:
     chain = "".join(traceback.format_exception(error))
     message = str(error) if isinstance(error, CloudError) else "an unexpected error; the log holds its cause"
-    return Failure(message=message, kind=type(error).__name__, traceback=chain)
+    step = telling.taken[-1][1].name if telling.taken else ""
+    return Failure(message=message, kind=type(error).__name__, traceback=chain, step=step)

@@ -75,7 +75,7 @@ def grant(tx: Tx, server: ServerId, target: HostId, migration: int | None = None
         proof = hosts.proof(tx, row.host)
         if proof is None or proof.epoch <= row.host_epoch:
             raise Conflict("the server's former host is not proven dead, and has not released it")
-        _owe(tx, row.host, server, number, migration)
+        owe(tx, row.host, server, number, migration)
     if row is None:
         tx.execute(insert(rights).values(server=server, host=target, incarnation=number, host_epoch=lease.epoch))
     else:
@@ -97,13 +97,12 @@ def forget(tx: Tx, server: ServerId) -> None:
     tx.execute(delete(rights).where(rights.c.server == server))
 
 
-def owe(tx: Tx, host: HostId, server: ServerId) -> None:
-    """Note that the host must clean up everything of the server when it is back (it is deleted meanwhile)."""
-    _owe(tx, host, server, incarnation(tx, server) + 1, None)
-
-
-def _owe(tx: Tx, host: HostId, server: ServerId, below: int, migration: int | None) -> None:
-    tx.execute(delete(debts).where(debts.c.host == host, debts.c.server == server))
+def owe(tx: Tx, host: HostId, server: ServerId, below: int, migration: int | None = None) -> None:
+    """Note that the host must clean up guests of the server with lower incarnations; a higher debt replaces a lower."""
+    known = tx.execute(select(debts).where(debts.c.host == host, debts.c.server == server)).first()
+    if known is not None:
+        below, migration = max(below, known.below), migration or known.migration
+        tx.execute(delete(debts).where(debts.c.host == host, debts.c.server == server))
     tx.execute(insert(debts).values(host=host, server=server, below=below, migration=migration, created_at=tx.now))
 
 

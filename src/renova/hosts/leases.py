@@ -1,0 +1,142 @@
+"""The hosts' leases, at the controllers' end: renewing them in batches, and watching for silence.
+
+A renewal is acknowledged only after the commit that counted it. Silence is measured on this controller's own
+monotonic clock from when it last *read* a change, anew after its start: a controller that was away declares nobody
+dead (docs/decisions/0004).
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from renova.model.clock import Clock
+from renova.model.errors import NotNow
+from renova.model.host import Lease
+from renova.model.ids import HostId
+from renova.settings import LeaseTimes
+from renova.store import hosts as host_rows
+from renova.store.database import Database, Tx
+from renova.wire import Fenced, Renew, Renewed
+
+log = structlog.get_logger()
+
+TRAILING = 3  # a host that has not heard of so many of its renewals does not count as alive: it cannot hear us
+GATHER = 0.01  # seconds for which renewals are gathered into one commit
+NOTE_SEEN = 10.0  # seconds between notes for people of when a host was heard
+
+
+@dataclass(slots=True)
+class Silence:
+    """What was last read of a host's lease, and when."""
+
+    lease: Lease
+    since: float  # monotonic
+    heard: bool  # whether it changed since this controller started to look
+
+
+class Leases:
+    """Renews leases, and knows how long each host has been silent."""
+
+    def __init__(self, database: Database, clock: Clock, times: LeaseTimes) -> None:
+        self._database = database
+        self._clock = clock
+        self._times = times
+        self._silences: dict[HostId, Silence] = {}
+        self._waiting: list[tuple[HostId, Renew, asyncio.Future[Renewed | Fenced | None]]] = []
+        self._gathering: asyncio.Task[None] | None = None
+        self._noted: dict[HostId, float] = {}
+
+    async def renew(self, host: HostId, renewal: Renew) -> Renewed | Fenced | None:
+        """Renew the host's lease; None when the database gave no answer: silence, which moves no deadline."""
+        future: asyncio.Future[Renewed | Fenced | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((host, renewal, future))
+        if self._gathering is None or self._gathering.done():
+            self._gathering = asyncio.get_running_loop().create_task(self._gather())
+        return await future
+
+    async def _gather(self) -> None:
+        await self._clock.sleep(GATHER)
+        batch, self._waiting = self._waiting, []
+        batch.sort(key=lambda entry: entry[0])
+        now = self._clock.monotonic()
+        noting = {host for host, _, _ in batch if now - self._noted.get(host, -NOTE_SEEN) >= NOTE_SEEN}
+
+        def work(tx: Tx) -> list[Renewed | Fenced]:
+            return [self._renew(tx, host, renewal, note=host in noting) for host, renewal, _ in batch]
+
+        try:
+            answers: list[Renewed | Fenced | None] = list(await self._database.transact(work))
+        except NotNow:
+            log.warning("leases not renewed", hosts=len(batch), exc_info=True)
+            answers = [None] * len(batch)
+        else:
+            self._noted.update(dict.fromkeys(noting, now))
+        for (host, _, future), answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Renewed) and answer.nonce:
+                self._hear(host, answer)
+            if not future.done():
+                future.set_result(answer)
+
+    def _renew(self, tx: Tx, host: HostId, renewal: Renew, *, note: bool) -> Renewed | Fenced:
+        lease = host_rows.lease(tx, host)
+        if lease is None:
+            return Fenced(epoch=0)
+        if renewal.epoch != lease.epoch or renewal.boot != lease.boot:
+            return Fenced(epoch=lease.epoch)
+        if lease.counter - renewal.counter > TRAILING:
+            # No nonce: it tells the counter and moves no deadline.
+            return Renewed(nonce=0, era=renewal.era, epoch=lease.epoch, counter=lease.counter, ttl=lease.ttl)
+        counter = host_rows.renew(tx, host, renewal.epoch, renewal.boot)
+        if counter is None:
+            return Fenced(epoch=lease.epoch)
+        if note:
+            host_rows.seen(tx, host)
+        return Renewed(nonce=renewal.nonce, era=renewal.era, epoch=lease.epoch, counter=counter, ttl=lease.ttl)
+
+    def _hear(self, host: HostId, answer: Renewed) -> None:
+        known = self._silences.get(host)
+        if known is not None and known.lease.epoch == answer.epoch:
+            lease = Lease(
+                host=host,
+                epoch=answer.epoch,
+                counter=answer.counter,
+                boot=known.lease.boot,
+                ttl=known.lease.ttl,
+                margin=known.lease.margin,
+                guard=known.lease.guard,
+            )
+            self._silences[host] = Silence(lease, self._clock.monotonic(), heard=True)
+
+    def begin(self, lease: Lease) -> None:
+        """Note that the host registered just now under this lease."""
+        self._silences[lease.host] = Silence(lease, self._clock.monotonic(), heard=True)
+
+    async def look(self) -> list[Silence]:
+        """Read all leases, note which changed, and return what is known of each host's silence."""
+        leases = await self._database.read(host_rows.all_leases)
+        now = self._clock.monotonic()  # after the reply arrived: never counts silence that was not observed
+        fresh: dict[HostId, Silence] = {}
+        for lease in leases:
+            known = self._silences.get(lease.host)
+            if known is None:
+                fresh[lease.host] = Silence(lease, now, heard=False)
+            elif (known.lease.epoch, known.lease.counter) != (lease.epoch, lease.counter):
+                fresh[lease.host] = Silence(lease, now, heard=True)
+            else:
+                fresh[lease.host] = known
+        self._silences = fresh
+        return list(fresh.values())
+
+    def silent_for(self, host: HostId) -> float | None:
+        """Return for how many seconds the host has been silent, as observed here; None for a host never seen."""
+        known = self._silences.get(host)
+        return None if known is None else self._clock.monotonic() - known.since
+
+    def silence(self, host: HostId) -> Silence | None:
+        return self._silences.get(host)
+
+    def alive(self, host: HostId) -> bool:
+        """Say whether the host was heard within the time after which it becomes suspect."""
+        known = self._silences.get(host)
+        return known is not None and known.heard and self._clock.monotonic() - known.since < self._times.suspect_after

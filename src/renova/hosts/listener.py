@@ -1,0 +1,133 @@
+"""The agents' port: TLS WebSockets, told apart by client certificate; and enrolment for those that have none yet."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import structlog
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from renova.hosts.authority import Authority, ServerIdentity, fingerprint, host_named_in
+from renova.hosts.registration import enrol, spend_token
+from renova.hosts.registry import Hosts
+from renova.model.chance import Chance
+from renova.model.channel import Closed
+from renova.model.errors import BadSetup, CloudError
+from renova.model.ids import HostId
+from renova.store.database import Database, Tx
+from renova.wire import ENROL_PATH, MAX_FRAME, PATH, Enrol, Enrolled, NotEnrolled, encode
+
+log = structlog.get_logger()
+
+ENROL_LIMIT = 10.0  # seconds; who has no certificate gets no more of our time
+
+
+class WebSocketChannel:
+    """A host's WebSocket as a channel."""
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self._connection = connection
+
+    async def send(self, frame: bytes) -> None:
+        try:
+            await self._connection.send(frame)
+        except ConnectionClosed as error:
+            raise Closed("the connection to the host ended") from error
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        try:
+            async for frame in self._connection:
+                if isinstance(frame, str):
+                    return  # agents speak binary; text is a stranger's
+                yield frame
+        except ConnectionClosed:
+            return
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+class Listener:
+    """Accepts agents until closed."""
+
+    def __init__(self, hosts: Hosts, authority: Authority, database: Database, chance: Chance) -> None:
+        self._hosts = hosts
+        self._authority = authority
+        self._database = database
+        self._chance = chance
+        self._server: Server | None = None
+
+    async def open(
+        self, identity: ServerIdentity, *, address: str, port: int, sock: socket.socket | None = None
+    ) -> int:
+        """Listen on address and port, or on a socket made elsewhere; returns the port."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(identity.certificate, identity.key)
+        context.load_verify_locations(identity.authority)
+        context.verify_mode = ssl.CERT_OPTIONAL  # without one, only enrolment answers
+        where: dict[str, Any] = {"sock": sock} if sock is not None else {"host": address, "port": port}
+        try:
+            self._server = await serve(
+                self._serve,
+                ssl=context,
+                max_size=MAX_FRAME,
+                compression=None,  # what travels is small, or an image that is compressed already
+                ping_interval=5,
+                ping_timeout=10,
+                close_timeout=2,
+                server_header=None,
+                **where,
+            )
+        except OSError as error:
+            raise BadSetup(
+                f"The agents' port {address}:{port} cannot be opened ({error.strerror}). "
+                "Free it, or choose another with RENOVA_AGENTS_PORT."
+            ) from error
+        return int(next(iter(self._server.sockets)).getsockname()[1])
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        path = connection.request.path
+        certificate: bytes | None = connection.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        if path == PATH and certificate is not None:
+            await self._hosts.serve(WebSocketChannel(connection), host_named_in(certificate), fingerprint(certificate))
+        elif path == ENROL_PATH:
+            await self._enrol(connection)
+        else:
+            await connection.close(1008, "a host's certificate is needed here")
+
+    async def _enrol(self, connection: ServerConnection) -> None:
+        try:
+            async with asyncio.timeout(ENROL_LIMIT):
+                frame = await connection.recv()
+                request = msgspec.msgpack.decode(frame if isinstance(frame, bytes) else b"", type=Enrol)
+                await connection.send(encode(await self._admit(request)))
+        except CloudError as error:
+            log.warning("host not enrolled", reason=str(error))
+            await connection.send(encode(NotEnrolled(reason=str(error))))
+        except (ConnectionClosed, TimeoutError, msgspec.DecodeError) as error:
+            log.warning("enrolment broken off", reason=str(error))
+
+    async def _admit(self, request: Enrol) -> Enrolled:
+        fresh = HostId(self._chance.uuid())
+
+        def work(tx: Tx) -> Enrolled:
+            spend_token(tx, request.secret, request.name)
+            host = enrol(tx, fresh, request.name, "")
+            certificate, mark = self._authority.sign_host(request.request, host)
+            enrol(tx, host, request.name, mark)
+            return Enrolled(host=host, certificate=certificate, ca=self._authority.pem)
+
+        enrolled = await self._database.transact(work)
+        log.info("host enrolled", host=request.name, id=enrolled.host)
+        return enrolled

@@ -1,0 +1,165 @@
+"""How a host gets its place: enrolment with a join token, hello, what it must clean up, and when it is up.
+
+A host is given a new lease epoch whenever it may have forgotten something (a new boot, a lost journal) or was
+declared dead; it is `returning` until it has confirmed every duty, and only then up.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from renova.model.clock import stamp
+from renova.model.errors import Conflict, Invalid
+from renova.model.guest import HostFacts
+from renova.model.host import Host, HostState, Lease
+from renova.model.ids import HostId
+from renova.settings import LeaseTimes
+from renova.store import hosts as host_rows
+from renova.store import migrations, placement, rights, servers
+from renova.store.database import Tx
+from renova.wire import Duty, Hello
+
+log = structlog.get_logger()
+
+RESERVED_MEMORY_MB = 512  # Nova's default for the host itself (spec: scheduling, section 7)
+CPU_RATIO = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a host that said hello is told, and how it stands."""
+
+    host: Host
+    era: int
+    lease: Lease
+    duties: tuple[Duty, ...]
+    state: HostState
+
+
+def spend_token(tx: Tx, secret: str, name: str) -> None:
+    """Spend a join token for the host of this name; `Invalid` says what to do instead."""
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    if not host_rows.use_join_token(tx, digest, name):
+        raise Invalid("the join token is unknown, expired or was used for another host; make a new one")
+
+
+def give_token(tx: Tx, secret: str, hours: float) -> None:
+    """Make the secret good for enrolling one host; only its hash is kept."""
+    expires = datetime.fromisoformat(f"{tx.now}+00:00") + timedelta(hours=hours)
+    host_rows.add_join_token(tx, hashlib.sha256(secret.encode()).hexdigest(), stamp(expires))
+
+
+def enrol(tx: Tx, host: HostId, name: str, certificate: str) -> HostId:
+    """Have a host of this name with this certificate; an enrolled one keeps its id and gets the new certificate."""
+    known = host_rows.by_name(tx, name)
+    if known is not None:
+        if known.state is not HostState.ENROLLED:
+            raise Invalid(
+                f"a host named {name} is enrolled already; remove its compute service first, or use another name"
+            )
+        host_rows.change(tx, known.id, certificate=certificate)
+        return known.id
+    host_rows.add(tx, host, name, "", certificate)
+    return host
+
+
+def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
+    """Register a host that said hello. `Conflict` when it must not act: it knows more than this database does."""
+    host = host_rows.get(tx, host_id)
+    if host is None:
+        raise Conflict("this host is not enrolled here any more")
+    era = host_rows.era(tx)
+    known = host_rows.lease(tx, host_id)
+    if hello.era > era or (known is not None and hello.epoch > known.epoch):
+        raise Conflict(
+            "this host has seen a newer era or epoch than the database knows: the database lost commits, "
+            "and nothing may be started until that is mended"
+        )
+    forgot = known is None or known.boot != hello.boot or host.journal != hello.journal
+    dead = host.state is HostState.DEAD
+    fenced = known is not None and hello.epoch != known.epoch
+    if known is None or forgot or fenced or dead:
+        # A proof has raised the epoch already; a new boot or journal raises it here.
+        epoch = 1 if known is None else known.epoch + (1 if forgot and not dead else 0)
+        host_rows.begin_lease(
+            tx, host_id, epoch=epoch, boot=hello.boot, ttl=times.ttl, margin=times.margin, guard=hello.guard
+        )
+    lease = host_rows.lease(tx, host_id)
+    assert lease is not None
+    duties = _duties(tx, host_id, hello)
+    newcomer = known is None or forgot or fenced or dead or host.state is not HostState.UP
+    state = HostState.UP if not duties else HostState.RETURNING if newcomer else HostState.UP
+    host_rows.change(
+        tx,
+        host_id,
+        state=state,
+        address=hello.address,
+        boot=hello.boot,
+        journal=hello.journal,
+        facts=hello.facts,
+        last_seen=tx.now,
+    )
+    placement.provide(tx, host_id, host.name, inventory(host_id, hello.facts))
+    if state is not host.state:
+        log.info("host changed", host=host.name, old=host.state, new=state, epoch=lease.epoch, duties=len(duties))
+    return Place(host, era, lease, duties, state)
+
+
+def inventory(host: HostId, facts: HostFacts) -> list[placement.Inventory]:
+    """Return what a host offers to placement (spec: scheduling, section 7)."""
+    return [
+        placement.Inventory(host, "VCPU", facts.vcpus, 0, CPU_RATIO),
+        placement.Inventory(host, "MEMORY_MB", facts.memory_mb, min(RESERVED_MEMORY_MB, facts.memory_mb - 1), 1.0),
+        placement.Inventory(host, "DISK_GB", facts.local_gb, 0, 1.0),
+    ]
+
+
+def _duties(tx: Tx, host: HostId, hello: Hello) -> tuple[Duty, ...]:
+    """Return what the host must clean up: its debts, to which guests are added that it has no right to run."""
+    for found in hello.guests:
+        right = rights.right(tx, found.server)
+        newest = rights.incarnation(tx, found.server)
+        if newest == 0:
+            # Nothing is destroyed on a guess: the operator is told, and decides.
+            log.warning("guest of no known server", host=hello.name, guest=found.server)
+        elif right is None or right.host != host:
+            rights.owe(tx, host, found.server, newest if right else newest + 1)
+        elif found.incarnation < right.incarnation:
+            rights.owe(tx, host, found.server, right.incarnation)
+    return tuple(duty(tx, debt, hello.facts.storage_id) for debt in rights.debts_of(tx, host))
+
+
+def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
+    """Say how a debt is to be paid: disks go only if the server is gone or lives on storage that is not this host's."""
+    if servers.get(tx, debt.server) is None:
+        return Duty(debt.server, debt.below, disks=True)
+    right = rights.right(tx, debt.server)
+    home = host_rows.get(tx, right.host) if right else None
+    theirs = home.facts.storage_id if home and home.facts else ""
+    local = bool(storage_id and theirs and storage_id != theirs)
+    return Duty(debt.server, debt.below, disks=local)
+
+
+def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
+    """Note that the host has done a duty: what it held for the server is free, the evacuation is completed.
+
+    Returns the host's state if that was its last duty: it is up now.
+    """
+    debt = rights.pay(tx, host_id, duty_done.server, duty_done.below)
+    right = rights.right(tx, duty_done.server)
+    if right is not None and right.host == host_id and right.incarnation < duty_done.below:
+        # It was the last to have had the server, and has nothing of it now: the server is nobody's.
+        rights.release(tx, duty_done.server)
+        right = None
+    if right is None or right.host != host_id:
+        placement.release(tx, duty_done.server, host_id)
+    if debt is not None and debt.migration is not None:
+        migrations.move(tx, debt.migration, ("done",), "completed")
+    host = host_rows.get(tx, host_id)
+    if host is None or host.state is not HostState.RETURNING or rights.debts_of(tx, host_id):
+        return None
+    host_rows.change(tx, host_id, state=HostState.UP)
+    log.info("host changed", host=host.name, old=host.state, new=HostState.UP)
+    return HostState.UP

@@ -1,0 +1,319 @@
+"""The hosts connected to this controller: serves what they send, and sends them commands.
+
+A command's answer is awaited over the connection that carried it; when that ends, the command may or may not have
+been obeyed, and the caller (a step, which may run twice) tries again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import structlog
+
+from renova.hosts.leases import Leases
+from renova.hosts.registration import Place, cleaned, duty, welcome
+from renova.model.chance import Chance
+from renova.model.channel import Channel, Closed
+from renova.model.clock import Clock
+from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused
+from renova.model.guest import GuestChanged
+from renova.model.host import Host, HostState
+from renova.model.ids import HostId, ImageId, ServerId
+from renova.settings import LeaseTimes
+from renova.store import hosts as host_rows
+from renova.store import rights
+from renova.store.database import Database, Tx
+from renova.wire import (
+    Answer,
+    AnyAct,
+    Clean,
+    Cleaned,
+    Command,
+    ConsoleText,
+    Duty,
+    Fenced,
+    FromAgent,
+    Hello,
+    ImagePiece,
+    Message,
+    Order,
+    Peers,
+    Read,
+    ReadConsole,
+    Renew,
+    Report,
+    Result,
+    WantImage,
+    Welcome,
+    decode_from_agent,
+    encode,
+)
+
+log = structlog.get_logger()
+R = TypeVar("R")
+
+HELLO_LIMIT = 10.0  # seconds in which a new connection must introduce its host
+
+
+class Stale(Refused):
+    """The host knows a newer order for this server: whoever sent this one is no longer in charge of it."""
+
+
+class Link:
+    """One registered host's connection."""
+
+    def __init__(self, channel: Channel, place: Place, session: str) -> None:
+        self.channel = channel
+        self.place = place
+        self.session = session
+        self._next = 0
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+
+    async def tell(self, message: Message) -> None:
+        await self.channel.send(encode(message))
+
+    async def ask(self, make: Callable[[int], Message]) -> Answer:
+        """Send what `make` makes of a fresh id, and return the answer; `Closed` when the connection ends first."""
+        self._next += 1
+        number = self._next
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        try:
+            await self.tell(make(number))
+            return await future
+        finally:
+            self._waiting.pop(number, None)
+
+    def answered(self, answer: Answer) -> None:
+        future = self._waiting.get(answer.id)
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def end(self) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(Closed("the connection to the host ended"))
+
+
+class Hosts:
+    """All hosts as this controller has them."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        chance: Chance,
+        read_image: Callable[[ImageId, int], AsyncIterator[bytes]],
+        times: LeaseTimes,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._chance = chance
+        self._read_image = read_image
+        self._times = times
+        self._links: dict[HostId, Link] = {}
+        self.leases = Leases(database, clock, times)
+        self.on_change: Callable[[HostId], None] = lambda _host: None  # a host came, went or changed
+        self.on_report: Callable[[HostId, tuple[GuestChanged, ...]], None] = lambda _host, _changes: None
+
+    # --- what the rest of the controller asks ---
+
+    def connected(self, host: HostId) -> bool:
+        return host in self._links
+
+    def up(self, host: HostId) -> bool:
+        """Say whether the host is heard and in its place; the database may know more (`forced_down`)."""
+        link = self._links.get(host)
+        return self.leases.alive(host) and (link is None or link.place.state is HostState.UP)
+
+    async def command(
+        self, host: HostId, *, server: ServerId, incarnation: int, number: int, epoch: int, act: AnyAct
+    ) -> Result:
+        """Have the host do the act; returns its result.
+
+        `NotNow`: the host is away or asks to try again. `Stale`: a newer order is known there. `Refused`: it can
+        never work. `Broken`: the host failed in a way nobody planned.
+        """
+        link = self._links.get(host)
+        if link is None:
+            raise NotNow("the host is not connected")
+        order = Order(
+            era=link.place.era,
+            host_epoch=link.place.lease.epoch,
+            session=link.session,
+            server=server,
+            incarnation=incarnation,
+            number=number,
+            epoch=epoch,
+        )
+        answer = await link.ask(lambda number: Command(id=number, order=order, act=act))
+        return _result(answer, link.place.host)
+
+    async def console(self, host: HostId, server: ServerId, limit: int = 102400) -> bytes:
+        """Return the end of the server's console log; `NotNow` when its host is away."""
+        link = self._links.get(host)
+        if link is None:
+            raise NotNow("The server's host is not connected.")
+        answer = await link.ask(lambda number: Read(id=number, what=ReadConsole(server=server, limit=limit)))
+        result = _result(answer, link.place.host)
+        assert isinstance(result, ConsoleText)
+        return result.text
+
+    async def call_in_debts(self, host: HostId) -> None:
+        """Tell the host, if it is connected, what it owes; a host that is away hears it when it says hello."""
+        link = self._links.get(host)
+        if link is None:
+            return
+        facts = link.place.host.facts
+        storage = facts.storage_id if facts else ""
+        duties = await self._database.read(lambda tx: [duty(tx, debt, storage) for debt in rights.debts_of(tx, host)])
+        for owed in duties:
+            await link.tell(Clean(duty=owed))
+
+    async def fence(self, host: HostId) -> None:
+        """Tell a host that its lease was revoked, should it be there to hear it."""
+        link = self._links.get(host)
+        if link is not None:
+            await link.tell(Fenced(epoch=link.place.lease.epoch))
+
+    async def drop(self, host: HostId) -> None:
+        """End the host's connection: it was removed from the cloud."""
+        link = self._links.get(host)
+        if link is not None:
+            await link.channel.close()
+
+    # --- what a connection brings ---
+
+    async def serve(self, channel: Channel, host: HostId, certificate: str) -> None:
+        """Serve one connection of the host that the certificate names, until it ends."""
+        link: Link | None = None
+        tasks: set[asyncio.Task[None]] = set()
+        try:
+            frames = channel.frames()
+            async with asyncio.timeout(HELLO_LIMIT):
+                first = decode_from_agent(await anext(frames))
+            link = await self._hello(channel, host, certificate, first)
+            async for frame in frames:
+                message = decode_from_agent(frame)
+                task = asyncio.get_running_loop().create_task(self._take(host, link, message))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+        except (Closed, StopAsyncIteration, TimeoutError):
+            pass
+        except CloudError as error:
+            log.warning("host turned away", host=host, reason=str(error))
+        finally:
+            for task in tasks:
+                task.cancel()
+            if link is not None:
+                link.end()
+                if self._links.get(host) is link:
+                    del self._links[host]
+                    log.info("host disconnected", host=link.place.host.name)
+                    self.on_change(host)
+            await channel.close()
+
+    async def _hello(self, channel: Channel, host: HostId, certificate: str, message: FromAgent) -> Link:
+        if not isinstance(message, Hello):
+            raise Broken("the first message of a host must be hello")
+
+        def work(tx: Tx) -> Place:
+            row = host_rows.get(tx, host)
+            if row is None or row.certificate != certificate:
+                raise Refused("the certificate is not, or no longer, the one of an enrolled host")
+            return welcome(tx, host, message, self._times)
+
+        place = await self._database.transact(work)
+        former = self._links.get(host)
+        link = Link(channel, place, self._chance.uuid())
+        self._links[host] = link
+        if former is not None:
+            former.end()
+            await former.channel.close()
+        self.leases.begin(place.lease)
+        log.info("host connected", host=place.host.name, state=place.state, epoch=place.lease.epoch)
+        await link.tell(
+            Welcome(
+                host=host,
+                session=link.session,
+                era=place.era,
+                epoch=place.lease.epoch,
+                ttl=self._times.ttl,
+                renew=self._times.renew,
+                duties=place.duties,
+                peers=await self._peers(),
+            )
+        )
+        if place.host.address != message.address:
+            await self._tell_peers(but=host)
+        self.on_change(host)
+        return link
+
+    async def _peers(self) -> tuple[str, ...]:
+        rows = await self._database.read(host_rows.every)
+        return tuple(row.address for row in rows if row.address)
+
+    async def _tell_peers(self, but: HostId) -> None:
+        peers = Peers(addresses=await self._peers())
+        for host, link in list(self._links.items()):
+            if host != but:
+                try:
+                    await link.tell(peers)
+                except Closed:
+                    continue  # it hears of them in its next welcome
+
+    async def _take(self, host: HostId, link: Link, message: FromAgent) -> None:
+        try:
+            match message:
+                case Renew():
+                    answer = await self.leases.renew(host, message)
+                    if answer is not None:
+                        await link.tell(answer)
+                case Answer():
+                    link.answered(message)
+                case Cleaned():
+                    await self._cleaned(host, link, message)
+                case Report():
+                    self.on_report(host, message.changes)
+                case WantImage():
+                    await link.tell(await self._image_piece(message))
+                case Hello():
+                    raise Broken("a host says hello once a connection")
+        except Closed:
+            pass
+        except NotNow:
+            log.warning("message of a host not served", host=link.place.host.name, exc_info=True)
+        except Exception:
+            log.error("message of a host failed", host=link.place.host.name, exc_info=True)
+            await link.channel.close()
+
+    async def _cleaned(self, host: HostId, link: Link, message: Cleaned) -> None:
+        paid = Duty(message.server, message.below, disks=False)
+        state = await self._database.transact(lambda tx: cleaned(tx, host, paid))
+        if state is not None and self._links.get(host) is link:
+            link.place = Place(link.place.host, link.place.era, link.place.lease, (), state)
+        self.on_change(host)
+
+    async def _image_piece(self, want: WantImage) -> ImagePiece:
+        try:
+            async for piece in self._read_image(want.image, want.offset):
+                return ImagePiece(id=want.id, data=piece)
+        except (NotFound, NotNow) as error:
+            return ImagePiece(id=want.id, error=str(error))
+        return ImagePiece(id=want.id)
+
+
+def _result(answer: Answer, host: Host) -> Result:
+    if answer.result is not None:
+        return answer.result
+    message = f"host {host.name}: {answer.error}"
+    match answer.why:
+        case "refused":
+            raise Refused(message)
+        case "stale":
+            raise Stale(message)
+        case "not_now":
+            raise NotNow(message)
+        case _:
+            raise Broken(message)
