@@ -130,10 +130,10 @@ class Dispatcher:
             if found and caller is not None and first != caller.project and "admin" not in caller.roles:
                 raise Invalid(f"Malformed request URL: URL's project_id '{first}' doesn't match Context's project_id.")
         if caller is None and not any(route.public for route, _ in found):
-            raise Failure(
-                401, "The request you have made requires authentication.", {"WWW-Authenticate": "Keystone uri"}
-            )
+            raise _unauthenticated()
         route, parameters = _choose(found, request.method, version)
+        if caller is None and not route.public:
+            raise _unauthenticated()
         body = b"" if route.streams else await _body(request)
         call = Call(
             cloud=self._cloud,
@@ -154,6 +154,10 @@ class Dispatcher:
 
 
 _UNEXPECTED = "Unexpected API error. The log of the controller holds the cause under this request's id."
+
+
+def _unauthenticated() -> Failure:
+    return Failure(401, "The request you have made requires authentication.", {"WWW-Authenticate": "Keystone uri"})
 
 
 def _choose(found: list[tuple[Route, dict[str, str]]], method: str, version: Version) -> tuple[Route, dict[str, str]]:

@@ -34,12 +34,19 @@ class Policy:
         conf([], project="renova", default_config_files=[], default_config_dirs=[])
         if policy_file and not Path(policy_file).is_file():
             raise BadSetup(f"The policy file {policy_file} does not exist. Correct the setting policy_file.")
-        self._enforcer = oslo.Enforcer(conf, policy_file=policy_file or None, use_conf=bool(policy_file))
+        path = str(Path(policy_file).resolve()) if policy_file else None
+        self._enforcer = oslo.Enforcer(conf, policy_file=path, use_conf=True)
         self._enforcer.suppress_default_change_warnings = True
         self._enforcer.suppress_deprecation_warnings = True
-        for name, check in {**BASE, **defaults}.items():
-            self._enforcer.register_default(oslo.RuleDefault(name, check))
-        self._enforcer.load_rules()
+        checks = [oslo.RuleDefault(name, check) for name, check in {**BASE, **defaults}.items()]
+        self._enforcer.register_defaults(checks)
+        if path:
+            conf.set_override("policy_dirs", [], group="oslo_policy")
+            self._enforcer.load_rules()
+        else:
+            self._enforcer.set_rules(oslo.Rules({check.name: check.check for check in checks}), use_conf=False)
+        # Read once: else every request would look for the file, and go through all rules, again.
+        self._enforcer.use_conf = False
 
     def allows(self, rule: str, caller: Caller, target: Mapping[str, Any] | None = None) -> bool:
         """Say whether the caller may do `rule` to the target; without a target, to what is their own."""

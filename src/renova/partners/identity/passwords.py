@@ -1,0 +1,34 @@
+"""Passwords: hashed by Argon2id, in threads of their own, so that signing in never holds up other requests."""
+
+import asyncio
+
+import argon2
+from argon2.exceptions import InvalidHashError, VerificationError
+
+_AT_ONCE = 2  # checks running at a time: each takes a core, and others need some too
+_hasher = argon2.PasswordHasher(time_cost=2, memory_cost=24 * 1024, parallelism=1)  # about 25 ms of one core
+_NOBODY = _hasher.hash("no user has this password")
+
+
+class Passwords:
+    """Makes and checks hashes; never tells by its time whether a user exists."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def hash(self, password: str) -> str:
+        async with self._turn:
+            return await asyncio.to_thread(_hasher.hash, password)
+
+    async def fits(self, password_hash: str | None, password: str) -> bool:
+        """Say whether the password is the one hashed; None, for a user unknown, takes as long and is False."""
+        async with self._turn:
+            fits = await asyncio.to_thread(_verify, password_hash or _NOBODY, password)
+        return fits and password_hash is not None
+
+
+def _verify(password_hash: str, password: str) -> bool:
+    try:
+        return _hasher.verify(password_hash, password)
+    except (VerificationError, InvalidHashError):
+        return False
