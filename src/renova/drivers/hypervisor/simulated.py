@@ -76,6 +76,12 @@ class SimulatedStorage:
                 self._images.add(key)
         self._downloads.pop(key, None)
 
+    def root(self, guest: Guest) -> SimulatedDisk:
+        disk = self.disks.get((guest.server, guest.root.generation))
+        if disk is None:
+            raise Refused(f"root disk {guest.root.generation} of {guest.server} is not here")
+        return disk
+
     def own(self, server: ServerId, incarnation: int) -> None:
         if self.owners.get(server, incarnation) > incarnation:
             raise Refused(f"the disks of {server} belong to incarnation {self.owners[server]}, not {incarnation}")
@@ -173,18 +179,14 @@ class SimulatedHypervisor:
             if running.guest.incarnation == guest.incarnation:
                 return running.found()
         self._storage.own(guest.server, guest.incarnation)
+        disk = self._storage.root(guest)
         if running:
             self._stop(running, PowerState.SHUTDOWN)
-        self._domains[guest.server] = _Domain(guest)
+        domain = self._domains[guest.server] = _Domain(guest)
         await self._take(self._start_s)
-        self._storage.own(guest.server, guest.incarnation)
-        disk = self._storage.disks.get((guest.server, guest.root.generation))
-        if disk is None:
-            raise Refused(f"root disk {guest.root.generation} of {guest.server} is not here")
         if disk.open_by is not None:
             raise DiskLocked(f"the disk of {guest.server} is open elsewhere: the old guest may live")
         disk.open_by = self
-        domain = self._domains[guest.server]
         domain.power, domain.disk = PowerState.RUNNING, disk
         domain.ready_at = self._clock.monotonic() + self._boot_s
         self._tell(domain)

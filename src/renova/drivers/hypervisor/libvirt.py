@@ -1,0 +1,313 @@
+"""Guests run by libvirt and QEMU on this host. Runs in the agent, or wherever a libvirtd can be reached by a URI.
+
+What a guest is stands in its domain's XML (`domain_xml`), what it has on disk below the instances directory
+(`disks`). libvirtd keeps definitions and QEMU processes over a restart of the agent and of itself; so nothing is
+kept here but who waits for whom.
+"""
+
+import asyncio
+import contextlib
+import os
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from typing import Any
+
+import libvirt
+import structlog
+
+from renova.drivers.hypervisor import DiskLocked, ImageSource
+from renova.drivers.hypervisor.disks import Disks
+from renova.drivers.hypervisor.domain_xml import RENOVA, Accelerator, Description, description, domain_xml
+from renova.drivers.hypervisor.libvirt_connection import Connection
+from renova.model.clock import Clock
+from renova.model.errors import BadSetup, NotNow, Refused
+from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, PowerState, RootDisk
+from renova.model.ids import ServerId
+
+log = structlog.get_logger()
+
+PRESS_AGAIN_S = 10.0  # a guest that is still booting does not hear the power button
+LOOK_AGAIN_S = 2.0  # should an event get lost on a connection that breaks
+
+POWER = {
+    libvirt.VIR_DOMAIN_NOSTATE: PowerState.NOSTATE,
+    libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: PowerState.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN: PowerState.RUNNING,  # shutting down: QEMU is alive and has the disk
+    libvirt.VIR_DOMAIN_SHUTOFF: PowerState.SHUTDOWN,
+    libvirt.VIR_DOMAIN_CRASHED: PowerState.CRASHED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.SUSPENDED,
+}
+GONE = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
+
+
+class LibvirtHypervisor:
+    """The guests of the libvirtd at `uri`.
+
+    `boots_at_once` bounds how many guests are started at the same time; without it, one for each CPU when they
+    are emulated, else four.
+    """
+
+    def __init__(
+        self,
+        disks: Disks,
+        clock: Clock,
+        accelerator: Accelerator,
+        *,
+        uri: str = "qemu:///system",
+        boots_at_once: int | None = None,
+    ) -> None:
+        self._disks = disks
+        self._clock = clock
+        self._accelerator = accelerator
+        self._connection = Connection(uri, clock)
+        cpus = os.cpu_count() or 1
+        self._boots = asyncio.Semaphore(boots_at_once or (cpus if accelerator == "tcg" else 4 * cpus))
+        self._changed: Callable[[GuestChanged], None] = lambda _: None
+        self._happened: dict[ServerId, asyncio.Event] = {}
+        self._to_report: asyncio.Queue[ServerId | None] = asyncio.Queue()  # None: all guests
+        self._reporter: asyncio.Task[None] | None = None
+
+    async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
+        await self._disks.check()
+        await self._connection.open(self._on_event, lambda: self._to_report.put_nowait(None))
+        architecture = (await self._connection.call(_host_cpu)).get("arch")
+        if architecture != "x86_64":
+            raise BadSetup(f"this host is {architecture}; guests are defined for x86_64 only")
+        self._changed = changed
+        self._reporter = asyncio.create_task(self._report())
+
+    async def close(self) -> None:
+        if self._reporter is not None:
+            self._reporter.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reporter
+        await self._connection.close()
+
+    async def facts(self) -> HostFacts:
+        kind, version, cpus, memory_mb = await self._connection.call(_host)
+        cpu = await self._connection.call(_host_cpu)
+        return HostFacts(
+            hypervisor_type=kind,
+            hypervisor_version=version,
+            accelerator=self._accelerator,
+            architecture=cpu["arch"],
+            vcpus=cpus,
+            memory_mb=memory_mb,
+            local_gb=await self._disks.total_gb(),
+            cpu_info=cpu,
+            storage_id=await self._disks.storage_id(),
+        )
+
+    async def guests(self) -> list[FoundGuest]:
+        return await self._connection.call(_all_found)
+
+    async def guest(self, server: ServerId) -> FoundGuest | None:
+        return await self._connection.call(_one_found, server)
+
+    async def prepare(self, guest: Guest, images: ImageSource) -> bool:
+        return await self._disks.prepare(guest, images)
+
+    async def has_root(self, server: ServerId, root: RootDisk) -> bool:
+        return await self._disks.has_root(server, root)
+
+    async def start(self, guest: Guest) -> FoundGuest:
+        await self._disks.own(guest.server, guest.incarnation)
+        if not await self._disks.has_root(guest.server, guest.root):
+            raise Refused(f"root disk {guest.root.generation} of {guest.server} is not here")
+        async with self._boots:
+            return await self._connection.call(_start, guest, self._xml(guest))
+
+    async def define(self, guest: Guest) -> None:
+        await self._connection.call(_define, guest, self._xml(guest))
+
+    async def shut_down(self, server: ServerId, wait_s: float) -> bool:
+        happened = self._happened.setdefault(server, asyncio.Event())
+        until = self._clock.monotonic() + wait_s
+        press_at = self._clock.monotonic()
+        try:
+            while True:
+                happened.clear()  # before looking: what happens from here on wakes us
+                if not await self._connection.call(_active, server):
+                    return True
+                now = self._clock.monotonic()
+                if now >= until:
+                    return False
+                if now >= press_at:
+                    await self._connection.call(_press_power_button, server)
+                    press_at = now + PRESS_AGAIN_S
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(happened.wait(), min(until - now, press_at - now, LOOK_AGAIN_S))
+        finally:
+            del self._happened[server]
+
+    async def kill(self, server: ServerId) -> None:
+        await self._connection.call(_kill, server)
+
+    async def undefine(self, server: ServerId) -> None:
+        await self._connection.call(_undefine, server)
+
+    async def drop_disks(self, server: ServerId, keep: RootDisk | None, up_to: int | None = None) -> bool:
+        if keep is None and await self._connection.call(_active, server):
+            raise Refused(f"{server} runs, so its disks stay")
+        return await self._disks.drop(server, keep, up_to)
+
+    async def owner(self, server: ServerId) -> int | None:
+        return await self._disks.owner(server)
+
+    async def console(self, server: ServerId, limit: int = 102400) -> bytes:
+        return await self._disks.console(server, limit)
+
+    def _xml(self, guest: Guest) -> str:
+        return domain_xml(guest, self._disks.paths(guest.server, guest.root.generation), self._accelerator)
+
+    def _on_event(self, server: ServerId) -> None:
+        if server in self._happened:
+            self._happened[server].set()
+        self._to_report.put_nowait(server)
+
+    async def _report(self) -> None:
+        """Tell how guests that something happened to are now; an event itself may be stale."""
+        while True:
+            server = await self._to_report.get()
+            try:
+                found = [await self.guest(server)] if server else await self.guests()
+            except NotNow:
+                continue  # once libvirtd is back, all are reported
+            except Refused:
+                log.exception("a guest's state cannot be read", server=server)
+                continue
+            for guest in found:
+                if guest is not None:
+                    self._changed(GuestChanged(guest.server, guest.incarnation, guest.power))
+
+
+# What runs in threads: each takes libvirt's connection and speaks to libvirtd until it is done.
+
+
+def _host(connection: Any) -> tuple[str, int, int, int]:
+    _model, memory_mb, cpus, *_ = connection.getInfo()
+    return connection.getType(), connection.getVersion(), cpus, memory_mb
+
+
+def _host_cpu(connection: Any) -> dict[str, str]:
+    cpu = ET.fromstring(connection.getCapabilities()).find("host/cpu")  # noqa: S314  (libvirtd is trusted)
+    if cpu is None:
+        return {}
+    return {name: text for name in ("arch", "model", "vendor") if (text := cpu.findtext(name))}
+
+
+def _domain(connection: Any, server: ServerId) -> Any:
+    """Return the domain, or None."""
+    try:
+        return connection.lookupByUUIDString(server)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+
+
+def _described(domain: Any) -> Description | None:
+    """Return what our metadata says; None for a domain that is not ours or has just gone."""
+    try:
+        return description(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, RENOVA, 0))
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA}:
+            return None
+        raise
+
+
+def _found(domain: Any) -> FoundGuest | None:
+    described = _described(domain)
+    if described is None:
+        return None
+    try:
+        state, reason = domain.state()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+    power = POWER.get(state, PowerState.NOSTATE)
+    if state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
+        power = PowerState.CRASHED  # a QEMU that died is "shut off" to libvirt
+    return FoundGuest(described.server, described.incarnation, power)
+
+
+def _one_found(connection: Any, server: ServerId) -> FoundGuest | None:
+    domain = _domain(connection, server)
+    return _found(domain) if domain else None
+
+
+def _all_found(connection: Any) -> list[FoundGuest]:
+    return [found for domain in connection.listAllDomains() if (found := _found(domain))]
+
+
+def _active(connection: Any, server: ServerId) -> bool:
+    domain = _domain(connection, server)
+    return bool(domain and domain.isActive())
+
+
+def _start(connection: Any, guest: Guest, xml: str) -> FoundGuest:
+    domain = _domain(connection, guest.server)
+    if domain and domain.isActive():
+        described = _described(domain)
+        if described is None or described.incarnation > guest.incarnation:
+            raise Refused(f"another guest runs as {guest.server}: {described or 'it is not ours'}")
+        if described.incarnation == guest.incarnation:
+            if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+                domain.resume()
+            return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING)
+        _destroy(domain)
+    domain = connection.defineXML(xml)
+    try:
+        domain.create()
+    except libvirt.libvirtError as error:
+        message = error.get_error_message()
+        # QEMU's image lock, or that of a lock manager.
+        if 'Failed to get "write" lock' in message or error.get_error_code() == libvirt.VIR_ERR_RESOURCE_BUSY:
+            raise DiskLocked(f"the disk of {guest.server} is open elsewhere: the old guest may live") from error
+        raise
+    return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING)
+
+
+def _define(connection: Any, guest: Guest, xml: str) -> None:
+    domain = _domain(connection, guest.server)
+    if domain and domain.isActive():
+        raise Refused(f"{guest.server} runs, so it is not defined anew")
+    connection.defineXML(xml)
+
+
+def _press_power_button(connection: Any, server: ServerId) -> None:
+    domain = _domain(connection, server)
+    if domain:
+        _unless_gone(lambda: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+
+
+def _kill(connection: Any, server: ServerId) -> None:
+    domain = _domain(connection, server)
+    if domain:
+        _destroy(domain)
+
+
+def _destroy(domain: Any) -> None:
+    """Have QEMU dead; libvirt returns only when it is, or fails."""
+    _unless_gone(domain.destroy)
+
+
+def _undefine(connection: Any, server: ServerId) -> None:
+    domain = _domain(connection, server)
+    if domain is None:
+        return
+    if domain.isActive():
+        raise Refused(f"{server} runs, so its definition stays")
+    with_all = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    _unless_gone(lambda: domain.undefineFlags(with_all | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA))
+
+
+def _unless_gone(act: Callable[[], Any]) -> None:
+    try:
+        act()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in GONE:
+            raise

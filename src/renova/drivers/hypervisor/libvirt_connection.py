@@ -1,0 +1,161 @@
+"""One connection to libvirtd that opens itself again; with `hypervisor.libvirt` the only code that knows libvirt.
+
+libvirt calls back in a thread of its own and its calls block, so: one thread in this process runs libvirt's events,
+a few run calls. Nothing of that shows outside; callers live in one event loop.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import libvirt
+import structlog
+
+from renova.drivers.blocking import in_thread
+from renova.model.clock import Clock
+from renova.model.errors import NotNow, Refused
+from renova.model.ids import ServerId
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+KEEPALIVE_S, KEEPALIVE_MISSES = 2, 3  # a frozen libvirtd is found out within 8 s, also during a call
+OPEN_AGAIN_S = 1.0
+THREADS = 5  # what libvirtd takes from one client at a time (max_client_requests)
+
+LIFECYCLE = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+
+# Errors that say nothing about the request: libvirtd or the way to it is at fault.
+AWAY_FROM = {libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE}
+AWAY = {
+    libvirt.VIR_ERR_NO_CONNECT,
+    libvirt.VIR_ERR_INVALID_CONN,
+    libvirt.VIR_ERR_RPC,
+    libvirt.VIR_ERR_OPERATION_TIMEOUT,
+    libvirt.VIR_ERR_OPERATION_ABORTED,
+    libvirt.VIR_ERR_AUTH_FAILED,
+    libvirt.VIR_ERR_AUTH_UNAVAILABLE,
+}
+
+
+class Connection:
+    """The way to one libvirtd. `uri` as libvirt takes it: qemu:///system."""
+
+    def __init__(self, uri: str, clock: Clock) -> None:
+        self._uri = uri
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="libvirt")
+        self._open: Any = None  # libvirt.virConnect; None while libvirtd is away
+        self._events = -1  # the registration of `_on_event` on that connection
+        self._opening: asyncio.Task[None] | None = None
+        self._happened: Callable[[ServerId], None] = lambda _: None
+        self._reopened: Callable[[], None] = lambda: None
+
+    async def open(self, happened: Callable[[ServerId], None], reopened: Callable[[], None]) -> None:
+        """Connect; `NotNow` when libvirtd is away. Both are called in the event loop and must not block.
+
+        `happened`: something happened to a guest, nobody says what. `reopened`: the connection broke and is open
+        again, so anything may have happened.
+        """
+        _start_events()
+        self._happened, self._reopened = happened, reopened
+        loop = asyncio.get_running_loop()
+        try:
+            self._open = await in_thread(self._threads, self._connect, loop)
+        except libvirt.libvirtError as error:
+            raise NotNow(f"libvirtd at {self._uri} is away: {error.get_error_message()}") from error
+
+    async def close(self) -> None:
+        """Let go of libvirtd; guests stay as they are."""
+        self._happened, self._reopened = lambda _: None, lambda: None
+        if self._opening is not None:
+            self._opening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._opening
+        connection, self._open = self._open, None
+        if connection is not None:
+            await in_thread(self._threads, self._disconnect, connection)
+        self._threads.shutdown(wait=False)
+
+    async def call(self, ask: Callable[Concatenate[Any, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `ask(connection, ...)` in a thread. Errors of libvirt become `NotNow` or `Refused`."""
+        connection = self._open
+        if connection is None:
+            raise NotNow("libvirtd is away")
+        try:
+            return await in_thread(self._threads, ask, connection, *args, **kwargs)
+        except libvirt.libvirtError as error:
+            if error.get_error_domain() in AWAY_FROM or error.get_error_code() in AWAY or not connection.isAlive():
+                raise NotNow(f"libvirtd is away: {error.get_error_message()}") from error
+            raise Refused(f"libvirt refuses: {error.get_error_message()}") from error
+
+    def _connect(self, loop: asyncio.AbstractEventLoop) -> Any:
+        connection = libvirt.open(self._uri)
+        connection.setKeepAlive(KEEPALIVE_S, KEEPALIVE_MISSES)
+
+        def happened(_connection: Any, domain: Any, _event: int, _detail: int, _opaque: None) -> None:
+            _tell(loop, self._on_event, ServerId(domain.UUIDString()))
+
+        def closed(_connection: Any, _reason: int, _opaque: None) -> None:
+            _tell(loop, self._on_loss, connection)
+
+        self._events = connection.domainEventRegisterAny(None, LIFECYCLE, happened, None)
+        connection.registerCloseCallback(closed, None)
+        return connection
+
+    def _disconnect(self, connection: Any) -> None:
+        with contextlib.suppress(libvirt.libvirtError):  # it may be broken already
+            connection.unregisterCloseCallback()
+            # Not left to `close`, which only closes what nobody listens to any more.
+            connection.domainEventDeregisterAny(self._events)
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.close()
+
+    def _on_event(self, server: ServerId) -> None:
+        self._happened(server)
+
+    def _on_loss(self, connection: Any) -> None:
+        if self._open is connection:
+            self._open = None
+            log.warning("libvirtd is away", uri=self._uri)
+            self._opening = asyncio.create_task(self._open_again(connection))
+
+    async def _open_again(self, broken: Any) -> None:
+        await in_thread(self._threads, self._disconnect, broken)
+        loop = asyncio.get_running_loop()
+        while self._open is None:
+            try:
+                self._open = await in_thread(self._threads, self._connect, loop)
+            except libvirt.libvirtError:
+                await self._clock.sleep(OPEN_AGAIN_S)
+        log.info("libvirtd is back", uri=self._uri)
+        self._reopened()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[T], None], what: T) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody listens any more
+        loop.call_soon_threadsafe(call, what)
+
+
+_events: list[threading.Thread] = []
+_events_lock = threading.Lock()
+
+
+def _start_events() -> None:
+    """Have the process's one thread that runs libvirt's events; it must be there before any connection."""
+    with _events_lock:
+        if not _events:
+            libvirt.registerErrorHandler(lambda *_: None, None)  # else libvirt prints every error, too
+            libvirt.virEventRegisterDefaultImpl()
+            _events.append(threading.Thread(target=_run_events, name="libvirt-events", daemon=True))
+            _events[0].start()
+
+
+def _run_events() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()

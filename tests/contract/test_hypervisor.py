@@ -1,0 +1,307 @@
+"""What every hypervisor promises; the simulated one and libvirt pass the same tests."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from renova.drivers.hypervisor import DiskLocked
+from renova.model.errors import Refused
+from renova.model.guest import FoundGuest, Guest, GuestChanged, PowerState, RootDisk
+
+from .benches import Bench, a_guest, told_boots, until, until_booted
+
+
+def next_incarnation(guest: Guest) -> Guest:
+    return msgspec.structs.replace(guest, incarnation=guest.incarnation + 1)
+
+
+def rebuilt(guest: Guest, root: RootDisk | None = None) -> Guest:
+    """Return the guest with a root disk of the next generation, of the same image if no other is given."""
+    generation = guest.root.generation + 1
+    return msgspec.structs.replace(guest, root=msgspec.structs.replace(root or guest.root, generation=generation))
+
+
+async def running(bench: Bench) -> Guest:
+    """Return a guest that runs on the first host and has booted once."""
+    guest = bench.deaf_guest()
+    await bench.first.prepare(guest, bench.images)
+    await bench.first.start(guest)
+    await until_booted(bench.first, guest, 1)
+    return guest
+
+
+def as_found(guest: Guest, power: PowerState) -> FoundGuest:
+    return FoundGuest(guest.server, guest.incarnation, power)
+
+
+# Disks.
+
+
+async def test_a_root_disk_is_made_once_and_kept(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    assert not await bench.first.has_root(guest.server, guest.root)
+    assert await bench.first.prepare(guest, bench.images)
+    assert await bench.first.has_root(guest.server, guest.root)
+    assert not await bench.first.prepare(guest, bench.images)
+    assert bench.images.reads == [guest.root.image]
+
+
+async def test_a_shared_disk_is_found_by_the_other_host(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    await bench.first.prepare(guest, bench.images)
+    assert await bench.second.has_root(guest.server, guest.root)
+    assert not await bench.second.prepare(next_incarnation(guest), bench.images)
+
+
+async def test_an_image_that_many_want_is_downloaded_once(bench: Bench) -> None:
+    root = bench.deaf_guest().root
+    hosts = [bench.first, bench.second] * 3
+    made = await asyncio.gather(*(host.prepare(a_guest(root), bench.images) for host in hosts))
+    assert all(made)
+    assert bench.images.reads == [root.image]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda content: content[:-1] + b"!", id="changed"),
+        pytest.param(lambda content: content[:-1], id="short"),
+        pytest.param(lambda content: content + b"!", id="long"),
+    ],
+)
+async def test_an_image_that_is_not_what_it_claims_is_refused(bench: Bench, spoil: Callable[[bytes], bytes]) -> None:
+    guest = bench.deaf_guest()
+    good = bench.images.contents[guest.root.image]
+    bench.images.contents[guest.root.image] = spoil(good)
+    with pytest.raises(Refused):
+        await bench.first.prepare(guest, bench.images)
+    assert not await bench.first.has_root(guest.server, guest.root)
+    bench.images.contents[guest.root.image] = good
+    assert await bench.first.prepare(guest, bench.images)
+
+
+async def test_an_image_larger_than_its_disk_is_refused(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    small = msgspec.structs.replace(guest.root, image_bytes=1 << 31)
+    with pytest.raises(Refused):
+        await bench.first.prepare(msgspec.structs.replace(guest, root=small), bench.images)
+
+
+async def test_dropping_disks_spares_the_one_to_keep(bench: Bench) -> None:
+    old = bench.deaf_guest()
+    new = rebuilt(old, bench.deaf_guest().root)
+    await bench.first.prepare(old, bench.images)
+    await bench.first.prepare(new, bench.images)
+    assert await bench.first.drop_disks(old.server, keep=new.root)
+    assert not await bench.first.has_root(old.server, old.root)
+    assert await bench.first.has_root(old.server, new.root)
+    assert await bench.first.drop_disks(old.server, keep=None)
+    assert not await bench.first.has_root(old.server, new.root)
+    assert await bench.first.drop_disks(old.server, keep=None)
+
+
+async def test_disks_of_a_newer_incarnation_are_not_dropped(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    await bench.first.prepare(guest, bench.images)
+    await bench.second.prepare(next_incarnation(guest), bench.images)
+    assert await bench.first.owner(guest.server) == 2
+    assert not await bench.first.drop_disks(guest.server, keep=None, up_to=1)
+    assert await bench.first.has_root(guest.server, guest.root)
+    assert await bench.first.drop_disks(guest.server, keep=None, up_to=2)
+    assert await bench.first.owner(guest.server) is None
+
+
+async def test_disks_of_a_running_guest_stay(bench: Bench) -> None:
+    guest = await running(bench)
+    with pytest.raises(Refused):
+        await bench.first.drop_disks(guest.server, keep=None)
+    assert await bench.first.has_root(guest.server, guest.root)
+
+
+# Running.
+
+
+async def test_a_started_guest_runs_and_is_found(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    await bench.first.prepare(guest, bench.images)
+    found = await bench.first.start(guest)
+    assert found == as_found(guest, PowerState.RUNNING)
+    assert await bench.first.guest(guest.server) == found
+    assert found in await bench.first.guests()
+    assert await bench.second.guest(guest.server) is None
+
+
+async def test_starting_twice_leaves_the_guest_running(bench: Bench) -> None:
+    guest = await running(bench)
+    assert await bench.first.start(guest) == as_found(guest, PowerState.RUNNING)
+    assert await told_boots(bench.first, guest) == [1]
+
+
+async def test_a_newer_incarnation_takes_the_place_of_a_running_one(bench: Bench) -> None:
+    guest = next_incarnation(await running(bench))
+    assert await bench.first.start(guest) == as_found(guest, PowerState.RUNNING)
+    await until_booted(bench.first, guest, 1, 2)
+
+
+async def test_an_older_incarnation_never_starts(bench: Bench) -> None:
+    old = await running(bench)
+    new = next_incarnation(old)
+    await bench.first.start(new)
+    with pytest.raises(Refused):
+        await bench.first.start(old)
+    assert await bench.first.guest(new.server) == as_found(new, PowerState.RUNNING)
+    await bench.first.kill(new.server)
+    for host in (bench.first, bench.second):
+        with pytest.raises(Refused):
+            await host.start(old)
+        with pytest.raises(Refused):
+            await host.prepare(old, bench.images)
+
+
+async def test_a_guest_without_its_disk_is_refused_and_the_old_one_runs_on(bench: Bench) -> None:
+    guest = await running(bench)
+    without = rebuilt(next_incarnation(guest))
+    with pytest.raises(Refused):
+        await bench.first.start(without)
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.RUNNING)
+
+
+async def test_a_rebuilt_guest_has_a_fresh_disk(bench: Bench) -> None:
+    guest = await running(bench)
+    new = rebuilt(guest)
+    assert await bench.first.prepare(new, bench.images)
+    await bench.first.kill(guest.server)
+    await bench.first.start(new)
+    await until_booted(bench.first, guest, 1, 1)
+
+
+async def test_killing_leaves_definition_and_disks(bench: Bench) -> None:
+    guest = await running(bench)
+    for _ in range(2):
+        await bench.first.kill(guest.server)
+        assert await bench.first.guest(guest.server) == as_found(guest, PowerState.SHUTDOWN)
+    await bench.first.start(guest)
+    await until_booted(bench.first, guest, 1, 2)
+
+
+async def test_what_is_absent_needs_no_stopping(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    await bench.first.kill(guest.server)
+    await bench.first.undefine(guest.server)
+    assert await bench.first.shut_down(guest.server, 1.0)
+    assert await bench.first.guest(guest.server) is None
+    assert await bench.first.owner(guest.server) is None
+    assert await bench.first.console(guest.server) == b""
+
+
+async def test_a_defined_guest_is_off_until_it_is_started(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    await bench.first.prepare(guest, bench.images)
+    for _ in range(2):
+        await bench.first.define(guest)
+        assert await bench.first.guest(guest.server) == as_found(guest, PowerState.SHUTDOWN)
+    await bench.first.start(next_incarnation(guest))
+    assert await bench.first.guest(guest.server) == as_found(next_incarnation(guest), PowerState.RUNNING)
+
+
+async def test_the_definition_of_a_running_guest_stays(bench: Bench) -> None:
+    guest = await running(bench)
+    with pytest.raises(Refused):
+        await bench.first.define(next_incarnation(guest))
+    with pytest.raises(Refused):
+        await bench.first.undefine(guest.server)
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.RUNNING)
+
+
+async def test_an_undefined_guest_is_forgotten(bench: Bench) -> None:
+    guest = await running(bench)
+    await bench.first.kill(guest.server)
+    for _ in range(2):
+        await bench.first.undefine(guest.server)
+        assert await bench.first.guest(guest.server) is None
+    assert await bench.first.has_root(guest.server, guest.root)
+
+
+async def test_a_disk_that_is_open_elsewhere_starts_no_second_guest(bench: Bench) -> None:
+    guest = await running(bench)
+    moved = next_incarnation(guest)
+    await bench.second.prepare(moved, bench.images)
+    with pytest.raises(DiskLocked):
+        await bench.second.start(moved)
+    found = await bench.second.guest(guest.server)
+    assert found is None or found.power is not PowerState.RUNNING
+    await bench.first.kill(guest.server)
+    assert await bench.second.start(moved) == as_found(moved, PowerState.RUNNING)
+    await until_booted(bench.second, moved, 1, 2)
+
+
+async def test_after_a_power_cut_the_other_host_starts_the_guest_with_its_disk(bench: Bench) -> None:
+    guest = await running(bench)
+    await bench.cut_power()
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.SHUTDOWN)
+    moved = next_incarnation(guest)
+    assert not await bench.second.prepare(moved, bench.images)
+    await bench.second.start(moved)
+    await until_booted(bench.second, moved, 1, 2)
+
+
+# Powering off.
+
+
+async def test_a_guest_that_obeys_powers_off(bench: Bench) -> None:
+    guest = bench.obedient_guest()
+    await bench.first.prepare(guest, bench.images)
+    await bench.first.start(guest)
+    # While it boots it does not hear the button, so this holds only because it is pressed again.
+    assert await bench.first.shut_down(guest.server, 60.0)
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.SHUTDOWN)
+    assert await bench.first.shut_down(guest.server, 0.0)
+
+
+async def test_a_guest_that_does_not_listen_runs_on(bench: Bench) -> None:
+    guest = await running(bench)
+    assert not await bench.first.shut_down(guest.server, 0.3)
+    assert not await bench.first.shut_down(guest.server, 0.0)
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.RUNNING)
+
+
+# Telling.
+
+
+async def test_each_change_is_told(bench: Bench) -> None:
+    async def told(power: PowerState) -> None:
+        async def last() -> bool:
+            return [c for c in bench.changes if c.server == guest.server][-1:] == [change]
+
+        change = GuestChanged(guest.server, guest.incarnation, power)
+        await until(last, 10.0)
+
+    guest = await running(bench)
+    await told(PowerState.RUNNING)
+    await bench.first.kill(guest.server)
+    await told(PowerState.SHUTDOWN)
+    await bench.first.start(guest)
+    await told(PowerState.RUNNING)
+    bench.crash(guest.server)
+    await told(PowerState.CRASHED)
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.CRASHED)
+
+
+async def test_the_console_is_given_from_its_end(bench: Bench) -> None:
+    guest = await running(bench)
+    whole = await bench.first.console(guest.server)
+    assert await bench.first.console(guest.server, limit=5) == whole[-5:]
+    assert await bench.first.console(guest.server, limit=0) == b""
+    await bench.first.kill(guest.server)
+    assert await bench.first.console(guest.server) == whole
+
+
+async def test_hosts_that_share_a_directory_say_so(bench: Bench) -> None:
+    facts, others = await bench.first.facts(), await bench.second.facts()
+    assert facts.storage_id
+    assert facts.storage_id == others.storage_id
+    assert facts.hypervisor_type == "QEMU"
+    assert facts.hypervisor_version >= 7000000
+    assert min(facts.vcpus, facts.memory_mb, facts.local_gb) > 0
