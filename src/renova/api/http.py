@@ -58,12 +58,12 @@ class Call:
         """Return the query parameter's last value, or None."""
         return next((value for key, value in reversed(self.query) if key == name), None)
 
-    def demand(self, rule: str, target: Mapping[str, Any] | None = None) -> None:
+    def demand(self, rule: str, target: Mapping[str, str | None] | None = None) -> None:
         """Raise `Forbidden` unless policy lets the caller do this to the target."""
         if not self.allows(rule, target):
             raise Forbidden(f"Policy doesn't allow {rule} to be performed.")
 
-    def allows(self, rule: str, target: Mapping[str, Any] | None = None) -> bool:
+    def allows(self, rule: str, target: Mapping[str, str | None] | None = None) -> bool:
         return self.policy.allows(rule, self.caller, target)
 
 
