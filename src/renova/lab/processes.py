@@ -15,6 +15,8 @@ from pathlib import Path
 
 from renova.model.errors import NotNow
 
+_KILL_LIMIT_S = 10.0
+
 
 @dataclass(frozen=True)
 class Process:
@@ -31,10 +33,10 @@ class Process:
         """Wait until it is dead, at most `limit` seconds; say whether it is. It need not be our child."""
         return self._end(None, limit)
 
-    def kill(self, limit: float = 10.0) -> None:
-        """Kill it and wait until it is dead; fine if it is. Raises NotNow after `limit` seconds."""
-        if not self._end(signal.SIGKILL, limit):
-            raise NotNow(f"process {self.pid} did not die within {limit:.0f} s of SIGKILL")
+    def kill(self) -> None:
+        """Kill it and wait until it is dead; fine if it is. Raises NotNow should it not die in time."""
+        if not self._end(signal.SIGKILL, _KILL_LIMIT_S):
+            raise NotNow(f"process {self.pid} did not die within {_KILL_LIMIT_S:.0f} s of SIGKILL")
 
     def _end(self, number: signal.Signals | None, limit: float) -> bool:
         try:
@@ -154,7 +156,7 @@ def stop(pid_file: Path, limit: float = 10.0) -> None:
     process = recorded(pid_file)
     if process is None:
         return
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number, patience in ((signal.SIGTERM, limit), (signal.SIGKILL, _KILL_LIMIT_S)):
         members = _group(process)
         if not members:
             break
@@ -162,11 +164,11 @@ def stop(pid_file: Path, limit: float = 10.0) -> None:
             os.killpg(process.pid, number)
         except ProcessLookupError:
             break
-        deadline = time.monotonic() + limit
+        deadline = time.monotonic() + patience
         for member in members:
             member.wait(max(0.0, deadline - time.monotonic()))
     if _group(process):
-        raise NotNow(f"process {process.pid} did not die within {limit:.0f} s of SIGKILL")
+        raise NotNow(f"process {process.pid} did not die within {_KILL_LIMIT_S:.0f} s of SIGKILL")
     pid_file.unlink(missing_ok=True)
 
 

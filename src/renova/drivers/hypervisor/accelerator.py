@@ -65,18 +65,21 @@ def _run(accelerator: str, disk: Path, limit: float) -> str | None:
     """Run the boot sector; say what went wrong, or None."""
     argv = [_QEMU, "-accel", accelerator, "-M", "pc", "-m", "32", "-nodefaults", "-display", "none", "-no-reboot"]
     argv += ["-drive", f"file={disk},format=raw,if=ide,snapshot=on", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
-    argv += ["-serial", "stdio"]
-    qemu = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    argv += ["-serial", "stdio", "-monitor", "none"]
+    output = disk.with_name(f"output-{accelerator}")
+    with output.open("wb") as file:
+        qemu = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
     try:
-        out, errors = qemu.communicate(timeout=limit)
+        status = qemu.wait(limit)
     except subprocess.TimeoutExpired:
         qemu.kill()
         try:
-            qemu.communicate(timeout=_KILL_LIMIT_S)
+            qemu.wait(_KILL_LIMIT_S)
         except subprocess.TimeoutExpired:
             # Stuck in the kernel: left behind, rather than waited for without end.
             return f"not within {limit:.1f} s, nor could it be killed"
         return f"not within {limit:.1f} s"
-    if qemu.returncode == _EXIT_STATUS and b"OK" in out:
+    told = output.read_text(errors="replace").strip()
+    if status == _EXIT_STATUS and "OK" in told:
         return None
-    return f"QEMU ended with {qemu.returncode}: {errors.decode(errors='replace').strip()[-200:]}"
+    return f"QEMU ended with {status}: {told[-200:]}"
