@@ -7,7 +7,14 @@ from renova.model.guest import Nic
 
 
 class Network(Protocol):
-    """Connects guests of one host to tenant networks; every method may run twice."""
+    """Connects guests of one host to tenant networks; every method may run twice.
+
+    Errors: `Refused` when the kernel never will (an MTU that does not fit), `NotNow` when it may later.
+    """
+
+    async def close(self) -> None:
+        """Let go; networks stay as they are."""
+        ...
 
     async def peers(self, addresses: Sequence[str]) -> None:
         """Tell all other ends of the VXLAN segments (underlay addresses); replaces what was told before."""

@@ -15,6 +15,9 @@ class SimulatedNetwork:
         self.segments: dict[int, set[PortId]] = {}  # vni to the ports plugged here
         self._powered = True
 
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
     async def peers(self, addresses: Sequence[str]) -> None:
         self._reach()
         self.ends = tuple(sorted(set(addresses)))
