@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from renova.hosts import Hosts
+from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
+from renova.operations.parts.fleet import Fleet
 from renova.operations.submission import Operations
 from renova.partners.identity import Identity
 from renova.partners.image import Images
@@ -26,3 +27,4 @@ class Cloud:
     images: Images
     networks: Networks
     operations: Operations
+    fleet: Fleet

@@ -106,6 +106,11 @@ def owe(tx: Tx, host: HostId, server: ServerId, below: int, migration: int | Non
     tx.execute(insert(debts).values(host=host, server=server, below=below, migration=migration, created_at=tx.now))
 
 
+def owes(tx: Tx, host: HostId, server: ServerId) -> bool:
+    """Say whether the host has yet to clean up something of the server."""
+    return tx.execute(select(debts.c.below).where(debts.c.host == host, debts.c.server == server)).first() is not None
+
+
 def debts_of(tx: Tx, host: HostId) -> list[Debt]:
     rows = tx.execute(select(debts).where(debts.c.host == host).order_by(debts.c.server))
     return [Debt(row.host, row.server, row.below, row.migration) for row in rows]

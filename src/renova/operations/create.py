@@ -1,0 +1,241 @@
+"""Create a server: claim a host, give it ports, have its guest built there.
+
+Submitted by `api.compute.servers`; runs in a controller. A host that cannot build the guest gives it back, and
+another is tried. When none can, everything taken is given back and the server is left in ERROR with the reason.
+"""
+
+import msgspec
+
+from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.errors import Broken
+from renova.model.flavor import Flavor
+from renova.model.guest import PowerState
+from renova.model.ids import HostId, ServerId
+from renova.model.image import Image
+from renova.model.server import AttachedNetwork, KeyPair, Server, TaskState, VmState
+from renova.operations.cloud import Cloud
+from renova.operations.parts.claim import Claim, claim
+from renova.operations.parts.guest import attached_networks
+from renova.operations.parts.run_guest import Built, build, clear
+from renova.operations.parts.state import close_failed, fault
+from renova.operations.submission import Asked, Submission, submit
+from renova.operations.work import Work
+from renova.partners.network import PortWish
+from renova.scheduling.rules import Request
+from renova.store import actions, placement, rights, servers
+from renova.store.database import Tx
+
+EVENT = "compute__do_build_and_run_instance"
+
+
+class NewServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that is asked for, already found valid."""
+
+    id: ServerId
+    name: str
+    description: str | None = None
+    hostname: str
+    flavor: Flavor
+    image: Image
+    key: KeyPair | None = None
+    user_data: str | None = None
+    metadata: dict[str, str] = {}
+    tags: tuple[str, ...] = ()
+    wishes: tuple[PortWish, ...] = ()
+    availability_zone: str | None = None
+    host: str | None = None
+    config_drive: str = ""
+    security_groups: tuple[str, ...] = ("default",)
+    hints: dict[str, str] = {}
+    access_ipv4: str | None = None
+    access_ipv6: str | None = None
+    admin_pass: str | None = None
+    disk_config: str = "MANUAL"
+    reservation: str = ""
+
+
+class CreateServer(msgspec.Struct, frozen=True):
+    """What the story needs beside the server's row."""
+
+    wishes: tuple[PortWish, ...]
+    host: str | None
+    attempts: int
+    admin_pass: str | None
+
+
+def accept_create(cloud: Cloud, tx: Tx, asked: Asked, new: NewServer) -> Server:
+    """Write the new server and its operation down."""
+    servers.add(
+        tx,
+        Server(
+            id=new.id,
+            serial=0,
+            project=asked.project,
+            user=asked.user,
+            name=new.name,
+            description=new.description,
+            hostname=new.hostname,
+            vm_state=VmState.BUILDING,
+            task_state=TaskState.SCHEDULING,
+            power_state=PowerState.NOSTATE,
+            availability_zone=new.availability_zone,
+            pinned_zone=new.availability_zone,
+            flavor=new.flavor,
+            image=new.image.id,
+            image_properties=new.image.properties,
+            image_format=new.image.disk_format or "raw",
+            image_bytes=new.image.size or 0,
+            image_sha256=new.image.sha256 or "",
+            key=new.key,
+            user_data=new.user_data,
+            metadata=new.metadata,
+            tags=new.tags,
+            security_groups=new.security_groups,
+            scheduler_hints=new.hints,
+            config_drive=new.config_drive,
+            disk_config=new.disk_config,
+            access_ipv4=new.access_ipv4,
+            access_ipv6=new.access_ipv6,
+            reservation=new.reservation,
+            created_at=tx.now,
+            updated_at=tx.now,
+        ),
+    )
+    want = CreateServer(new.wishes, new.host, cloud.settings.create_attempts, new.admin_pass)
+    submit(tx, cloud.operations, asked, new.id, Submission(CREATE, "create", want))
+    server = servers.get(tx, new.id)
+    assert server is not None
+    return server
+
+
+async def create_server(run: Run, want: CreateServer) -> None:
+    failed: tuple[HostId, ...] = ()
+    reason = ""
+    for _attempt in range(want.attempts):
+        taken = await run(claim_host, want, failed, reason)
+        networks = await run(give_ports, want, taken)
+        await run(note_spawning, want, networks)
+        built = await run(build_guest, want, taken)
+        if built.refused is None:
+            await run(mark_active, want, built)
+            return
+        reason = built.refused
+        failed = (*failed, taken.host)
+        await run(give_back, want, taken)
+    await run(give_up, want, reason)
+
+
+@write()
+def claim_host(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...], reason: str) -> Claim:
+    """Choose a host and claim what the server needs of it; hosts that failed already are not tried again."""
+    server = work.server_now(tx)
+    request = Request(
+        resources=server.flavor.resources(),
+        architecture=server.image_properties.get("architecture"),
+        zone=server.pinned_zone,
+        only=want.host,
+        not_on=frozenset(failed),
+    )
+    taken = claim(work, tx, server, request)
+    actions.open_event(tx, work.held.action, EVENT, taken.name)
+    servers.change(
+        tx,
+        server.id,
+        host=taken.host,
+        host_name=taken.name,
+        availability_zone=server.pinned_zone or "nova",
+        task_state=TaskState.NETWORKING,
+    )
+    return taken
+
+
+@claim_host.undo_write
+def release_claim(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...], reason: str) -> None:
+    """Give the claim back, unless something of the server may be left on the host: then that host owes a clean-up."""
+    right = rights.right(tx, work.held.server)
+    if right is None or not rights.owes(tx, right.host, work.held.server):
+        rights.release(tx, work.held.server)
+        placement.release(tx, work.held.server)
+        work.cloud.fleet.stale()
+
+
+@act()
+async def give_ports(work: Work, want: CreateServer, taken: Claim) -> tuple[AttachedNetwork, ...]:
+    """Have the server's ports with their addresses, bound to the host before the guest starts there."""
+    server = await work.server()
+    zone = server.availability_zone or "nova"
+    for index, wish in enumerate(want.wishes):
+        port = await work.cloud.networks.give_port(server.id, server.project, index, wish, zone)
+        await work.cloud.networks.bind(port.id, taken.name, zone)
+    return await attached_networks(work)
+
+
+@give_ports.undo
+async def take_ports(work: Work, want: CreateServer, taken: Claim) -> None:
+    await work.cloud.networks.take_ports(work.held.server)
+
+
+@write()
+def note_spawning(work: Work, tx: Tx, want: CreateServer, networks: tuple[AttachedNetwork, ...]) -> None:
+    servers.change(tx, work.held.server, networks=networks, task_state=TaskState.SPAWNING)
+
+
+@act()
+async def build_guest(work: Work, want: CreateServer, taken: Claim) -> Built:
+    """Have disks and guest on the claimed host."""
+    return await build(work, taken.host, taken.incarnation, want.admin_pass, run=True)
+
+
+@build_guest.undo
+async def clear_guest(work: Work, want: CreateServer, taken: Claim) -> None:
+    """Have nothing left there; a host that is away owes it."""
+    await clear(work, taken.host, taken.incarnation, disks=True)
+
+
+@act()
+async def give_back(work: Work, want: CreateServer, taken: Claim) -> None:
+    """Have nothing left on a host that could not build the guest, and nothing claimed of it."""
+    await clear(work, taken.host, taken.incarnation, disks=True)
+
+
+@write()
+def give_up(work: Work, tx: Tx, want: CreateServer, reason: str) -> None:
+    """Fail with the last host's reason; what is taken is then given back."""
+    raise Broken(f"Exceeded maximum number of retries ({want.attempts}): {reason}")
+
+
+@end()
+def mark_active(work: Work, tx: Tx, want: CreateServer, built: Built) -> None:
+    servers.change(
+        tx,
+        work.held.server,
+        vm_state=VmState.ACTIVE,
+        task_state=None,
+        power_state=built.power,
+        launched_at=tx.now,
+        progress=0,
+        config_drive="True",
+        fault=None,
+    )
+    actions.close_events(tx, work.held.action)
+
+
+def settle_create(work: Work, tx: Tx, want: CreateServer, failure: Failure) -> None:
+    """Leave the server in ERROR with the reason; it keeps a host only where something of it may be left."""
+    right = rights.right(tx, work.held.server)
+    placed = {} if right else {"host": None, "host_name": None}
+    if right is None:
+        placement.release(tx, work.held.server)
+    servers.change(
+        tx,
+        work.held.server,
+        vm_state=VmState.ERROR,
+        task_state=None,
+        networks=(),
+        fault=fault(tx, failure),
+        **placed,
+    )
+    close_failed(tx, work.held.action, failure)
+
+
+CREATE = Story("create", 1, CreateServer, create_server, settle_create)

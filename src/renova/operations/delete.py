@@ -1,0 +1,104 @@
+"""Delete a server: have its guest and disks gone, give its ports and claims back.
+
+Submitted by `api.compute.servers`; allowed in any state, and supersedes whatever is under way: the newer number makes
+its host end that first. A host that is away does not delay the user: it owes the clean-up, and pays before it is up.
+"""
+
+from contextlib import suppress
+
+import msgspec
+
+from renova.engine.operation import Failure, Run, Story, act, end
+from renova.model.errors import NotNow
+from renova.model.guest import PowerState
+from renova.model.ids import HostId, ServerId
+from renova.model.server import TaskState, VmState
+from renova.operations.cloud import Cloud
+from renova.operations.parts.state import close_failed, demand_unlocked, fault, get_server
+from renova.operations.submission import Asked, Submission, submit, supersede
+from renova.operations.work import Work
+from renova.store import actions, migrations, placement, rights, servers
+from renova.store.database import Tx
+from renova.wire import Remove
+
+
+class DeleteServer(msgspec.Struct, frozen=True):
+    """Where the server's guest may be."""
+
+    host: HostId | None
+    incarnation: int
+
+
+def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
+    """Begin to delete the server; deleting one that is being deleted is fine and changes nothing."""
+    server = get_server(tx, server_id)
+    demand_unlocked(server, asked)
+    if server.task_state is TaskState.DELETING:
+        return
+    supersede(tx, cloud.operations, server.id, "superseded: the server is being deleted")
+    servers.change(tx, server.id, task_state=TaskState.DELETING, progress=0)
+    right = rights.right(tx, server.id)
+    want = DeleteServer(right.host if right else None, rights.incarnation(tx, server.id))
+    held = submit(tx, cloud.operations, asked, server.id, Submission(DELETE, "delete", want))
+    actions.open_event(tx, held.action, "compute_terminate_instance", server.host_name)
+
+
+async def delete_server(run: Run, want: DeleteServer) -> None:
+    await run(remove_guest, want)
+    await run(take_ports, want)
+    await run(mark_deleted, want)
+
+
+@act()
+async def remove_guest(work: Work, want: DeleteServer) -> None:
+    """Have nothing of the server on its host, or have the host owe it if it is away."""
+    if want.host is None:
+        return
+    # A host that is heard gets a moment for its connection to come back; one that is silent is not waited for.
+    for _ in range(PATIENT_TRIES):
+        with suppress(NotNow):
+            await work.command(want.host, want.incarnation, Remove(disks=True))
+            return
+        if not work.cloud.hosts.up(want.host):
+            break
+        await work.cloud.clock.sleep(0.5)
+    await work.cloud.database.transact(
+        lambda tx: rights.owe(tx, want.host or HostId(""), work.held.server, want.incarnation + 1)
+    )
+
+
+PATIENT_TRIES = 20
+
+
+@act()
+async def take_ports(work: Work, want: DeleteServer) -> None:
+    await work.cloud.networks.take_ports(work.held.server)
+
+
+@end()
+def mark_deleted(work: Work, tx: Tx, want: DeleteServer) -> None:
+    migration = migrations.active(tx, work.held.server)
+    if migration is not None:
+        migrations.move(tx, migration.id, migrations.ACTIVE, "failed")
+    rights.release(tx, work.held.server)
+    placement.release(tx, work.held.server)
+    work.cloud.fleet.stale()
+    servers.change(
+        tx,
+        work.held.server,
+        vm_state=VmState.DELETED,
+        task_state=None,
+        power_state=PowerState.NOSTATE,
+        deleted=True,
+        terminated_at=tx.now,
+    )
+    actions.close_events(tx, work.held.action)
+
+
+def settle_delete(work: Work, tx: Tx, want: DeleteServer, failure: Failure) -> None:
+    """Leave the server in ERROR with the reason: it can be deleted again."""
+    servers.change(tx, work.held.server, vm_state=VmState.ERROR, task_state=None, fault=fault(tx, failure))
+    close_failed(tx, work.held.action, failure)
+
+
+DELETE = Story("delete", 1, DeleteServer, delete_server, settle_delete)

@@ -1,0 +1,262 @@
+"""Evacuate a server: its host is dead; another claims it, binds its ports and brings its guest up (spec: evacuate).
+
+Accepted only with a proof that the host is dead, and the grant checks that proof again in its own transaction. The
+root disk is kept where the hosts share storage, else made afresh from the image. Host, state and migration become
+final in one transaction. The former host owes the clean-up, and is not up again before it has paid.
+"""
+
+import msgspec
+
+from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.errors import Broken, Conflict, Invalid, NotFound
+from renova.model.host import Host
+from renova.model.ids import HostId, ServerId
+from renova.model.server import AttachedNetwork, Server, TaskState, VmState
+from renova.operations.cloud import Cloud
+from renova.operations.parts.claim import Claim, claim
+from renova.operations.parts.guest import attached_networks
+from renova.operations.parts.run_guest import Built, build, clear, freed
+from renova.operations.parts.state import close_failed, demand_vm_state, fault, get_server
+from renova.operations.submission import Asked, Submission, submit, supersede
+from renova.operations.work import Work
+from renova.scheduling.rules import Request
+from renova.store import actions, hosts, migrations, placement, rights, servers
+from renova.store.database import Tx
+
+FROM = (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR)
+
+
+class Evacuation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for, already found valid in form."""
+
+    host: str | None = None  # the destination, by name
+    forced: bool = False
+    admin_pass: str | None = None
+    on_shared_storage: bool | None = None
+    end_stopped: bool = False
+
+
+class EvacuateServer(msgspec.Struct, frozen=True):
+    """What the story needs beside the server's row."""
+
+    source: HostId
+    source_storage: str
+    migration: int
+    host: str | None
+    vm_state: VmState
+    end_stopped: bool
+    admin_pass: str | None
+    on_shared_storage: bool | None
+    attempts: int
+
+
+def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, evacuation: Evacuation) -> None:
+    """Begin the evacuation: whatever else was under way on the server is superseded, another evacuation is not."""
+    server = get_server(tx, server_id)
+    if evacuation.host is not None:
+        if hosts.by_name(tx, evacuation.host) is None:
+            raise NotFound(f"Compute host {evacuation.host} could not be found.")
+        if evacuation.host == server.host_name:
+            raise Invalid("The target host can't be the same one.")
+    demand_vm_state(server, "evacuate", FROM)
+    source = _dead_source(cloud, tx, server)
+    if migrations.active(tx, server.id) is not None:
+        raise Conflict(f"Cannot 'evacuate' instance {server.id}: another evacuation of it is under way")
+    supersede(tx, cloud.operations, server.id, "superseded: the server is being evacuated")
+    proof = hosts.proof(tx, source.id)
+    migration = migrations.add(
+        tx,
+        uuid=cloud.chance.uuid(),
+        server=server.id,
+        type="evacuation",
+        status="accepted",
+        source=source.id,
+        source_name=source.name,
+        destination_name=evacuation.host,
+        user=asked.user,
+        project=asked.project,
+        proof=proof.id if proof else None,
+    )
+    servers.change(tx, server.id, task_state=TaskState.REBUILDING)
+    want = EvacuateServer(
+        source=source.id,
+        source_storage=source.facts.storage_id if source.facts else "",
+        migration=migration,
+        host=evacuation.host,
+        vm_state=server.vm_state,
+        end_stopped=evacuation.end_stopped,
+        admin_pass=evacuation.admin_pass,
+        on_shared_storage=evacuation.on_shared_storage,
+        attempts=1 if evacuation.host else cloud.settings.create_attempts,
+    )
+    held = submit(tx, cloud.operations, asked, server.id, Submission(EVACUATE, "evacuate", want))
+    actions.open_event(tx, held.action, "rebuild_server", None)
+
+
+def _dead_source(cloud: Cloud, tx: Tx, server: Server) -> Host:
+    """Return the server's host, if it is down and proven dead; else refuse as Nova does, and say what is missing."""
+    source = hosts.get(tx, server.host) if server.host else None
+    if source is None:
+        raise Conflict(f"Cannot 'evacuate' instance {server.id}: it has no host")
+    if cloud.hosts.up(source.id):
+        reason = "it is forced down but still renews its lease" if source.forced_down else "it is up"
+        raise Invalid(f"Compute service of {source.name} is still in use: {reason}.")
+    right = rights.right(tx, server.id)
+    # Usually the source; after an evacuation that failed, the destination whose stop nobody has confirmed yet.
+    holder = hosts.get(tx, right.host) if right else None
+    proof = hosts.proof(tx, holder.id) if holder else None
+    if right is None or holder is None or (proof is not None and proof.epoch > right.host_epoch):
+        return source
+    silence = cloud.hosts.leases.silent_for(holder.id) or 0.0
+    raise Invalid(
+        f"Compute service of {holder.name} is still in use: it has been silent for {silence:.0f} s, but nothing proves "
+        "that its guests have stopped. Switch its power off where its power can be read, or force the service down "
+        "and wait until its lease has lapsed."
+    )
+
+
+async def evacuate_server(run: Run, want: EvacuateServer) -> None:
+    failed: tuple[HostId, ...] = ()
+    reason = ""
+    for _attempt in range(want.attempts):
+        taken = await run(claim_destination, want, failed)
+        networks = await run(bind_ports, want, taken)
+        await run(note_spawning, want)
+        built = await run(build_guest, want, taken)
+        if built.refused is None:
+            await run(move_server, want, taken, networks, built)
+            return
+        reason = built.refused
+        failed = (*failed, taken.host)
+        await run(give_back, want, taken)
+    await run(give_up, want, reason)
+
+
+@write()
+def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...]) -> Claim:
+    """Claim another host beside the dead one's allocation, and grant it the server: the dead one's right ends here."""
+    server = work.server_now(tx)
+    request = Request(
+        resources=server.flavor.resources(),
+        architecture=server.image_properties.get("architecture"),
+        zone=server.pinned_zone,
+        only=want.host,
+        not_on=frozenset((want.source, *failed)),
+    )
+    taken = claim(work, tx, server, request, want.migration)
+    shared = _shared(want, taken)
+    if want.on_shared_storage is not None and want.on_shared_storage != shared:
+        raise Conflict("Invalid state of instance files on shared storage")
+    host = hosts.get(tx, taken.host)
+    migrations.move(
+        tx,
+        want.migration,
+        migrations.ACTIVE,
+        "pre-migrating",
+        destination=taken.host,
+        destination_name=taken.name,
+        destination_address=host.address if host else None,
+    )
+    actions.close_events(tx, work.held.action, event="rebuild_server")
+    actions.open_event(tx, work.held.action, "compute_rebuild_instance", taken.name)
+    return taken
+
+
+@claim_destination.undo_write
+def release_claim(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...]) -> None:
+    """End the destination's right, unless something may be left there: then it owes a clean-up.
+
+    The source's right does not come back: it ended when the destination got its own.
+    """
+    right = rights.right(tx, work.held.server)
+    if right is not None and right.host != want.source and not rights.owes(tx, right.host, work.held.server):
+        freed(work, tx, right.host)
+
+
+def _shared(want: EvacuateServer, taken: Claim) -> bool:
+    """Say whether source and destination share their instances directory: by its identity, not by looking for files."""
+    return bool(taken.storage) and taken.storage == want.source_storage
+
+
+@act()
+async def bind_ports(work: Work, want: EvacuateServer, taken: Claim) -> tuple[AttachedNetwork, ...]:
+    """Bind the server's ports to the destination before its guest starts there."""
+    server = await work.server()
+    for port in await work.cloud.networks.ports(server.id):
+        await work.cloud.networks.bind(port.id, taken.name, server.availability_zone or "nova")
+    return await attached_networks(work)
+
+
+@write()
+def note_spawning(work: Work, tx: Tx, want: EvacuateServer) -> None:
+    servers.change(tx, work.held.server, task_state=TaskState.REBUILD_SPAWNING)
+
+
+@act()
+async def build_guest(work: Work, want: EvacuateServer, taken: Claim) -> Built:
+    """Bring the guest up at the destination: on the disk it has, where storage is shared, else on a fresh one."""
+    run = want.vm_state is not VmState.STOPPED and not (want.end_stopped and want.vm_state is VmState.ACTIVE)
+    return await build(work, taken.host, taken.incarnation, want.admin_pass, must_exist=_shared(want, taken), run=run)
+
+
+@build_guest.undo
+async def clear_guest(work: Work, want: EvacuateServer, taken: Claim) -> None:
+    """Have nothing left at the destination; the disk that was there before this attempt stays."""
+    await clear(work, taken.host, taken.incarnation, disks=not _shared(want, taken))
+
+
+@act()
+async def give_back(work: Work, want: EvacuateServer, taken: Claim) -> None:
+    """Have the destination end what it began: only then may another be tried."""
+    await clear(work, taken.host, taken.incarnation, disks=not _shared(want, taken))
+
+    def may_live(tx: Tx) -> bool:
+        return rights.owes(tx, taken.host, work.held.server) and hosts.proof(tx, taken.host) is None
+
+    if await work.cloud.database.read(may_live):
+        raise Broken(f"host {taken.name} failed and is away: no other is tried before it has confirmed its stop")
+
+
+@write()
+def give_up(work: Work, tx: Tx, want: EvacuateServer, reason: str) -> None:
+    """Fail with the last destination's reason."""
+    raise Broken(reason)
+
+
+@end()
+def move_server(
+    work: Work, tx: Tx, want: EvacuateServer, taken: Claim, networks: tuple[AttachedNetwork, ...], built: Built
+) -> None:
+    """Switch host, state and migration together: nobody ever sees the server finished on its dead host."""
+    stopped = want.vm_state is VmState.STOPPED or (want.end_stopped and want.vm_state is VmState.ACTIVE)
+    servers.change(
+        tx,
+        work.held.server,
+        host=taken.host,
+        host_name=taken.name,
+        vm_state=VmState.STOPPED if stopped else VmState.ACTIVE,
+        task_state=None,
+        power_state=built.power,
+        launched_at=tx.now,
+        networks=networks,
+        fault=None,
+    )
+    # A source that came back and cleaned up meanwhile holds nothing any more: then all is completed.
+    clean = not rights.owes(tx, want.source, work.held.server)
+    migrations.move(tx, want.migration, ("pre-migrating",), "completed" if clean else "done")
+    actions.close_events(tx, work.held.action)
+
+
+def settle_evacuate(work: Work, tx: Tx, want: EvacuateServer, failure: Failure) -> None:
+    """Leave the server where and as it was, with the reason; a failed evacuation's record is final at once."""
+    migrations.move(tx, want.migration, ("accepted",), "error")
+    migrations.move(tx, want.migration, ("pre-migrating",), "failed")
+    for allocation in placement.held(tx, work.held.server):
+        if allocation.provider != want.source and not rights.owes(tx, allocation.provider, work.held.server):
+            placement.release(tx, work.held.server, allocation.provider)
+    work.cloud.fleet.stale()
+    servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure))
+    close_failed(tx, work.held.action, failure)
+
+
+EVACUATE = Story("evacuate", 1, EvacuateServer, evacuate_server, settle_evacuate)

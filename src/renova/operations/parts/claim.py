@@ -1,0 +1,44 @@
+"""Claiming a host for a server: choice, allocation and right, in one transaction."""
+
+import msgspec
+
+from renova.model.errors import Conflict
+from renova.model.ids import HostId
+from renova.model.server import Server
+from renova.operations.work import Work
+from renova.scheduling.choose import rank
+from renova.scheduling.rules import Request
+from renova.store import placement, rights
+from renova.store.database import Tx
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A host that was claimed, and the incarnation it was granted."""
+
+    host: HostId
+    name: str
+    incarnation: int
+    storage: str
+
+
+def claim(work: Work, tx: Tx, server: Server, request: Request, migration: int | None = None) -> Claim:
+    """Claim the best host that has room and grant it the server. `Conflict` explains why no host will do.
+
+    Two claims that both saw the last free place cannot both take it: the amounts are tested again as they are added.
+    """
+    fleet = work.cloud.fleet
+    ranking = rank(request, fleet.views(tx))
+    last: Conflict | None = None
+    for host in ranking.hosts:
+        try:
+            placement.claim(tx, server.id, server.project, server.user, host.id, request.resources)
+            right = rights.grant(tx, server.id, host.id, migration)
+        except Conflict as error:
+            # The picture was stale: this host has filled up, or gone. What it was given so far is taken back.
+            placement.release(tx, server.id, host.id)
+            last = error
+            continue
+        fleet.claimed(host.id, request.resources)
+        return Claim(host.id, host.name, right.incarnation, host.storage)
+    fleet.stale()
+    raise Conflict(f"No valid host was found. {last or ranking.explanation()}.")

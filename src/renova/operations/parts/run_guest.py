@@ -1,0 +1,93 @@
+"""Steps by which a server's guest comes to run, or to be gone, on one host; shared by the stories."""
+
+from contextlib import suppress
+
+import msgspec
+import structlog
+
+from renova.model.errors import Broken, NotNow, Refused
+from renova.model.guest import PowerState, RootDisk
+from renova.model.ids import HostId
+from renova.operations.parts.guest import current_guest
+from renova.operations.work import Work
+from renova.store import hosts, placement, rights
+from renova.store.database import Tx
+from renova.wire import Define, DropDisks, Prepare, Prepared, Remove, Start, State, Stop
+
+log = structlog.get_logger()
+
+
+class Built(msgspec.Struct, frozen=True):
+    """How bringing a guest up ended: its power state, or why it could not be."""
+
+    power: PowerState
+    refused: str | None = None
+
+
+async def prepare(
+    work: Work, host: HostId, incarnation: int, admin_pass: str | None = None, *, must_exist: bool = False
+) -> bool:
+    """Have the guest's disks ready on the host; says whether the root disk was made now."""
+    guest = await current_guest(work, incarnation, admin_pass)
+    result = await work.command(host, incarnation, Prepare(guest=guest, must_exist=must_exist))
+    assert isinstance(result, Prepared)
+    return result.made
+
+
+async def bring_up(work: Work, host: HostId, incarnation: int, *, run: bool = True) -> PowerState:
+    """Have the guest running (or defined and off) on the host; its disks are ready."""
+    guest = await current_guest(work, incarnation)
+    result = await work.command(host, incarnation, Start(guest=guest) if run else Define(guest=guest))
+    assert isinstance(result, State)
+    return result.guest.power if result.guest else PowerState.NOSTATE
+
+
+async def stop(work: Work, host: HostId, incarnation: int, wait_s: float) -> None:
+    await work.command(host, incarnation, Stop(wait_s=wait_s))
+
+
+async def drop_other_disks(work: Work, host: HostId, incarnation: int, keep: RootDisk) -> None:
+    """Delete disks of other generations; failing to is no reason to fail the operation, for they harm nobody."""
+    try:
+        await work.command(host, incarnation, DropDisks(keep=keep))
+    except (Refused, Broken):
+        log.warning("old disks not deleted", host=host, exc_info=True)
+
+
+async def build(
+    work: Work, host: HostId, incarnation: int, admin_pass: str | None = None, *, must_exist: bool = False, run: bool
+) -> Built:
+    """Have disks ready and the guest up; a host that cannot gives the reason, so that another may be tried."""
+    try:
+        await prepare(work, host, incarnation, admin_pass, must_exist=must_exist)
+        return Built(await bring_up(work, host, incarnation, run=run))
+    except (Refused, Broken) as error:
+        log.warning("guest not built", host=host, exc_info=True)
+        return Built(PowerState.NOSTATE, refused=str(error))
+    except NotNow:
+        # Only a proof ends the wait: who is merely away may yet obey.
+        if await work.cloud.database.read(lambda tx: hosts.proof(tx, host)) is None:
+            raise
+        return Built(PowerState.NOSTATE, refused="the host died")
+
+
+async def clear(work: Work, host: HostId, incarnation: int, *, disks: bool) -> None:
+    """Have nothing of the server on the host. One that is away owes it, and is not up again before it has paid."""
+    with suppress(NotNow):
+        await work.command(host, incarnation, Remove(disks=disks))
+        await work.cloud.database.transact(lambda tx: freed(work, tx, host))
+        return
+
+    def owe(tx: Tx) -> None:
+        rights.owe(tx, host, work.held.server, incarnation + 1)
+
+    await work.cloud.database.transact(owe)
+
+
+def freed(work: Work, tx: Tx, host: HostId) -> None:
+    """Note that the host has nothing of the server: it holds no right and nothing of the host."""
+    right = rights.right(tx, work.held.server)
+    if right is not None and right.host == host:
+        rights.release(tx, work.held.server)
+    placement.release(tx, work.held.server, host)
+    work.cloud.fleet.stale()

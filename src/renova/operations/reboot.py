@@ -1,0 +1,152 @@
+"""Reboot a server, softly or hard (spec: reboot).
+
+Soft: the guest is asked to restart, and rebooted hard when it does not heed in time. Hard: the guest is ended and
+built anew from the database, with its disks kept: the repair for everything but data. A hard reboot may be asked for
+over a soft one that hangs; it supersedes it. A host that is away is waited for, as in Nova.
+"""
+
+import msgspec
+import structlog
+
+from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.errors import Broken, Refused
+from renova.model.guest import PowerState
+from renova.model.host import Right
+from renova.model.ids import ServerId
+from renova.model.server import TaskState, VmState
+from renova.operations.cloud import Cloud
+from renova.operations.parts import run_guest
+from renova.operations.parts.guest import current_guest
+from renova.operations.parts.state import (
+    IDLE,
+    close_failed,
+    demand_unlocked,
+    demand_vm_state,
+    fault,
+    get_server,
+    take_task,
+)
+from renova.operations.stop import FOREVER
+from renova.operations.submission import Asked, Submission, submit, supersede
+from renova.operations.work import Work
+from renova.store import actions, servers
+from renova.store.database import Tx
+from renova.wire import Rebooted, SoftReboot
+
+log = structlog.get_logger()
+
+HARD_FROM = (VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR)
+HARD_OVER = (
+    None,
+    TaskState.REBOOTING,
+    TaskState.REBOOT_PENDING,
+    TaskState.REBOOT_STARTED,
+    TaskState.REBOOTING_HARD,
+    TaskState.RESUMING,
+    TaskState.UNPAUSING,
+    TaskState.PAUSING,
+    TaskState.SUSPENDING,
+)
+
+
+class RebootServer(msgspec.Struct, frozen=True):
+    """Which kind, and how many seconds a guest is given to restart by itself."""
+
+    hard: bool
+    wait_s: float
+
+
+class Restarted(msgspec.Struct, frozen=True):
+    """How it ended: the power state; and why, where the guest could not be restarted."""
+
+    power: PowerState
+    refused: str | None = None
+
+
+def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, hard: bool) -> None:
+    server = get_server(tx, server_id)
+    demand_unlocked(server, asked)
+    demand_vm_state(server, "reboot", HARD_FROM if hard else (VmState.ACTIVE,))
+    wanted = TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING
+    take_task(tx, server, "reboot", wanted, HARD_OVER if hard else IDLE)
+    if hard:
+        supersede(tx, cloud.operations, server.id, "superseded by a hard reboot")
+    want = RebootServer(hard, cloud.settings.soft_reboot_wait)
+    submit(tx, cloud.operations, asked, server.id, Submission(REBOOT, "reboot", want))
+
+
+async def reboot_server(run: Run, want: RebootServer) -> None:
+    right = await run(begin_reboot, want)
+    await run(note_started, want)
+    heeded = False
+    if not want.hard:
+        heeded = await run(ask_guest, want, right)
+    restarted = Restarted(PowerState.RUNNING)
+    if not heeded:
+        restarted = await run(restart_guest, want, right)
+    await run(conclude, want, restarted)
+
+
+@write(patience=FOREVER)
+def begin_reboot(work: Work, tx: Tx, want: RebootServer) -> Right:
+    server = work.server_now(tx)
+    servers.change(tx, server.id, task_state=TaskState.REBOOT_PENDING_HARD if want.hard else TaskState.REBOOT_PENDING)
+    actions.open_event(tx, work.held.action, "compute_reboot_instance", server.host_name)
+    return work.right_here(tx)
+
+
+@write()
+def note_started(work: Work, tx: Tx, want: RebootServer) -> None:
+    # A soft reboot keeps its own task states to the end, even when it comes to a hard one.
+    servers.change(
+        tx, work.held.server, task_state=TaskState.REBOOT_STARTED_HARD if want.hard else TaskState.REBOOT_STARTED
+    )
+
+
+@act(patience=FOREVER)
+async def ask_guest(work: Work, want: RebootServer, right: Right) -> bool:
+    """Ask the guest to restart; False when it did not heed in time, or could not be started again that way."""
+    guest = await current_guest(work, right.incarnation)
+    try:
+        result = await work.command(right.host, right.incarnation, SoftReboot(guest=guest, wait_s=want.wait_s))
+    except (Refused, Broken):
+        log.info("soft reboot failed, rebooting hard", exc_info=True)
+        return False
+    assert isinstance(result, Rebooted)
+    return result.done
+
+
+@act(patience=FOREVER)
+async def restart_guest(work: Work, want: RebootServer, right: Right) -> Restarted:
+    """End the guest, and build it anew from the database on the disks it has."""
+    await run_guest.stop(work, right.host, right.incarnation, 0)
+    built = await run_guest.build(work, right.host, right.incarnation, must_exist=True, run=True)
+    return Restarted(built.power, built.refused)
+
+
+@end()
+def conclude(work: Work, tx: Tx, want: RebootServer, restarted: Restarted) -> None:
+    if restarted.refused is None:
+        servers.change(
+            tx, work.held.server, vm_state=VmState.ACTIVE, task_state=None, power_state=restarted.power, fault=None
+        )
+        actions.close_events(tx, work.held.action)
+        return
+    failure = Failure(restarted.refused, "Refused", "", "reboot.restart_guest")
+    settle_reboot(work, tx, want, failure)
+
+
+def settle_reboot(work: Work, tx: Tx, want: RebootServer, failure: Failure) -> None:
+    """Leave the server in ERROR with the reason; its disks are whole, and a hard reboot may be tried again."""
+    servers.change(
+        tx,
+        work.held.server,
+        vm_state=VmState.ERROR,
+        task_state=None,
+        power_state=PowerState.NOSTATE,
+        fault=fault(tx, failure),
+    )
+    close_failed(tx, work.held.action, failure)
+
+
+REBOOT = Story("reboot", 1, RebootServer, reboot_server, settle_reboot)

@@ -1,0 +1,208 @@
+"""Rebuild a server: a fresh root disk, perhaps from another image, on the same host (spec: rebuild).
+
+Identity, ports and claims are not touched. The new disk is a file of its own, made while the old guest still runs:
+until the new guest is up, everything can be taken back, and is. A stopped server ends stopped, and never runs.
+"""
+
+import msgspec
+
+from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.guest import PowerState, RootDisk
+from renova.model.host import Right
+from renova.model.ids import ImageId, ServerId
+from renova.model.image import Image
+from renova.model.server import KeyPair, Server, TaskState, VmState
+from renova.operations.cloud import Cloud
+from renova.operations.parts import run_guest
+from renova.operations.parts.guest import root_of
+from renova.operations.parts.state import (
+    close_failed,
+    demand_unlocked,
+    demand_vm_state,
+    fault,
+    get_server,
+    take_task,
+)
+from renova.operations.stop import FOREVER
+from renova.operations.submission import Asked, Submission, submit
+from renova.operations.work import Work
+from renova.store import actions, servers
+from renova.store.database import Tx
+
+FROM = (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR)
+
+
+class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for, already found valid; UNSET keeps what the server has."""
+
+    image: Image
+    name: str | None = None
+    admin_pass: str
+    metadata: dict[str, str] | None = None
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
+    key: KeyPair | msgspec.UnsetType | None = msgspec.UNSET
+    user_data: str | msgspec.UnsetType | None = msgspec.UNSET
+    hostname: str | None = None
+    access_ipv4: str | msgspec.UnsetType | None = msgspec.UNSET
+    access_ipv6: str | msgspec.UnsetType | None = msgspec.UNSET
+    disk_config: str | None = None
+
+
+class Before(msgspec.Struct, frozen=True, kw_only=True):
+    """What the request changed in the server's row, as it was: put back should the rebuild fail."""
+
+    name: str
+    description: str | None
+    hostname: str
+    image: ImageId | None
+    image_properties: dict[str, str]
+    image_format: str
+    image_bytes: int
+    image_sha256: str
+    root_generation: int
+    metadata: dict[str, str]
+    key: KeyPair | None
+    user_data: str | None
+    access_ipv4: str | None
+    access_ipv6: str | None
+    disk_config: str
+
+
+class RebuildServer(msgspec.Struct, frozen=True):
+    """What the story needs beside the server's row, which already says what is wanted."""
+
+    before: Before
+    old_root: RootDisk
+    vm_state: VmState
+    shutdown_wait_s: float
+    admin_pass: str
+
+
+def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebuild: Rebuild) -> Server:
+    """Begin the rebuild; the server shows at once what it will be."""
+    server = get_server(tx, server_id)
+    demand_unlocked(server, asked)
+    demand_vm_state(server, "rebuild", FROM)
+    take_task(tx, server, "rebuild", TaskState.REBUILDING)
+    before = Before(**{name: getattr(server, name) for name in Before.__struct_fields__})
+    servers.change(tx, server.id, progress=0, **_changes(server, rebuild))
+    want = RebuildServer(before, root_of(server), server.vm_state, cloud.settings.shutdown_wait, rebuild.admin_pass)
+    submit(tx, cloud.operations, asked, server.id, Submission(REBUILD, "rebuild", want))
+    return get_server(tx, server_id)
+
+
+def _changes(server: Server, rebuild: Rebuild) -> dict[str, object]:
+    changes: dict[str, object] = {
+        "image": rebuild.image.id,
+        "image_properties": rebuild.image.properties,
+        "image_format": rebuild.image.disk_format or "raw",
+        "image_bytes": rebuild.image.size or 0,
+        "image_sha256": rebuild.image.sha256 or "",
+        "root_generation": server.root_generation + 1,
+    }
+    for name in ("name", "metadata", "hostname", "disk_config"):
+        if (value := getattr(rebuild, name)) is not None:
+            changes[name] = value
+    for name in ("description", "key", "user_data", "access_ipv4", "access_ipv6"):
+        if (value := getattr(rebuild, name)) is not msgspec.UNSET:
+            changes[name] = value
+    return changes
+
+
+async def rebuild_server(run: Run, want: RebuildServer) -> None:
+    right = await run(begin_rebuild, want)
+    await run(prepare_new_root, want, right)
+    await run(note_disks_ready, want)
+    await run(stop_old_guest, want, right)
+    await run(note_spawning, want)
+    power = await run(bring_up_new_guest, want, right)
+    await run(drop_old_root, want, right)
+    await run(mark_rebuilt, want, power)
+
+
+@write(patience=FOREVER)
+def begin_rebuild(work: Work, tx: Tx, want: RebuildServer) -> Right:
+    server = work.server_now(tx)
+    actions.open_event(tx, work.held.action, "rebuild_server", server.host_name)
+    right = work.right_here(tx)
+    actions.close_events(tx, work.held.action, event="rebuild_server")
+    actions.open_event(tx, work.held.action, "compute_rebuild_instance", server.host_name)
+    return right
+
+
+@act(patience=FOREVER)
+async def prepare_new_root(work: Work, want: RebuildServer, right: Right) -> bool:
+    """Make the new root disk beside the old one; the old guest is not touched yet."""
+    return await run_guest.prepare(work, right.host, right.incarnation, want.admin_pass)
+
+
+@prepare_new_root.undo
+async def restore_old_guest(work: Work, want: RebuildServer, right: Right) -> None:
+    """Put the row back, then the guest that is derived from it, on the disk it had; then drop the new disk."""
+    before = msgspec.structs.asdict(want.before)
+    await work.cloud.database.transact(lambda tx: servers.change(tx, work.held.server, **before))
+    run = want.vm_state is VmState.ACTIVE
+    restored = await run_guest.build(work, right.host, right.incarnation, must_exist=True, run=run)
+    if restored.refused is not None:
+        await work.cloud.database.transact(
+            lambda tx: servers.change(tx, work.held.server, vm_state=VmState.ERROR, power_state=restored.power)
+        )
+    await run_guest.drop_other_disks(work, right.host, right.incarnation, want.old_root)
+
+
+@write()
+def note_disks_ready(work: Work, tx: Tx, want: RebuildServer) -> None:
+    servers.change(tx, work.held.server, task_state=TaskState.REBUILD_BLOCK_DEVICE_MAPPING)
+
+
+@act(patience=FOREVER)
+async def stop_old_guest(work: Work, want: RebuildServer, right: Right) -> None:
+    await run_guest.stop(work, right.host, right.incarnation, want.shutdown_wait_s)
+
+
+@write()
+def note_spawning(work: Work, tx: Tx, want: RebuildServer) -> None:
+    servers.change(tx, work.held.server, task_state=TaskState.REBUILD_SPAWNING)
+
+
+@act(patience=FOREVER)
+async def bring_up_new_guest(work: Work, want: RebuildServer, right: Right) -> PowerState:
+    run = want.vm_state is not VmState.STOPPED
+    return await run_guest.bring_up(work, right.host, right.incarnation, run=run)
+
+
+@bring_up_new_guest.undo
+async def end_new_guest(work: Work, want: RebuildServer, right: Right) -> None:
+    await run_guest.stop(work, right.host, right.incarnation, 0)
+
+
+@act(patience=FOREVER)
+async def drop_old_root(work: Work, want: RebuildServer, right: Right) -> None:
+    """Delete the old root disk, now that the new guest is defined."""
+    server = await work.server()
+    await run_guest.drop_other_disks(work, right.host, right.incarnation, root_of(server))
+
+
+@end()
+def mark_rebuilt(work: Work, tx: Tx, want: RebuildServer, power: PowerState) -> None:
+    stopped = want.vm_state is VmState.STOPPED
+    servers.change(
+        tx,
+        work.held.server,
+        vm_state=VmState.STOPPED if stopped else VmState.ACTIVE,
+        task_state=None,
+        power_state=PowerState.SHUTDOWN if stopped else power,
+        launched_at=tx.now,
+        fault=None,
+    )
+    actions.close_events(tx, work.held.action)
+
+
+def settle_rebuild(work: Work, tx: Tx, want: RebuildServer, failure: Failure) -> None:
+    """Leave the server as it was, with the reason; undoing has brought its old guest back, or set ERROR."""
+    before = msgspec.structs.asdict(want.before)
+    servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure), **before)
+    close_failed(tx, work.held.action, failure)
+
+
+REBUILD = Story("rebuild", 1, RebuildServer, rebuild_server, settle_rebuild)

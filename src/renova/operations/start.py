@@ -1,0 +1,69 @@
+"""Start a stopped server: its guest is defined anew from the database and run."""
+
+import msgspec
+
+from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.guest import PowerState
+from renova.model.host import Right
+from renova.model.ids import ServerId
+from renova.model.server import TaskState, VmState
+from renova.operations.cloud import Cloud
+from renova.operations.parts import run_guest
+from renova.operations.parts.state import (
+    close_failed,
+    demand_unlocked,
+    demand_vm_state,
+    fault,
+    get_server,
+    take_task,
+)
+from renova.operations.stop import FOREVER
+from renova.operations.submission import Asked, Submission, submit
+from renova.operations.work import Work
+from renova.store import actions, servers
+from renova.store.database import Tx
+
+
+class StartServer(msgspec.Struct, frozen=True):
+    """Nothing more is needed than the server's row."""
+
+
+def accept_start(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
+    server = get_server(tx, server_id)
+    demand_unlocked(server, asked)
+    demand_vm_state(server, "start", (VmState.STOPPED,))
+    take_task(tx, server, "start", TaskState.POWERING_ON)
+    submit(tx, cloud.operations, asked, server.id, Submission(START, "start", StartServer()))
+
+
+async def start_server(run: Run, want: StartServer) -> None:
+    right = await run(begin_start, want)
+    power = await run(start_guest, want, right)
+    await run(mark_started, want, power)
+
+
+@write(patience=FOREVER)
+def begin_start(work: Work, tx: Tx, want: StartServer) -> Right:
+    actions.open_event(tx, work.held.action, "compute_start_instance", work.server_now(tx).host_name)
+    return work.right_here(tx)
+
+
+@act(patience=FOREVER)
+async def start_guest(work: Work, want: StartServer, right: Right) -> PowerState:
+    await run_guest.prepare(work, right.host, right.incarnation, must_exist=True)
+    return await run_guest.bring_up(work, right.host, right.incarnation)
+
+
+@end()
+def mark_started(work: Work, tx: Tx, want: StartServer, power: PowerState) -> None:
+    servers.change(tx, work.held.server, vm_state=VmState.ACTIVE, task_state=None, power_state=power, fault=None)
+    actions.close_events(tx, work.held.action)
+
+
+def settle_start(work: Work, tx: Tx, want: StartServer, failure: Failure) -> None:
+    """Leave the server stopped, with the reason."""
+    servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure))
+    close_failed(tx, work.held.action, failure)
+
+
+START = Story("start", 1, StartServer, start_server, settle_start)

@@ -1,0 +1,73 @@
+"""Stop a server: its guest is asked to power off, and forced when it does not heed in time."""
+
+import msgspec
+
+from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.guest import PowerState
+from renova.model.host import Right
+from renova.model.ids import ServerId
+from renova.model.server import TaskState, VmState
+from renova.operations.cloud import Cloud
+from renova.operations.parts import run_guest
+from renova.operations.parts.state import (
+    close_failed,
+    demand_unlocked,
+    demand_vm_state,
+    fault,
+    get_server,
+    take_task,
+)
+from renova.operations.submission import Asked, Submission, submit
+from renova.operations.work import Work
+from renova.store import actions, servers
+from renova.store.database import Tx
+
+FOREVER = float("inf")  # a host that is away is waited for, as in Nova; evacuating the server supersedes the wait
+
+
+class StopServer(msgspec.Struct, frozen=True):
+    """How long the guest is given, in seconds, and how to leave the server should it fail."""
+
+    wait_s: float
+
+
+def accept_stop(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
+    server = get_server(tx, server_id)
+    demand_unlocked(server, asked)
+    demand_vm_state(server, "stop", (VmState.ACTIVE, VmState.ERROR))
+    take_task(tx, server, "stop", TaskState.POWERING_OFF)
+    submit(tx, cloud.operations, asked, server.id, Submission(STOP, "stop", StopServer(cloud.settings.shutdown_wait)))
+
+
+async def stop_server(run: Run, want: StopServer) -> None:
+    right = await run(begin_stop, want)
+    await run(stop_guest, want, right)
+    await run(mark_stopped, want)
+
+
+@write(patience=FOREVER)
+def begin_stop(work: Work, tx: Tx, want: StopServer) -> Right:
+    actions.open_event(tx, work.held.action, "compute_stop_instance", work.server_now(tx).host_name)
+    return work.right_here(tx)
+
+
+@act(patience=FOREVER)
+async def stop_guest(work: Work, want: StopServer, right: Right) -> None:
+    await run_guest.stop(work, right.host, right.incarnation, want.wait_s)
+
+
+@end()
+def mark_stopped(work: Work, tx: Tx, want: StopServer) -> None:
+    servers.change(
+        tx, work.held.server, vm_state=VmState.STOPPED, task_state=None, power_state=PowerState.SHUTDOWN, fault=None
+    )
+    actions.close_events(tx, work.held.action)
+
+
+def settle_stop(work: Work, tx: Tx, want: StopServer, failure: Failure) -> None:
+    """Leave the server as it was, with the reason."""
+    servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure))
+    close_failed(tx, work.held.action, failure)
+
+
+STOP = Story("stop", 1, StopServer, stop_server, settle_stop)

@@ -1,0 +1,16 @@
+"""Every story a controller can tell: a new operation is added here."""
+
+from typing import Any
+
+from renova.engine.operation import Story
+from renova.operations.create import CREATE
+from renova.operations.delete import DELETE
+from renova.operations.evacuate import EVACUATE
+from renova.operations.reboot import REBOOT
+from renova.operations.rebuild import REBUILD
+from renova.operations.start import START
+from renova.operations.stop import STOP
+
+STORIES: dict[str, Story[Any]] = {
+    story.name: story for story in (CREATE, DELETE, EVACUATE, REBOOT, REBUILD, START, STOP)
+}

@@ -1,0 +1,52 @@
+"""What a step is given: the cloud, and the operation in whose name it works."""
+
+from dataclasses import dataclass
+
+from renova.engine.journal import Held
+from renova.model.errors import Broken, Conflict
+from renova.model.host import Right
+from renova.model.ids import HostId
+from renova.model.server import Server
+from renova.operations.cloud import Cloud
+from renova.store import rights, servers
+from renova.store.database import Tx
+from renova.wire import AnyAct, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One operation's context."""
+
+    cloud: Cloud
+    held: Held
+
+    async def command(self, host: HostId, incarnation: int, act: AnyAct) -> Result:
+        """Have the host do the act in the name of this operation; see `Hosts.command` for what it raises."""
+        return await self.cloud.hosts.command(
+            host,
+            server=self.held.server,
+            incarnation=incarnation,
+            number=self.held.number,
+            epoch=self.held.epoch,
+            act=act,
+        )
+
+    async def server(self) -> Server:
+        return await self.cloud.database.read(self.server_now)
+
+    def server_now(self, tx: Tx) -> Server:
+        """Return the server as it is in this transaction."""
+        server = servers.get(tx, self.held.server)
+        if server is None:
+            raise Broken("the server of a running operation is gone")
+        return server
+
+    def right_here(self, tx: Tx) -> Right:
+        """Return the right of the server's own host to run it, granting it anew where nobody has it."""
+        server = self.server_now(tx)
+        if server.host is None:
+            raise Conflict("the server has no host")
+        right = rights.right(tx, server.id)
+        if right is not None and right.host == server.host:
+            return right
+        return rights.grant(tx, server.id, server.host)
