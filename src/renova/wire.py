@@ -295,19 +295,26 @@ class WantImage(Message, frozen=True, kw_only=True, tag="want-image"):
 
 
 class ImagePiece(Message, frozen=True, kw_only=True, tag="image-piece"):
-    """The next bytes; empty at the image's end, or with the reason why there are none."""
+    """The next bytes; empty at the image's end, or with the reason why there are none.
+
+    `why` as in Answer: `refused` when the image is not to be had; else the agent asks again, perhaps elsewhere.
+    """
 
     id: int
     data: bytes = b""
     error: str | None = None
+    why: str = ""
 
 
 FromAgent: TypeAlias = Hello | Renew | Answer | Report | Cleaned | WantImage
 FromController: TypeAlias = Welcome | Renewed | Fenced | Command | Read | Clean | Peers | ImagePiece
+ToNewHost: TypeAlias = Enrolled | NotEnrolled
 
 _encoder = msgspec.msgpack.Encoder()
 _from_agent = msgspec.msgpack.Decoder(FromAgent)
 _from_controller = msgspec.msgpack.Decoder(FromController)
+_from_new_host = msgspec.msgpack.Decoder(Enrol)
+_to_new_host = msgspec.msgpack.Decoder(ToNewHost)
 
 
 def encode(message: Message) -> bytes:
@@ -329,4 +336,21 @@ def decode_from_controller(frame: bytes) -> FromController:
         message: FromController = _from_controller.decode(frame)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Broken(f"a malformed message from a controller: {error}") from error
+    return message
+
+
+def decode_from_new_host(frame: bytes) -> Enrol:
+    """Return what a new host sent at ENROL_PATH; `Broken` when it is no request to be enrolled."""
+    try:
+        return _from_new_host.decode(frame)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Broken(f"a malformed message from a new host: {error}") from error
+
+
+def decode_to_new_host(frame: bytes) -> ToNewHost:
+    """Return a controller's answer at ENROL_PATH; `Broken` when it is none."""
+    try:
+        message: ToNewHost = _to_new_host.decode(frame)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Broken(f"a malformed answer to a new host: {error}") from error
     return message
