@@ -11,6 +11,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 _VXLAN_PORT = 4789
+_AGEING_S = 60  # how long a guest that moved in silence is looked for at its old host
 _TENANT_MTU = 1450  # 1500 less what VXLAN wraps around a frame
 _ANY_MAC = "00:00:00:00:00:00"  # where frames go whose receiver is not known yet
 
@@ -82,6 +83,7 @@ def lay_tenant(vni: int, underlay: str, device: str, gateway_cidr: str, peers: s
                 vxlan_local=underlay,
                 vxlan_link=_index(ip, device),
                 vxlan_port=_VXLAN_PORT,
+                vxlan_ageing=_AGEING_S,
             )
             vxlan = _index(ip, _tenant_vxlan(vni))
         for link in (vxlan, bridge):
@@ -99,12 +101,21 @@ def remove_tenant(vni: int) -> None:
 
 
 def _tell_peers(ip: Any, vxlan: int, peers: set[str]) -> None:
-    entries = [entry for entry in ip.fdb("dump", ifindex=vxlan) if entry.get("lladdr") == _ANY_MAC]
-    told = {entry.get("dst") for entry in entries} - {None}
-    for gone in told - peers:
-        ip.fdb("del", ifindex=vxlan, lladdr=_ANY_MAC, dst=gone)
-    for new in peers - told:
+    entries = [(entry.get("lladdr"), entry.get("dst")) for entry in ip.fdb("dump", ifindex=vxlan)]
+    for mac, peer in entries:
+        if peer is not None and peer not in peers:
+            _forget(ip, vxlan, mac, peer)
+    for new in peers - {peer for mac, peer in entries if mac == _ANY_MAC}:
         ip.fdb("append", ifindex=vxlan, lladdr=_ANY_MAC, dst=new)
+
+
+def _forget(ip: Any, vxlan: int, mac: str, peer: str) -> None:
+    try:
+        ip.fdb("del", ifindex=vxlan, lladdr=mac, dst=peer)
+    except NetlinkError as error:
+        # One that was learned from traffic may have aged away meanwhile.
+        if error.code != errno.ENOENT:
+            raise
 
 
 def _have_bridge(ip: Any, name: str, mac: str) -> int:

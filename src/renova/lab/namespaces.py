@@ -13,6 +13,15 @@ _T = TypeVar("_T")
 _CLONE_NEWNET = 0x40000000
 
 
+def enter_net(pid: int) -> None:
+    """Move the calling thread to the network namespace of process `pid`, for good. Never the main thread."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
+        if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"setns to the network of process {pid}: {os.strerror(number)}")
+
+
 def inside_net(pid: int, act: Callable[[], _T]) -> _T:
     """Run `act` in the network namespace of process `pid` and return what it returns.
 
@@ -24,7 +33,7 @@ def inside_net(pid: int, act: Callable[[], _T]) -> _T:
 
     def body() -> None:
         try:
-            _enter_net(pid)
+            enter_net(pid)
             outcome.append(act())
         except BaseException as error:  # noqa: BLE001  (raised again by the caller)
             failure.append(error)
@@ -62,11 +71,3 @@ def require_root() -> None:
     """Raise BadSetup unless we may make namespaces."""
     if os.geteuid() != 0:
         raise BadSetup("lab hosts are made of Linux namespaces, which needs root: use sudo, or the simulated cloud")
-
-
-def _enter_net(pid: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
-        if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"setns to the network of process {pid}: {os.strerror(number)}")

@@ -8,12 +8,13 @@ import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from renova.lab import links, processes
 from renova.lab.home import Home
 from renova.lab.namespaces import apart, in_net_argv, inside_net, require_root
-from renova.model.errors import NotNow
+from renova.model.errors import NotFound, NotNow
 
 RACK_ADDRESS = "172.31.77.254"
 _PREFIX = 24
@@ -77,7 +78,7 @@ class Rack:
         self._inside(lambda: links.run_cable(_port(name), _BRIDGE, host_pid))
         inside_net(host_pid, lambda: links.address_host(host_address(number), _PREFIX))
         if not self.home.host(name).unplugged.exists():
-            self._inside(lambda: links.set_link(_port(name), "up"))
+            self._set_port(name, "up")
 
     def leave(self, name: str) -> None:
         """Take the host's cable away. Fine if it has none."""
@@ -86,13 +87,13 @@ class Rack:
 
     def cut(self, name: str) -> None:
         """Unplug the host's cable: a partition. It stays cut over a restart of the host, until healed."""
-        self.home.host(name).unplugged.touch()
-        self._inside(lambda: links.set_link(_port(name), "down"))
+        self._marker(name).touch()
+        self._set_port(name, "down")
 
     def heal(self, name: str) -> None:
         """Plug the host's cable in again."""
-        self.home.host(name).unplugged.unlink(missing_ok=True)
-        self._inside(lambda: links.set_link(_port(name), "up"))
+        self._marker(name).unlink(missing_ok=True)
+        self._set_port(name, "up")
 
     def tenant(self, vni: int, gateway_cidr: str, peers: Sequence[str]) -> None:
         """Have the rack's own end of a tenant network, with the gateway's address (such as 10.0.0.1/24).
@@ -105,6 +106,16 @@ class Rack:
     def forget_tenant(self, vni: int) -> None:
         """Take the rack's end of a tenant network away. Fine if there is none."""
         self._inside(lambda: links.remove_tenant(vni))
+
+    def _marker(self, name: str) -> Path:
+        directories = self.home.host(name)
+        if not directories.path.exists():
+            raise NotFound(f"there is no lab host {name}")
+        return directories.unplugged
+
+    def _set_port(self, name: str, state: str) -> None:
+        # A host that is off has no cable to set; `join` looks at the marker.
+        self._inside(lambda: links.set_link(_port(name), state) if links.has_link(_port(name)) else None)
 
     def _pid(self) -> int:
         process = processes.running(self.home.pid_file("rack"))
