@@ -6,18 +6,25 @@ import hashlib
 import itertools
 import os
 import re
+import shutil
 import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import pytest
 
 from renova.drivers.hypervisor import Hypervisor
 from renova.drivers.hypervisor.disks import Disks
 from renova.drivers.hypervisor.libvirt import LibvirtHypervisor
 from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
+from renova.lab import guest_image, processes
+from renova.lab.home import Home
 from renova.lab.hosts import Host
+from renova.lab.rack import Rack
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
 from renova.model.guest import Guest, GuestChanged, Personal, RootDisk
@@ -170,6 +177,37 @@ class LibvirtBench:
     def _hypervisor(host: Host) -> LibvirtHypervisor:
         disks = Disks(host.home.instances, SystemClock(), SystemChance())
         return LibvirtHypervisor(disks, SystemClock(), "tcg", uri=uri(host))
+
+
+@contextmanager
+def two_hosts(directory: Path) -> Iterator[tuple[Host, Host]]:
+    """Have two lab hosts up, with everything of theirs below `directory`; skips the test where that cannot be."""
+    if os.geteuid() != 0 or shutil.which("libvirtd") is None:
+        pytest.skip("lab hosts need root and libvirt")
+    home = Home(directory)
+    home.make()
+    rack, hosts = Rack(home), (Host(home, "a", 1), Host(home, "b", 2))
+    rack.up()
+    try:
+        for host in hosts:
+            host.up()
+        yield hosts
+    finally:
+        for host in hosts:
+            host.kill()
+        rack.down()
+
+
+def linux(config: pytest.Config) -> Path:
+    """Have the lab's guest image; its packages are kept between runs of the tests."""
+    return guest_image.build(config.rootpath / ".renova" / "guest-image", "contract")
+
+
+def host_pid(host: Host) -> int:
+    """Return the pid of a lab host's first process, by which its namespaces are entered."""
+    process = processes.running(host.home.pid_file(f"host-{host.name}"))
+    assert process is not None
+    return process.pid
 
 
 def uri(host: Host) -> str:

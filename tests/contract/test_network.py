@@ -12,11 +12,12 @@ from pyroute2.netns import setns
 from renova.drivers.network import Network, bridge_name, tap_name
 from renova.drivers.network.linux_bridge import LinuxBridge
 from renova.drivers.network.simulated import SimulatedNetwork
-from renova.lab import processes
 from renova.lab.hosts import Host
 from renova.model.errors import Refused
 from renova.model.guest import Nic
 from renova.model.ids import NetworkId, PortId
+
+from .benches import host_pid
 
 
 class NetworkBench(Protocol):
@@ -69,10 +70,8 @@ class LinuxBench:
 
 
 def linux_bridge(host: Host) -> LinuxBridge:
-    process = processes.running(host.home.pid_file(f"host-{host.name}"))
-    assert process is not None
-    pid = process.pid
-    return LinuxBridge(host.address, enter=lambda: setns(f"/proc/{pid}/ns/net"))
+    """Return a network driver that acts on a lab host from outside."""
+    return LinuxBridge(host.address, enter=lambda: setns(f"/proc/{host_pid(host)}/ns/net"))
 
 
 @pytest.fixture(params=["simulated", pytest.param("linux", marks=pytest.mark.live)])
