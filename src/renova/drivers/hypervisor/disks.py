@@ -28,7 +28,7 @@ from renova.drivers.hypervisor.domain_xml import GuestPaths
 from renova.drivers.hypervisor.image_cache import ImageCache, publish, sync_directory, sync_file
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import BadSetup, NotNow, Refused
+from renova.model.errors import BadSetup, Broken, NotNow, Refused
 from renova.model.guest import Guest, RootDisk
 from renova.model.ids import ServerId
 
@@ -98,7 +98,10 @@ class Disks:
 
     def _at(self, server: ServerId) -> Path:
         # A server's id comes from outside and becomes a path that is deleted: nothing but a uuid will do.
-        return self._instances / str(uuid.UUID(server))
+        try:
+            return self._instances / str(uuid.UUID(server))
+        except ValueError as error:
+            raise Broken(f"{server!r} is no server's id") from error
 
     async def _do(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with _storage_errors():
@@ -121,14 +124,15 @@ class Disks:
         probe = self._instances / f".probe-{self._chance.uuid()}"
         try:
             self._instances.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_DIRECT, 0o600))
+            try:
+                os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_DIRECT, 0o600))
+            finally:
+                probe.unlink(missing_ok=True)  # it may be there although it cannot be opened so
         except OSError as error:
             # Guests open their disks without host caching: see `domain_xml`.
             raise BadSetup(
                 f"{self._instances}: {error.strerror}; guests need a directory that is writable and allows O_DIRECT"
             ) from error
-        finally:
-            probe.unlink(missing_ok=True)
 
     def _storage_id(self) -> str:
         path = self._instances / ".storage-id"
