@@ -1,6 +1,7 @@
 """The agents' port: TLS WebSockets, told apart by client certificate; and enrolment for those that have none yet."""
 
 import asyncio
+import base64
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from renova.model.channel import Closed
 from renova.model.errors import BadSetup, CloudError
 from renova.model.ids import HostId
 from renova.store.database import Database, Tx
-from renova.wire import ENROL_PATH, MAX_FRAME, PATH, Enrol, Enrolled, NotEnrolled, encode
+from renova.wire import ENROL_PATH, MAX_FRAME, PATH, Enrol, Enrolled, JoinToken, NotEnrolled, encode
 
 log = structlog.get_logger()
 
@@ -62,9 +63,18 @@ class Listener:
         self._server: Server | None = None
 
     async def open(
-        self, identity: ServerIdentity, *, address: str, port: int, sock: socket.socket | None = None
+        self,
+        identity: ServerIdentity,
+        *,
+        address: str,
+        port: int,
+        sock: socket.socket | None = None,
+        reached_at: tuple[str, ...] = (),
     ) -> int:
-        """Listen on address and port, or on a socket made elsewhere; returns the port."""
+        """Listen on address and port, or on a socket made elsewhere; returns the port.
+
+        `reached_at` is how new hosts are told to reach the controllers, where that is not address and port.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(identity.certificate, identity.key)
@@ -88,7 +98,14 @@ class Listener:
                 f"The agents' port {address}:{port} cannot be opened ({error.strerror}). "
                 "Free it, or choose another with RENOVA_AGENTS_PORT."
             ) from error
-        return int(next(iter(self._server.sockets)).getsockname()[1])
+        opened = int(next(iter(self._server.sockets)).getsockname()[1])
+        self._hosts.join_token = lambda secret: self._join_token(secret, reached_at or (f"{address}:{opened}",))
+        return opened
+
+    def _join_token(self, secret: str, controllers: tuple[str, ...]) -> str:
+        """Return what a new host is handed: where controllers are, whom to trust, and the secret."""
+        token = JoinToken(controllers=controllers, ca=self._authority.pem, secret=secret)
+        return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode()
 
     async def close(self) -> None:
         if self._server is not None:

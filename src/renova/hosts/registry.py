@@ -5,7 +5,7 @@ been obeyed, and the caller (a step, which may run twice) tries again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import structlog
@@ -114,6 +114,8 @@ class Hosts:
         self._times = times
         self._links: dict[HostId, Link] = {}
         self.leases = Leases(database, clock, times)
+        self.join_token: Callable[[str], str] = _no_agents_port  # set by who opens the agents' port
+        self.seek_proof: Callable[[HostId], Awaitable[bool]] = _seek_nothing  # set by who watches the hosts
         self.on_change: Callable[[HostId], None] = lambda _host: None  # a host came, went or changed
         self.on_report: Callable[[HostId, tuple[GuestChanged, ...]], None] = lambda _host, _changes: None
 
@@ -302,6 +304,14 @@ class Hosts:
         except (NotFound, NotNow) as error:
             return ImagePiece(id=want.id, error=str(error))
         return ImagePiece(id=want.id)
+
+
+def _no_agents_port(_secret: str) -> str:
+    raise NotNow("this controller has no agents' port open yet")
+
+
+async def _seek_nothing(_host: HostId) -> bool:
+    return False
 
 
 def _result(answer: Answer, host: Host) -> Result:

@@ -1,0 +1,23 @@
+"""All services of a controller: a new one is named here."""
+
+from starlette.types import ASGIApp
+
+from renova.api import app, root
+from renova.api.compute import service as compute
+from renova.api.dispatch import Dispatcher
+from renova.api.hosts import service as hosts
+from renova.api.identity import service as identity
+from renova.api.image import service as image
+from renova.api.network import service as network
+from renova.api.placement import service as placement
+from renova.api.policy import Policy
+from renova.operations.cloud import Cloud
+
+MODULES = (identity, image, network, compute, placement, hosts)
+
+
+def whole_api(cloud: Cloud) -> ASGIApp:
+    """Return the ASGI application of a controller."""
+    services = [root.service(cloud), *(module.service(cloud) for module in MODULES)]
+    rules = {name: check for module in MODULES for name, check in module.POLICY.items()}
+    return app.build(services, Dispatcher(cloud, Policy(rules, cloud.settings.policy_file)))

@@ -1,0 +1,24 @@
+"""The routes and rules of Renova's own API, at /renova/v1; for administrators."""
+
+from renova.api.dispatch import Service
+from renova.api.hosts import hosts, join_tokens
+from renova.api.http import Reply, Route
+from renova.operations.cloud import Cloud
+
+POLICY = {
+    "renova:join_tokens:create": "rule:admin_api",
+    "renova:hosts:list": "rule:admin_api",
+}
+
+_ROUTES = [
+    Route("POST", "/join-tokens", join_tokens.create),
+    Route("GET", "/hosts", hosts.list_all),
+]
+
+
+def _error(status: int, message: str, request_id: str) -> Reply:
+    return Reply(status, {"error": {"code": status, "message": message, "request_id": request_id}})
+
+
+def service(cloud: Cloud) -> Service:  # noqa: ARG001  (as of all services)
+    return Service("renova", ("/renova/v1",), _ROUTES, _error)

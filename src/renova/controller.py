@@ -1,0 +1,109 @@
+"""A controller put together: its parts joined, begun, served and ended. `main` and `simulation` choose the parts.
+
+It opens no port: the API (`api.app`) and the agents' listener (`hosts.listener`) are put in front of it.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from renova.engine.journal import Held
+from renova.engine.runner import Runner
+from renova.ha.monitor import Monitor
+from renova.hosts.registry import Hosts
+from renova.model.chance import Chance
+from renova.model.clock import Clock
+from renova.model.guest import GuestChanged
+from renova.model.ids import ExecutorId, HostId
+from renova.operations.cloud import Cloud
+from renova.operations.parts.fleet import Fleet
+from renova.operations.report import take_report
+from renova.operations.stories import STORIES
+from renova.operations.work import Work
+from renova.partners.identity import Identity
+from renova.partners.image import Images
+from renova.partners.network import Networks
+from renova.power import Power
+from renova.settings import ControllerSettings
+from renova.store.database import Database, Tx
+from renova.store.operations import StoredJournal
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a controller is made of; each real or simulated."""
+
+    settings: ControllerSettings
+    clock: Clock
+    chance: Chance
+    database: Database
+    identity: Identity
+    images: Images
+    networks: Networks
+    power: Power
+
+
+class Controller:
+    """One run of a controller."""
+
+    def __init__(self, parts: Parts) -> None:
+        registry = Hosts(
+            database=parts.database,
+            clock=parts.clock,
+            chance=parts.chance,
+            read_image=parts.images.read,
+            times=parts.settings.lease,
+        )
+        self._journal = StoredJournal(parts.database)
+        self.runner: Runner[Work, Tx] = Runner(
+            executor=ExecutorId(parts.chance.uuid()),
+            context=self._work,
+            journal=self._journal,
+            stories=STORIES,
+            clock=parts.clock,
+            chance=parts.chance,
+        )
+        self.cloud = Cloud(
+            settings=parts.settings,
+            clock=parts.clock,
+            chance=parts.chance,
+            database=parts.database,
+            hosts=registry,
+            identity=parts.identity,
+            images=parts.images,
+            networks=parts.networks,
+            operations=self.runner,
+            fleet=Fleet(parts.clock, registry.up),
+        )
+        self.monitor = Monitor(self.cloud, parts.power)
+        registry.on_change = self.cloud.fleet.stale
+        registry.on_report = self._report
+        registry.seek_proof = self.monitor.seek
+        self._reports: set[asyncio.Task[None]] = set()
+
+    def _work(self, held: Held) -> Work:
+        return Work(self.cloud, held)
+
+    def _report(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
+        task = asyncio.get_running_loop().create_task(self._take_report(host, changes))
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+
+    async def _take_report(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
+        try:
+            await self.cloud.database.transact(lambda tx: take_report(tx, host, changes))
+        except Exception:
+            log.error("report not taken", host=host, exc_info=True)
+
+    async def serve(self, *, alone: bool) -> None:
+        """Run operations and watch hosts until cancelled. `alone`: the database's lock shuts other controllers out."""
+        await self._journal.enlist(self.runner.executor, alone=alone)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.runner.serve(), name="operations")
+                group.create_task(self.monitor.serve(), name="monitor")
+        finally:
+            await self.runner.close()

@@ -1,0 +1,132 @@
+"""The controller's process: the embedded database, the built-in services, the API's port and the agents' port."""
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+import uvicorn
+from uvloop import new_event_loop
+
+from renova import log as logs
+from renova.api.everything import whole_api
+from renova.controller import Controller, Parts
+from renova.hosts.authority import Authority
+from renova.hosts.listener import Listener
+from renova.model.chance import Chance, SystemChance
+from renova.model.clock import SystemClock
+from renova.model.errors import BadSetup
+from renova.partners.identity.builtin import BuiltinIdentity
+from renova.partners.image.builtin import BuiltinImages
+from renova.partners.network.builtin import BuiltinNetworks
+from renova.power import NoPower, Power
+from renova.power.command import CommandPower
+from renova.settings import ControllerSettings
+from renova.store.everything import open_database
+
+log = structlog.get_logger()
+
+
+def serve(settings: ControllerSettings, agents_fd: int | None) -> None:
+    """Run a controller until it is told to end. `agents_fd` is a listening socket made elsewhere, if any."""
+    logs.set_up(settings.log_level, process="controller")
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(settings, agents_fd))
+
+
+async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
+    state = Path(settings.state_dir)
+    clock, chance = SystemClock(), SystemChance()
+    api_socket = _listen(settings.api_address, settings.api_port)
+    async with AsyncExitStack() as stack:
+        stack.callback(api_socket.close)
+        database = open_database(Path(settings.database) if settings.database else state / "renova.db", clock)
+        stack.callback(database.close)
+        identity = BuiltinIdentity(database, clock, chance, settings)
+        await _first_start(identity, chance, settings, state)
+        parts = Parts(
+            settings=settings,
+            clock=clock,
+            chance=chance,
+            database=database,
+            identity=identity,
+            images=BuiltinImages(database, clock, chance, settings),
+            networks=BuiltinNetworks(database, clock, chance),
+            power=_power(settings),
+        )
+        controller = Controller(parts)
+        authority = Authority(state / "ca", clock)
+        names = (settings.agents_address, "127.0.0.1", "localhost", *settings.agents_names)
+        listener = Listener(controller.cloud.hosts, authority, database, chance)
+        reached_at = tuple(f"{name}:{settings.agents_port}" for name in settings.agents_names)
+        await listener.open(
+            authority.serve_as(names),
+            address=settings.agents_address,
+            port=settings.agents_port,
+            sock=None if agents_fd is None else socket.socket(fileno=agents_fd),
+            reached_at=reached_at,
+        )
+        stack.push_async_callback(listener.close)
+        await _serve_until_told(controller, api_socket)
+
+
+async def _serve_until_told(controller: Controller, api_socket: socket.socket) -> None:
+    config = uvicorn.Config(
+        whole_api(controller.cloud),
+        loop="none",
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        backlog=1024,
+    )
+    server = uvicorn.Server(config)
+    work = asyncio.create_task(controller.serve(alone=True), name="controller")
+    web = asyncio.create_task(server.serve(sockets=[api_socket]), name="api")
+    log.info("controller begins", api="http://{}:{}".format(*api_socket.getsockname()[:2]))
+    done, _ = await asyncio.wait({work, web}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    work.cancel()
+    await asyncio.wait({work, web})
+    for task in done:
+        task.result()  # what ended the process, if it was an error
+    log.info("controller ends")
+
+
+async def _first_start(identity: BuiltinIdentity, chance: Chance, settings: ControllerSettings, state: Path) -> None:
+    """Have the first users. Their passwords are kept, for the operator only, before they are used: a crash loses none."""
+    passwords = {}
+    for name, given in (("admin", settings.admin_password), ("demo", "")):
+        file = state / f"{name}-password"
+        if not file.exists():
+            temporary = file.with_suffix(".new")
+            temporary.touch(mode=0o600)
+            temporary.write_text(f"{given or chance.secret()}\n")
+            temporary.rename(file)
+        passwords[name] = file.read_text().strip()
+    await identity.bootstrap(passwords)
+
+
+def _power(settings: ControllerSettings) -> Power:
+    if not settings.power:
+        return NoPower()
+    kind, _, rest = settings.power.partition(":")
+    if kind != "command" or not rest:
+        raise BadSetup(
+            f"Setting power = {settings.power!r} is not understood. Use command:<command>, which is called with a "
+            'host\'s name and prints "on" or "off".'
+        )
+    return CommandPower(rest)
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((address, port), backlog=1024)
+    except OSError as error:
+        raise BadSetup(
+            f"The API's port {address}:{port} cannot be opened ({error.strerror}). "
+            "Free it, or choose another with RENOVA_API_PORT."
+        ) from error

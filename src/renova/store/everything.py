@@ -1,0 +1,46 @@
+"""Opens the database with every table there is: a new module with tables is named here."""
+
+from pathlib import Path
+
+from renova.model.clock import Clock
+from renova.store import (
+    actions,
+    flavors,
+    hosts,
+    identity,
+    images,
+    keypairs,
+    migrations,
+    networks,
+    operations,
+    placement,
+    ports,
+    quotas,
+    rights,
+    security_groups,
+    servers,
+)
+from renova.store.database import Database, open_sqlite
+
+MODULES = (
+    actions,
+    flavors,
+    hosts,
+    identity,
+    images,
+    keypairs,
+    migrations,
+    networks,
+    operations,
+    placement,
+    ports,
+    quotas,
+    rights,
+    security_groups,
+    servers,
+)
+
+
+def open_database(path: Path | None, clock: Clock) -> Database:
+    """Open the embedded database with all tables; `None` opens one in memory, served inline."""
+    return open_sqlite(path, clock)
