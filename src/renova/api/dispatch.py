@@ -168,6 +168,8 @@ def _choose(found: list[tuple[Route, dict[str, str]]], method: str, version: Ver
     for route, path in of_version:
         if route.method in (method, wanted):
             return route, path
+    if any(route.method in (method, wanted) for route, _ in found):
+        raise NotFound("The resource could not be found.")  # it is there in other versions
     allowed = ", ".join(sorted({route.method for route, _ in of_version}))
     raise Failure(405, f"The method {method} is not allowed for this resource; allowed: {allowed}.", {"Allow": allowed})
 

@@ -1,0 +1,269 @@
+"""POST /servers: everything is checked, then all servers of the request are written down in one transaction."""
+
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from renova.api.compute import host_names, network_wishes
+from renova.api.compute.bootable import demand_bootable, find_image
+from renova.api.compute.fields import (
+    Body,
+    Count,
+    DiskConfig,
+    HostName,
+    Metadata,
+    Name,
+    Tag,
+    Truth,
+    UserData,
+    base64,
+    count,
+    given,
+    is_true,
+    is_uuid,
+    optional_address,
+    read,
+)
+from renova.api.compute.flavors import reach
+from renova.api.compute.network_wishes import Wanted
+from renova.api.compute.passwords import new_password
+from renova.api.compute.quota import demand_metadata_within, servers_within
+from renova.api.compute.visible import asked, views
+from renova.api.http import Call, Reply, Version
+from renova.model.errors import Invalid
+from renova.model.flavor import Flavor
+from renova.model.ids import ServerId
+from renova.model.image import Image
+from renova.model.server import KeyPair, Server
+from renova.operations.create import NewServer, accept_create
+from renova.operations.parts.fleet import ZONE
+from renova.store import flavors, hosts, keypairs
+from renova.store.database import Tx
+
+POLICY = {
+    "os_compute_api:servers:create": "rule:project_member_or_admin",
+    "os_compute_api:servers:create:forced_host": "rule:admin_api",
+    "os_compute_api:servers:create:attach_network": "rule:project_member_or_admin",
+    "os_compute_api:servers:create:trusted_certs": "rule:project_member_or_admin",
+    "os_compute_api:compute:servers:create:requested_destination": "rule:admin_api",
+}
+
+
+class GroupName(Body):
+    """A security group asked for."""
+
+    name: Name
+
+
+class WantedServer(Body):
+    """What is asked for of the server."""
+
+    SINCE: ClassVar[dict[str, Version]] = {
+        "description": (2, 19),
+        "tags": (2, 52),
+        "trusted_image_certificates": (2, 63),
+        "host": (2, 74),
+        "hypervisor_hostname": (2, 74),
+        "hostname": (2, 90),
+    }
+    UNTIL: ClassVar[dict[str, Version]] = {"personality": (2, 56)}
+
+    name: Name
+    flavor: Annotated[str, Meta(min_length=1)] | int = msgspec.field(name="flavorRef")
+    image: str | UnsetType = msgspec.field(default=UNSET, name="imageRef")
+    admin_pass: str | UnsetType = msgspec.field(default=UNSET, name="adminPass")
+    metadata: Metadata | UnsetType = UNSET
+    networks: Wanted | UnsetType = UNSET
+    disk_config: DiskConfig | UnsetType = msgspec.field(default=UNSET, name="OS-DCF:diskConfig")
+    access_ipv4: str | UnsetType = msgspec.field(default=UNSET, name="accessIPv4")
+    access_ipv6: str | UnsetType = msgspec.field(default=UNSET, name="accessIPv6")
+    personality: list[Any] | UnsetType = UNSET
+    availability_zone: Name | UnsetType = UNSET
+    block_device_mapping: list[dict[str, Any]] | UnsetType = UNSET
+    block_device_mapping_v2: list[dict[str, Any]] | UnsetType = UNSET
+    config_drive: Truth | UnsetType | None = UNSET
+    key_name: Name | UnsetType = UNSET
+    min_count: Count = 1
+    max_count: Count | UnsetType = UNSET
+    return_reservation_id: Truth = False
+    security_groups: list[GroupName] | UnsetType = UNSET
+    user_data: UserData | UnsetType | None = UNSET
+    description: Annotated[str, Meta(max_length=255)] | UnsetType | None = UNSET
+    tags: Annotated[list[Tag], Meta(max_length=50)] | UnsetType = UNSET
+    trusted_image_certificates: list[str] | UnsetType | None = UNSET
+    host: HostName | UnsetType = UNSET
+    hypervisor_hostname: HostName | UnsetType = UNSET
+    hostname: str | UnsetType = UNSET
+
+
+class CreateServer(Body):
+    """The body of POST /servers."""
+
+    server: WantedServer
+    hints: dict[str, Any] | UnsetType = msgspec.field(default=UNSET, name="os:scheduler_hints")
+    old_hints: dict[str, Any] | UnsetType = msgspec.field(default=UNSET, name="OS-SCH-HNT:scheduler_hints")
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What the request names, as it is now."""
+
+    flavor: Flavor
+    key: KeyPair | None
+
+
+async def create(call: Call) -> Reply:
+    call.demand("os_compute_api:servers:create")
+    body = read(call, CreateServer)
+    wanted = body.server
+    _demand_supported(wanted)
+    least, most = _counts(wanted)
+    zone, host = _place(call, wanted)
+    found = await call.cloud.database.read(lambda tx: _find(call, tx, wanted, host))
+    image = await _image(call, wanted)
+    demand_bootable(call, image, found.flavor, call.caller.project)
+    first = NewServer(
+        id=ServerId(call.cloud.chance.uuid()),
+        name=wanted.name,
+        description=given(wanted.description, None),
+        hostname="",
+        flavor=found.flavor,
+        image=image,
+        key=found.key,
+        user_data=base64(wanted.user_data, "user_data") if wanted.user_data else None,
+        metadata=given(wanted.metadata, {}),
+        tags=tuple(dict.fromkeys(given(wanted.tags, []))),
+        wishes=await network_wishes.wishes(call, wanted.networks, most),
+        availability_zone=zone,
+        host=host,
+        config_drive="True" if wanted.config_drive and is_true(wanted.config_drive) else "",
+        security_groups=_security_groups(call, wanted),
+        hints=_hints(body),
+        access_ipv4=optional_address(given(wanted.access_ipv4, None), "accessIPv4", 4),
+        access_ipv6=optional_address(given(wanted.access_ipv6, None), "accessIPv6", 6),
+        admin_pass=given(wanted.admin_pass, "") or new_password(call.cloud.chance),
+        disk_config=given(wanted.disk_config, "MANUAL"),
+        reservation=f"r-{call.cloud.chance.uuid()[:8]}",
+    )
+    everyone = [_numbered(call, wanted, first, place, most) for place in range(most)]
+    servers = await call.cloud.database.transact(lambda tx: _accept(call, tx, everyone, least))
+    if is_true(wanted.return_reservation_id):
+        return Reply(202, {"reservation_id": first.reservation})
+    shown = (await views(call)).created(servers[0], first.admin_pass or "")
+    return Reply(202, {"server": shown}, {"location": shown["links"][0]["href"]})
+
+
+def _accept(call: Call, tx: Tx, everyone: list[NewServer], least: int) -> list[Server]:
+    demand_metadata_within(tx, call.caller.project, len(everyone[0].metadata))
+    room = servers_within(tx, call.caller.project, everyone[0].flavor, least, len(everyone))
+    return [accept_create(call.cloud, tx, asked(call), new) for new in everyone[:room]]
+
+
+def _demand_supported(wanted: WantedServer) -> None:
+    """Raise `Invalid` for what this cloud does not do, before anything else is looked at."""
+    if wanted.personality:
+        raise Invalid("Personality files are not supported; use user_data.")
+    if wanted.trusted_image_certificates:
+        raise Invalid("Image signature certificate validation is not supported.")
+    if given(wanted.block_device_mapping, []) or not all(
+        map(_is_image_boot, given(wanted.block_device_mapping_v2, []))
+    ):
+        raise Invalid("Booting from volumes and further block devices are not supported yet.")
+
+
+def _is_image_boot(mapping: dict[str, Any]) -> bool:
+    """Say whether the mapping is only the long way of saying that the server boots from an image."""
+    local = mapping.get("source_type") == "image" and mapping.get("destination_type", "local") == "local"
+    return local and str(mapping.get("boot_index")) == "0"
+
+
+def _counts(wanted: WantedServer) -> tuple[int, int]:
+    """Return how many servers there are to be, at least and at most."""
+    least = count(wanted.min_count, "min_count", most=1000)
+    most = least if wanted.max_count is UNSET else count(wanted.max_count, "max_count", most=1000)
+    if least > most:
+        raise Invalid("min_count must be <= max_count")
+    if most > 1 and isinstance(wanted.hostname, str):
+        raise Invalid("A hostname can be given to one server only.")
+    return least, most
+
+
+def _place(call: Call, wanted: WantedServer) -> tuple[str | None, str | None]:
+    """Return the zone and the host asked for; an administrator may write both as zone:host."""
+    zone: str | None = given(wanted.availability_zone, None)
+    host: str | None = None
+    if zone is not None and ":" in zone:
+        zone, host, *node = zone.split(":", 2)
+        host = host or (node[0] if node else None)  # a host's one node has its name
+        call.demand("os_compute_api:servers:create:forced_host")
+    if zone not in (None, "", ZONE):
+        raise Invalid("The requested availability zone is not available")
+    asked_host = given(wanted.host, None) or given(wanted.hypervisor_hostname, None)
+    if asked_host is not None:
+        call.demand("os_compute_api:compute:servers:create:requested_destination")
+        if host:
+            raise Invalid("Forced host and the host asked for cannot be specified together.")
+        if given(wanted.hypervisor_hostname, asked_host) != asked_host:
+            raise Invalid(f"Compute host {asked_host} has no node {wanted.hypervisor_hostname}.")
+        host = asked_host
+    return zone or None, host or None
+
+
+def _find(call: Call, tx: Tx, wanted: WantedServer, host: str | None) -> Found:
+    flavor_id = str(wanted.flavor).rstrip("/").rpartition("/")[2]  # a link to it will do
+    flavor = flavors.get(tx, flavor_id, reach(call))
+    if flavor is None:
+        raise Invalid(f"Flavor {flavor_id} could not be found.")
+    key = None
+    if isinstance(wanted.key_name, str):
+        key = find_key(call, tx, wanted.key_name)
+    if host is not None and hosts.by_name(tx, host) is None:
+        raise Invalid(f"Compute host {host} could not be found.")
+    return Found(flavor, key)
+
+
+def find_key(call: Call, tx: Tx, name: str) -> KeyPair:
+    """Return the caller's key of this name. `Invalid` when there is none."""
+    stored = keypairs.get(tx, call.caller.user, name)
+    if stored is None:
+        raise Invalid("Invalid key_name provided.")
+    return KeyPair(stored.name, stored.public_key, stored.type)
+
+
+async def _image(call: Call, wanted: WantedServer) -> Image:
+    named = {str(mapping.get("uuid")) for mapping in given(wanted.block_device_mapping_v2, [])}
+    if wanted.image:
+        named.add(wanted.image)
+    if len(named) != 1 or not is_uuid(image := named.pop()):
+        raise Invalid("Invalid imageRef provided.")
+    return await find_image(call, image, f"Can not find requested image {image}")
+
+
+def _security_groups(call: Call, wanted: WantedServer) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(group.name for group in given(wanted.security_groups, [])))
+    for name in names:
+        if name != "default":
+            raise Invalid(f"Security group {name} not found for project {call.caller.project}.")
+    return names or ("default",)
+
+
+def _hints(body: CreateServer) -> dict[str, str]:
+    hints: dict[str, str] = {}
+    for name, value in {**given(body.old_hints, {}), **given(body.hints, {})}.items():
+        if name == "group":
+            raise Invalid(f"Instance group {value} could not be found.")
+        if not isinstance(value, str):
+            raise Invalid(f"The scheduler hint {name} must be a text; lists and objects are not supported yet.")
+        hints[name] = value
+    return hints
+
+
+def _numbered(call: Call, wanted: WantedServer, first: NewServer, place: int, most: int) -> NewServer:
+    """Return one of the servers asked for: of several, each gets its number in the name."""
+    server = first.id if place == 0 else ServerId(call.cloud.chance.uuid())
+    name = first.name if most == 1 else f"{first.name}-{place + 1}"
+    if isinstance(wanted.hostname, str):
+        hostname = host_names.checked(wanted.hostname, call.version)
+    else:
+        hostname = host_names.made_from(name, f"server-{server}")
+    return msgspec.structs.replace(first, id=server, name=name, hostname=hostname)

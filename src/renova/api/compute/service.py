@@ -1,0 +1,78 @@
+"""The routes and rules of the Compute API, joined from its resources."""
+
+from collections.abc import Iterable
+from itertools import chain
+from types import ModuleType
+
+from renova.api.compute import (
+    bootable,
+    flavor_access,
+    flavor_extra_specs,
+    flavors,
+    keypairs,
+    server_create,
+    server_query,
+    server_view,
+    servers,
+    versions,
+)
+from renova.api.compute.route import route
+from renova.api.compute.versions import Legacy, Microversions
+from renova.api.dispatch import Service
+from renova.api.http import Reply, Route
+from renova.operations.cloud import Cloud
+
+_RESOURCES: tuple[ModuleType, ...] = (
+    flavors,
+    flavor_access,
+    flavor_extra_specs,
+    keypairs,
+    servers,
+)
+
+
+def _policy(modules: Iterable[ModuleType]) -> dict[str, str]:
+    rules: dict[str, str] = {}
+    for module in modules:
+        rules |= getattr(module, "POLICY", {})
+    return rules
+
+
+# Nova's names and its defaults for people on projects.
+POLICY = {
+    "context_is_admin": "role:admin",
+    **_policy((*_RESOURCES, bootable, server_create, server_query, server_view)),
+}
+
+_ROUTES: list[Route] = list(chain.from_iterable(resource.ROUTES for resource in _RESOURCES))
+
+_ERROR_NAMES = {
+    400: "badRequest",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "itemNotFound",
+    405: "badMethod",
+    409: "conflictingRequest",
+    413: "overLimit",
+    415: "badMediaType",
+    429: "overLimit",
+    501: "notImplemented",
+    503: "serviceUnavailable",
+}
+
+
+def services(cloud: Cloud) -> list[Service]:  # noqa: ARG001  (as of all services; the handlers get it with each call)
+    """Return the Compute API: its list of versions, v2.1, and v2, which is v2.1 without microversions."""
+    listed = route("GET", "/", versions.every, public=True)
+    current = [route("GET", "/", versions.v21, public=True), *_ROUTES]
+    former = [route("GET", "/", versions.v2, public=True), *_ROUTES]
+    return [
+        Service("compute versions", ("/compute",), [listed], error, Legacy()),
+        Service("compute", ("/compute/v2.1",), current, error, Microversions(), project_in_path=True),
+        Service("compute v2", ("/compute/v2",), former, error, Legacy(), project_in_path=True),
+    ]
+
+
+def error(status: int, message: str, request_id: str) -> Reply:  # noqa: ARG001
+    """Answer as Nova does."""
+    return Reply(status, {_ERROR_NAMES.get(status, "computeFault"): {"code": status, "message": message}})

@@ -1,0 +1,132 @@
+"""Flavors, and the projects that may use those that are not public."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Float,
+    ForeignKey,
+    Integer,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from renova.model.errors import Conflict
+from renova.model.flavor import Flavor
+from renova.model.ids import ProjectId
+from renova.store.database import Tx
+from renova.store.paging import Sort, after
+from renova.store.schema import Document, Stamp, metadata
+
+flavors = Table(
+    "flavors",
+    metadata,
+    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(255), nullable=False, unique=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("vcpus", Integer, nullable=False),
+    Column("memory_mb", Integer, nullable=False),
+    Column("root_gb", Integer, nullable=False),
+    Column("ephemeral_gb", Integer, nullable=False),
+    Column("swap_mb", Integer, nullable=False),
+    Column("rxtx_factor", Float, nullable=False),
+    Column("is_public", Boolean, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("description", Text),
+    Column("extra_specs", Document(dict[str, str]), nullable=False),
+    Column("created_at", Stamp, nullable=False),
+)
+
+flavor_projects = Table(
+    "flavor_projects",
+    metadata,
+    Column("flavor", String(255), ForeignKey("flavors.id", ondelete="CASCADE"), primary_key=True),
+    Column("project", String(36), primary_key=True, index=True),
+)
+
+_FIELDS = [flavors.c[name] for name in Flavor.__struct_fields__]
+
+
+def add(tx: Tx, flavor: Flavor) -> None:
+    """Add the flavor; `Conflict` when its id or name is taken."""
+    for name, value in (("name", flavor.name), ("ID", flavor.id)):
+        if tx.execute(select(flavors.c.id).where(flavors.c[name.lower()] == value)).first():
+            raise Conflict(f"Flavor with {name} {value} already exists.")
+    values = {name: getattr(flavor, name) for name in Flavor.__struct_fields__}
+    tx.execute(insert(flavors).values(created_at=tx.now, **values))
+
+
+def get(tx: Tx, flavor: str, project: ProjectId | None) -> Flavor | None:
+    """Return the flavor if the project may use it (None: whoever may use all)."""
+    row = tx.execute(select(*_FIELDS).where(flavors.c.id == flavor, *_usable(project))).first()
+    return Flavor(**row._mapping) if row else None
+
+
+def _usable(project: ProjectId | None) -> list[ColumnElement[bool]]:
+    if project is None:
+        return []
+    given = select(flavor_projects.c.flavor).where(flavor_projects.c.project == project)
+    return [or_(flavors.c.is_public, flavors.c.id.in_(given))]
+
+
+def page(
+    tx: Tx,
+    project: ProjectId | None,
+    where: Sequence[ColumnElement[bool]],
+    order: Sequence[Sort],
+    last: Flavor | None,
+    limit: int,
+) -> list[Flavor]:
+    """List flavors that the project may use, after `last` in this order."""
+    total = [*order, Sort(flavors.c.id)]
+    conditions = [*where, *_usable(project)]
+    if last is not None:
+        conditions.append(after(total, {name: getattr(last, name) for name in Flavor.__struct_fields__}))
+    rows = tx.execute(select(*_FIELDS).where(*conditions).order_by(*(by.clause for by in total)).limit(limit))
+    return [Flavor(**row._mapping) for row in rows]
+
+
+def describe(tx: Tx, flavor: str, description: str | None) -> None:
+    tx.execute(update(flavors).where(flavors.c.id == flavor).values(description=description))
+
+
+def set_extra_specs(tx: Tx, flavor: str, extra_specs: Mapping[str, str]) -> None:
+    tx.execute(update(flavors).where(flavors.c.id == flavor).values(extra_specs=dict(extra_specs)))
+
+
+def remove(tx: Tx, flavor: str) -> bool:
+    """Remove the flavor; servers keep it as it was. False when there is none."""
+    return tx.execute(delete(flavors).where(flavors.c.id == flavor)).rowcount == 1
+
+
+def projects(tx: Tx, flavor: str) -> list[ProjectId]:
+    """List the projects that were given the flavor."""
+    rows: Any = tx.execute(
+        select(flavor_projects.c.project).where(flavor_projects.c.flavor == flavor).order_by(flavor_projects.c.project)
+    ).scalars()
+    return list(rows)
+
+
+def give(tx: Tx, flavor: str, project: ProjectId) -> bool:
+    """Let the project use the flavor; False when it may already."""
+    if project in projects(tx, flavor):
+        return False
+    tx.execute(insert(flavor_projects).values(flavor=flavor, project=project))
+    return True
+
+
+def take(tx: Tx, flavor: str, project: ProjectId) -> bool:
+    """End the project's use of the flavor; False when it had none."""
+    done = tx.execute(
+        delete(flavor_projects).where(flavor_projects.c.flavor == flavor, flavor_projects.c.project == project)
+    )
+    return done.rowcount == 1

@@ -1,0 +1,35 @@
+"""Pages of long lists: sorted by any columns, going on after an entry that the last page ended with."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, ColumnElement, and_, false, or_
+
+
+class Sort(NamedTuple):
+    """One column to sort by; the last of several must be unique, so that the order is total."""
+
+    column: Column[Any]
+    descending: bool = False
+
+    @property
+    def clause(self) -> ColumnElement[Any]:
+        # Said, because databases differ in where nulls go: here they are less than everything.
+        return self.column.desc().nulls_last() if self.descending else self.column.asc().nulls_first()
+
+
+def after(order: Sequence[Sort], last: Mapping[str, Any]) -> ColumnElement[bool]:
+    """Return the condition for what comes after the entry with these values (by column name) in this order."""
+    alternatives: list[ColumnElement[bool]] = []
+    same: list[ColumnElement[bool]] = []
+    for column, descending in order:
+        value = last[column.name]
+        alternatives.append(and_(*same, _beyond(column, value, descending)))
+        same.append(column.is_(None) if value is None else column == value)
+    return or_(*alternatives)
+
+
+def _beyond(column: Column[Any], value: Any, descending: bool) -> ColumnElement[bool]:
+    if value is None:
+        return false() if descending else column.is_not(None)
+    return or_(column < value, column.is_(None)) if descending else column > value

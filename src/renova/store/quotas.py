@@ -1,0 +1,54 @@
+"""Quotas: how much projects may have. Kept is only what differs from the defaults."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Column, Integer, String, Table, delete, insert, select
+
+from renova.model.ids import ProjectId
+from renova.store.database import Tx
+from renova.store.schema import metadata
+
+# Of a project, but key pairs of a user, and members of a group; -1 is unlimited.
+DEFAULTS = {
+    "instances": 10,
+    "cores": 20,
+    "ram": 51200,  # MiB
+    "metadata_items": 128,
+    "key_pairs": 100,
+    "server_groups": 10,
+    "server_group_members": 10,
+    "injected_files": 5,
+    "injected_file_content_bytes": 10240,
+    "injected_file_path_bytes": 255,
+}
+
+EVERYBODY = ProjectId("")  # whose rows are the defaults as the operator changed them
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("project", String(36), primary_key=True),
+    Column("resource", String(64), primary_key=True),
+    Column("most", Integer, nullable=False),
+)
+
+
+def of_project(tx: Tx, project: ProjectId) -> dict[str, int]:
+    """Return the project's quota of every resource."""
+    return {**DEFAULTS, **_kept(tx, EVERYBODY), **_kept(tx, project)}
+
+
+def _kept(tx: Tx, project: ProjectId) -> dict[str, int]:
+    rows = tx.execute(select(quotas).where(quotas.c.project == project))
+    return {row.resource: row.most for row in rows}
+
+
+def change(tx: Tx, project: ProjectId, limits: Mapping[str, int]) -> None:
+    for resource, most in limits.items():
+        tx.execute(delete(quotas).where(quotas.c.project == project, quotas.c.resource == resource))
+        tx.execute(insert(quotas).values(project=project, resource=resource, most=most))
+
+
+def reset(tx: Tx, project: ProjectId) -> None:
+    """Have the defaults count for the project again."""
+    tx.execute(delete(quotas).where(quotas.c.project == project))
