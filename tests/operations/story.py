@@ -1,0 +1,171 @@
+"""What the tests of operations share: asking for servers in a simulated cloud, and what must always hold."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+
+from renova.model.flavor import Flavor
+from renova.model.ids import ImageId, NetworkId, ProjectId, ServerId, SubnetId, UserId
+from renova.model.image import Image
+from renova.model.network import Subnet
+from renova.model.server import Server, VmState
+from renova.operations.create import NewServer, accept_create
+from renova.operations.submission import Asked
+from renova.partners.network import PortWish
+from renova.simulation.cloud import SimulatedCloud
+from renova.store import actions, migrations, networks, placement, ports, rights, servers
+from renova.store import operations as operation_rows
+from renova.store.database import Tx
+
+PROJECT = ProjectId("project-1")
+USER = UserId("user-1")
+FLAVOR = Flavor(id="1", name="tiny", vcpus=1, memory_mb=128, root_gb=1)
+CONTENT = b"renova" * 1000
+
+
+def asked(cloud: SimulatedCloud, *, admin: bool = True) -> Asked:
+    return Asked(USER, PROJECT, f"req-{cloud.chance.uuid()}", admin=admin)
+
+
+def an_image(name: str, **changes: Any) -> Image:
+    image = Image(
+        id=ImageId(f"image-{name}"),
+        name=name,
+        status="active",
+        owner=None,
+        visibility="public",
+        disk_format="raw",
+        container_format="bare",
+        size=len(CONTENT),
+        virtual_size=len(CONTENT),
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        md5=None,
+        min_disk=0,
+        min_ram=0,
+        protected=False,
+        tags=(),
+        properties={},
+        created_at="",
+        updated_at="",
+    )
+    return msgspec.structs.replace(image, **changes)
+
+
+class Told:
+    """A simulated cloud with an image and a network, ready for servers."""
+
+    def __init__(self, seed: int = 1, **options: Any) -> None:
+        self.cloud = SimulatedCloud(seed, **options)
+        for name in ("one", "two"):
+            image = an_image(name)
+            self.cloud.images.images[image.id] = (image, CONTENT)
+
+    async def begin(self) -> "Told":
+        await self.cloud.up()
+        await self.make_network()
+        return self
+
+    async def make_network(self) -> None:
+        def work(tx: Tx) -> None:
+            made = networks.add_network(
+                tx, NetworkId("net-1"), name="private", project=PROJECT, shared=True, up=True, mtu=1450, description=""
+            )
+            networks.add_subnet(
+                tx,
+                Subnet(
+                    id=SubnetId("subnet-1"),
+                    name="private",
+                    network=made.id,
+                    project=PROJECT,
+                    cidr="10.0.0.0/24",
+                    gateway="10.0.0.1",
+                    dns=(),
+                    first="10.0.0.2",
+                    last="10.0.0.254",
+                    enable_dhcp=True,
+                    created_at=tx.now,
+                    updated_at=tx.now,
+                ),
+            )
+
+        await self.cloud.database.transact(work)
+
+    async def ask(self, accept: Any, *arguments: Any, **options: Any) -> Any:
+        """Submit as the API does, in one transaction."""
+        cloud = self.cloud.cloud
+        who = asked(self.cloud)
+        return await cloud.database.transact(lambda tx: accept(cloud, tx, who, *arguments, **options))
+
+    async def create(self, name: str = "server", **changes: Any) -> ServerId:
+        new = NewServer(
+            id=ServerId(self.cloud.chance.uuid()),
+            name=name,
+            hostname=name,
+            flavor=FLAVOR,
+            image=an_image("one"),
+            wishes=(PortWish(NetworkId("net-1")),),
+        )
+        server = await self.ask(accept_create, msgspec.structs.replace(new, **changes))
+        return ServerId(server.id)
+
+    async def created(self, name: str = "server", **changes: Any) -> ServerId:
+        server = await self.create(name, **changes)
+        await self.idle(server)
+        assert (await self.get(server)).vm_state is VmState.ACTIVE, (await self.get(server)).fault
+        return server
+
+    async def get(self, server: ServerId) -> Server:
+        found = await self.cloud.server(server)
+        assert found is not None
+        return found
+
+    async def idle(self, server: ServerId, limit_s: float = 1200.0) -> Server:
+        """Wait until no operation of the server is active."""
+        deadline = self.cloud.clock.monotonic() + limit_s
+        while await self.cloud.database.read(lambda tx: operation_rows.active(tx, server)) is not None:
+            if self.cloud.clock.monotonic() > deadline:
+                raise TimeoutError(f"the operation did not end: {await self.get(server)}")
+            await self.cloud.clock.sleep(0.05)
+        return await self.get(server)
+
+    async def host_up(self, name: str, limit_s: float = 300.0) -> None:
+        await self.cloud.until(lambda: self.cloud.cloud.hosts.up(self.cloud.hosts[name].id), limit_s)
+
+    async def check(self) -> None:
+        """Assert what must hold whenever the cloud is calm."""
+        cloud = self.cloud
+
+        def work(tx: Tx) -> None:
+            assert placement.miscounted(tx) == []
+            known = servers.find(tx)
+            for server in known:
+                running = cloud.running(server.id)
+                assert len(running) <= 1, f"{server.name} runs on {running}"
+                assert server.task_state is None, f"{server.name} is left in {server.task_state}"
+                if server.vm_state is VmState.ACTIVE:
+                    assert running == [server.host_name], f"{server.name} runs on {running}, not {server.host_name}"
+                elif server.vm_state is VmState.STOPPED:
+                    assert running == []
+                held = placement.held(tx, server.id)
+                debtors = {debt.host for host in cloud.hosts.values() for debt in rights.debts_of(tx, host.id)}
+                where = {allocation.provider for allocation in held}
+                if server.vm_state in (VmState.ACTIVE, VmState.STOPPED):
+                    assert server.host in where, f"{server.name} holds nothing where it lives"
+                    assert where - {server.host} <= debtors, f"{server.name} holds too much: {where}"
+                    ports_now = ports.of_server(tx, server.id)
+                    assert all(port.host == server.host_name for port in ports_now), ports_now
+            ids = {server.id for server in known}
+            for host in cloud.hosts.values():
+                for allocation in placement.held_of(tx, host.id):
+                    assert allocation.consumer in ids, "an allocation of no server"
+                strays = set(host.hypervisor.executing()) - ids
+                assert not strays, f"guests of no server on {host.name}: {strays}"
+            for migration in migrations.find(tx):
+                assert migration.status in ("done", "completed", "failed", "error"), migration
+            still_open = tx.execute(select(actions.events).where(actions.events.c.finished_at.is_(None))).all()
+            assert not still_open, still_open
+
+        await cloud.database.read(work)
+        assert cloud.ended == [], cloud.ended
