@@ -1,0 +1,126 @@
+"""What each act of `wire` means on this host's hypervisor and network.
+
+Every act says what should be: it may run again after it ended anywhere in the middle. `guest` sees to it that acts
+of one server never run at the same time, that each is permitted, and that it is in the journal before it begins.
+"""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from renova.drivers.hypervisor import Hypervisor, ImageSource
+from renova.drivers.network import Network
+from renova.model.errors import Broken, Refused
+from renova.model.guest import FoundGuest, Guest, Nic, PowerState
+from renova.model.ids import ServerId
+from renova.wire import (
+    Act,
+    Define,
+    DropDisks,
+    Duty,
+    Order,
+    Prepare,
+    Prepared,
+    Rebooted,
+    Remove,
+    Result,
+    SoftReboot,
+    Start,
+    State,
+    Stop,
+)
+
+log = structlog.get_logger()
+
+
+class Acts:
+    """Performs acts. `may_start` raises `NotNow` while this host must not start guests."""
+
+    def __init__(
+        self, hypervisor: Hypervisor, network: Network, images: ImageSource, may_start: Callable[[], None]
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._network = network
+        self._images = images
+        self._may_start = may_start
+
+    async def found(self, server: ServerId) -> FoundGuest | None:
+        return await self._hypervisor.guest(server)
+
+    async def perform(self, order: Order, act: Act, known: Sequence[Nic]) -> Result:
+        """Perform the act and return its result; `known` are the nics that the server may have here."""
+        server = order.server
+        match act:
+            case Prepare():
+                return await self._prepare(act)
+            case Start():
+                self._may_start()
+                return State(await self._start(act.guest, known))
+            case Define():
+                self._may_start()
+                await self._network.plug(act.guest.nics)
+                await self._hypervisor.define(act.guest)
+                await self._unplug_former(act.guest, known)
+                return State(await self.found(server))
+            case SoftReboot():
+                return Rebooted(await self._soft_reboot(act, known))
+            case Stop():
+                if act.wait_s <= 0 or not await self._hypervisor.shut_down(server, act.wait_s):
+                    await self._hypervisor.kill(server)
+                return State(await self.found(server))
+            case DropDisks():
+                await self._drop_disks(act, order)
+                return State(None)
+            case Remove():
+                await self._remove(server, known)
+                if act.disks:
+                    await self._drop_disks(DropDisks(keep=None), order)
+                return State(None)
+        raise Broken(f"no such act: {type(act).__name__}")
+
+    async def clean(self, duty: Duty, known: Sequence[Nic], newer: bool) -> None:
+        """Have nothing here of the server's incarnations below `duty.below`; `newer`: a later one is at home here."""
+        found = await self.found(duty.server)
+        if found is not None and found.incarnation < duty.below:
+            log.info("old guest removed", server=duty.server, incarnation=found.incarnation, below=duty.below)
+            await self._remove(duty.server, () if newer else known)
+        elif not newer:
+            await self._network.unplug(known)
+        if duty.disks:
+            await self._hypervisor.drop_disks(duty.server, None, up_to=duty.below - 1)
+
+    async def _prepare(self, act: Prepare) -> Prepared:
+        if act.must_exist and not await self._hypervisor.has_root(act.guest.server, act.guest.root):
+            raise Refused(f"root disk {act.guest.root.generation} of {act.guest.server} is not on this host")
+        return Prepared(await self._hypervisor.prepare(act.guest, self._images))
+
+    async def _start(self, guest: Guest, known: Sequence[Nic]) -> FoundGuest:
+        await self._network.plug(guest.nics)
+        self._may_start()  # again: plugging may have taken long
+        found = await self._hypervisor.start(guest)
+        await self._unplug_former(guest, known)
+        return found
+
+    async def _unplug_former(self, guest: Guest, known: Sequence[Nic]) -> None:
+        ports = {nic.port for nic in guest.nics}
+        if former := [nic for nic in known if nic.port not in ports]:
+            await self._network.unplug(former)
+
+    async def _soft_reboot(self, act: SoftReboot, known: Sequence[Nic]) -> bool:
+        self._may_start()  # before it is shut down: a guest that cannot be started again is better left alone
+        found = await self.found(act.guest.server)
+        runs = found is not None and found.power not in (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
+        if runs and not await self._hypervisor.shut_down(act.guest.server, act.wait_s):
+            return False
+        await self._start(act.guest, known)
+        return True
+
+    async def _remove(self, server: ServerId, nics: Sequence[Nic]) -> None:
+        await self._hypervisor.kill(server)
+        await self._network.unplug(nics)
+        await self._hypervisor.undefine(server)
+
+    async def _drop_disks(self, act: DropDisks, order: Order) -> None:
+        # On storage that hosts share, the server may have moved on to a newer incarnation: its disks stay.
+        if not await self._hypervisor.drop_disks(order.server, act.keep, up_to=order.incarnation):
+            log.info("disks left to a newer incarnation", server=order.server, incarnation=order.incarnation)

@@ -1,0 +1,70 @@
+"""May this order be obeyed? Arithmetic on what the host remembers; `service` asks before every act.
+
+An order is as good as its weakest member: a late command of a former era, lease, connection, incarnation, operation
+or executor changes nothing here (`wire.Order`). What is obeyed is first noted in the journal.
+"""
+
+from msgspec.structs import replace
+
+from renova.agent.journal import HostPage, ServerPage
+from renova.model.errors import Broken, NotNow, Refused
+from renova.wire import Act, Define, Order, Prepare, Remove, SoftReboot, Start
+
+
+class Stale(Refused):
+    """Something newer is known here. Nothing was done, and nothing of the kind ever will be."""
+
+
+def check(order: Order, act: Act, session: str, host: HostPage, server: ServerPage) -> None:
+    """Return if the order may be obeyed; raise `Stale`, or `NotNow` if the host still has to hear of its lease."""
+    if order.session != session:
+        raise Stale("the command belongs to another connection")
+    if order.era < host.era:
+        raise Stale(f"era {order.era} is over: this host has seen era {host.era}")
+    if order.host_epoch < host.epoch:
+        raise Stale(f"epoch {order.host_epoch} of this host's lease is over: it is at {host.epoch}")
+    if (order.era, order.host_epoch) != (host.era, host.epoch):
+        # It must be welcomed first: whoever gives it a new lease also says what to clean up before.
+        raise NotNow(f"this host was not yet welcomed in era {order.era}, epoch {order.host_epoch}")
+    if order.incarnation < server.incarnation:
+        raise Stale(f"incarnation {order.incarnation} is over: this host has seen {server.incarnation}")
+    if order.incarnation <= server.burnt and not isinstance(act, Remove):
+        # Remove burns the incarnation and may be repeated: it brings nothing to life.
+        raise Stale(f"incarnation {order.incarnation} was given up here")
+    if (order.number, order.epoch) < (server.number, server.epoch):
+        raise Stale(
+            f"operation {order.number} (epoch {order.epoch}) is over: this host has seen "
+            f"operation {server.number} (epoch {server.epoch})"
+        )
+
+
+def check_shape(order: Order, act: Act) -> None:
+    """Raise `Broken` if the act is about another guest than the order."""
+    if isinstance(act, Prepare | Start | Define | SoftReboot):
+        guest = act.guest
+        if (guest.server, guest.incarnation) != (order.server, order.incarnation):
+            raise Broken(
+                f"an order for incarnation {order.incarnation} of {order.server} came with the guest of "
+                f"incarnation {guest.incarnation} of {guest.server}"
+            )
+
+
+def noted(order: Order, act: Act, page: ServerPage) -> ServerPage:
+    """Return the page to be written before the act begins."""
+    page = replace(page, incarnation=order.incarnation, number=order.number, epoch=order.epoch)
+    if isinstance(act, Remove):
+        page = replace(page, burnt=max(page.burnt, order.incarnation))
+    if isinstance(act, Start | Define | SoftReboot):
+        # Those of the former definition too, until the act has taken them away.
+        ports = {nic.port for nic in act.guest.nics}
+        page = replace(page, nics=act.guest.nics + tuple(nic for nic in page.nics if nic.port not in ports))
+    return page
+
+
+def settled(act: Act, page: ServerPage) -> ServerPage:
+    """Return the page to be written when the act has been done."""
+    if isinstance(act, Start | Define | SoftReboot):
+        return replace(page, nics=act.guest.nics)
+    if isinstance(act, Remove):
+        return replace(page, nics=())
+    return page

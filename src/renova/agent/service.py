@@ -1,0 +1,366 @@
+"""The agent of a host: keeps a connection to every controller, and obeys what is not stale.
+
+`main` and the simulation make one a host and run it. It promises: nothing is done for an order that is below what
+this host has seen; what it has seen is on disk before it acts; no two acts of a server run at a time; and when a
+lease ends, everything begun under it has ended before the next one is entered.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from contextlib import aclosing, suppress
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+
+from renova.agent import orders
+from renova.agent.acts import Acts
+from renova.agent.connection import Dialer
+from renova.agent.guests import Guests
+from renova.agent.images import Images
+from renova.agent.journal import HostPage, Journal, ServerPage
+from renova.agent.lease import Lease
+from renova.agent.pauses import Pauses
+from renova.agent.session import Session, Sessions
+from renova.drivers.hypervisor import Hypervisor
+from renova.drivers.network import Network
+from renova.model.chance import Chance
+from renova.model.channel import Closed
+from renova.model.clock import Clock
+from renova.model.errors import BadSetup, Broken, NotNow, Refused
+from renova.model.guest import GuestChanged
+from renova.settings import AgentSettings
+from renova.wire import (
+    Answer,
+    Clean,
+    Cleaned,
+    Command,
+    ConsoleText,
+    Duty,
+    Fenced,
+    FromController,
+    Hello,
+    Peers,
+    Read,
+    Renewed,
+    Welcome,
+)
+
+log = structlog.get_logger()
+
+WELCOME_S = 30.0  # a controller that does not welcome a host for so long is dialled anew
+LONGEST_CONSOLE = 1024 * 1024  # bytes of a console that go into one answer
+
+
+class Agent:
+    """The agent of the host `settings.name`, whose underlay address is `address` and whose boot is `boot`."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        hypervisor: Hypervisor,
+        network: Network,
+        journal: Journal,
+        clock: Clock,
+        chance: Chance,
+        dialers: Sequence[Dialer],
+        *,
+        boot: str,
+        address: str,
+    ) -> None:
+        self._name = settings.name
+        self._address = address
+        self._boot = boot
+        self._hypervisor = hypervisor
+        self._network = network
+        self._journal = journal
+        self._clock = clock
+        self._chance = chance
+        self._dialers = dialers
+        self._page = HostPage("")  # read when it runs
+        self._lease = Lease(clock, boot)
+        self._renew_s = 2.0  # until a welcome says how often
+        self._renew_now = asyncio.Event()
+        self._sessions = Sessions()  # welcomed ones
+        self._connections: list[Session] = []  # all
+        images = Images(self._sessions, clock)
+        self._guests = Guests(journal, Acts(hypervisor, network, images, self._lease.must_hold), self._look_again)
+        self._welcoming = asyncio.Lock()
+        self._answering: set[asyncio.Task[None]] = set()
+        self._peers: tuple[str, ...] = ()
+        self._peers_changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until cancelled; then end what runs. Guests are left as they are."""
+        self._page = await self._journal.open()
+        try:
+            self._lease.enter(self._page.era, self._page.epoch)
+            await self._note(replace(self._page, boot=self._boot))
+            await self._reach_hypervisor()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._renew(), name=f"renew-{self._name}")
+                group.create_task(self._tell_peers(), name=f"peers-{self._name}")
+                for dialer in self._dialers:
+                    group.create_task(self._keep_connected(dialer), name=f"{self._name}-{dialer.address}")
+        finally:
+            await self._guests.halt("the agent stops")
+            await _end_tasks(self._answering)
+            await self._hypervisor.close()
+            await self._journal.close()
+
+    # Connections.
+
+    async def _keep_connected(self, dialer: Dialer) -> None:
+        where = log.bind(controller=dialer.address)
+        pauses, last_reason = Pauses(self._clock, self._chance), ""
+        while True:
+            session: Session | None = None
+            try:
+                await self._hypervisor.facts()  # a host that can say nothing of itself need not call
+                session = Session(await dialer.dial(), dialer.address)
+                await self._converse(session)
+                reason = "the controller ended the connection"
+            except (NotNow, BadSetup, Refused) as error:
+                reason = str(error)
+            except Broken as error:
+                reason = str(error)
+                where.error("connection ended for a fault", reason=reason)
+            except Exception as error:  # noqa: BLE001  (a fault here must not take the other connections along)
+                reason = str(error) or type(error).__name__
+                where.exception("connection failed")
+            if session is not None and session.id:
+                where.warning("controller lost", reason=reason)
+                pauses.reset()
+            elif reason != last_reason:
+                where.warning("controller not reached", reason=reason)
+            last_reason = reason
+            await pauses.pause()
+
+    async def _converse(self, session: Session) -> None:
+        """Serve one connection from hello to its end."""
+        # Before the hello: what changes after the guests were listed has to be reported.
+        self._connections.append(session)
+        children: set[asyncio.Task[None]] = set()
+        try:
+            await session.send(await self._hello())
+            async with aclosing(session.messages()) as messages:
+                try:
+                    async with asyncio.timeout(WELCOME_S):
+                        welcome = await anext(messages, None)
+                except TimeoutError as error:
+                    raise NotNow("the controller does not welcome this host") from error
+                if welcome is None:
+                    raise Closed("the controller ended the connection without a welcome")
+                if not isinstance(welcome, Welcome):
+                    raise Broken(f"the controller began with {type(welcome).__name__} instead of a welcome")
+                await self._enter(session, welcome)
+                _spawn(children, self._report(session), "report")
+                for duty in welcome.duties:
+                    _spawn(children, self._do_duty(session, duty), f"duty-{duty.server}")
+                async for message in messages:
+                    await self._heard(session, message, children)
+        finally:
+            self._connections.remove(session)
+            self._sessions.remove(session)
+            await session.close()
+            await _end_tasks(children)
+
+    async def _hello(self) -> Hello:
+        return Hello(
+            name=self._name,
+            address=self._address,
+            boot=self._boot,
+            journal=self._page.journal,
+            era=self._page.era,
+            epoch=self._page.epoch,
+            facts=await self._hypervisor.facts(),
+            guests=tuple(await self._hypervisor.guests()),
+        )
+
+    async def _enter(self, session: Session, welcome: Welcome) -> None:
+        """Take the place that the welcome gives. Under a new lease, first end what was begun under the old."""
+        async with self._welcoming:
+            known = self._page
+            if welcome.era < known.era or welcome.epoch < known.epoch:
+                raise NotNow(
+                    f"the controller is at era {welcome.era}, epoch {welcome.epoch}, but this host has seen era "
+                    f"{known.era}, epoch {known.epoch}: its database has lost something"
+                )
+            if (welcome.era, welcome.epoch) != (known.era, known.epoch):
+                log.info("host enters a lease", host=welcome.host, era=welcome.era, epoch=welcome.epoch)
+                await self._note(replace(known, era=welcome.era, epoch=welcome.epoch))
+                self._lease.enter(welcome.era, welcome.epoch)
+                await self._guests.halt("the host has a new lease")
+            session.id = welcome.session
+            self._renew_s = welcome.renew
+            self._sessions.add(session)
+            self._renew_now.set()
+            self._take_peers(welcome.peers)
+
+    async def _heard(self, session: Session, message: FromController, children: "set[asyncio.Task[None]]") -> None:
+        match message:
+            case Command():
+                _spawn(self._answering, self._obey(session, message), f"command-{message.order.server}")
+            case Renewed():
+                if self._lease.trails(message):
+                    self._renew_now.set()
+                self._lease.acknowledged(message)
+            case Read():
+                _spawn(self._answering, self._tell(session, message), f"read-{message.what.server}")
+            case Clean():
+                _spawn(children, self._do_duty(session, message.duty), f"duty-{message.duty.server}")
+            case Peers():
+                self._take_peers(message.addresses)
+            case Fenced():
+                await self._be_fenced(message)
+            case _:
+                raise Broken(f"the controller sent {type(message).__name__} out of turn")
+
+    async def _be_fenced(self, fenced: Fenced) -> None:
+        log.warning("host fenced", epoch=fenced.epoch)
+        self._lease.lapse()
+        # Every controller has to welcome this host anew: a late command of the old lease finds no connection.
+        for session in list(self._connections):
+            await session.close()
+        await self._guests.halt("the host's lease was revoked")
+
+    # Commands, questions, duties.
+
+    async def _obey(self, session: Session, command: Command) -> None:
+        order = command.order
+        where = log.bind(server=order.server, number=order.number, act=type(command.act).__name__)
+
+        def check(page: ServerPage) -> None:
+            if session.ended:
+                raise orders.Stale("the connection of the command ended")
+            orders.check(order, command.act, session.id, self._page, page)
+
+        # The answer leaves before the guest counts as idle, and so before a report of what the act changed.
+        with self._guests.busy_with(order.server), suppress(Closed):
+            try:
+                orders.check_shape(order, command.act)
+                answer = Answer(id=command.id, result=await self._guests.obey(order, command.act, check))
+            except (Refused, NotNow) as error:
+                where.info("command not done", reason=str(error))
+                answer = _failure(command.id, error)
+            except Exception as error:  # noqa: BLE001  (whatever went wrong, the controller must hear of it)
+                where.exception("command failed")
+                answer = _failure(command.id, error)
+            await session.send(answer)
+
+    async def _tell(self, session: Session, question: Read) -> None:
+        what = question.what
+        with suppress(Closed):
+            try:
+                # Not through the actor: a console is read while its guest is being changed.
+                text = await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE))
+                answer = Answer(id=question.id, result=ConsoleText(text))
+            except (Refused, NotNow) as error:
+                answer = _failure(question.id, error)
+            except Exception as error:  # as with commands
+                log.exception("question failed", server=what.server)
+                answer = _failure(question.id, error)
+            await session.send(answer)
+
+    async def _do_duty(self, session: Session, duty: Duty) -> None:
+        """Do the duty, however often it takes: until it is done the host is not up again."""
+        where = log.bind(server=duty.server, below=duty.below)
+        pauses = Pauses(self._clock, self._chance)
+        while True:
+            try:
+                await self._guests.clean(duty)
+                break
+            except NotNow as error:
+                where.info("duty not possible now", reason=str(error))
+            except Exception:  # noqa: BLE001  (tried again, since nobody else can do it)
+                where.exception("duty failed")
+            await pauses.pause()
+        where.info("duty done")
+        with suppress(Closed):
+            await session.send(Cleaned(server=duty.server, below=duty.below))
+
+    # What goes on by itself.
+
+    async def _renew(self) -> None:
+        """Renew the lease over one connection; over the next one when a renewal was not acknowledged in time."""
+        session: Session | None = None
+        while True:
+            if session is None or session.ended or not self._lease.heard:
+                session = await self._sessions.one(after=session)
+            self._renew_now.clear()
+            renewal = self._lease.renewal()
+            with suppress(TimeoutError, Closed):
+                async with asyncio.timeout(self._renew_s):
+                    await session.send(renewal)
+                    await self._renew_now.wait()
+
+    async def _report(self, session: Session) -> None:
+        with suppress(Closed):
+            await session.report(self._guests.is_busy)
+
+    async def _tell_peers(self) -> None:
+        pauses = Pauses(self._clock, self._chance)
+        while True:
+            await self._peers_changed.wait()
+            self._peers_changed.clear()
+            try:
+                await self._network.peers(self._peers)
+                pauses.reset()
+            except Exception as error:  # guests without other hosts in their network are better than none
+                log.error("network not told its peers", reason=str(error), exc_info=not isinstance(error, NotNow))
+                self._peers_changed.set()
+                await pauses.pause()
+
+    def _take_peers(self, addresses: tuple[str, ...]) -> None:
+        others = tuple(address for address in addresses if address != self._address)
+        if others != self._peers:
+            self._peers = others
+            self._peers_changed.set()
+
+    def _look_again(self) -> None:
+        for session in self._connections:
+            session.look_again()
+
+    def _changed(self, change: GuestChanged) -> None:
+        for session in self._connections:
+            session.change(change)
+
+    async def _reach_hypervisor(self) -> None:
+        pauses = Pauses(self._clock, self._chance)
+        while True:
+            try:
+                await self._hypervisor.connect(self._changed)
+                return
+            except NotNow as error:
+                log.warning("hypervisor not reached", reason=str(error))
+            await pauses.pause()
+
+    async def _note(self, page: HostPage) -> None:
+        if page != self._page:
+            await self._journal.write_host(page)
+            self._page = page
+
+
+def _failure(number: int, error: Exception) -> Answer:
+    why = "broken"
+    if isinstance(error, orders.Stale):
+        why = "stale"
+    elif isinstance(error, Refused):
+        why = "refused"
+    elif isinstance(error, NotNow):
+        why = "not_now"
+    return Answer(id=number, error=str(error) or type(error).__name__, why=why)
+
+
+def _spawn(tasks: "set[asyncio.Task[None]]", work: Coroutine[Any, Any, None], name: str) -> None:
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+async def _end_tasks(tasks: "set[asyncio.Task[None]]") -> None:
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    if ending:
+        await asyncio.wait(ending)

@@ -1,0 +1,313 @@
+"""A host in memory, its agent, and a controller that does what the test says."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgspec
+
+from renova.agent.journal import Journal, MemoryJournal
+from renova.agent.service import Agent
+from renova.drivers.hypervisor import Hypervisor
+from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
+from renova.drivers.network import Network
+from renova.drivers.network.simulated import SimulatedNetwork
+from renova.model.chance import SeededChance
+from renova.model.channel import Channel, Closed
+from renova.model.guest import Address, Guest, GuestChanged, Nic, Personal, RootDisk
+from renova.model.ids import ImageId, NetworkId, PortId, ProjectId, ServerId, UserId
+from renova.settings import AgentSettings
+from renova.simulation.channel import Line
+from renova.simulation.loop import VirtualClock
+from renova.wire import (
+    Answer,
+    AnyAct,
+    Cleaned,
+    Command,
+    Duty,
+    Fenced,
+    FromController,
+    Hello,
+    ImagePiece,
+    Order,
+    Read,
+    ReadConsole,
+    Renew,
+    Renewed,
+    Report,
+    WantImage,
+    Welcome,
+    decode_from_agent,
+    encode,
+)
+
+IMAGE = ImageId("11111111-1111-4111-8111-111111111111")
+CONTENT = bytes(range(256)) * 40
+PIECE = 1000
+SERVER = ServerId("5e000000-0000-4000-8000-000000000001")
+
+
+def root(generation: int = 1) -> RootDisk:
+    return RootDisk(IMAGE, "raw", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), 1, generation)
+
+
+def nic(number: int) -> Nic:
+    address = Address(f"10.0.0.{number}", 24, "10.0.0.1")
+    return Nic(PortId(f"port-{number}"), f"fa:16:3e:00:00:{number:02x}", NetworkId("net"), 100, 1450, (address,))
+
+
+def guest(incarnation: int = 1, server: ServerId = SERVER, nics: tuple[int, ...] = (1,), generation: int = 1) -> Guest:
+    return Guest(
+        server=server,
+        incarnation=incarnation,
+        domain="instance-00000001",
+        project=ProjectId("project"),
+        user=UserId("user"),
+        flavor_name="m1.tiny",
+        vcpus=1,
+        memory_mb=512,
+        root=root(generation),
+        nics=tuple(nic(number) for number in nics),
+        personal=Personal(hostname="vm", name="vm"),
+    )
+
+
+def order(incarnation: int = 1, number: int = 1, epoch: int = 1, server: ServerId = SERVER) -> Order:
+    """Return an order; era, lease epoch and session are set by the controller that sends it."""
+    return Order(0, 0, "", server, incarnation, number, epoch)
+
+
+@dataclass
+class Controller:
+    """One controller, as far as an agent can tell; hears everything, and says what it is told to say."""
+
+    era: int = 1
+    epoch: int = 1
+    ttl: float = 20.0
+    renew: float = 2.0
+    acknowledges: bool = True
+    answers_pieces: bool = True
+    duties: tuple[Duty, ...] = ()
+    peers: tuple[str, ...] = ()
+    hellos: list[Hello] = field(default_factory=list)
+    renewals: list[Renew] = field(default_factory=list)
+    reports: list[GuestChanged] = field(default_factory=list)
+    cleaned: list[Cleaned] = field(default_factory=list)
+    wanted: list[WantImage] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)  # the kinds of all messages, in order
+    session: str = ""
+    channel: Channel | None = None
+    on_piece: Callable[[WantImage], None] = lambda _want: None
+    _sessions: int = 0
+    _commands: int = 0
+    _counter: int = 0
+    _answers: dict[int, "asyncio.Future[Answer]"] = field(default_factory=dict)
+
+    async def accept(self, channel: Channel) -> None:
+        try:
+            async for frame in channel.frames():
+                await self._take(channel, decode_from_agent(frame))
+        except Closed:
+            pass
+        finally:
+            if self.channel is channel:
+                self.channel = None
+                for answer in self._answers.values():
+                    if not answer.done():
+                        answer.set_exception(Closed("the agent is gone"))
+
+    async def _take(self, channel: Channel, message: Any) -> None:
+        self.heard.append(type(message).__name__)
+        match message:
+            case Hello():
+                self.hellos.append(message)
+                self._sessions += 1
+                session = f"session-{self._sessions}"
+                welcome = Welcome(
+                    host="host-id",
+                    session=session,
+                    era=self.era,
+                    epoch=self.epoch,
+                    ttl=self.ttl,
+                    renew=self.renew,
+                    duties=self.duties,
+                    peers=self.peers,
+                )
+                await channel.send(encode(welcome))
+                self.session, self.channel = session, channel
+            case Renew():
+                self.renewals.append(message)
+                if message.epoch != self.epoch:
+                    await channel.send(encode(Fenced(epoch=self.epoch)))
+                elif self.acknowledges:
+                    self._counter += 1
+                    renewed = Renewed(
+                        nonce=message.nonce, era=self.era, epoch=self.epoch, counter=self._counter, ttl=self.ttl
+                    )
+                    await channel.send(encode(renewed))
+            case Answer():
+                self._answers[message.id].set_result(message)
+            case Report():
+                self.reports.extend(message.changes)
+            case Cleaned():
+                self.cleaned.append(message)
+            case WantImage():
+                self.wanted.append(message)
+                self.on_piece(message)
+                if self.answers_pieces:
+                    piece = CONTENT[message.offset : message.offset + PIECE]
+                    known = message.image == IMAGE
+                    await channel.send(
+                        encode(
+                            ImagePiece(id=message.id, data=piece)
+                            if known
+                            else ImagePiece(id=message.id, error="no such image", why="refused")
+                        )
+                    )
+
+    async def say(self, message: FromController) -> None:
+        assert self.channel
+        await self.channel.send(encode(message))
+
+    async def welcomed(self, sessions: int = 1) -> None:
+        """Wait until the agent was welcomed so often, and holds a lease."""
+        await until(lambda: self._sessions >= sessions and self.channel is not None)
+        renewals = len(self.renewals)
+        if self.acknowledges:
+            await until(lambda: len(self.renewals) > renewals or bool(self.renewals))
+            await asyncio.sleep(0.001)
+
+    async def send(self, order: Order, act: AnyAct, **changed: Any) -> Answer:
+        """Send a command over the present connection and return the answer; `Closed` if it ends before."""
+        assert self.channel, "the agent is not connected"
+        self._commands += 1
+        fields = {"era": self.era, "host_epoch": self.epoch, "session": self.session} | changed
+        full = msgspec.structs.replace(order, **fields)
+        return await self._ask(Command(id=self._commands, order=full, act=act))
+
+    async def insist(self, order: Order, act: AnyAct) -> Answer:
+        """Send a command as often as it takes until it is answered for good: as the control plane does."""
+        while True:
+            await until(lambda: self.channel is not None)
+            try:
+                answer = await self.send(order, act)
+            except Closed:
+                continue
+            if answer.why != "not_now":
+                return answer
+            await asyncio.sleep(0.1)
+
+    async def read_console(self, server: ServerId, limit: int = 100) -> Answer:
+        self._commands += 1
+        return await self._ask(Read(id=self._commands, what=ReadConsole(server=server, limit=limit)))
+
+    async def _ask(self, message: Command | Read) -> Answer:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._answers[message.id] = answer
+        await self.say(message)
+        return await answer
+
+
+class Life:
+    """One run of the agent's process. At crash point `ends_at` everything of it stands still for ever."""
+
+    def __init__(self, ends_at: int | None = None) -> None:
+        self.ends_at = ends_at
+        self.points: list[str] = []
+        self.over = asyncio.Event()
+
+    async def pass_point(self, name: str) -> None:
+        self.points.append(name)
+        if self.ends_at is not None and len(self.points) > self.ends_at:
+            self.over.set()
+        if self.over.is_set():
+            await asyncio.get_running_loop().create_future()
+
+    def end(self) -> None:
+        self.over.set()
+
+
+class Mortal:
+    """A part as one process uses it: a crash point before and after each call, nothing more once its life is over."""
+
+    def __init__(self, part: object, name: str, life: Life) -> None:
+        self._part = part
+        self._name = name
+        self._life = life
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        called = getattr(self._part, name)
+
+        async def call(*args: Any, **options: Any) -> Any:
+            await self._life.pass_point(f"before {self._name}.{name}")
+            result = await called(*args, **options)
+            await self._life.pass_point(f"after {self._name}.{name}")
+            return result
+
+        return call
+
+
+class Host:
+    """One host. Its agent can be started, stopped and crashed; the rest lives on."""
+
+    def __init__(self, *controllers: Controller, start_s: float = 0.0, shut_down_s: float = 0.0, seed: int = 1) -> None:
+        self.clock = VirtualClock()
+        self.chance = SeededChance(seed)
+        self.storage = SimulatedStorage("storage")
+        self.hypervisor = SimulatedHypervisor(self.clock, self.storage, start_s=start_s, shut_down_s=shut_down_s)
+        self.network = SimulatedNetwork()
+        self.journal = MemoryJournal(self.chance)
+        self.lines = [Line(controller.accept, f"controller-{at}") for at, controller in enumerate(controllers)]
+        self.boot = "boot-1"
+        self.life = Life()
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self, ends_at: int | None = None) -> None:
+        self.life = Life(ends_at)
+
+        def mortal(part: object, name: str) -> Any:
+            return Mortal(part, name, self.life)
+
+        agent = Agent(
+            AgentSettings(name="host"),
+            cast(Hypervisor, mortal(self.hypervisor, "hypervisor")),
+            cast(Network, mortal(self.network, "network")),
+            cast(Journal, mortal(self.journal, "journal")),
+            self.clock,
+            self.chance,
+            self.lines,
+            boot=self.boot,
+            address="192.0.2.1",
+        )
+        self._running = asyncio.get_running_loop().create_task(agent.run(), name="agent")
+
+    def crash(self) -> None:
+        """End the agent's process at once."""
+        self.life.end()
+        for line in self.lines:
+            line.reset()
+
+    async def stop(self) -> None:
+        """Ask the agent to end, and wait until it has."""
+        assert self._running
+        self._running.cancel()
+        await asyncio.wait([self._running])
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What is left on the host, in one comparable value."""
+        return {
+            "guests": self.hypervisor.executing(),
+            "disks": sorted(self.storage.disks),
+            "owners": dict(self.storage.owners),
+            "segments": {vni: sorted(ports) for vni, ports in self.network.segments.items()},
+        }
+
+
+async def until(reached: Callable[[], bool], limit_s: float = 300.0) -> None:
+    """Wait for a state."""
+    async with asyncio.timeout(limit_s):
+        while not reached():
+            await VirtualClock().sleep(0.01)
