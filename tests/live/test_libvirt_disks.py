@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ import pytest
 
 from renova.drivers.file_lock import locked
 from renova.drivers.hypervisor.disks import Disks
+from renova.drivers.hypervisor.qemu_img import check_image
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
 from renova.model.errors import BadSetup, Broken, NotNow, Refused
@@ -149,6 +151,21 @@ async def test_a_download_by_another_process_is_waited_for(disks: Disks, instanc
     holder.stdin.close()
     await holder.wait()
     await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_cancelled_check_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid_file, program = tmp_path / "pid", tmp_path / "prlimit"
+    os.mkfifo(pid_file)
+    program.write_text(f"#!/bin/sh\necho $$ > {pid_file}\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    check = asyncio.create_task(check_image(program, "raw"))
+    pid = int(await asyncio.to_thread(pid_file.read_text))
+    check.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await check
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 async def test_leftovers_of_a_crash_do_no_harm(disks: Disks, instances: Path) -> None:

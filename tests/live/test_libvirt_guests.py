@@ -133,6 +133,10 @@ async def test_a_frozen_libvirtd_is_away_and_comes_back(
         assert time.monotonic() - began < 15
         with pytest.raises(NotNow):
             await hypervisor.guests()
+        another = hypervisor_on(hosts[0])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(another.connect(lambda _: None), 0.5)
+        await asyncio.wait_for(another.close(), 5)
     finally:
         signal_libvirtd(hosts[0], "CONT")
     await until_back(hypervisor)

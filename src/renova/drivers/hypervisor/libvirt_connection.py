@@ -64,9 +64,8 @@ class Connection:
         """
         _start_events()
         self._happened, self._reopened = happened, reopened
-        loop = asyncio.get_running_loop()
         try:
-            self._open = await in_thread(self._threads, self._connect, loop)
+            self._open = await self._connected()
         except libvirt.libvirtError as error:
             raise NotNow(f"libvirtd at {self._uri} is away: {error.get_error_message()}") from error
 
@@ -90,9 +89,37 @@ class Connection:
         try:
             return await in_thread(self._threads, ask, connection, *args, **kwargs)
         except libvirt.libvirtError as error:
-            if error.get_error_domain() in AWAY_FROM or error.get_error_code() in AWAY or not connection.isAlive():
+            if not connection.isAlive():
+                self._on_loss(connection)
+                raise NotNow(f"libvirtd went away: {error.get_error_message()}") from error
+            if error.get_error_domain() in AWAY_FROM or error.get_error_code() in AWAY:
                 raise NotNow(f"libvirtd is away: {error.get_error_message()}") from error
             raise Refused(f"libvirt refuses: {error.get_error_message()}") from error
+
+    async def _connected(self) -> Any:
+        """Return a new connection; waits for a frozen libvirtd without end."""
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[Any] = loop.create_future()
+
+        def deliver(outcome: Any) -> None:
+            if arrived.done():
+                return
+            if isinstance(outcome, libvirt.libvirtError):
+                arrived.set_exception(outcome)
+            else:
+                arrived.set_result(outcome)
+
+        def connect() -> None:
+            try:
+                outcome = self._connect(loop)
+            except libvirt.libvirtError as error:
+                outcome = error
+            _tell(loop, deliver, outcome)
+
+        # No keepalive yet, so this may hang; unlike other calls it changes nothing and may be left behind, even by
+        # a process that ends.
+        threading.Thread(target=connect, name="libvirt-connect", daemon=True).start()
+        return await arrived
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> Any:
         connection = libvirt.open(self._uri)
@@ -109,12 +136,14 @@ class Connection:
         return connection
 
     def _disconnect(self, connection: Any) -> None:
-        with contextlib.suppress(libvirt.libvirtError):  # it may be broken already
-            connection.unregisterCloseCallback()
-            # Not left to `close`, which only closes what nobody listens to any more.
-            connection.domainEventDeregisterAny(self._events)
-        with contextlib.suppress(libvirt.libvirtError):
-            connection.close()
+        # Never `connection.close()`: another thread may be inside a call, and libvirt would free what it uses. Once
+        # nobody listens to it, the connection closes when the last who uses it lets go.
+        for stop_listening in (
+            connection.unregisterCloseCallback,
+            lambda: connection.domainEventDeregisterAny(self._events),
+        ):
+            with contextlib.suppress(libvirt.libvirtError):  # it may be broken already
+                stop_listening()
 
     def _on_event(self, server: ServerId) -> None:
         self._happened(server)
@@ -127,10 +156,9 @@ class Connection:
 
     async def _open_again(self, broken: Any) -> None:
         await in_thread(self._threads, self._disconnect, broken)
-        loop = asyncio.get_running_loop()
         while self._open is None:
             try:
-                self._open = await in_thread(self._threads, self._connect, loop)
+                self._open = await self._connected()
             except libvirt.libvirtError:
                 await self._clock.sleep(OPEN_AGAIN_S)
         log.info("libvirtd is back", uri=self._uri)
