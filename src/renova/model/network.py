@@ -62,3 +62,5 @@ class Port(msgspec.Struct, frozen=True):
     made_by_compute: bool  # made for its server, and deleted with it
     created_at: str
     updated_at: str
+    description: str = ""
+    security_groups: tuple[str, ...] = ()  # ids; kept and shown, not enforced yet

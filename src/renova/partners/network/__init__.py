@@ -4,6 +4,7 @@ from typing import Protocol
 
 import msgspec
 
+from renova.model.guest import Nic
 from renova.model.ids import NetworkId, PortId, ProjectId, ServerId
 from renova.model.network import Network, Port
 
@@ -31,6 +32,10 @@ class Networks(Protocol):
 
     async def ports(self, server: ServerId) -> list[Port]:
         """List the server's ports, in the order of their nics."""
+        ...
+
+    async def nics(self, server: ServerId) -> tuple[Nic, ...]:
+        """Return the server's ports as its guest is to have them, in the order of its nics."""
         ...
 
     async def give_port(self, server: ServerId, project: ProjectId, index: int, wish: PortWish, zone: str) -> Port:

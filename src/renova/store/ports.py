@@ -1,0 +1,232 @@
+"""Ports: addresses on networks, which servers have and hosts plug. Called by `partners.network` and `api.network`."""
+
+from ipaddress import IPv4Network
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    insert,
+    select,
+    update,
+)
+
+from renova.model.chance import Chance
+from renova.model.errors import Conflict, NotFound
+from renova.model.guest import Address, Nic
+from renova.model.ids import PortId, ProjectId, ServerId, SubnetId
+from renova.model.network import FixedIp, Network, Port
+from renova.store.database import Tx
+from renova.store.networks import addresses, give_address, networks, subnets
+from renova.store.schema import Stamp, metadata
+from renova.store.security_groups import give_groups, port_security_groups
+
+ports = Table(
+    "ports",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("network", String(36), ForeignKey("networks.id"), nullable=False, index=True),
+    Column("project", String(36), nullable=False, index=True),
+    Column("mac", String(17), nullable=False, unique=True),
+    Column("status", String(16), nullable=False),
+    Column("admin_state_up", Boolean, nullable=False),
+    Column("device_id", String(255), nullable=False, index=True),
+    Column("device_owner", String(255), nullable=False),
+    Column("nic", Integer),  # number of the server's nic that this port is; null when it is none
+    Column("host", String(255), nullable=False),
+    Column("made_by_compute", Boolean, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("created_at", Stamp, nullable=False),
+    Column("updated_at", Stamp, nullable=False),
+    UniqueConstraint("device_id", "nic"),
+)
+
+_columns = [ports.c[name] for name in Port.__struct_fields__ if name not in ("fixed_ips", "security_groups")]
+
+
+class NewPort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port to be made; without `fixed_ips` it gets a free address, if the network has subnets."""
+
+    id: PortId
+    project: ProjectId
+    name: str = ""
+    mac: str | None = None
+    fixed_ips: tuple[tuple[SubnetId | None, str | None], ...] | None = None  # (of which subnet, which), None: any
+    admin_state_up: bool = True
+    device_id: str = ""
+    device_owner: str = ""
+    nic: int | None = None
+    host: str = ""
+    made_by_compute: bool = False
+    description: str = ""
+    security_groups: tuple[str, ...] = ()
+
+
+def port(tx: Tx, port_id: str) -> Port | None:
+    found = _ports(tx, ports.c.id == port_id)
+    return found[0] if found else None
+
+
+def find(tx: Tx, **those: list[str]) -> list[Port]:
+    """List the ports whose columns have one of the values given for each, oldest first."""
+    return _ports(tx, *(ports.c[name].in_(values) for name, values in those.items()))
+
+
+def of_server(tx: Tx, server: ServerId) -> list[Port]:
+    """List the ports that are nics of the server, in their order.
+
+    A port whose `device_id` somebody merely set to the server's id is none of them.
+    """
+    return _ports(tx, ports.c.device_id == server, ports.c.nic.is_not(None), order=(ports.c.nic,))
+
+
+def of_nic(tx: Tx, server: ServerId, index: int) -> Port | None:
+    found = _ports(tx, ports.c.device_id == server, ports.c.nic == index)
+    return found[0] if found else None
+
+
+def is_nic(tx: Tx, port_id: str) -> bool:
+    """Say whether the port is a nic of a server, and thus the compute service's to change."""
+    return tx.execute(select(ports.c.nic).where(ports.c.id == port_id)).scalar() is not None
+
+
+def any_on(tx: Tx, network_id: str, *, not_of: str | None = None) -> bool:
+    """Say whether the network has ports (of other projects than this one)."""
+    query = select(ports.c.id).where(ports.c.network == network_id).limit(1)
+    return tx.execute(query if not_of is None else query.where(ports.c.project != not_of)).first() is not None
+
+
+def _ports(tx: Tx, *where: Any, order: tuple[Any, ...] = ()) -> list[Port]:
+    rows = tx.execute(select(*_columns).where(*where).order_by(*order, ports.c.created_at, ports.c.id)).all()
+    if not rows:
+        return []
+    chosen = select(ports.c.id).where(*where)
+    fixed: dict[str, list[FixedIp]] = {row.id: [] for row in rows}
+    held = select(addresses).where(addresses.c.port.in_(chosen)).order_by(addresses.c.port, addresses.c.position)
+    for row in tx.execute(held):
+        fixed[row.port].append(FixedIp(subnet=row.subnet, ip=_ip(row.number)))
+    groups: dict[str, list[str]] = {row.id: [] for row in rows}
+    for row in tx.execute(select(port_security_groups).where(port_security_groups.c.port.in_(chosen))):
+        groups[row.port].append(row.security_group)
+    return [
+        Port(**row._mapping, fixed_ips=tuple(fixed[row.id]), security_groups=tuple(sorted(groups[row.id])))
+        for row in rows
+    ]
+
+
+def _ip(number: int) -> str:
+    return ".".join(str(byte) for byte in number.to_bytes(4))
+
+
+def add(tx: Tx, chance: Chance, on: Network, new: NewPort) -> Port:
+    """Make a port with its addresses. `Conflict` for a MAC or address in use, or when no address is free."""
+    if new.mac is not None and _mac_in_use(tx, new.mac):
+        raise Conflict(f"Unable to complete operation for network {on.id}. The mac address {new.mac} is in use.")
+    tx.execute(
+        insert(ports).values(
+            id=new.id,
+            name=new.name,
+            network=on.id,
+            project=new.project,
+            mac=new.mac or _free_mac(tx, chance),
+            status="DOWN",
+            admin_state_up=new.admin_state_up,
+            device_id=new.device_id,
+            device_owner=new.device_owner,
+            nic=new.nic,
+            host=new.host,
+            made_by_compute=new.made_by_compute,
+            description=new.description,
+            created_at=tx.now,
+            updated_at=tx.now,
+        )
+    )
+    wanted = new.fixed_ips if new.fixed_ips is not None else ((None, None),) if on.subnets else ()
+    for position, (subnet, ip) in enumerate(wanted):
+        give_address(tx, on, new.id, position, subnet, ip)
+    give_groups(tx, new.id, new.security_groups)
+    made = port(tx, new.id)
+    assert made is not None
+    return made
+
+
+def _mac_in_use(tx: Tx, mac: str) -> bool:
+    return tx.execute(select(ports.c.id).where(ports.c.mac == mac)).first() is not None
+
+
+def _free_mac(tx: Tx, chance: Chance) -> str:
+    while True:
+        tail = chance.uuid()[-6:]
+        mac = f"fa:16:3e:{tail[:2]}:{tail[2:4]}:{tail[4:]}"
+        if not _mac_in_use(tx, mac):
+            return mac
+
+
+def change(tx: Tx, port_id: str, **values: Any) -> Port:
+    """Change columns of a port and return it. `NotFound`."""
+    tx.execute(update(ports).where(ports.c.id == port_id).values(updated_at=tx.now, **values))
+    changed = port(tx, port_id)
+    if changed is None:
+        raise NotFound(f"Port {port_id} could not be found.")
+    return changed
+
+
+def change_addresses(tx: Tx, on: Network, port_id: str, wanted: tuple[tuple[SubnetId | None, str | None], ...]) -> None:
+    """Have the port hold exactly these addresses."""
+    tx.execute(delete(addresses).where(addresses.c.port == port_id))
+    for position, (subnet, ip) in enumerate(wanted):
+        give_address(tx, on, port_id, position, subnet, ip)
+
+
+def remove(tx: Tx, port_id: str) -> None:
+    tx.execute(delete(ports).where(ports.c.id == port_id))
+
+
+def release_server(tx: Tx, server: ServerId) -> None:
+    """Delete the ports made for the server, and free and unbind the others that are its nics."""
+    its = (ports.c.device_id == server, ports.c.nic.is_not(None))
+    tx.execute(delete(ports).where(*its, ports.c.made_by_compute))
+    tx.execute(
+        update(ports)
+        .where(*its)
+        .values(device_id="", device_owner="", nic=None, host="", status="DOWN", updated_at=tx.now)
+    )
+
+
+def nics(tx: Tx, server: ServerId) -> tuple[Nic, ...]:
+    """Return the server's ports as its guest is to have them, in the order of its nics."""
+    found = of_server(tx, server)
+    rows = tx.execute(
+        select(networks.c.id, networks.c.vni, networks.c.mtu).where(networks.c.id.in_([p.network for p in found]))
+    )
+    segments = {row.id: row for row in rows}
+    wanted = [fixed.subnet for each in found for fixed in each.fixed_ips]
+    of = {row.id: row for row in tx.execute(select(subnets).where(subnets.c.id.in_(wanted)))}
+    return tuple(
+        Nic(
+            port=each.id,
+            mac=each.mac,
+            network=each.network,
+            vni=segments[each.network].vni,
+            mtu=segments[each.network].mtu,
+            addresses=tuple(
+                Address(
+                    ip=fixed.ip,
+                    prefix=IPv4Network(of[fixed.subnet].cidr).prefixlen,
+                    gateway=of[fixed.subnet].gateway,
+                    dns=of[fixed.subnet].dns,
+                )
+                for fixed in each.fixed_ips
+            ),
+        )
+        for each in found
+    )
