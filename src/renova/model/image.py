@@ -26,3 +26,5 @@ class Image(msgspec.Struct, frozen=True):
     properties: dict[str, str]
     created_at: str
     updated_at: str
+    sha512: str | None = None
+    hidden: bool = False  # left out of lists unless asked for

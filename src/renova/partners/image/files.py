@@ -1,0 +1,148 @@
+"""The bytes of images: a file each, written once, under its final name only when it is whole and on the disk."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from renova.model.errors import NotNow, Refused
+from renova.partners.image.formats import HEAD_BYTES, virtual_size
+
+PIECE = 1024 * 1024  # bytes read, or hashed and written, at a time
+MAX_IMAGE = 50 * 1024**3  # bytes
+
+_PART = ".part"
+
+
+class TooLarge(Refused):
+    """The image has more bytes than are taken (HTTP 413)."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What was learnt about an image's bytes as they came in."""
+
+    size: int
+    virtual_size: int
+    md5: str
+    sha256: str
+    sha512: str
+
+
+class ImageFiles:
+    """A directory of images. Disks are slow: all that touches them runs in threads."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def write(self, image: str, disk_format: str, pieces: AsyncIterator[bytes]) -> Stored:
+        """Store an image's bytes; whatever goes wrong leaves nothing behind.
+
+        `Invalid` when they are not of the format, `TooLarge`, `NotNow` when they cannot be written.
+        """
+        part = self._directory / f"{image}{_PART}"
+        try:
+            await asyncio.to_thread(self._directory.mkdir, mode=0o700, parents=True, exist_ok=True)
+            writing = await asyncio.to_thread(_Writing, part)
+            try:
+                await _copy(pieces, writing)
+                stored = await asyncio.to_thread(writing.finish, disk_format)
+            finally:
+                await asyncio.to_thread(writing.close)
+            await asyncio.to_thread(self._publish, part, image)
+        except OSError as error:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+            raise NotNow(f"The image cannot be written ({error.strerror}).") from error
+        except BaseException:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+            raise
+        return stored
+
+    def _publish(self, part: Path, image: str) -> None:
+        part.rename(self._directory / image)
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    async def read(self, image: str, offset: int) -> AsyncIterator[bytes]:
+        """Give an image's bytes from `offset` on, in pieces of at most 1 MiB. `NotNow` when they cannot be read."""
+        try:
+            file: BinaryIO = await asyncio.to_thread((self._directory / image).open, "rb")
+            try:
+                await asyncio.to_thread(file.seek, offset)
+                while piece := await asyncio.to_thread(file.read, PIECE):
+                    yield piece
+            finally:
+                file.close()
+        except OSError as error:
+            raise NotNow(f"The image {image} cannot be read ({error.strerror}).") from error
+
+    async def remove(self, image: str) -> None:
+        """Remove an image's bytes; who is reading them can go on to the end."""
+        await asyncio.to_thread((self._directory / image).unlink, missing_ok=True)
+
+    async def keep_only(self, images: Iterable[str]) -> None:
+        """Remove all bytes but those of these images: what a crash left behind. Nobody may be writing."""
+        await asyncio.to_thread(self._keep_only, frozenset(images))
+
+    def _keep_only(self, images: frozenset[str]) -> None:
+        if not self._directory.is_dir():
+            return
+        for file in self._directory.iterdir():
+            if file.name not in images:
+                file.unlink(missing_ok=True)
+
+
+class _Writing:
+    """An image's file while it comes in."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+        self._sha512 = hashlib.sha512()
+        self._head = b""
+        self._size = 0
+
+    def add(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > MAX_IMAGE:
+            raise TooLarge(f"The image is larger than {MAX_IMAGE} bytes.")
+        if len(self._head) < HEAD_BYTES:
+            self._head += piece[: HEAD_BYTES - len(self._head)]
+        for digest in (self._md5, self._sha256, self._sha512):
+            digest.update(piece)
+        self._file.write(piece)
+
+    def finish(self, disk_format: str) -> Stored:
+        """Have all on the disk, and say what it is."""
+        seen = virtual_size(disk_format, self._head, self._size)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return Stored(
+            size=self._size,
+            virtual_size=seen,
+            md5=self._md5.hexdigest(),
+            sha256=self._sha256.hexdigest(),
+            sha512=self._sha512.hexdigest(),
+        )
+
+    def close(self) -> None:
+        self._file.close()
+
+
+async def _copy(pieces: AsyncIterator[bytes], writing: _Writing) -> None:
+    # The network's pieces are small, and a hop to a thread costs more than hashing one.
+    waiting = bytearray()
+    async for piece in pieces:
+        waiting += piece
+        if len(waiting) >= PIECE:
+            await asyncio.to_thread(writing.add, bytes(waiting))
+            waiting.clear()
+    if waiting:
+        await asyncio.to_thread(writing.add, bytes(waiting))

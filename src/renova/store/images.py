@@ -1,0 +1,73 @@
+"""Images as they are described; their bytes are files. Called by `partners.image` and `api.image`."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, delete, insert, select, update
+
+from renova.model.errors import NotFound
+from renova.model.image import Image
+from renova.store.database import Tx
+from renova.store.schema import Document, Stamp, metadata
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("status", String(16), nullable=False, index=True),
+    Column("owner", String(36), index=True),
+    Column("visibility", String(16), nullable=False),
+    Column("disk_format", String(16)),
+    Column("container_format", String(16)),
+    Column("size", BigInteger),
+    Column("virtual_size", BigInteger),
+    Column("sha256", String(64)),
+    Column("md5", String(32)),
+    Column("min_disk", Integer, nullable=False),
+    Column("min_ram", Integer, nullable=False),
+    Column("protected", Boolean, nullable=False),
+    Column("tags", Document(tuple[str, ...]), nullable=False),
+    Column("properties", Document(dict[str, str]), nullable=False),
+    Column("created_at", Stamp, nullable=False),
+    Column("updated_at", Stamp, nullable=False),
+    Column("sha512", String(128)),
+    Column("hidden", Boolean, nullable=False),
+)
+
+
+def image(tx: Tx, image_id: str) -> Image | None:
+    row = tx.execute(select(images).where(images.c.id == image_id)).first()
+    return Image(**row._mapping) if row else None
+
+
+def every(tx: Tx, seen_by: str | None = None) -> list[Image]:
+    """List the images of a project and those open to all projects (None: all), newest first."""
+    query = select(images).order_by(images.c.created_at.desc(), images.c.id.desc())
+    if seen_by is not None:
+        query = query.where((images.c.owner == seen_by) | images.c.visibility.in_(("public", "community")))
+    return [Image(**row._mapping) for row in tx.execute(query)]
+
+
+def with_status(tx: Tx, status: str) -> list[Image]:
+    return [Image(**row._mapping) for row in tx.execute(select(images).where(images.c.status == status))]
+
+
+def add(tx: Tx, new: Image) -> None:
+    tx.execute(insert(images).values(**msgspec.structs.asdict(new)))
+
+
+def change(tx: Tx, image_id: str, *, if_status: str | None = None, **values: Any) -> bool:
+    """Change an image, if it (still) has this status; say whether it had. `NotFound`."""
+    query = update(images).where(images.c.id == image_id)
+    if if_status is not None:
+        query = query.where(images.c.status == if_status)
+    if tx.execute(query.values(updated_at=tx.now, **values)).rowcount:
+        return True
+    if image(tx, image_id) is None:
+        raise NotFound(f"No image found with ID {image_id}")
+    return False
+
+
+def remove(tx: Tx, image_id: str) -> None:
+    tx.execute(delete(images).where(images.c.id == image_id))
