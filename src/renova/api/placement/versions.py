@@ -1,0 +1,42 @@
+"""Placement's microversions: the header `OpenStack-API-Version: placement 1.N`, without which it is 1.0."""
+
+from collections.abc import Mapping
+
+from renova.api.dispatch import Failure
+from renova.api.http import NO_VERSION, Version
+from renova.model.errors import Invalid
+
+OLDEST: Version = (1, 0)
+NEWEST: Version = (1, 37)  # from 1.38 on, consumers have types
+
+
+class PlacementVersions:
+    """Reads and tells the version of a request."""
+
+    def asked(self, headers: Mapping[str, str]) -> Version:
+        for each in headers.get("openstack-api-version", "").split(","):
+            service, _, version = each.strip().partition(" ")
+            if service == "placement":
+                return _parsed(version.strip())
+        return OLDEST
+
+    def headers(self, version: Version) -> dict[str, str]:
+        if version == NO_VERSION:
+            return {}
+        return {"OpenStack-API-Version": f"placement {text(version)}", "Vary": "OpenStack-API-Version"}
+
+
+def text(version: Version) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def _parsed(asked: str) -> Version:
+    if asked == "latest":
+        return NEWEST
+    major, _, minor = asked.partition(".")
+    if not (major.isdecimal() and minor.isdecimal()):
+        raise Invalid(f"invalid version string: {asked}")
+    version = (int(major), int(minor))
+    if not OLDEST <= version <= NEWEST:
+        raise Failure(406, f"Unacceptable version header: {asked}. Have {text(OLDEST)} to {text(NEWEST)}.")
+    return version
