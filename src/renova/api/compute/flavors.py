@@ -247,7 +247,11 @@ async def delete(call: Call) -> Reply:
     return Reply(202)
 
 
-_LISTING = {**PAGING, **known("is_public", "minRam", "minDisk", "sort_key", "sort_dir", name=(2, 102))}
+_LISTING = {
+    **PAGING,
+    **known("is_public", "minRam", "minDisk", "sort_key", "sort_dir"),
+    **known("name", since=(2, 102)),
+}
 
 ROUTES = [
     route("GET", "/flavors", index, query=_LISTING),

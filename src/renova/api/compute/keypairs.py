@@ -140,10 +140,10 @@ def _missing(user: UserId, name: str) -> NotFound:
     return NotFound(f"Keypair {name} not found for user {user}")
 
 
-_OF_OTHERS = known(user_id=(2, 10))
+_OF_OTHERS = known("user_id", since=(2, 10))
 
 ROUTES = [
-    route("GET", "/os-keypairs", index, query=known(user_id=(2, 10), limit=(2, 35), marker=(2, 35))),
+    route("GET", "/os-keypairs", index, query={**_OF_OTHERS, **known("limit", "marker", since=(2, 35))}),
     route("POST", "/os-keypairs", create),
     route("GET", "/os-keypairs/{name}", show, query=_OF_OTHERS),
     route("DELETE", "/os-keypairs/{name}", delete, query=_OF_OTHERS),

@@ -15,12 +15,9 @@ _ALL_STRICT: Version = (2, 102)
 Known = Mapping[str, Version]  # a query parameter, and the microversion since which it is known
 
 
-def known(*names: str, **since: Version) -> dict[str, Version]:
-    """Return the parameters named; those of later microversions by keyword, with _ for -."""
-    return {
-        **dict.fromkeys(names, OLDEST),
-        **{name.replace("_", "-"): version for name, version in since.items()},
-    }
+def known(*names: str, since: Version = OLDEST) -> dict[str, Version]:
+    """Return the parameters named, known since this microversion."""
+    return dict.fromkeys(names, since)
 
 
 PAGING = known("limit", "marker")

@@ -106,8 +106,9 @@ PARAMETERS = {
     **known(*_EXACT, *_TEXTS, "flavor", "ip", "ip6", "status", "vm_state", "power_state", "progress"),
     **known("all_tenants", "project_id", "tenant_id", "deleted", "soft_deleted", "sort_key", "sort_dir"),
     **known("changes-since"),
-    **known(tags=(2, 26), tags_any=(2, 26), not_tags=(2, 26), not_tags_any=(2, 26)),
-    **known(changes_before=(2, 66), locked=(2, 73)),
+    **known("tags", "tags-any", "not-tags", "not-tags-any", since=(2, 26)),
+    **known("changes-before", since=(2, 66)),
+    **known("locked", since=(2, 73)),
 }
 
 POLICY = {"os_compute_api:servers:allow_all_filters": "rule:admin_api"}

@@ -5,6 +5,7 @@ from itertools import chain
 from types import ModuleType
 
 from renova.api.compute import (
+    actions,
     bootable,
     flavor_access,
     flavor_extra_specs,
@@ -28,6 +29,7 @@ _RESOURCES: tuple[ModuleType, ...] = (
     flavor_extra_specs,
     keypairs,
     servers,
+    actions,
 )
 
 

@@ -1,0 +1,65 @@
+"""POST /servers/{id}/action: finds the action by its name."""
+
+import msgspec
+
+from renova.api.compute import (
+    action_console,
+    action_evacuate,
+    action_lock,
+    action_power,
+    action_rebuild,
+    action_reset_state,
+)
+from renova.api.compute.action import Action
+from renova.api.compute.route import route
+from renova.api.compute.visible import find_server
+from renova.api.dispatch import Failure
+from renova.api.http import Call, Reply
+from renova.model.errors import Invalid
+
+ACTIONS: dict[str, Action] = {
+    **action_power.ACTIONS,
+    **action_rebuild.ACTIONS,
+    **action_evacuate.ACTIONS,
+    **action_lock.ACTIONS,
+    **action_reset_state.ACTIONS,
+    **action_console.ACTIONS,
+}
+
+# Nova's actions that this cloud does not have yet.
+_MISSING = frozenset(
+    {"pause", "unpause", "suspend", "resume", "rescue", "unrescue", "changePassword", "trigger_crash_dump"}
+    | {"resize", "confirmResize", "revertResize", "migrate", "os-migrateLive", "createImage", "createBackup"}
+    | {"shelve", "shelveOffload", "unshelve", "restore", "forceDelete", "injectNetworkInfo"}
+    | {"addSecurityGroup", "removeSecurityGroup", "os-getVNCConsole", "os-getSPICEConsole", "os-getSerialConsole"}
+    | {"addFixedIp", "removeFixedIp", "addFloatingIp", "removeFloatingIp"}
+)
+_REMOVED = frozenset({"resetNetwork"})
+
+POLICY = {
+    **action_power.POLICY,
+    **action_rebuild.POLICY,
+    **action_evacuate.POLICY,
+    **action_lock.POLICY,
+    **action_reset_state.POLICY,
+    **action_console.POLICY,
+}
+
+
+async def act(call: Call) -> Reply:
+    body = call.json(dict[str, msgspec.Raw])
+    if len(body) != 1:
+        raise Invalid(f"Exactly one action is expected, not {len(body)}: {', '.join(sorted(body))}")
+    ((name, value),) = body.items()
+    action = ACTIONS.get(name)
+    if action is not None and action.since <= call.version <= action.until:
+        return await action.run(call, value)
+    if name in _REMOVED:
+        raise Failure(410, f"The action {name} was removed.")
+    if name in _MISSING:
+        await find_server(call, "os_compute_api:servers:show")
+        raise Failure(501, f"The action {name} is not supported by this cloud yet.")
+    raise Invalid(f"There is no such action: {name}")
+
+
+ROUTES = [route("POST", "/servers/{server}/action", act)]

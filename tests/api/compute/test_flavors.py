@@ -1,0 +1,155 @@
+"""Administrators make flavors; everybody sees those that are for them."""
+
+from typing import Any
+
+import pytest
+
+from .compute_cloud import ComputeApi
+
+FLAVOR: dict[str, Any] = {"name": "m1", "ram": 512, "vcpus": 1, "disk": 1}
+
+
+async def test_a_flavor_is_shown_as_its_microversion_has_it(api: ComputeApi) -> None:
+    await api.got("admin", "POST /flavors", {"flavor": {**FLAVOR, "id": "1"}})
+    old = (await api.got("demo", "GET /flavors/1"))["flavor"]
+    assert old == {
+        "id": "1",
+        "name": "m1",
+        "ram": 512,
+        "vcpus": 1,
+        "disk": 1,
+        "swap": "",
+        "OS-FLV-EXT-DATA:ephemeral": 0,
+        "OS-FLV-DISABLED:disabled": False,
+        "os-flavor-access:is_public": True,
+        "rxtx_factor": 1.0,
+        "links": [
+            {"rel": "self", "href": "http://cloud.example/compute/v2.1/flavors/1"},
+            {"rel": "bookmark", "href": "http://cloud.example/compute/flavors/1"},
+        ],
+    }
+    assert "description" in (await api.got("demo", "GET /flavors/1", version="2.55"))["flavor"]
+    assert (await api.got("demo", "GET /flavors/1", version="2.61"))["flavor"]["extra_specs"] == {}
+    assert (await api.got("demo", "GET /flavors/1", version="2.75"))["flavor"]["swap"] == 0
+    new = (await api.got("demo", "GET /flavors/1", version="2.102"))["flavor"]
+    assert not {"rxtx_factor", "OS-FLV-DISABLED:disabled"} & set(new)
+
+
+async def test_a_flavor_without_an_id_gets_one(api: ComputeApi) -> None:
+    made = await api.got("admin", "POST /flavors", {"flavor": {**FLAVOR, "id": None}})
+    assert len(made["flavor"]["id"]) == 36
+
+
+@pytest.mark.parametrize(
+    ("change", "version", "names"),
+    [
+        ({"ram": 0}, "2.1", "ram"),
+        ({"ram": "many"}, "2.1", "ram"),
+        ({"vcpus": None}, "2.1", "vcpus"),
+        ({"disk": -1}, "2.1", "disk"),
+        ({"disk": 2**31}, "2.1", "disk"),
+        ({"name": ""}, "2.1", "name"),
+        ({"name": " m1"}, "2.1", "name"),
+        ({"name": "m\n1"}, "2.1", "name"),
+        ({"name": "m1\n"}, "2.1", "name"),
+        ({"name": "m" * 256}, "2.1", "name"),
+        ({"id": "a/b"}, "2.1", "id"),
+        ({"rxtx_factor": 0}, "2.1", "rxtx_factor"),
+        ({"rxtx_factor": 1}, "2.102", "rxtx_factor"),
+        ({"description": "x"}, "2.54", "description"),
+        ({"os-flavor-access:is_public": "perhaps"}, "2.1", "is_public"),
+        ({"colour": "red"}, "2.1", "colour"),
+    ],
+)
+async def test_a_wrong_field_is_named(api: ComputeApi, change: dict[str, Any], version: str, names: str) -> None:
+    message = await api.refused("admin", "POST /flavors", 400, {"flavor": {**FLAVOR, **change}}, version)
+    assert names in message
+
+
+async def test_texts_that_mean_numbers_and_truth_are_taken(api: ComputeApi) -> None:
+    texts = {**FLAVOR, "ram": "512", "vcpus": "2", "disk": "0", "os-flavor-access:is_public": "False"}
+    made = (await api.got("admin", "POST /flavors", {"flavor": texts}))["flavor"]
+    assert (made["ram"], made["vcpus"], made["os-flavor-access:is_public"]) == (512, 2, False)
+
+
+async def test_names_and_ids_are_given_once(api: ComputeApi) -> None:
+    await api.got("admin", "POST /flavors", {"flavor": {**FLAVOR, "id": "1"}})
+    same_name = await api.refused("admin", "POST /flavors", 409, {"flavor": {**FLAVOR, "id": "2"}})
+    assert same_name == "Flavor with name m1 already exists."
+    same_id = await api.refused("admin", "POST /flavors", 409, {"flavor": {**FLAVOR, "id": "1", "name": "m2"}})
+    assert same_id == "Flavor with ID 1 already exists."
+
+
+async def test_only_administrators_change_flavors(api: ComputeApi) -> None:
+    await api.have_flavor()
+    await api.refused("demo", "POST /flavors", 403, {"flavor": FLAVOR})
+    await api.refused("demo", "DELETE /flavors/small", 403)
+    await api.got("admin", "DELETE /flavors/small", status=202)
+    assert await api.refused("admin", "DELETE /flavors/small", 404) == "Flavor small could not be found."
+
+
+async def test_a_private_flavor_is_there_for_its_projects_only(api: ComputeApi) -> None:
+    await api.have_flavor("private", **{"os-flavor-access:is_public": False})
+    await api.refused("demo", "GET /flavors/private", 404)
+    tenant = await api.project("demo")
+    given = await api.got("admin", "POST /flavors/private/action", {"addTenantAccess": {"tenant": tenant}})
+    assert given == {"flavor_access": [{"flavor_id": "private", "tenant_id": tenant}]}
+    await api.refused("admin", "POST /flavors/private/action", 409, {"addTenantAccess": {"tenant": tenant}})
+    await api.refused("admin", "POST /flavors/private/action", 400, {"addTenantAccess": {"tenant": "nobody"}})
+    assert (await api.got("admin", "GET /flavors/private/os-flavor-access")) == given
+    assert [each["id"] for each in (await api.got("demo", "GET /flavors"))["flavors"]] == ["private"]
+    assert (await api.got("admin", "GET /flavors"))["flavors"] == []
+    assert len((await api.got("admin", "GET /flavors?is_public=None"))["flavors"]) == 1
+    await api.got("admin", "POST /flavors/private/action", {"removeTenantAccess": {"tenant": tenant}})
+    await api.refused("demo", "GET /flavors/private", 404)
+
+
+async def test_lists_are_filtered_sorted_and_paged(api: ComputeApi) -> None:
+    for name, ram in (("b", 1024), ("a", 2048), ("c", 512)):
+        await api.have_flavor(name, ram=ram)
+
+    async def names(query: str, version: str = "2.1") -> list[str]:
+        return [each["id"] for each in (await api.got("demo", f"GET /flavors?{query}", version=version))["flavors"]]
+
+    assert await names("") == ["a", "b", "c"]
+    assert await names("minRam=1000") == ["a", "b"]
+    assert await names("minDisk=2") == []
+    assert await names("sort_key=memory_mb&sort_dir=desc") == ["a", "b", "c"]
+    assert await names("sort_key=memory_mb") == ["c", "b", "a"]
+    assert await names("limit=1") == ["a"]
+    assert await names("marker=a&limit=1") == ["b"]
+    assert await names("sort_key=memory_mb&marker=b") == ["a"]
+    assert await names("name=b", "2.102") == ["b"]
+    page = await api.got("demo", "GET /flavors?limit=2")
+    assert page["flavors_links"] == [
+        {"rel": "next", "href": "http://cloud.example/compute/v2.1/flavors?limit=2&marker=b"}
+    ]
+    assert await api.refused("demo", "GET /flavors?marker=z", 400) == "marker [z] not found"
+    for query in ("limit=-1", "limit=x", "minRam=x", "sort_key=x", "sort_dir=up"):
+        await api.refused("demo", f"GET /flavors?{query}", 400)
+    assert (await api.compute("demo", "GET /flavors?x=1", version="2.74")).status_code == 200
+    await api.refused("demo", "GET /flavors?x=1", 400, version="2.75")
+
+
+async def test_extra_specs_are_kept(api: ComputeApi) -> None:
+    await api.have_flavor()
+    path = "/flavors/small/os-extra_specs"
+    specs = {"hw:cpu_policy": "shared", "quota": 1}
+    await api.got("admin", f"POST {path}", {"extra_specs": specs})
+    assert (await api.got("demo", f"GET {path}")) == {"extra_specs": {"hw:cpu_policy": "shared", "quota": "1"}}
+    assert await api.got("admin", f"PUT {path}/quota", {"quota": "2"}) == {"quota": "2"}
+    assert await api.got("demo", f"GET {path}/quota") == {"quota": "2"}
+    await api.refused("admin", f"PUT {path}/quota", 400, {"other": "2"})
+    await api.got("admin", f"DELETE {path}/quota")
+    await api.refused("demo", f"GET {path}/quota", 404)
+    await api.refused("admin", f"DELETE {path}/quota", 404)
+    await api.refused("demo", f"POST {path}", 403, {"extra_specs": {"a": "b"}})
+    await api.refused("admin", f"POST {path}", 400, {"extra_specs": {}})
+
+
+async def test_a_description_may_be_changed_from_2_55(api: ComputeApi) -> None:
+    await api.have_flavor()
+    changed = await api.got("admin", "PUT /flavors/small", {"flavor": {"description": "ours"}}, "2.55")
+    assert changed["flavor"]["description"] == "ours"
+    assert (await api.got("demo", "GET /flavors/small", version="2.55"))["flavor"]["description"] == "ours"
+    await api.refused("admin", "PUT /flavors/small", 400, {"flavor": {"description": "x", "ram": 1}}, "2.55")
