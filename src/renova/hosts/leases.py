@@ -46,6 +46,7 @@ class Leases:
         self._waiting: list[tuple[HostId, Renew, asyncio.Future[Renewed | Fenced | None]]] = []
         self._gathering: asyncio.Task[None] | None = None
         self._noted: dict[HostId, float] = {}
+        self._began = clock.monotonic()
 
     async def renew(self, host: HostId, renewal: Renew) -> Renewed | Fenced | None:
         """Renew the host's lease; None when the database gave no answer: silence, which moves no deadline."""
@@ -135,6 +136,11 @@ class Leases:
 
     def silence(self, host: HostId) -> Silence | None:
         return self._silences.get(host)
+
+    @property
+    def settled(self) -> bool:
+        """Say whether this controller has listened long enough to know who is silent; before, silence means nothing."""
+        return self._clock.monotonic() - self._began >= self._times.suspect_after
 
     def alive(self, host: HostId) -> bool:
         """Say whether the host was heard within the time after which it becomes suspect."""

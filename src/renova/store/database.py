@@ -206,10 +206,15 @@ def _tell(group: list[_Job]) -> None:
             job.future.set_exception(job.error)
 
 
+_compiled: dict[Any, Any] = {}
+
+
 def sqlite_engine(path: Path | None) -> Engine:
     """Return an engine for the file, or for a private database in memory when `path` is None."""
     if path is None:
         engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+        # Simulated clouds come by the thousand: their statements are compiled once for all of them.
+        engine = engine.execution_options(compiled_cache=_compiled)
     else:
         engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 30})
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from renova.model.errors import Conflict
+from renova.model.errors import Conflict, NotNow
 from renova.model.ids import HostId
 from renova.model.server import Server
 from renova.operations.work import Work
@@ -41,4 +41,6 @@ def claim(work: Work, tx: Tx, server: Server, request: Request, migration: int |
         fleet.claimed(host.id, request.resources)
         return Claim(host.id, host.name, right.incarnation, host.storage)
     fleet.stale()
+    if not work.cloud.hosts.leases.settled:
+        raise NotNow("this controller has just begun, and has not heard all hosts yet")
     raise Conflict(f"No valid host was found. {last or ranking.explanation()}.")

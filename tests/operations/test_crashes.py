@@ -1,0 +1,135 @@
+"""Nothing is lost: whatever dies at whatever point of an operation, it ends in a final, true state."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from renova.model.ids import ServerId
+from renova.model.server import Server, VmState
+from renova.operations.delete import accept_delete
+from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.reboot import accept_reboot
+from renova.operations.rebuild import Rebuild, accept_rebuild
+from renova.operations.start import accept_start
+from renova.operations.stop import accept_stop
+from renova.simulation.loop import run_virtual
+from tests.operations.crashes import Fuse, agent_fuse, controller_fuse
+from tests.operations.story import Told, an_image
+
+
+async def ready(told: Told) -> ServerId:
+    return await told.created()
+
+
+async def ready_stopped(told: Told) -> ServerId:
+    server = await told.created()
+    await told.ask(accept_stop, server)
+    await told.idle(server)
+    return server
+
+
+async def ready_dead(told: Told) -> ServerId:
+    """Have a server whose host lost its power, and is proven dead."""
+    server = await told.get(await told.created())
+    await told.cloud.cut_power(server.host_name or "")
+    await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(server.host))
+    assert await told.cloud.cloud.hosts.seek_proof(server.host)
+    return server.id
+
+
+async def nothing(_told: Told) -> ServerId | None:
+    return None
+
+
+Ready = Callable[[Told], Awaitable[ServerId | None]]
+Ask = Callable[[Told, ServerId], Awaitable[ServerId]]
+
+
+async def create(told: Told, _server: ServerId) -> ServerId:
+    return await told.create()
+
+
+def asking(accept: Callable[..., object], *arguments: object, **options: object) -> Ask:
+    async def ask(told: Told, server: ServerId) -> ServerId:
+        await told.ask(accept, server, *arguments, **options)
+        return server
+
+    return ask
+
+
+def runs(server: Server) -> bool:
+    return server.vm_state is VmState.ACTIVE
+
+
+def is_off(server: Server) -> bool:
+    return server.vm_state is VmState.STOPPED
+
+
+def is_gone(server: Server) -> bool:
+    return server.vm_state is VmState.DELETED
+
+
+REBUILD = Rebuild(image=an_image("two"), admin_pass="secret")
+CASES: dict[str, tuple[Ready, Ask, Callable[[Server], bool]]] = {
+    "create": (nothing, create, runs),
+    "delete": (ready, asking(accept_delete), is_gone),
+    "stop": (ready, asking(accept_stop), is_off),
+    "start": (ready_stopped, asking(accept_start), runs),
+    "soft reboot": (ready, asking(accept_reboot, hard=False), runs),
+    "hard reboot": (ready, asking(accept_reboot, hard=True), runs),
+    "rebuild": (ready, asking(accept_rebuild, REBUILD), runs),
+    "rebuild stopped": (ready_stopped, asking(accept_rebuild, REBUILD), is_off),
+    "evacuate": (ready_dead, asking(accept_evacuate, Evacuation()), runs),
+    "evacuate stopped": (ready_dead, asking(accept_evacuate, Evacuation(end_stopped=True)), is_off),
+}
+
+
+def tell(case: str, who: str, at: int | None, *, before: bool) -> Fuse:
+    """Tell the case once with a fuse in the controller or in the agents' hosts; check what must hold at the end."""
+    prepare, ask, ended = CASES[case]
+
+    async def story() -> Fuse:
+        told = Told(count=2, start_s=0.01, boot_s=0.0, shut_down_s=0.01)
+        controller = controller_fuse(told.cloud)
+        await told.begin()
+        agents = [agent_fuse(told.cloud, name) for name in told.cloud.hosts]
+        for name in told.cloud.hosts:  # so that they run on the fused parts
+            await told.cloud.kill_agent(name)
+            told.cloud.start_agent(name)
+            await told.host_up(name)
+        await told.cloud.until(lambda: all(told.cloud.cloud.hosts.connected(h.id) for h in told.cloud.hosts.values()))
+        server = await prepare(told)
+        home = (await told.get(server)).host_name if server else "host1"
+        busy = "host1" if server is None else str(home)
+        if case.startswith("evacuate"):
+            busy = next(name for name in told.cloud.hosts if name != home)
+        fuse = controller if who == "controller" else agents[list(told.cloud.hosts).index(busy)]
+        server = await ask(told, server or ServerId(""))
+        fuse.arm(at, before=before)
+        if server:
+            final = await told.idle(server)
+            fuse.armed = False
+            assert ended(final), f"{final.vm_state}: {final.fault}"
+        await told.cloud.until(lambda: told.cloud.controller is not None)
+        if case.startswith("evacuate"):
+            source = str(home)
+            await told.cloud.power_on(source)
+            await told.host_up(source)
+        for name in told.cloud.hosts:
+            await told.host_up(name)
+        await told.check()
+        await told.cloud.down()
+        return fuse
+
+    return run_virtual(story())
+
+
+@pytest.mark.parametrize("who", ["controller", "agent"])
+@pytest.mark.parametrize("case", CASES)
+def test_an_operation_survives_a_crash_at_every_point(case: str, who: str) -> None:
+    points = tell(case, who, None, before=True).passed
+    assert points > 0, "the fuse saw nothing of the operation"
+    for at in range(1, points + 1):
+        for before in (True, False):
+            fuse = tell(case, who, at, before=before)
+            assert fuse.blown, f"point {at} of {points} was not reached"
