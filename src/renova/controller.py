@@ -4,6 +4,7 @@ It opens no port: the API (`api.app`) and the agents' listener (`hosts.listener`
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -19,6 +20,7 @@ from renova.model.ids import ExecutorId, HostId
 from renova.operations.cloud import Cloud
 from renova.operations.parts.fleet import Fleet
 from renova.operations.report import take_report
+from renova.operations.resume import resume_servers
 from renova.operations.stories import STORIES
 from renova.operations.work import Work
 from renova.partners.identity import Identity
@@ -81,22 +83,31 @@ class Controller:
         self.monitor = Monitor(self.cloud, parts.power)
         registry.on_change = self.cloud.fleet.stale
         registry.on_report = self._report
+        registry.on_boot = self._resume
         registry.seek_proof = self.monitor.seek
-        self._reports: set[asyncio.Task[None]] = set()
+        self._changes: set[asyncio.Task[None]] = set()
 
     def _work(self, held: Held) -> Work:
         return Work(self.cloud, held)
 
     def _report(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
-        task = asyncio.get_running_loop().create_task(self._take_report(host, changes))
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
+        self._soon(lambda tx: take_report(tx, host, changes), "report not taken")
 
-    async def _take_report(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
+    def _resume(self, host: HostId) -> None:
+        if self.cloud.settings.resume_guests_on_boot:
+            self._soon(lambda tx: resume_servers(self.cloud, tx, host), "servers not resumed")
+
+    def _soon(self, change: Callable[[Tx], None], failure: str) -> None:
+        """Make a change that nobody waits for; what cannot be committed now is said, and looked at again later."""
+        task = asyncio.get_running_loop().create_task(self._change(change, failure))
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+
+    async def _change(self, change: Callable[[Tx], None], failure: str) -> None:
         try:
-            await self.cloud.database.transact(lambda tx: take_report(tx, host, changes))
+            await self.cloud.database.transact(change)
         except Exception:
-            log.error("report not taken", host=host, exc_info=True)
+            log.error(failure, exc_info=True)
 
     async def serve(self, *, alone: bool) -> None:
         """Run operations and watch hosts until cancelled. `alone`: the database's lock shuts other controllers out."""

@@ -64,6 +64,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     soft_reboot_wait: float = 120.0  # seconds a guest is given to restart by itself
     shutdown_wait: float = 60.0  # seconds a guest is given to power off before it is forced
     create_attempts: int = 3
+    resume_guests_on_boot: bool = True  # whether servers that were active start again when their host has booted
     token_hours: float = 24.0
     admin_password: str = ""  # only for the first start; "" generates one into admin-password in state_dir
     log_level: str = "info"

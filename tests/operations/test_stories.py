@@ -1,5 +1,7 @@
 """Every operation, told from its request to its end on simulated hosts."""
 
+import structlog
+
 from renova.model.guest import PowerState
 from renova.model.server import TaskState, VmState
 from renova.operations.delete import accept_delete
@@ -106,3 +108,58 @@ def test_an_evacuated_server_runs_elsewhere_and_its_returning_host_is_cleaned() 
         await told.cloud.down()
 
     run_virtual(story())
+
+
+def test_servers_start_again_when_their_host_has_booted() -> None:
+    async def story() -> None:
+        told = await Told().begin()
+        server = await told.get(await told.created())
+        host = server.host_name or ""
+        await told.cloud.cut_power(host)
+        await told.cloud.power_on(host)
+        await told.host_up(host)
+        await told.cloud.until(lambda: told.cloud.running(server.id) == [host])
+        assert (await told.idle(server.id)).vm_state is VmState.ACTIVE
+        await told.check()
+        await told.cloud.down()
+
+    run_virtual(story())
+
+
+def test_a_guest_that_powers_itself_off_makes_its_server_stopped() -> None:
+    async def story() -> None:
+        told = await Told().begin()
+        server = await told.get(await told.created())
+        told.cloud.hosts[server.host_name or ""].hypervisor.power_off_inside(server.id)
+        await told.cloud.clock.sleep(5)
+        assert (await told.get(server.id)).vm_state is VmState.STOPPED
+        await told.check()
+        await told.cloud.down()
+
+    run_virtual(story())
+
+
+def test_one_seed_tells_one_history() -> None:
+    def history(seed: int) -> list[dict[str, object]]:
+        async def story() -> None:
+            told = await Told(seed).begin()
+            servers = [await told.create(f"server-{number}") for number in range(5)]
+            for server in servers:
+                await told.idle(server)
+            await told.cloud.cut_power("host1")
+            await told.cloud.clock.sleep(20)
+            await told.cloud.power_on("host1")
+            await told.host_up("host1")
+            for server in servers:
+                await told.ask(accept_delete, server)
+            for server in servers:
+                await told.idle(server)
+            await told.check()
+            await told.cloud.down()
+
+        with structlog.testing.capture_logs() as events:
+            run_virtual(story())
+        return [{name: value for name, value in event.items() if name != "exc_info"} for event in events]
+
+    assert history(7) == history(7)
+    assert history(7) != history(8)

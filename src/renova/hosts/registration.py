@@ -36,6 +36,7 @@ class Place:
     lease: Lease
     duties: tuple[Duty, ...]
     state: HostState
+    booted: bool = False  # it has booted since it was last here: none of its guests runs
 
 
 def spend_token(tx: Tx, secret: str, name: str) -> None:
@@ -104,7 +105,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     placement.provide(tx, host_id, host.name, inventory(host_id, hello.facts))
     if state is not host.state:
         log.info("host changed", host=host.name, old=host.state, new=state, epoch=lease.epoch, duties=len(duties))
-    return Place(host, era, lease, duties, state)
+    return Place(host, era, lease, duties, state, booted=known is not None and known.boot != hello.boot)
 
 
 def inventory(host: HostId, facts: HostFacts) -> list[placement.Inventory]:

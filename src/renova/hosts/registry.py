@@ -5,6 +5,7 @@ been obeyed, and the caller (a step, which may run twice) tries again.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
@@ -117,6 +118,7 @@ class Hosts:
         self.join_token: Callable[[str], str] = _no_agents_port  # set by who opens the agents' port
         self.seek_proof: Callable[[HostId], Awaitable[bool]] = _seek_nothing  # set by who watches the hosts
         self.on_change: Callable[[HostId], None] = lambda _host: None  # a host came, went or changed
+        self.on_boot: Callable[[HostId], None] = lambda _host: None  # a host is up after a boot, its guests are not
         self.on_report: Callable[[HostId, tuple[GuestChanged, ...]], None] = lambda _host, _changes: None
 
     # --- what the rest of the controller asks ---
@@ -250,7 +252,18 @@ class Hosts:
         if place.host.address != message.address:
             await self._tell_peers(but=host)
         self.on_change(host)
+        if place.booted:
+            self._tell_boot(host, link)
+        else:
+            # What happened to its guests while nobody listened.
+            self.on_report(host, tuple(GuestChanged(g.server, g.incarnation, g.power) for g in message.guests))
         return link
+
+    def _tell_boot(self, host: HostId, link: Link) -> None:
+        """Tell once that the host is up after a boot; while it still cleans up, nothing may start there."""
+        if link.place.booted and link.place.state is HostState.UP:
+            link.place = dataclasses.replace(link.place, booted=False)
+            self.on_boot(host)
 
     async def _peers(self) -> tuple[str, ...]:
         rows = await self._database.read(host_rows.every)
@@ -294,7 +307,8 @@ class Hosts:
         paid = Duty(message.server, message.below, disks=False)
         state = await self._database.transact(lambda tx: cleaned(tx, host, paid))
         if state is not None and self._links.get(host) is link:
-            link.place = Place(link.place.host, link.place.era, link.place.lease, (), state)
+            link.place = dataclasses.replace(link.place, duties=(), state=state)
+            self._tell_boot(host, link)
         self.on_change(host)
 
     async def _image_piece(self, want: WantImage) -> ImagePiece:

@@ -49,6 +49,9 @@ async def evacuate(call: Call, value: Value) -> Reply:
         on_shared_storage=shared,
         end_stopped=call.version >= _END_STOPPED_SINCE,
     )
+    if server.host is not None and not call.cloud.hosts.up(server.host):
+        # It takes a second or two, and would come by itself a moment later: who asks now shall not be refused for that.
+        await call.cloud.hosts.seek_proof(server.host)
     await call.cloud.database.transact(lambda tx: accept_evacuate(call.cloud, tx, asked(call), server.id, evacuation))
     return Reply(200, {"adminPass": admin_pass} if call.version <= _SHARED_STORAGE_UNTIL else None)
 
