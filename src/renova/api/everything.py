@@ -13,11 +13,12 @@ from renova.api.placement import service as placement
 from renova.api.policy import Policy
 from renova.operations.cloud import Cloud
 
-MODULES = (identity, image, network, compute, placement, hosts)
+OF_ONE_VERSION = (root, identity, image, network, placement, hosts)
+WITH_RULES = (identity, image, network, compute, placement, hosts)
 
 
 def whole_api(cloud: Cloud) -> ASGIApp:
     """Return the ASGI application of a controller."""
-    services = [root.service(cloud), *(module.service(cloud) for module in MODULES)]
-    rules = {name: check for module in MODULES for name, check in module.POLICY.items()}
+    services = [*compute.services(cloud), *(module.service(cloud) for module in OF_ONE_VERSION)]
+    rules = {name: check for module in WITH_RULES for name, check in module.POLICY.items()}
     return app.build(services, Dispatcher(cloud, Policy(rules, cloud.settings.policy_file)))

@@ -97,7 +97,7 @@ async def _serve_until_told(controller: Controller, api_socket: socket.socket) -
 
 
 async def _first_start(identity: BuiltinIdentity, chance: Chance, settings: ControllerSettings, state: Path) -> None:
-    """Have the first users. Their passwords are kept, for the operator only, before they are used: a crash loses none."""
+    """Have the first users. Their passwords are written down before they are used, so that a crash loses none."""
     passwords = {}
     for name, given in (("admin", settings.admin_password), ("demo", "")):
         file = state / f"{name}-password"
