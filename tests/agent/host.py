@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ from renova.model.guest import Address, Guest, GuestChanged, Nic, Personal, Root
 from renova.model.ids import ImageId, NetworkId, PortId, ProjectId, ServerId, UserId
 from renova.settings import AgentSettings
 from renova.simulation.channel import Line
-from renova.simulation.loop import VirtualClock
+from renova.simulation.loop import VirtualClock, run_virtual
 from renova.wire import (
     Answer,
     AnyAct,
@@ -42,6 +42,8 @@ from renova.wire import (
     decode_from_agent,
     encode,
 )
+
+T = TypeVar("T")
 
 IMAGE = ImageId("11111111-1111-4111-8111-111111111111")
 CONTENT = bytes(range(256)) * 40
@@ -96,7 +98,7 @@ class Controller:
     reports: list[GuestChanged] = field(default_factory=list)
     cleaned: list[Cleaned] = field(default_factory=list)
     wanted: list[WantImage] = field(default_factory=list)
-    heard: list[str] = field(default_factory=list)  # the kinds of all messages, in order
+    heard: list[tuple[float, str]] = field(default_factory=list)  # when, and the kind of each message
     session: str = ""
     channel: Channel | None = None
     on_piece: Callable[[WantImage], None] = lambda _want: None
@@ -119,7 +121,7 @@ class Controller:
                         answer.set_exception(Closed("the agent is gone"))
 
     async def _take(self, channel: Channel, message: Any) -> None:
-        self.heard.append(type(message).__name__)
+        self.heard.append((asyncio.get_running_loop().time(), type(message).__name__))
         match message:
             case Hello():
                 self.hellos.append(message)
@@ -217,16 +219,26 @@ class Life:
         self.ends_at = ends_at
         self.points: list[str] = []
         self.over = asyncio.Event()
+        self._frozen: list[asyncio.Future[None]] = []
+        self._buried = False
 
     async def pass_point(self, name: str) -> None:
-        self.points.append(name)
-        if self.ends_at is not None and len(self.points) > self.ends_at:
-            self.over.set()
+        if self._buried:
+            raise asyncio.CancelledError  # the process is long dead, and the test is being cleaned up
+        if not self.over.is_set():
+            if len(self.points) == self.ends_at:
+                self.over.set()
+            self.points.append(name)
         if self.over.is_set():
-            await asyncio.get_running_loop().create_future()
+            frozen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._frozen.append(frozen)
+            await frozen
 
-    def end(self) -> None:
-        self.over.set()
+    def bury(self) -> None:
+        """Let what stands still end."""
+        self._buried = True
+        for frozen in self._frozen:
+            frozen.cancel()
 
 
 class Mortal:
@@ -252,17 +264,25 @@ class Mortal:
 class Host:
     """One host. Its agent can be started, stopped and crashed; the rest lives on."""
 
-    def __init__(self, *controllers: Controller, start_s: float = 0.0, shut_down_s: float = 0.0, seed: int = 1) -> None:
+    def __init__(
+        self,
+        *controllers: Controller,
+        start_s: float = 0.0,
+        shut_down_s: float = 0.0,
+        seed: int = 1,
+        kind: type[SimulatedHypervisor] = SimulatedHypervisor,
+    ) -> None:
         self.clock = VirtualClock()
         self.chance = SeededChance(seed)
         self.storage = SimulatedStorage("storage")
-        self.hypervisor = SimulatedHypervisor(self.clock, self.storage, start_s=start_s, shut_down_s=shut_down_s)
+        self.hypervisor = kind(self.clock, self.storage, start_s=start_s, shut_down_s=shut_down_s)
         self.network = SimulatedNetwork()
         self.journal = MemoryJournal(self.chance)
         self.lines = [Line(controller.accept, f"controller-{at}") for at, controller in enumerate(controllers)]
         self.boot = "boot-1"
         self.life = Life()
         self._running: asyncio.Task[None] | None = None
+        self._former: list[tuple[asyncio.Task[None], Life]] = []
 
     def start(self, ends_at: int | None = None) -> None:
         self.life = Life(ends_at)
@@ -285,15 +305,29 @@ class Host:
 
     def crash(self) -> None:
         """End the agent's process at once."""
-        self.life.end()
+        assert self._running
+        self.life.over.set()
+        self._former.append((self._running, self.life))
+        self._running = None
         for line in self.lines:
             line.reset()
 
     async def stop(self) -> None:
         """Ask the agent to end, and wait until it has."""
         assert self._running
-        self._running.cancel()
-        await asyncio.wait([self._running])
+        running, self._running = self._running, None
+        running.cancel()
+        await asyncio.wait([running])
+        assert running.cancelled(), running.exception()
+
+    async def end(self) -> None:
+        """Leave nothing of any agent behind."""
+        for dead, life in self._former:
+            life.bury()
+            dead.cancel()
+            await asyncio.wait([dead])
+        if self._running:
+            await self.stop()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -304,6 +338,25 @@ class Host:
             "owners": dict(self.storage.owners),
             "segments": {vni: sorted(ports) for vni, ports in self.network.segments.items()},
         }
+
+
+def with_a_host(test: Callable[[Host, Controller], Awaitable[None]], **options: Any) -> None:
+    """Run a test with a host that one controller has welcomed."""
+
+    async def main() -> None:
+        controller = Controller()
+        host = Host(controller, **options)
+        host.start()
+        await controller.welcomed()
+        await test(host, controller)
+        await host.end()
+
+    run_virtual(main(), limit_s=3600)
+
+
+def later(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Begin the work and go on."""
+    return asyncio.get_running_loop().create_task(work)
 
 
 async def until(reached: Callable[[], bool], limit_s: float = 300.0) -> None:

@@ -1,14 +1,12 @@
 """Each act, through the whole agent: what it leaves on the host, and what it answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from renova.model.errors import Refused
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.ids import ServerId
-from renova.simulation.loop import run_virtual
 from renova.wire import (
     AnyAct,
     ConsoleText,
@@ -24,22 +22,10 @@ from renova.wire import (
     Stop,
 )
 
-from .host import IMAGE, SERVER, Controller, Host, guest, order, root
+from .host import IMAGE, SERVER, Controller, Host, guest, later, order, root, with_a_host
 
 RUNNING = State(FoundGuest(SERVER, 1, PowerState.RUNNING))
 OFF = State(FoundGuest(SERVER, 1, PowerState.SHUTDOWN))
-
-
-def with_a_host(test: Callable[[Host, Controller], Awaitable[None]], **options: float) -> None:
-    async def main() -> None:
-        controller = Controller()
-        host = Host(controller, **options)  # type: ignore[arg-type]
-        host.start()
-        await controller.welcomed()
-        await test(host, controller)
-        await host.stop()
-
-    run_virtual(main(), limit_s=3600)
 
 
 async def do(controller: Controller, act: AnyAct, number: int = 1) -> object:
@@ -184,6 +170,7 @@ def test_a_remove_unplugs_what_an_earlier_agent_plugged() -> None:
     async def test(host: Host, controller: Controller) -> None:
         await running(controller)
         await host.stop()
+        assert host.hypervisor.executing() == {SERVER: 1}
         host.start()
         await controller.welcomed(2)
         await do(controller, Remove(disks=True), number=2)
@@ -225,7 +212,7 @@ def test_the_console_is_read_while_the_guest_is_being_changed() -> None:
     async def test(host: Host, controller: Controller) -> None:
         await running(controller)
         host.hypervisor.ignoring_acpi.add(SERVER)
-        stopping = asyncio.get_running_loop().create_task(do(controller, Stop(wait_s=60), number=2))
+        stopping = later(do(controller, Stop(wait_s=60), number=2))
         await asyncio.sleep(1)
         answer = await controller.read_console(SERVER, 100)
         assert answer.result == ConsoleText(b"GUEST-READY vm boots=1\n")
