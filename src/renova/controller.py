@@ -58,6 +58,7 @@ class Controller:
             chance=parts.chance,
             read_image=parts.images.read,
             times=parts.settings.lease,
+            extra_peers=parts.settings.extra_peers,
         )
         self._journal = StoredJournal(parts.database)
         self.runner: Runner[Work, Tx] = Runner(

@@ -57,9 +57,10 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     agents_address: str = "127.0.0.1"
     agents_port: int = 8775
     agents_names: tuple[str, ...] = ()  # further names and addresses by which agents reach this controller
+    extra_peers: tuple[str, ...] = ()  # further ends of the hosts' tunnels, such as a gateway's
     region: str = "RegionOne"
     lease: LeaseTimes = LeaseTimes()
-    power: str = ""  # how to read and switch hosts' power: "" (not at all) or "lab:<directory>"
+    power: str = ""  # how to read and switch hosts' power: "" (not at all) or "command:<command>"
     policy_file: str = ""
     soft_reboot_wait: float = 120.0  # seconds a guest is given to restart by itself
     shutdown_wait: float = 60.0  # seconds a guest is given to power off before it is forced
@@ -104,7 +105,7 @@ def load(kind: type[S], path: Path | None, environment: Mapping[str, str] = os.e
             raise BadSetup(f"The settings file {source} is not TOML: {error}.") from error
     for name in kind.__struct_fields__:
         if (given := environment.get(f"RENOVA_{name.upper()}")) is not None:
-            values[name] = given.split(",") if name in ("controllers", "agents_names") else given
+            values[name] = given.split(",") if name in ("controllers", "agents_names", "extra_peers") else given
     try:
         settings = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:

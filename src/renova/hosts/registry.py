@@ -107,12 +107,14 @@ class Hosts:
         chance: Chance,
         read_image: Callable[[ImageId, int], AsyncIterator[bytes]],
         times: LeaseTimes,
+        extra_peers: tuple[str, ...] = (),
     ) -> None:
         self._database = database
         self._clock = clock
         self._chance = chance
         self._read_image = read_image
         self._times = times
+        self._extra_peers = extra_peers
         self._links: dict[HostId, Link] = {}
         self.leases = Leases(database, clock, times)
         self.join_token: Callable[[str], str] = _no_agents_port  # set by who opens the agents' port
@@ -267,7 +269,7 @@ class Hosts:
 
     async def _peers(self) -> tuple[str, ...]:
         rows = await self._database.read(host_rows.every)
-        return tuple(row.address for row in rows if row.address)
+        return (*(row.address for row in rows if row.address), *self._extra_peers)
 
     async def _tell_peers(self, but: HostId) -> None:
         peers = Peers(addresses=await self._peers())
