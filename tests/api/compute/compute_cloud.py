@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,6 @@ import msgspec
 from renova.api.app import build
 from renova.api.compute import service as compute
 from renova.api.dispatch import Dispatcher
-from renova.api.identity import service as identity
 from renova.api.policy import Policy
 from renova.engine.journal import Held
 from renova.hosts.registry import Hosts
@@ -39,16 +39,16 @@ from renova.model.server import AttachedAddress, AttachedNetwork, Server, VmStat
 from renova.operations.cloud import Cloud
 from renova.operations.parts.fleet import Fleet
 from renova.partners.identity import Caller
-from renova.partners.identity.builtin import BuiltinIdentity
 from renova.partners.image import Images
 from renova.partners.network import Networks
 from renova.settings import ControllerSettings
 from renova.store import hosts, placement, servers
 from renova.store.database import Tx, open_sqlite
 
-from ..service_cloud import PASSWORDS, Api, HandClock
+from ..service_cloud import Api, HandClock
 
 V21 = "/compute/v2.1"
+POLICY = Policy(compute.POLICY)
 IMAGE = ImageId("70a599e0-31e7-49b7-b260-868f441e862b")
 OTHER_IMAGE = ImageId("155d900f-4e14-4e4c-a73d-069cbf4541e6")
 NETWORK = NetworkId("b5f1f11d-2c0a-4d6f-9a3e-2f7c4dbd6e31")
@@ -70,6 +70,9 @@ class FixedHosts:
     async def console(self, host: HostId, server: ServerId, limit: int = 102400) -> bytes:
         return self.text[-limit:]
 
+    async def seek_proof(self, host: HostId) -> bool:
+        return False
+
     async def drop(self, host: HostId) -> None:
         self.alive.discard(host)
 
@@ -87,6 +90,33 @@ class WrittenDown:
     def stop(self, operation: OperationId) -> None: ...
 
     async def finished(self, operation: OperationId) -> None: ...
+
+
+class FixedIdentity:
+    """The users admin and demo, each with a project of their own; their tokens are their names."""
+
+    def __init__(self) -> None:
+        self.callers = {
+            name: Caller(
+                user=UserId(sha256(f"user {name}".encode()).hexdigest()[:32]),
+                user_name=name,
+                project=ProjectId(sha256(f"project {name}".encode()).hexdigest()[:32]),
+                project_name=name,
+                roles=frozenset(roles),
+                expires="2027-01-01T00:00:00Z",
+            )
+            for name, roles in (
+                ("admin", ("admin", "manager", "member", "reader")),
+                ("demo", ("member", "reader")),
+                ("reader", ("reader",)),
+            )
+        }
+
+    async def caller(self, token: str) -> Caller | None:
+        return self.callers.get(token)
+
+    async def project_exists(self, project: ProjectId) -> bool:
+        return any(caller.project == project for caller in self.callers.values())
 
 
 @dataclass
@@ -182,6 +212,14 @@ class ComputeApi(Api):
     operations: WrittenDown = field(default_factory=lambda: WrittenDown(ExecutorId("tests")))
     images: dict[ImageId, Image] = field(default_factory=dict)
     networks: dict[NetworkId, Network] = field(default_factory=dict)
+
+    async def sign_in(self, who: str, password: str | None = None, project: str | None = None) -> str:
+        caller = await self.cloud.identity.caller(who)
+        assert caller is not None
+        self.tokens[who] = who
+        self.kept[f"{who}_user"] = caller.user
+        self.kept[f"{who}_project"] = caller.project
+        return who
 
     async def compute(
         self, who: str | None, request: str, body: Any = None, version: str | None = None
@@ -302,17 +340,14 @@ async def running(state: Path) -> AsyncIterator[ComputeApi]:
         clock=clock,
         chance=chance,
         database=database,
-        identity=BuiltinIdentity(database, clock, chance, chosen),
+        identity=FixedIdentity(),
         hosts=cast(Hosts, hosts_up),
         images=cast(Images, DictImages(images)),
         networks=cast(Networks, DictNetworks(networks)),
         operations=operations,
         fleet=Fleet(clock, hosts_up.up),
     )
-    assert isinstance(cloud.identity, BuiltinIdentity)
-    await cloud.identity.bootstrap(PASSWORDS)
-    services = [identity.service(cloud), *compute.services(cloud)]
-    app = build(services, Dispatcher(cloud, Policy({**identity.POLICY, **compute.POLICY})))
+    app = build(compute.services(cloud), Dispatcher(cloud, POLICY))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud.example") as client:
         yield ComputeApi(cloud, client, clock, hosts=hosts_up, operations=operations, images=images, networks=networks)
     database.close()

@@ -31,6 +31,8 @@ async def wishes(call: Call, wanted: Wanted | UnsetType, servers: int) -> tuple[
     """Return what the request wishes. `Invalid` for what cannot be, `Conflict` where it is not clear or taken."""
     if wanted is UNSET and call.version >= (2, 37):
         raise Invalid("Invalid input: Object missing required field `networks` - at `$.server`")
+    if isinstance(wanted, str) and call.version < (2, 37):
+        raise Invalid("Invalid input: Expected `array`, got `str` - at `$.server.networks`")
     if wanted == "none":
         return ()
     if isinstance(wanted, (str, UnsetType)) or not wanted:
