@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     func,
     insert,
     or_,
@@ -80,6 +81,11 @@ _TASK: dict[str | None, TaskState | None] = {state.value: state for state in Tas
 _POWER = {state.value: state for state in PowerState}
 
 
+# Made once: building the statement would cost as much as running it.
+_BY_ID_WITH_DELETED = select(servers).where(servers.c.id == bindparam("wanted"))
+_BY_ID = _BY_ID_WITH_DELETED.where(servers.c.deleted.is_(False))
+
+
 def _server(row: Any) -> Server:
     values = dict(row._mapping)
     values["vm_state"] = _VM[values["vm_state"]]
@@ -96,8 +102,7 @@ def add(tx: Tx, server: Server) -> None:
 
 def get(tx: Tx, server: ServerId, *, deleted: bool = False) -> Server | None:
     """Return the server; a deleted one only when asked for."""
-    query = select(servers).where(servers.c.id == server)
-    row = tx.execute(query if deleted else query.where(servers.c.deleted.is_(False))).first()
+    row = tx.execute(_BY_ID_WITH_DELETED if deleted else _BY_ID, {"wanted": server}).first()
     return _server(row) if row else None
 
 
