@@ -174,12 +174,13 @@ class Controller:
         await self.channel.send(encode(message))
 
     async def welcomed(self, sessions: int = 1) -> None:
-        """Wait until the agent was welcomed so often, and holds a lease."""
+        """Wait until the agent was welcomed so often."""
         await until(lambda: self._sessions >= sessions and self.channel is not None)
-        renewals = len(self.renewals)
-        if self.acknowledges:
-            await until(lambda: len(self.renewals) > renewals or bool(self.renewals))
-            await asyncio.sleep(0.001)
+
+    async def leased(self, sessions: int = 1) -> None:
+        """Wait until the agent was welcomed so often, and has renewed its lease since, here or elsewhere."""
+        await self.welcomed(sessions)
+        await VirtualClock().sleep(0.1)
 
     async def send(self, order: Order, act: AnyAct, **changed: Any) -> Answer:
         """Send a command over the present connection and return the answer; `Closed` if it ends before."""
@@ -347,7 +348,7 @@ def with_a_host(test: Callable[[Host, Controller], Awaitable[None]], **options: 
         controller = Controller()
         host = Host(controller, **options)
         host.start()
-        await controller.welcomed()
+        await controller.leased()
         await test(host, controller)
         await host.end()
 

@@ -172,7 +172,7 @@ def test_a_remove_unplugs_what_an_earlier_agent_plugged() -> None:
         await host.stop()
         assert host.hypervisor.executing() == {SERVER: 1}
         host.start()
-        await controller.welcomed(2)
+        await controller.leased(2)
         await do(controller, Remove(disks=True), number=2)
         assert host.network.segments == {}
 

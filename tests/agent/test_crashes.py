@@ -96,7 +96,7 @@ def test_the_journal_is_written_before_anything_is_touched() -> None:
         controller = Controller()
         host = Host(controller)
         host.start()
-        await controller.welcomed()
+        await controller.leased()
         for order_, act in LIFE:
             before = len(host.life.points)
             known = await host.journal.server(SERVER)

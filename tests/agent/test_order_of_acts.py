@@ -97,7 +97,7 @@ def test_the_same_order_again_joins_the_act_that_runs() -> None:
         first = later(controller.send(order(), Prepare(guest())))
         await until(lambda: hypervisor.log == ["prepare begins"])
         host.lines[0].reset()  # the answer is lost, the act is not
-        await controller.welcomed(2)
+        await controller.leased(2)
         again = await controller.send(order(), Prepare(guest()))
         assert again.result == Prepared(made=True)
         assert hypervisor.log == ["prepare begins", "prepare ended"]
@@ -196,7 +196,7 @@ def test_a_guest_that_is_newer_than_the_journal_is_not_touched() -> None:
         await host.stop()
         host.journal.lose()
         host.start()
-        await controller.welcomed(2)
+        await controller.leased(2)
         assert controller.hellos[0].journal != controller.hellos[1].journal
         answer = await controller.send(order(incarnation=2, number=9), Stop(0))
         assert (answer.why, answer.error) == ("stale", "incarnation 2 is over: this host has seen 3")

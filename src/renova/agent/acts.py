@@ -81,11 +81,11 @@ class Acts:
     async def clean(self, duty: Duty, known: Sequence[Nic], newer: bool) -> None:
         """Have nothing here of the server's incarnations below `duty.below`; `newer`: a later one is at home here."""
         found = await self.found(duty.server)
-        if found is not None and found.incarnation < duty.below:
+        if found is not None and found.incarnation >= duty.below:
+            return  # what is here is the newer one's: nics, definition and disks
+        if found is not None:
             log.info("old guest removed", server=duty.server, incarnation=found.incarnation, below=duty.below)
-            await self._remove(duty.server, () if newer else known)
-        elif not newer:
-            await self._network.unplug(known)
+        await self._remove(duty.server, () if newer else known)
         if duty.disks:
             await self._hypervisor.drop_disks(duty.server, None, up_to=duty.below - 1)
 

@@ -34,29 +34,35 @@ class Images:
     async def read(self, image: ImageId) -> AsyncIterator[bytes]:
         """Yield the image's bytes in order. `Refused` if it is not to be had, `NotNow` if no controller gives it."""
         offset = 0
-        while data := await self._piece(image, offset):
+        session: Session | None = None
+        while True:
+            data, session = await self._piece(image, offset, session)
+            if not data:
+                return
             yield data
             offset += len(data)
 
-    async def _piece(self, image: ImageId, offset: int) -> bytes:
-        last: Session | None = None
+    async def _piece(self, image: ImageId, offset: int, session: Session | None) -> tuple[bytes, Session]:
+        """Return the piece and who gave it: `session` if it can, which gave the one before."""
         reason = "no controller is connected"
         try:
             async with asyncio.timeout(PATIENCE_S):
+                if session is None or session.ended:
+                    session = await self._sessions.one(after=session)
                 while True:
-                    session = last = await self._sessions.one(after=last)
                     try:
                         async with self._in_flight, asyncio.timeout(PIECE_S):
                             piece = await session.piece(image, offset)
-                    except (Closed, TimeoutError) as error:
+                    except (Closed, TimeoutError):
                         reason = f"{session.address} did not answer"
-                        log.info("image not read", image=image, offset=offset, reason=str(error) or reason)
-                        continue
-                    if piece.error is None:
-                        return piece.data
-                    if piece.why == "refused":
-                        raise Refused(f"image {image}: {piece.error}")
-                    reason = piece.error
-                    await self._clock.sleep(PAUSE_S)
+                    else:
+                        if piece.error is None:
+                            return piece.data, session
+                        if piece.why == "refused":
+                            raise Refused(f"image {image}: {piece.error}")
+                        reason = f"{session.address}: {piece.error}"
+                        await self._clock.sleep(PAUSE_S)
+                    log.info("image not read", image=image, offset=offset, reason=reason)
+                    session = await self._sessions.one(after=session)
         except TimeoutError as error:
             raise NotNow(f"image {image} cannot be read from a controller: {reason}") from error
