@@ -1,0 +1,118 @@
+"""The agent's process on a real host: libvirt, Linux bridges, a journal on disk.
+
+It imports nothing of a controller: it runs beside untrusted guests, and on every host.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+from msgspec.structs import replace
+
+from renova import log as logs
+from renova.agent.connection import TlsDialer
+from renova.agent.enrolment import enrolled
+from renova.agent.identity import Identity
+from renova.agent.journal import FileJournal
+from renova.agent.service import Agent
+from renova.drivers.hypervisor.accelerator import probe_kvm
+from renova.drivers.hypervisor.disks import Disks
+from renova.drivers.hypervisor.libvirt import LibvirtHypervisor
+from renova.drivers.network.linux_bridge import LinuxBridge
+from renova.model.chance import SystemChance
+from renova.model.clock import Clock, SystemClock
+from renova.model.errors import BadSetup, NotNow
+from renova.settings import AgentSettings
+
+log = structlog.get_logger()
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+LONGEST_PAUSE = 5.0  # seconds between tries to enrol
+
+
+def serve(settings: AgentSettings) -> None:
+    """Run the agent of this host until it is told to end."""
+    logs.set_up(settings.log_level, process="agent")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: AgentSettings) -> None:
+    settings = replace(settings, name=settings.name or socket.gethostname())
+    clock, chance = SystemClock(), SystemChance()
+    state = Path(settings.state_dir)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = await join(settings, clock)
+    accelerator = await asyncio.to_thread(probe_kvm)
+    log.info("accelerator chosen", kind=accelerator.kind, reason=accelerator.reason)
+    controllers = settings.controllers or identity.controllers
+    address = underlay_address(settings, controllers)
+    agent = Agent(
+        settings,
+        LibvirtHypervisor(
+            Disks(Path(settings.instances_dir), clock, chance), clock, accelerator.kind, uri=settings.libvirt_uri
+        ),
+        LinuxBridge(address),
+        FileJournal(state / "journal", chance),
+        clock,
+        chance,
+        [TlsDialer(controller, state) for controller in controllers],
+        boot=BOOT_ID.read_text().strip(),
+        address=address,
+    )
+    await until_told(agent.run())
+
+
+async def join(settings: AgentSettings, clock: Clock) -> Identity:
+    """Return the host's identity; a controller that cannot be reached yet is tried again, however long it takes."""
+    pause, said = 0.2, ""
+    while True:
+        try:
+            return await enrolled(settings)
+        except NotNow as error:
+            if str(error) != said:
+                log.warning("not enrolled yet", reason=str(error))
+                said = str(error)
+        await clock.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def underlay_address(settings: AgentSettings, controllers: tuple[str, ...]) -> str:
+    """Return this host's own address on the network that joins the hosts: the one it reaches controllers from."""
+    if not controllers:
+        raise BadSetup("No controller is known. Give the agent a join token (RENOVA_JOIN_TOKEN_FILE).")
+    host, _, port = controllers[0].rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            if settings.underlay_device:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, settings.underlay_device.encode())
+            probe.connect((host.strip("[]"), int(port)))  # sends nothing: it only asks for the route
+        except (OSError, ValueError) as error:
+            raise BadSetup(
+                f"No address of this host leads to the controller {controllers[0]} ({error}). Check the network, or "
+                "RENOVA_CONTROLLERS and RENOVA_UNDERLAY_DEVICE."
+            ) from error
+        return str(probe.getsockname()[0])
+
+
+async def until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Run until the work ends by itself, or the process is told to end."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    running = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(told.wait())
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        waiting.cancel()
+        running.result()
+        return
+    log.info("told to end")
+    running.cancel()
+    await asyncio.wait({running})

@@ -1,0 +1,101 @@
+"""The command line. What a command needs is imported inside it, and only there: an agent must not carry what a
+controller or the lab needs.
+"""
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from renova.main.lab_commands import lab
+from renova.model.errors import BadSetup
+
+if TYPE_CHECKING:
+    from renova.cli.hosts import HostsClient
+
+app = typer.Typer(
+    name="renova",
+    help="Renova: an OpenStack-compatible compute service that keeps servers alive.",
+    epilog="A cloud on this machine: renova lab up. Its servers are for the openstack client: openstack server list.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+host = typer.Typer(help="Hosts of a cloud: list them, let new ones join. Uses OS_* variables.", no_args_is_help=True)
+app.add_typer(host, name="host")
+app.add_typer(lab, name="lab")
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings; RENOVA_<NAME> overrides it.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog="Example: renova controller --config /etc/renova/controller.toml")
+def controller(
+    config: ConfigFile = None,
+    agents_fd: Annotated[
+        int | None, typer.Option(metavar="N", help="Serve agents on the listening socket with this descriptor.")
+    ] = None,
+) -> None:
+    """Run a controller: the API, the operations, and the port for agents."""
+    from renova.main.controller_process import serve
+    from renova.settings import ControllerSettings, load
+
+    serve(load(ControllerSettings, config), agents_fd)
+
+
+@app.command(epilog="Example: renova agent --config /etc/renova/agent.toml")
+def agent(config: ConfigFile = None) -> None:
+    """Run the agent of this host: its guests, ports and disks."""
+    from renova.main.agent_process import serve
+    from renova.settings import AgentSettings, load
+
+    serve(load(AgentSettings, config))
+
+
+@app.command(epilog="Example: renova version")
+def version() -> None:
+    """Print the version."""
+    sys.stdout.write(f"renova {installed_version('renova')}\n")
+
+
+@host.command("list", epilog="Example: renova host list --json")
+def list_hosts(as_json: Json = False) -> None:
+    """List hosts: where each stands with the control plane, and why."""
+    found = _client().hosts()
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+        return
+    table = Table("Name", "State", "Up", "Address", "Guests by", "Silent", "Proof of death")
+    for each in found:
+        silent = "" if each["silent_s"] is None else f"{each['silent_s']:.1f} s"
+        proof = each["proof"]["kind"] if each["proof"] else ""
+        up = "yes" if each["up"] else "no"
+        table.add_row(each["name"], each["state"], up, each["address"], each["accelerator"], silent, proof)
+    Console().print(table)
+
+
+@host.command("join-token", epilog="Example: renova host join-token --count 3 --hours 24")
+def make_join_token(
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="How many; each is good for one host.")] = 1,
+    hours: Annotated[float, typer.Option(min=0.01, help="How long they are good for.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Make tokens with which new hosts join: each is the content of an agent's join_token_file."""
+    tokens = _client().join_tokens(count, hours)
+    sys.stdout.write(msgspec.json.encode(tokens).decode() + "\n" if as_json else "\n".join(tokens) + "\n")
+
+
+def _client() -> "HostsClient":
+    try:
+        from renova.cli.hosts import HostsClient
+        from renova.cli.session import connect
+    except ModuleNotFoundError as error:
+        raise BadSetup(f"This command needs the OpenStack clients ({error}): pip install 'renova[lab]'.") from error
+    return HostsClient(connect())

@@ -1,0 +1,206 @@
+"""The process of the simulated hosts: any number of agents over simulated drivers, with real connections.
+
+Each host is enrolled and speaks TLS like a real one; only its guests and networks are pretended. What a power switch
+and a cable do to a real host, the switches of the lab do here.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+import uvloop
+from msgspec.structs import replace
+
+from renova import log as logs
+from renova.agent.connection import TlsDialer
+from renova.agent.journal import MemoryJournal
+from renova.agent.service import Agent
+from renova.drivers.hypervisor.simulated import SMALL_HOST, SimulatedHypervisor, SimulatedStorage
+from renova.drivers.network.simulated import SimulatedNetwork
+from renova.lab import switches
+from renova.lab.home import Home
+from renova.main.agent_process import join, until_told
+from renova.model.chance import SystemChance
+from renova.model.channel import Channel
+from renova.model.clock import SystemClock
+from renova.model.errors import NotFound, NotNow
+from renova.settings import AgentSettings
+
+log = structlog.get_logger()
+
+START_S, BOOT_S, SHUT_DOWN_S = 0.0, 0.3, 0.2  # how long pretended guests take
+AT_ONCE = 32  # hosts that enrol or dial at the same time
+
+
+class CutDialer:
+    """Reaches a controller unless the cable is out."""
+
+    def __init__(self, dialer: TlsDialer, at_once: asyncio.Semaphore) -> None:
+        self._dialer = dialer
+        self._at_once = at_once
+        self.plugged = True
+        self._channel: Channel | None = None
+
+    @property
+    def address(self) -> str:
+        return self._dialer.address
+
+    async def dial(self) -> Channel:
+        if not self.plugged:
+            raise NotNow("the host's cable is out")
+        async with self._at_once:
+            self._channel = await self._dialer.dial()
+        return self._channel
+
+    async def pull(self) -> None:
+        self.plugged = False
+        if self._channel is not None:
+            await self._channel.close()
+
+
+@dataclass
+class _Host:
+    """One simulated host; its agent while it has power."""
+
+    name: str
+    hypervisor: SimulatedHypervisor
+    network: SimulatedNetwork
+    journal: MemoryJournal
+    dialers: list[CutDialer] = field(default_factory=list)
+    boot: str = ""
+    agent: "asyncio.Task[None] | None" = None
+
+    @property
+    def powered(self) -> bool:
+        return self.agent is not None
+
+
+class Rack:
+    """All hosts of this process, with their switches (`lab.switches.Switchboard`)."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._clock = SystemClock()
+        self._chance = SystemChance()
+        self._storage = SimulatedStorage("simulated-shared-storage")
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._hosts: dict[str, _Host] = {}
+
+    async def begin(self, count: int) -> None:
+        """Enrol and start all hosts, many at a time."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(1, count + 1):
+                group.create_task(self._add(f"host{number}"))
+
+    async def _add(self, name: str) -> None:
+        facts = replace(SMALL_HOST, storage_id=self._storage.identity)
+        directories = self._home.host(name)
+        settings = AgentSettings(
+            name=name, state_dir=str(directories.agent), join_token_file=str(directories.join_token)
+        )
+        host = _Host(
+            name,
+            SimulatedHypervisor(
+                self._clock, self._storage, facts, start_s=START_S, boot_s=BOOT_S, shut_down_s=SHUT_DOWN_S
+            ),
+            SimulatedNetwork(),
+            MemoryJournal(self._chance),
+        )
+        async with self._at_once:
+            identity = await join(settings, self._clock)
+        state = Path(settings.state_dir)
+        host.dialers = [CutDialer(TlsDialer(each, state), self._at_once) for each in identity.controllers]
+        self._hosts[name] = host
+        self._boot(host)
+
+    def _boot(self, host: _Host) -> None:
+        host.boot = self._chance.uuid()
+        number = int(host.name.removeprefix("host"))
+        agent = Agent(
+            AgentSettings(name=host.name),
+            host.hypervisor,
+            host.network,
+            host.journal,
+            self._clock,
+            self._chance,
+            host.dialers,
+            boot=host.boot,
+            address=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
+        )
+        host.agent = asyncio.get_running_loop().create_task(agent.run(), name=host.name)
+        host.agent.add_done_callback(_say_why)
+
+    def _host(self, name: str) -> _Host:
+        try:
+            return self._hosts[name]
+        except KeyError:
+            raise NotFound(f"there is no host {name} here") from None
+
+    async def kill(self, host: str) -> None:
+        found = self._host(host)
+        agent, found.agent = found.agent, None
+        if agent is None:
+            return
+        found.hypervisor.cut_power()
+        found.network.cut_power()
+        agent.cancel()
+        await asyncio.wait([agent])
+
+    async def start(self, host: str) -> None:
+        found = self._host(host)
+        if not found.powered:
+            found.hypervisor.power_on()
+            found.network.power_on()
+            self._boot(found)
+
+    async def cut(self, host: str) -> None:
+        for dialer in self._host(host).dialers:
+            await dialer.pull()
+
+    async def heal(self, host: str) -> None:
+        for dialer in self._host(host).dialers:
+            dialer.plugged = True
+
+    def powered(self, host: str) -> bool:
+        return self._host(host).powered
+
+    def plugged(self, host: str) -> bool:
+        return all(dialer.plugged for dialer in self._host(host).dialers)
+
+    async def close(self) -> None:
+        for host in self._hosts.values():
+            if host.agent is not None:
+                host.agent.cancel()
+        await asyncio.gather(*(h.agent for h in self._hosts.values() if h.agent), return_exceptions=True)
+
+
+def _say_why(agent: "asyncio.Task[None]") -> None:
+    if not agent.cancelled() and (error := agent.exception()) is not None:
+        log.error("agent ended", host=agent.get_name(), reason=str(error))
+
+
+def serve(home: Home, count: int, log_level: str = "info") -> None:
+    """Run the simulated hosts of the cloud in `home` until told to end."""
+    logs.set_up(log_level, process="simulated")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(home, count))
+
+
+async def _serve(home: Home, count: int) -> None:
+    rack = Rack(home)
+
+    async def work() -> None:
+        await rack.begin(count)
+        server = await switches.serve(home.simulated_socket, rack)
+        log.info("simulated hosts begin", count=count)
+        try:
+            await server.serve_forever()
+        finally:
+            server.close()
+            with contextlib.suppress(OSError, ssl.SSLError):
+                await rack.close()
+
+    await until_told(work())
