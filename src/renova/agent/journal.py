@@ -10,7 +10,6 @@ A journal that was lost or damaged gets a new id: controllers then know that thi
 """
 
 import fcntl
-import os
 import uuid
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
@@ -18,6 +17,7 @@ from typing import IO, Protocol, TypeVar
 import msgspec
 import structlog
 
+from renova.agent.whole_file import sync_directory, write_whole
 from renova.drivers.blocking import in_thread
 from renova.model.chance import Chance
 from renova.model.errors import BadSetup, Broken, NotNow
@@ -149,7 +149,7 @@ class FileJournal:
         host, whole = _read_or_set_aside(self._directory / "host.json", HostPage)
         if not self._servers.exists():
             self._servers.mkdir(mode=0o700)
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
             whole = False
         for path in self._servers.iterdir():
             if path.suffix == ".json":
@@ -186,21 +186,7 @@ def _read_or_set_aside(path: Path, kind: type[P]) -> tuple[P | None, bool]:
 
 
 def _write(path: Path, page: HostPage | ServerPage) -> None:
-    partial = path.with_suffix(".new")
     try:
-        with partial.open("wb") as file:
-            file.write(msgspec.json.encode(page))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-        _sync_directory(path.parent)
+        write_whole(path, msgspec.json.encode(page))
     except OSError as error:
         raise NotNow(f"the journal page {path} cannot be written: {error.strerror}") from error
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
