@@ -39,6 +39,15 @@ class HostHome:
         return self.path / "agent"
 
     @property
+    def agent_settings(self) -> Path:
+        return self.path / "agent.toml"
+
+    @property
+    def join_token(self) -> Path:
+        """What the agent is enrolled with, once."""
+        return self.path / "join-token"
+
+    @property
     def boot_id(self) -> Path:
         """/proc/sys/kernel/random/boot_id inside: a new uuid for each boot."""
         return self.path / "boot_id"
@@ -69,6 +78,20 @@ class Home:
         return self.path / "openrc"
 
     @property
+    def demo_openrc(self) -> Path:
+        return self.path / "demo-openrc"
+
+    @property
+    def demo_key(self) -> Path:
+        """The private key that fits the key pair `demo-key`."""
+        return self.path / "demo-key"
+
+    @property
+    def lock(self) -> Path:
+        """Held while somebody changes what runs."""
+        return self.path / "lock"
+
+    @property
     def clouds_yaml(self) -> Path:
         return self.path / "clouds.yaml"
 
@@ -84,6 +107,14 @@ class Home:
     @property
     def database(self) -> Path:
         return self.controller / "renova.db"
+
+    @property
+    def controller_settings(self) -> Path:
+        return self.controller / "controller.toml"
+
+    def password(self, user: str) -> Path:
+        """The password that the controller made for `admin` or `demo`."""
+        return self.controller / f"{user}-password"
 
     @property
     def ca(self) -> Path:

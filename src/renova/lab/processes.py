@@ -186,13 +186,13 @@ def _group(leader: Process) -> list[Process]:
     return found
 
 
-def wait_until(true: Callable[[], bool], limit: float, what: str) -> None:
-    """Ask again and again until `true()`; raise NotNow with `what` after `limit` seconds."""
+def wait_until(true: Callable[[], bool], limit: float, what: str, pause: float = 0.005) -> None:
+    """Ask again and again, `pause` seconds apart, until `true()`; raise NotNow with `what` after `limit` seconds."""
     deadline = time.monotonic() + limit
     while not true():
         if time.monotonic() > deadline:
             raise NotNow(f"{what} (waited {limit:.0f} s)")
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 def last_lines(log: Path, count: int = 5) -> str:

@@ -6,11 +6,12 @@ not carry what only a controller needs.
 
 import sys
 
-from renova.model.errors import BadSetup
+from renova.model.errors import BadSetup, CloudError
 
 
 def run() -> None:
-    """Run the command line; a `BadSetup` becomes one sentence on standard error and exit status 2."""
+    """Run the command line. An error of ours becomes one sentence; exit status 2 means that something has to be set
+    up first, 1 that what was asked for did not happen."""
     from renova.main.commands import app
 
     try:
@@ -18,3 +19,6 @@ def run() -> None:
     except BadSetup as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    except CloudError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None

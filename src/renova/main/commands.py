@@ -59,6 +59,18 @@ def agent(config: ConfigFile = None) -> None:
     serve(load(AgentSettings, config))
 
 
+@app.command(epilog="Example: renova simulated-hosts --home .renova --hosts 3")
+def simulated_hosts(
+    home: Annotated[Path, typer.Option(help="Directory of the cloud, made by renova lab up.", resolve_path=True)],
+    hosts: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")],
+) -> None:
+    """Run simulated hosts, each with its agent, in this process; renova lab up --simulated starts it."""
+    from renova.lab.home import Home
+    from renova.main.simulated_process import serve
+
+    serve(Home(home), hosts)
+
+
 @app.command(epilog="Example: renova version")
 def version() -> None:
     """Print the version."""

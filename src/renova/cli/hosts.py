@@ -1,0 +1,39 @@
+"""Renova's own API, for which OpenStack has no words: hosts as an operator sees them, and how new ones join."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from keystoneauth1 import exceptions as keystone
+
+from renova.model.errors import Forbidden, NotNow, Refused
+
+
+class HostsClient:
+    """Speaks it with the session of an administrator (an openstacksdk connection)."""
+
+    def __init__(self, connection: Any) -> None:
+        self._session = connection.session
+        # One port serves all of a controller's services, so where identity is, the others are.
+        root, _, _ = str(connection.config.get_auth_args()["auth_url"]).partition("/identity")
+        self._url = f"{root}/renova/v1"
+
+    def hosts(self) -> list[dict[str, Any]]:
+        """List the hosts: name, state, up, connected, forced_down, proof and so on."""
+        found: list[dict[str, Any]] = self._ask("GET", "/hosts")["hosts"]
+        return found
+
+    def join_tokens(self, count: int = 1, hours: float = 1.0) -> list[str]:
+        """Make tokens, each good for enrolling one host for so many hours."""
+        made: list[str] = self._ask("POST", "/join-tokens", {"count": count, "hours": hours})["join_tokens"]
+        return made
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        arguments = {} if body is None else {"json": body}
+        try:
+            return self._session.request(f"{self._url}{path}", method, **arguments).json()
+        except keystone.Forbidden as error:
+            raise Forbidden(f"Only an administrator may do this: {error}") from error
+        except keystone.HttpError as error:
+            raise Refused(str(error)) from error
+        except keystone.ClientException as error:
+            raise NotNow(str(error)) from error

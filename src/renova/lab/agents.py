@@ -1,0 +1,81 @@
+"""The agent of a lab host: the program of any host, run inside this one's namespaces."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from renova.lab import processes
+from renova.lab.home import HostHome
+from renova.lab.hosts import Host
+from renova.lab.namespaces import apart
+from renova.lab.programs import environment, renova_argv, write_settings
+from renova.model.errors import NotNow
+
+_START_S = 20.0
+
+
+def invite(directories: HostHome, token: str) -> None:
+    """Leave a join token where a host's agent looks for it."""
+    directories.path.mkdir(parents=True, exist_ok=True)
+    directories.join_token.touch(mode=0o600)
+    directories.join_token.write_text(token)
+
+
+@dataclass(frozen=True)
+class LabAgent:
+    """The agent of one lab host; a new object means the same agent."""
+
+    host: Host
+
+    @property
+    def pid_file(self) -> Path:
+        return self.host.home.pid_file(f"agent-{self.host.name}")
+
+    @property
+    def log(self) -> Path:
+        return self.host.home.log_file(f"agent-{self.host.name}")
+
+    def running(self) -> bool:
+        return processes.running(self.pid_file) is not None
+
+    def up(self) -> None:
+        """Have the agent running; its host is on. Whether it reached the controller, the controller knows."""
+        process = processes.running(self.pid_file)
+        if process is None:
+            settings = self.host.directories.agent_settings
+            write_settings(settings, self._settings())
+            # In a session of its own: its group can then be told to end, which that of nsenter would not pass on.
+            argv = self.host.exec_argv(["setsid", *renova_argv("agent", "--config", settings)])
+            process = processes.start(self.pid_file, argv, self.log, environment())
+        self._record_inner(process)
+
+    def down(self) -> None:
+        processes.stop(self.pid_file)
+
+    def _settings(self) -> dict[str, object]:
+        return {
+            "name": self.host.name,
+            "state_dir": str(self.host.directories.agent),
+            "instances_dir": str(self.host.home.instances),
+            "join_token_file": str(self.host.directories.join_token),
+            "underlay_device": "eth0",
+        }
+
+    def _record_inner(self, process: processes.Process) -> None:
+        """Have the pid file name the agent itself, not the `nsenter` that waits for it: so kills reach it."""
+        if apart(process.pid, "pid"):
+            return
+        what = f"the agent of {self.host.name} did not start"
+        processes.wait_until(lambda: not process.alive() or _leads(processes.first_child(process)), _START_S, what)
+        inner = processes.first_child(process)
+        if inner is None:
+            raise NotNow(f"{what}: {processes.last_lines(self.log)}")
+        processes.record(self.pid_file, inner)
+
+
+def _leads(process: processes.Process | None) -> bool:
+    """Say whether a process leads its group already."""
+    try:
+        return process is not None and os.getpgid(process.pid) == process.pid
+    except ProcessLookupError:
+        return False

@@ -1,0 +1,87 @@
+"""What the cloud in a home is to be: how many hosts, real or simulated, on which ports. Kept in cloud.json.
+
+It may grow; it never becomes another cloud, since its database and its hosts' disks stay.
+"""
+
+import msgspec
+
+from renova.lab.home import Home
+from renova.model.errors import BadSetup
+
+DEFAULT_HOSTS = 3
+DEFAULT_API_PORT = 8774
+MOST_REAL_HOSTS = 253  # addresses of the rack's network
+MOST_SIMULATED_HOSTS = 10_000
+
+
+class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A cloud as it is to be."""
+
+    simulated: bool
+    hosts: int
+    api_port: int
+    agents_port: int  # of the simulated hosts; real ones have a port of their own in the rack
+    furnished: bool = False  # images, flavors, network and key were made; what users delete afterwards stays deleted
+
+    @property
+    def names(self) -> list[str]:
+        return [f"host{number}" for number in range(1, self.hosts + 1)]
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    def number(self, host: str) -> int:
+        """Return a host's number, from 1 on. Raises BadSetup when there is no such host."""
+        try:
+            return self.names.index(host) + 1
+        except ValueError:
+            raise BadSetup(f"There is no host {host} here; there are {_listed(self.names)}.") from None
+
+
+def read(home: Home) -> Blueprint | None:
+    """Return the blueprint of the home's cloud; None when none was ever made."""
+    try:
+        return msgspec.json.decode(home.cloud_json.read_bytes(), type=Blueprint)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise BadSetup(f"{home.cloud_json} is damaged ({error}). Remove {home.path} to begin a new cloud.") from error
+
+
+def write(home: Home, blueprint: Blueprint) -> None:
+    new = home.cloud_json.with_suffix(".new")
+    new.write_bytes(msgspec.json.format(msgspec.json.encode(blueprint), indent=2) + b"\n")
+    new.replace(home.cloud_json)
+
+
+def plan(known: Blueprint | None, *, simulated: bool, hosts: int | None, api_port: int | None) -> Blueprint:
+    """Return what is to be, given what is. None stands for: as it is, else the usual.
+
+    Raises BadSetup when the cloud would have to become another one.
+    """
+    most = MOST_SIMULATED_HOSTS if simulated else MOST_REAL_HOSTS
+    if hosts is not None and not 1 <= hosts <= most:
+        raise BadSetup(f"A {_kind(simulated)} cloud has 1 to {most} hosts, not {hosts}.")
+    if known is None:
+        port = api_port or DEFAULT_API_PORT
+        return Blueprint(simulated=simulated, hosts=hosts or DEFAULT_HOSTS, api_port=port, agents_port=port + 1)
+    if known.simulated != simulated:
+        raise BadSetup(
+            f"The cloud here is a {_kind(known.simulated)} one. Choose another home for a {_kind(simulated)} cloud "
+            "(RENOVA_HOME), or remove this one."
+        )
+    if hosts is not None and hosts < known.hosts:
+        raise BadSetup(
+            f"The cloud here has {known.hosts} hosts and cannot shrink. Choose another home (RENOVA_HOME), or remove "
+            "this one."
+        )
+    return msgspec.structs.replace(known, hosts=hosts or known.hosts, api_port=api_port or known.api_port)
+
+
+def _kind(simulated: bool) -> str:
+    return "simulated" if simulated else "real"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 5 else f"{names[0]} to {names[-1]}"
