@@ -128,7 +128,7 @@ async def test_a_controller_of_another_authority_is_not_spoken_to(port: Port, st
 async def test_a_host_of_another_cloud_is_not_let_in(port: Port, state_dir: Path, tmp_path: Path) -> None:
     other = Authority()
     (state_dir / "host.pem").write_text(other.sign(port.asked[0].request, "host"))
-    with pytest.raises((BadSetup, NotNow), match="certificate|TLS"):
+    with pytest.raises((BadSetup, NotNow), match=r"certificate|TLS"):
         await TlsDialer(port.address, state_dir).dial()
     assert port.hosts == []
 

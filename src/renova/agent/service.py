@@ -219,10 +219,10 @@ class Agent:
     async def _be_fenced(self, fenced: Fenced) -> None:
         log.warning("host fenced", epoch=fenced.epoch)
         self._lease.lapse()
-        # Every controller has to welcome this host anew: a late command of the old lease finds no connection.
-        for session in list(self._connections):
-            await session.close()
-        await self._guests.halt("the host's lease was revoked")
+        # Every controller has to welcome this host anew: a late command of the old lease finds no connection. In this
+        # order: once the acts are being ended, no connection may bring another one.
+        closing = [session.close() for session in self._connections]
+        await asyncio.gather(*closing, self._guests.halt("the host's lease was revoked"))
 
     # Commands, questions, duties.
 
@@ -265,15 +265,16 @@ class Agent:
     async def _do_duty(self, session: Session, duty: Duty) -> None:
         """Do the duty, however often it takes: until it is done the host is not up again."""
         where = log.bind(server=duty.server, below=duty.below)
-        pauses = Pauses(self._clock, self._chance)
+        pauses, last_reason = Pauses(self._clock, self._chance), ""
         while True:
             try:
                 await self._guests.clean(duty)
                 break
-            except NotNow as error:
-                where.info("duty not possible now", reason=str(error))
-            except Exception:  # noqa: BLE001  (tried again, since nobody else can do it)
-                where.exception("duty failed")
+            except Exception as error:  # noqa: BLE001  (tried again, since nobody else can do it)
+                reason = str(error) or type(error).__name__
+                if reason != last_reason:
+                    where.warning("duty not done yet", reason=reason, exc_info=not isinstance(error, NotNow))
+                last_reason = reason
             await pauses.pause()
         where.info("duty done")
         with suppress(Closed):

@@ -122,7 +122,10 @@ class Leases:
             known = self._silences.get(lease.host)
             if known is None:
                 fresh[lease.host] = Silence(lease, now, heard=False)
-            elif (known.lease.epoch, known.lease.counter) != (lease.epoch, lease.counter):
+            elif known.lease.epoch != lease.epoch:
+                # A proof of death raised it, or a welcome elsewhere: only a renewal under it says that the host lives.
+                fresh[lease.host] = Silence(lease, now, heard=False)
+            elif known.lease.counter != lease.counter:
                 fresh[lease.host] = Silence(lease, now, heard=True)
             else:
                 fresh[lease.host] = known

@@ -6,15 +6,27 @@ from types import ModuleType
 
 from renova.api.compute import (
     actions,
+    availability_zones,
     bootable,
+    compute_services,
     flavor_access,
     flavor_extra_specs,
     flavors,
+    hypervisors,
+    instance_actions,
     keypairs,
+    limits,
+    migrations,
+    not_here,
+    quota_sets,
     server_create,
+    server_metadata,
+    server_network,
     server_query,
+    server_tags,
     server_view,
     servers,
+    usage,
     versions,
 )
 from renova.api.compute.route import route
@@ -29,7 +41,19 @@ _RESOURCES: tuple[ModuleType, ...] = (
     flavor_extra_specs,
     keypairs,
     servers,
+    server_metadata,
+    server_tags,
+    server_network,
     actions,
+    instance_actions,
+    compute_services,
+    hypervisors,
+    migrations,
+    availability_zones,
+    limits,
+    quota_sets,
+    usage,
+    not_here,
 )
 
 

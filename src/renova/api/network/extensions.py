@@ -7,6 +7,8 @@ from renova.store.database import Tx
 
 # Only what is really there; clients refrain from what they do not find here.
 _EXTENSIONS = {
+    "agent": ("agent", "The agent management extension."),
+    "availability_zone": ("Availability Zone", "The availability zone extension."),
     "binding": ("Port Binding", "Expose port bindings of a virtual port to external application"),
     "external-net": ("Neutron external network", "Adds external network attribute to network resource."),
     "net-mtu": ("Network MTU", "Provides MTU attribute for a network resource."),

@@ -3,14 +3,17 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ParamSpec, TypeVar
 
 import msgspec
 
 from renova.model.errors import NotNow, Refused
 from renova.partners.image.formats import HEAD_BYTES, virtual_size
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PIECE = 1024 * 1024  # bytes read, or hashed and written, at a time
 MAX_IMAGE = 50 * 1024**3  # bytes
@@ -44,22 +47,22 @@ class ImageFiles:
         `Invalid` when they are not of the format, `TooLarge`, `NotNow` when they cannot be written.
         """
         part = self._directory / f"{image}{_PART}"
+        await _disk(self._make_directory)
         try:
-            await asyncio.to_thread(self._directory.mkdir, mode=0o700, parents=True, exist_ok=True)
-            writing = await asyncio.to_thread(_Writing, part)
+            writing = await _disk(_Writing, part)
             try:
                 await _copy(pieces, writing)
-                stored = await asyncio.to_thread(writing.finish, disk_format)
+                stored = await _disk(writing.finish, disk_format)
             finally:
-                await asyncio.to_thread(writing.close)
-            await asyncio.to_thread(self._publish, part, image)
-        except OSError as error:
-            await asyncio.to_thread(part.unlink, missing_ok=True)
-            raise NotNow(f"The image cannot be written ({error.strerror}).") from error
+                await _disk(writing.close)
+            await _disk(self._publish, part, image)
         except BaseException:
-            await asyncio.to_thread(part.unlink, missing_ok=True)
+            await _disk(part.unlink, missing_ok=True)
             raise
         return stored
+
+    def _make_directory(self) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _publish(self, part: Path, image: str) -> None:
         part.rename(self._directory / image)
@@ -71,24 +74,21 @@ class ImageFiles:
 
     async def read(self, image: str, offset: int) -> AsyncIterator[bytes]:
         """Give an image's bytes from `offset` on, in pieces of at most 1 MiB. `NotNow` when they cannot be read."""
+        file: BinaryIO = await _disk((self._directory / image).open, "rb")
         try:
-            file: BinaryIO = await asyncio.to_thread((self._directory / image).open, "rb")
-            try:
-                await asyncio.to_thread(file.seek, offset)
-                while piece := await asyncio.to_thread(file.read, PIECE):
-                    yield piece
-            finally:
-                file.close()
-        except OSError as error:
-            raise NotNow(f"The image {image} cannot be read ({error.strerror}).") from error
+            await _disk(file.seek, offset)
+            while piece := await _disk(file.read, PIECE):
+                yield piece
+        finally:
+            file.close()
 
     async def remove(self, image: str) -> None:
         """Remove an image's bytes; who is reading them can go on to the end."""
-        await asyncio.to_thread((self._directory / image).unlink, missing_ok=True)
+        await _disk((self._directory / image).unlink, missing_ok=True)
 
     async def keep_only(self, images: Iterable[str]) -> None:
         """Remove all bytes but those of these images: what a crash left behind. Nobody may be writing."""
-        await asyncio.to_thread(self._keep_only, frozenset(images))
+        await _disk(self._keep_only, frozenset(images))
 
     def _keep_only(self, images: frozenset[str]) -> None:
         if not self._directory.is_dir():
@@ -136,13 +136,21 @@ class _Writing:
         self._file.close()
 
 
+async def _disk(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Do in a thread what touches the disk; `NotNow` when the disk does not play along."""
+    try:
+        return await asyncio.to_thread(work, *given, **named)
+    except OSError as error:
+        raise NotNow(f"The image store does not work: {error.strerror}.") from error
+
+
 async def _copy(pieces: AsyncIterator[bytes], writing: _Writing) -> None:
     # The network's pieces are small, and a hop to a thread costs more than hashing one.
     waiting = bytearray()
     async for piece in pieces:
         waiting += piece
         if len(waiting) >= PIECE:
-            await asyncio.to_thread(writing.add, bytes(waiting))
+            await _disk(writing.add, bytes(waiting))
             waiting.clear()
     if waiting:
-        await asyncio.to_thread(writing.add, bytes(waiting))
+        await _disk(writing.add, bytes(waiting))
