@@ -1,0 +1,161 @@
+"""Images' bytes: stored whole or not at all, whatever happens on the way."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from renova.model.chance import SeededChance
+from renova.model.clock import SystemClock
+from renova.model.errors import Conflict, Invalid, NotFound, NotNow
+from renova.model.ids import ImageId, ProjectId, UserId
+from renova.model.image import Image
+from renova.partners.identity import Caller
+from renova.partners.image.builtin import BuiltinImages
+from renova.settings import ControllerSettings
+from renova.store import images as store
+from renova.store.database import Database, Tx, open_sqlite
+
+IMAGE = ImageId("the-image")
+OWNER = ProjectId("apollo")
+
+
+def queue_image(tx: Tx, disk_format: str = "raw", visibility: str = "private") -> None:
+    new = Image(
+        id=IMAGE,
+        name="disk",
+        status="queued",
+        owner=OWNER,
+        visibility=visibility,
+        disk_format=disk_format,
+        container_format="bare",
+        size=None,
+        virtual_size=None,
+        sha256=None,
+        md5=None,
+        min_disk=0,
+        min_ram=0,
+        protected=False,
+        tags=(),
+        properties={},
+        created_at=tx.now,
+        updated_at=tx.now,
+    )
+    store.add(tx, new)
+
+
+@pytest.fixture
+def database() -> Database:
+    return open_sqlite(None, SystemClock())
+
+
+@pytest.fixture
+def images(database: Database, tmp_path: Path) -> BuiltinImages:
+    return BuiltinImages(database, SystemClock(), SeededChance(1), ControllerSettings(state_dir=str(tmp_path)))
+
+
+async def pieces(*given: bytes, then: Exception | None = None) -> AsyncIterator[bytes]:
+    for piece in given:
+        yield piece
+    if then is not None:
+        raise then
+
+
+async def status(images: BuiltinImages) -> str:
+    found = await images.image(IMAGE, None)
+    assert found is not None
+    return found.status
+
+
+async def test_bytes_come_back_as_they_went_in(images: BuiltinImages, database: Database, tmp_path: Path) -> None:
+    await database.transact(queue_image)
+    content = bytes(range(256)) * 10_000
+    await images.write(IMAGE, pieces(*(content[at : at + 65_536] for at in range(0, len(content), 65_536))))
+    found = await images.image(IMAGE, None)
+    assert found is not None
+    assert (found.status, found.size, found.virtual_size) == ("active", len(content), len(content))
+    assert found.md5 == hashlib.md5(content).hexdigest()
+    assert found.sha256 == hashlib.sha256(content).hexdigest()
+    assert found.sha512 == hashlib.sha512(content).hexdigest()
+    read = [piece async for piece in images.read(IMAGE)]
+    assert b"".join(read) == content
+    assert max(map(len, read)) <= 1024 * 1024
+    assert b"".join([piece async for piece in images.read(IMAGE, 2_000_000)]) == content[2_000_000:]
+    assert [file.name for file in (tmp_path / "images").iterdir()] == [IMAGE]
+    with pytest.raises(Conflict):
+        await images.write(IMAGE, pieces(b"again"))
+
+
+async def test_an_upload_that_fails_leaves_nothing_and_may_be_repeated(
+    images: BuiltinImages, database: Database, tmp_path: Path
+) -> None:
+    await database.transact(lambda tx: queue_image(tx, "qcow2"))
+    with pytest.raises(Invalid):
+        await images.write(IMAGE, pieces(b"not qcow2"))
+    with pytest.raises(ConnectionResetError):
+        await images.write(IMAGE, pieces(b"QFI\xfb", then=ConnectionResetError()))
+    assert await status(images) == "queued"
+    assert list((tmp_path / "images").iterdir()) == []
+    with pytest.raises(NotFound):
+        _ = [piece async for piece in images.read(IMAGE)]
+
+
+async def test_an_image_deleted_while_its_bytes_come_in_leaves_none(
+    images: BuiltinImages, database: Database, tmp_path: Path
+) -> None:
+    await database.transact(queue_image)
+
+    async def deleting() -> AsyncIterator[bytes]:
+        yield b"first"
+        await images.remove(IMAGE)
+        yield b"second"
+
+    with pytest.raises(NotFound):
+        await images.write(IMAGE, deleting())
+    assert list((tmp_path / "images").iterdir()) == []
+    assert await images.image(IMAGE, None) is None
+
+
+async def test_a_disk_that_cannot_be_written_is_said_so(
+    images: BuiltinImages, database: Database, tmp_path: Path
+) -> None:
+    await database.transact(queue_image)
+    (tmp_path / "images").write_text("in the way")
+    with pytest.raises(NotNow, match="image store"):
+        await images.write(IMAGE, pieces(b"bytes"))
+    assert await status(images) == "queued"
+
+
+async def test_what_a_crash_left_behind_is_swept_away(
+    images: BuiltinImages, database: Database, tmp_path: Path
+) -> None:
+    await database.transact(queue_image)
+    await images.write(IMAGE, pieces(b"whole"))
+    for name in ("gone", "unfinished.part"):
+        (tmp_path / "images" / name).write_bytes(b"left behind")
+    await images.recover()
+    assert [file.name for file in (tmp_path / "images").iterdir()] == [IMAGE]
+    await database.transact(lambda tx: store.change(tx, IMAGE, status="saving"))
+    await images.recover()
+    assert await status(images) == "queued"
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("visibility", "project", "roles", "sees"),
+    [
+        ("private", OWNER, {"reader"}, True),
+        ("private", "gemini", {"reader"}, False),
+        ("shared", "gemini", {"reader"}, False),
+        ("private", "gemini", {"admin"}, True),
+        ("public", "gemini", {"reader"}, True),
+        ("community", "gemini", {"reader"}, True),
+    ],
+)
+async def test_who_sees_an_image(
+    images: BuiltinImages, database: Database, visibility: str, project: str, roles: set[str], sees: bool
+) -> None:
+    await database.transact(lambda tx: queue_image(tx, visibility=visibility))
+    caller = Caller(UserId("u"), "ada", ProjectId(project), "", frozenset(roles), "")
+    assert (await images.image(IMAGE, caller) is not None) == sees
