@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from renova.agent.journal import ServerPage
+from renova.model.errors import NotNow
+from renova.model.ids import ServerId
 from renova.simulation.loop import run_virtual
 from renova.wire import (
     AnyAct,
@@ -111,6 +114,34 @@ def test_the_journal_is_written_before_anything_is_touched() -> None:
                 assert points.index("after journal.write_server") < touched[0], points
             page = await host.journal.server(SERVER)
             assert (page.incarnation, page.number) == (order_.incarnation, order_.number)
+        await host.end()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("reached_the_disk", [True, False])
+def test_without_a_journal_nothing_is_done(reached_the_disk: bool) -> None:
+    async def main() -> None:
+        controller = Controller()
+        host = Host(controller)
+        host.start()
+        await controller.leased()
+        await controller.send(order(number=1), Prepare(guest()))
+        write = host.journal.write_server
+
+        async def fail(server: ServerId, page: ServerPage) -> None:
+            if reached_the_disk:
+                await write(server, page)
+            raise NotNow("the journal cannot be written: no space left on device")
+
+        host.journal.write_server = fail  # type: ignore[method-assign]
+        for _ in range(2):
+            answer = await controller.send(order(number=2), Start(guest()))
+            assert (answer.why, host.state["segments"]) == ("not_now", {}) or reached_the_disk
+        assert (await controller.send(order(number=3), Remove(disks=True))).why == "not_now"
+        assert list(host.storage.disks) == [(SERVER, 1)]
+        host.journal.write_server = write  # type: ignore[method-assign]
+        assert (await controller.send(order(number=3), Remove(disks=True))).error is None
         await host.end()
 
     run_virtual(main())

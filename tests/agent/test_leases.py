@@ -184,9 +184,9 @@ def test_a_new_lease_ends_the_acts_of_the_old_even_if_nobody_said_that_it_was_ov
         host.lines[0].reset()
         controller.epoch = 2
         await controller.leased(2)
-        answer = await controller.send(order(number=2), Stop(0))
+        answer = await controller.send(order(server=OTHER), Stop(0))
         assert answer.error is None
-        assert 0 < hypervisor.ended_at < 10
+        assert 0 < hypervisor.ended_at < 10  # before any command of the new lease was obeyed
         assert isinstance(preparing.exception(), Closed)
 
     with_a_host(test, kind=SlowToPrepare)
