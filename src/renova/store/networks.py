@@ -209,7 +209,7 @@ def give_address(tx: Tx, whose: Network, port: str, position: int, subnet_id: st
         free = _free_number(tx, each)
         if free is not None:
             tx.execute(update(subnets).where(subnets.c.id == each.id).values(next_number=free + 1))
-            return _hold(tx, each, free, port, position)
+            return _write(tx, each, free, port, position)
     raise Conflict(f"No more IP addresses available on network {whose.id}.")
 
 
@@ -247,9 +247,14 @@ def _free_number(tx: Tx, of: Subnet) -> int | None:
 
 
 def _hold(tx: Tx, of: Subnet, number: int, port: str | None, position: int) -> FixedIp:
-    ip = str(IPv4Address(number))
     taken = select(addresses.c.port).where(addresses.c.network == of.network, addresses.c.number == number)
     if tx.execute(taken).first() is not None:
-        raise Conflict(f"Unable to complete operation for network {of.network}. The IP address {ip} is in use.")
+        raise Conflict(
+            f"Unable to complete operation for network {of.network}. The IP address {IPv4Address(number)} is in use."
+        )
+    return _write(tx, of, number, port, position)
+
+
+def _write(tx: Tx, of: Subnet, number: int, port: str | None, position: int) -> FixedIp:
     tx.execute(insert(addresses).values(network=of.network, number=number, subnet=of.id, port=port, position=position))
-    return FixedIp(subnet=of.id, ip=ip)
+    return FixedIp(subnet=of.id, ip=str(IPv4Address(number)))

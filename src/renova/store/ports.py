@@ -53,6 +53,9 @@ ports = Table(
 _columns = [ports.c[name] for name in Port.__struct_fields__ if name not in ("fixed_ips", "security_groups")]
 
 
+Wanted = tuple[tuple[SubnetId | None, str | None], ...]  # an address each: (of which subnet, which), None: any
+
+
 class NewPort(msgspec.Struct, frozen=True, kw_only=True):
     """A port to be made; without `fixed_ips` it gets a free address, if the network has subnets."""
 
@@ -60,7 +63,7 @@ class NewPort(msgspec.Struct, frozen=True, kw_only=True):
     project: ProjectId
     name: str = ""
     mac: str | None = None
-    fixed_ips: tuple[tuple[SubnetId | None, str | None], ...] | None = None  # (of which subnet, which), None: any
+    fixed_ips: Wanted | None = None
     admin_state_up: bool = True
     device_id: str = ""
     device_owner: str = ""
@@ -131,32 +134,33 @@ def add(tx: Tx, chance: Chance, on: Network, new: NewPort) -> Port:
     """Make a port with its addresses. `Conflict` for a MAC or address in use, or when no address is free."""
     if new.mac is not None and _mac_in_use(tx, new.mac):
         raise Conflict(f"Unable to complete operation for network {on.id}. The mac address {new.mac} is in use.")
-    tx.execute(
-        insert(ports).values(
-            id=new.id,
-            name=new.name,
-            network=on.id,
-            project=new.project,
-            mac=new.mac or _free_mac(tx, chance),
-            status="DOWN",
-            admin_state_up=new.admin_state_up,
-            device_id=new.device_id,
-            device_owner=new.device_owner,
-            nic=new.nic,
-            host=new.host,
-            made_by_compute=new.made_by_compute,
-            description=new.description,
-            created_at=tx.now,
-            updated_at=tx.now,
-        )
-    )
+    values: dict[str, Any] = {
+        "id": new.id,
+        "name": new.name,
+        "network": on.id,
+        "project": new.project,
+        "mac": new.mac or _free_mac(tx, chance),
+        "status": "DOWN",
+        "admin_state_up": new.admin_state_up,
+        "device_id": new.device_id,
+        "device_owner": new.device_owner,
+        "host": new.host,
+        "made_by_compute": new.made_by_compute,
+        "description": new.description,
+        "created_at": tx.now,
+        "updated_at": tx.now,
+    }
+    tx.execute(insert(ports).values(nic=new.nic, **values))
     wanted = new.fixed_ips if new.fixed_ips is not None else ((None, None),) if on.subnets else ()
-    for position, (subnet, ip) in enumerate(wanted):
-        give_address(tx, on, new.id, position, subnet, ip)
-    give_groups(tx, new.id, new.security_groups)
-    made = port(tx, new.id)
-    assert made is not None
-    return made
+    return Port(
+        **values,
+        fixed_ips=_give_addresses(tx, on, new.id, wanted),
+        security_groups=give_groups(tx, new.id, new.security_groups),
+    )
+
+
+def _give_addresses(tx: Tx, on: Network, port_id: str, wanted: Wanted) -> tuple[FixedIp, ...]:
+    return tuple(give_address(tx, on, port_id, position, *each) for position, each in enumerate(wanted))
 
 
 def _mac_in_use(tx: Tx, mac: str) -> bool:
@@ -171,20 +175,16 @@ def _free_mac(tx: Tx, chance: Chance) -> str:
             return mac
 
 
-def change(tx: Tx, port_id: str, **values: Any) -> Port:
-    """Change columns of a port and return it. `NotFound`."""
-    tx.execute(update(ports).where(ports.c.id == port_id).values(updated_at=tx.now, **values))
-    changed = port(tx, port_id)
-    if changed is None:
+def change(tx: Tx, port_id: str, **values: Any) -> None:
+    """Change columns of a port. `NotFound`."""
+    if tx.execute(update(ports).where(ports.c.id == port_id).values(updated_at=tx.now, **values)).rowcount == 0:
         raise NotFound(f"Port {port_id} could not be found.")
-    return changed
 
 
-def change_addresses(tx: Tx, on: Network, port_id: str, wanted: tuple[tuple[SubnetId | None, str | None], ...]) -> None:
+def change_addresses(tx: Tx, on: Network, port_id: str, wanted: Wanted) -> None:
     """Have the port hold exactly these addresses."""
     tx.execute(delete(addresses).where(addresses.c.port == port_id))
-    for position, (subnet, ip) in enumerate(wanted):
-        give_address(tx, on, port_id, position, subnet, ip)
+    _give_addresses(tx, on, port_id, wanted)
 
 
 def remove(tx: Tx, port_id: str) -> None:

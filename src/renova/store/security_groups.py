@@ -208,8 +208,15 @@ def remove_rule(tx: Tx, rule_id: str) -> None:
     tx.execute(delete(security_rules).where(security_rules.c.id == rule_id))
 
 
-def give_groups(tx: Tx, port: str, groups: tuple[str, ...]) -> None:
+def give_groups(tx: Tx, port: str, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Have a new port have these groups; return them in the order in which they are shown."""
+    given = tuple(sorted(set(groups)))
+    for each in given:
+        tx.execute(insert(port_security_groups).values(port=port, security_group=each))
+    return given
+
+
+def change_groups(tx: Tx, port: str, groups: tuple[str, ...]) -> None:
     """Have the port have exactly these groups."""
     tx.execute(delete(port_security_groups).where(port_security_groups.c.port == port))
-    for each in dict.fromkeys(groups):
-        tx.execute(insert(port_security_groups).values(port=port, security_group=each))
+    give_groups(tx, port, groups)

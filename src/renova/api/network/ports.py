@@ -154,8 +154,9 @@ async def update(call: Call) -> Reply:
                 call.demand("update_port:fixed_ips:ip_address", target)
             store.change_addresses(tx, network, found.id, _addresses(want.fixed_ips))
         if want.security_groups is not UNSET:
-            security_groups.give_groups(tx, found.id, _groups(call, tx, found.project, want.security_groups))
-        return store.change(tx, found.id, **changes)
+            security_groups.change_groups(tx, found.id, _groups(call, tx, found.project, want.security_groups))
+        store.change(tx, found.id, **changes)
+        return _visible(call, tx, found.id)
 
     return Reply(200, {"port": port_shape(call, await call.cloud.database.transact(change))})
 
@@ -188,7 +189,7 @@ def _demand_plain(vnic_type: str, profile: dict[str, Any] | None) -> None:
         raise Invalid("Ports have the vnic_type 'normal' and no binding profile.")
 
 
-def _addresses(asked: list[AskedAddress]) -> tuple[tuple[SubnetId | None, str | None], ...]:
+def _addresses(asked: list[AskedAddress]) -> store.Wanted:
     return tuple((SubnetId(each.subnet_id) if each.subnet_id else None, each.ip_address) for each in asked)
 
 

@@ -3,6 +3,8 @@
 `api.network` serves the rest of it, on the same tables.
 """
 
+import msgspec
+
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import NotFound, Refused
@@ -61,7 +63,9 @@ class BuiltinNetworks:
             raise Refused(f"Port {port} is still in use.")
         if not found.fixed_ips:
             raise Refused(f"Port {port} requires a FixedIP in order to be used.")
-        return ports.change(tx, port, device_id=server, device_owner=f"compute:{zone}", nic=index)
+        values = {"device_id": server, "device_owner": f"compute:{zone}"}
+        ports.change(tx, port, nic=index, **values)
+        return msgspec.structs.replace(found, updated_at=tx.now, **values)
 
     def _make(self, tx: Tx, server: ServerId, project: ProjectId, index: int, wish: PortWish, zone: str) -> Port:
         network = networks.network(tx, wish.network)
@@ -83,16 +87,7 @@ class BuiltinNetworks:
         await self._database.transact(lambda tx: ports.change(tx, port, host=host, device_owner=f"compute:{zone}"))
 
     async def settle(self, port: PortId, *, active: bool) -> None:
-        status = "ACTIVE" if active else "DOWN"
-
-        def settle(tx: Tx) -> None:
-            found = ports.port(tx, port)
-            if found is None:
-                raise NotFound(f"Port {port} could not be found.")
-            if found.status != status:
-                ports.change(tx, port, status=status)
-
-        await self._database.transact(settle)
+        await self._database.transact(lambda tx: ports.change(tx, port, status="ACTIVE" if active else "DOWN"))
 
     async def take_ports(self, server: ServerId) -> None:
         await self._database.transact(lambda tx: ports.release_server(tx, server))
