@@ -153,8 +153,13 @@ def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
     if right is not None and right.host == host_id and right.incarnation < duty_done.below:
         # It was the last to have had the server, and has nothing of it now: the server is nobody's.
         rights.release(tx, duty_done.server)
-        right = None
-    if right is None or right.host != host_id:
+    server = servers.get(tx, duty_done.server)
+    if server is not None and server.host == host_id and server.launched_at is None:
+        # A create that failed while this host was away: now it is certain that nothing of it is left here.
+        servers.change(tx, server.id, host=None, host_name=None)
+        server = None
+    if server is None or server.host != host_id:
+        # A server that still lives here keeps what it holds: its evacuation failed, and it will run here again.
         placement.release(tx, duty_done.server, host_id)
     if debt is not None and debt.migration is not None:
         migrations.move(tx, debt.migration, ("done",), "completed")

@@ -53,6 +53,9 @@ from renova.wire import (
 log = structlog.get_logger()
 R = TypeVar("R")
 
+# Seconds for which newcomers are gathered before all are told, as each telling goes to every host: at least, and more
+# for each host.
+GATHER_PEERS, GATHER_PEERS_PER_HOST = 0.5, 0.01
 HELLO_LIMIT = 10.0  # seconds in which a new connection must introduce its host
 
 
@@ -116,6 +119,8 @@ class Hosts:
         self._times = times
         self._extra_peers = extra_peers
         self._links: dict[HostId, Link] = {}
+        self._peers_changed = False
+        self._telling: asyncio.Task[None] | None = None
         self.leases = Leases(database, clock, times)
         self.join_token: Callable[[str], str] = _no_agents_port  # set by who opens the agents' port
         self.seek_proof: Callable[[HostId], Awaitable[bool]] = _seek_nothing  # set by who watches the hosts
@@ -231,12 +236,7 @@ class Hosts:
             return welcome(tx, host, message, self._times)
 
         place = await self._database.transact(work)
-        former = self._links.get(host)
         link = Link(channel, place, self._chance.uuid())
-        self._links[host] = link
-        if former is not None:
-            former.end()
-            await former.channel.close()
         self.leases.begin(place.lease)
         log.info("host connected", host=place.host.name, state=place.state, epoch=place.lease.epoch)
         await link.tell(
@@ -251,8 +251,15 @@ class Hosts:
                 peers=await self._peers(),
             )
         )
+        # Only now: what is said to a host before its welcome, it takes for a fault.
+        former, self._links[host] = self._links.get(host), link
+        if former is not None:
+            former.end()
+            await former.channel.close()
         if place.host.address != message.address:
-            await self._tell_peers(but=host)
+            self._peers_changed = True
+            if self._telling is None or self._telling.done():
+                self._telling = asyncio.get_running_loop().create_task(self._tell_peers())
         self.on_change(host)
         if place.booted:
             self._tell_boot(host, link)
@@ -268,17 +275,22 @@ class Hosts:
             self.on_boot(host)
 
     async def _peers(self) -> tuple[str, ...]:
-        rows = await self._database.read(host_rows.every)
-        return (*(row.address for row in rows if row.address), *self._extra_peers)
+        return (*await self._database.read(host_rows.addresses), *self._extra_peers)
 
-    async def _tell_peers(self, but: HostId) -> None:
-        peers = Peers(addresses=await self._peers())
-        for host, link in list(self._links.items()):
-            if host != but:
-                try:
-                    await link.tell(peers)
-                except Closed:
-                    continue  # it hears of them in its next welcome
+    async def _tell_peers(self) -> None:
+        """Tell all hosts of the newcomers, until none came meanwhile."""
+        while self._peers_changed:
+            await self._clock.sleep(GATHER_PEERS + GATHER_PEERS_PER_HOST * len(self._links))
+            self._peers_changed = False  # before they are read: whoever comes later counts again
+            try:
+                addresses = await self._peers()
+            except NotNow:
+                log.warning("hosts not told their peers yet", exc_info=True)
+                self._peers_changed = True
+                continue
+            frame = encode(Peers(addresses=addresses))
+            # Together: one that does not read must not keep the others waiting.
+            await asyncio.gather(*(_send(link, frame) for link in list(self._links.values())))
 
     async def _take(self, host: HostId, link: Link, message: FromAgent) -> None:
         try:
@@ -317,9 +329,18 @@ class Hosts:
         try:
             async for piece in self._read_image(want.image, want.offset):
                 return ImagePiece(id=want.id, data=piece)
-        except (NotFound, NotNow) as error:
-            return ImagePiece(id=want.id, error=str(error))
+        except NotFound as error:
+            return ImagePiece(id=want.id, error=str(error), why="refused")
+        except NotNow as error:
+            return ImagePiece(id=want.id, error=str(error), why="not_now")
         return ImagePiece(id=want.id)
+
+
+async def _send(link: Link, frame: bytes) -> None:
+    try:
+        await link.channel.send(frame)
+    except Closed:
+        pass  # it hears of them in its next welcome
 
 
 def _no_agents_port(_secret: str) -> str:

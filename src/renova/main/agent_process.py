@@ -58,7 +58,7 @@ async def _serve(settings: AgentSettings) -> None:
             Disks(Path(settings.instances_dir), clock, chance), clock, accelerator.kind, uri=settings.libvirt_uri
         ),
         LinuxBridge(address),
-        FileJournal(state / "journal", chance),
+        FileJournal(state / "journal" / identity.host, chance),
         clock,
         chance,
         [TlsDialer(controller, state) for controller in controllers],

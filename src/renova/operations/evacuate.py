@@ -14,7 +14,7 @@ from renova.model.ids import HostId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.claim import Claim, claim
-from renova.operations.parts.guest import attached_networks
+from renova.operations.parts.guest import attached_networks, bind_all_ports
 from renova.operations.parts.run_guest import Built, build, clear, freed
 from renova.operations.parts.state import close_failed, demand_vm_state, fault, get_server
 from renova.operations.submission import Asked, Submission, submit, supersede
@@ -181,10 +181,15 @@ def _shared(want: EvacuateServer, taken: Claim) -> bool:
 @act()
 async def bind_ports(work: Work, want: EvacuateServer, taken: Claim) -> tuple[AttachedNetwork, ...]:
     """Bind the server's ports to the destination before its guest starts there."""
-    server = await work.server()
-    for port in await work.cloud.networks.ports(server.id):
-        await work.cloud.networks.bind(port.id, taken.name, server.availability_zone or "nova")
+    await bind_all_ports(work, taken.name)
     return await attached_networks(work)
+
+
+@bind_ports.undo
+async def bind_ports_back(work: Work, want: EvacuateServer, taken: Claim) -> None:
+    """Bind the ports to where the server still lives; it is the same whichever destination failed."""
+    server = await work.server()
+    await bind_all_ports(work, server.host_name or "")
 
 
 @write()
@@ -243,6 +248,8 @@ def move_server(
     )
     # A source that came back and cleaned up meanwhile holds nothing any more: then all is completed.
     clean = not rights.owes(tx, want.source, work.held.server)
+    if clean:
+        placement.release(tx, work.held.server, want.source)
     migrations.move(tx, want.migration, ("pre-migrating",), "completed" if clean else "done")
     actions.close_events(tx, work.held.action)
 

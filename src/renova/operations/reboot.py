@@ -16,7 +16,7 @@ from renova.model.ids import ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
-from renova.operations.parts.guest import current_guest
+from renova.operations.parts.guest import bind_all_ports, current_guest
 from renova.operations.parts.state import (
     IDLE,
     close_failed,
@@ -120,6 +120,8 @@ async def ask_guest(work: Work, want: RebootServer, right: Right) -> bool:
 async def restart_guest(work: Work, want: RebootServer, right: Right) -> Restarted:
     """End the guest, and build it anew from the database on the disks it has."""
     await run_guest.stop(work, right.host, right.incarnation, 0)
+    server = await work.server()
+    await bind_all_ports(work, server.host_name or "")  # whatever went wrong with them before is mended here
     built = await run_guest.build(work, right.host, right.incarnation, must_exist=True, run=True)
     return Restarted(built.power, built.refused)
 

@@ -118,6 +118,11 @@ def every(tx: Tx) -> list[Host]:
     return [_host(row) for row in tx.execute(select(hosts).order_by(hosts.c.serial))]
 
 
+def addresses(tx: Tx) -> list[str]:
+    """List the hosts' addresses on the underlay."""
+    return list(tx.execute(select(hosts.c.address).where(hosts.c.address != "").order_by(hosts.c.serial)).scalars())
+
+
 def change(tx: Tx, host: HostId, **values: Any) -> None:
     tx.execute(update(hosts).where(hosts.c.id == host).values(updated_at=tx.now, **values))
 

@@ -60,3 +60,11 @@ async def attached_networks(work: Work) -> tuple[AttachedNetwork, ...]:
             network = await work.cloud.networks.network(port.network, None)
             found[port.network] = AttachedNetwork(port.network, network.name if network else "", addresses)
     return tuple(found.values())
+
+
+async def bind_all_ports(work: Work, host_name: str) -> None:
+    """Bind the server's ports to the host of this name."""
+    server = await work.server()
+    for port in await work.cloud.networks.ports(server.id):
+        if port.host != host_name:
+            await work.cloud.networks.bind(port.id, host_name, server.availability_zone or "nova")

@@ -1,0 +1,395 @@
+"""What fails is undone, tried elsewhere, or left in a true state with its reason; nothing is given twice."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from renova.model.errors import CloudError, Conflict, Invalid, Refused
+from renova.model.ids import ServerId
+from renova.model.server import TaskState, VmState
+from renova.operations.delete import accept_delete
+from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.reboot import accept_reboot
+from renova.operations.rebuild import Rebuild, accept_rebuild
+from renova.operations.stop import accept_stop
+from renova.simulation.cloud import SimulatedCloud
+from renova.simulation.loop import run_virtual
+from renova.store import actions, hosts, migrations, operations, placement, rights
+from tests.operations.story import FLAVOR, Told, an_image
+
+
+def told_story(story: Callable[[Told], Awaitable[None]], **options: object) -> None:
+    """Run a story on a fresh cloud, and check at its end what must always hold."""
+
+    async def whole() -> None:
+        told = await Told(**options).begin()  # type: ignore[arg-type]
+        await story(told)
+        await told.check()
+        await told.cloud.down()
+
+    run_virtual(whole())
+
+
+def break_start(cloud: SimulatedCloud, name: str, error: CloudError) -> None:
+    """Have the hypervisor of a host fail to start any guest."""
+    hypervisor = cloud.hosts[name].hypervisor
+
+    async def start(_guest: object) -> object:
+        raise error
+
+    hypervisor.start = start  # type: ignore[assignment,method-assign]
+
+
+async def dead_host_of(told: Told, server: ServerId) -> str:
+    """Cut the power of the server's host and have it proven dead."""
+    row = await told.get(server)
+    await told.cloud.cut_power(row.host_name or "")
+    await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(row.host))
+    assert await told.cloud.cloud.hosts.seek_proof(row.host)
+    return row.host_name or ""
+
+
+def test_a_host_that_cannot_build_the_guest_gives_it_back_and_another_is_tried() -> None:
+    async def story(told: Told) -> None:
+        break_start(told.cloud, "host1", Refused("no such machine type"))
+        server = await told.get(await told.created())
+        assert server.host_name != "host1"
+
+    told_story(story)
+
+
+def test_a_create_that_fails_everywhere_leaves_only_the_reason() -> None:
+    async def story(told: Told) -> None:
+        for name in told.cloud.hosts:
+            break_start(told.cloud, name, Refused("no such machine type"))
+        server = await told.idle(await told.create())
+        assert (server.vm_state, server.host, server.networks) == (VmState.ERROR, None, ())
+        assert server.fault is not None
+        assert "no such machine type" in server.fault.message
+        assert await told.cloud.database.read(lambda tx: placement.held(tx, server.id)) == []
+        assert await told.cloud.networks.ports(server.id) == []
+
+    told_story(story)
+
+
+def test_a_server_that_fits_nowhere_says_which_rule_refused_which_hosts() -> None:
+    async def story(told: Told) -> None:
+        huge = msgspec.structs.replace(FLAVOR, memory_mb=10_000_000)
+        server = await told.idle(await told.create(flavor=huge))
+        assert server.vm_state is VmState.ERROR
+        assert server.fault is not None
+        assert "3 hosts: needs 10000000 MEMORY_MB" in server.fault.message
+
+    told_story(story)
+
+
+def test_hosts_are_filled_to_the_last_place_and_never_beyond() -> None:
+    async def story(told: Told) -> None:
+        half = msgspec.structs.replace(FLAVOR, memory_mb=30_000)
+        made = [await told.create(f"server-{number}", flavor=half) for number in range(8)]
+        ended = [await told.idle(server) for server in made]
+        assert sorted(str(server.vm_state) for server in ended) == ["active"] * 6 + ["error"] * 2
+
+    told_story(story)
+
+
+def test_a_hard_reboot_ends_a_soft_one_that_hangs() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        row = await told.get(server)
+        told.cloud.hosts[row.host_name or ""].hypervisor.ignoring_acpi.add(server)
+        await told.ask(accept_reboot, server, hard=False)
+        await told.cloud.clock.sleep(2)
+        assert (await told.get(server)).task_state is TaskState.REBOOT_STARTED
+        await told.ask(accept_reboot, server, hard=True)
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        done = await told.cloud.database.read(lambda tx: actions.of_server(tx, server))
+        assert [(action.action, action.message) for action in done[:2]] == [("reboot", None), ("reboot", "Error")]
+
+    told_story(story)
+
+
+def test_a_guest_that_ignores_the_request_is_rebooted_hard_in_the_end() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        row = await told.get(server)
+        told.cloud.hosts[row.host_name or ""].hypervisor.ignoring_acpi.add(server)
+        began = told.cloud.clock.monotonic()
+        await told.ask(accept_reboot, server, hard=False)
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        assert 10 <= told.cloud.clock.monotonic() - began < 20
+
+    told_story(story)
+
+
+def test_of_two_requests_at_once_one_is_refused() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await told.ask(accept_reboot, server, hard=False)
+        with pytest.raises(Conflict, match="rebooting"):
+            await told.ask(accept_reboot, server, hard=False)
+        with pytest.raises(Conflict, match="task_state rebooting"):
+            await told.ask(accept_stop, server)
+        await told.idle(server)
+
+    told_story(story)
+
+
+def test_a_rebuild_that_fails_leaves_the_old_guest_running_on_its_old_disk() -> None:
+    async def story(told: Told) -> None:
+        before = await told.get(await told.created())
+        gone = an_image("gone")  # the image service does not have its bytes
+        await told.ask(accept_rebuild, before.id, Rebuild(image=gone, name="new", admin_pass="x"))
+        after = await told.idle(before.id)
+        assert after.fault is not None
+        assert (after.vm_state, after.name, after.image, after.root_generation) == (
+            VmState.ACTIVE,
+            before.name,
+            before.image,
+            1,
+        )
+
+    told_story(story)
+
+
+def test_a_rebuild_whose_new_guest_does_not_start_brings_the_old_one_back() -> None:
+    async def story(told: Told) -> None:
+        before = await told.get(await told.created())
+        hypervisor = told.cloud.hosts[before.host_name or ""].hypervisor
+        really = hypervisor.start
+
+        async def start(guest: object) -> object:
+            if guest.root.generation == 2:  # type: ignore[attr-defined]
+                raise Refused("the new guest does not start")
+            return await really(guest)  # type: ignore[arg-type]
+
+        hypervisor.start = start  # type: ignore[assignment,method-assign]
+        await told.ask(accept_rebuild, before.id, Rebuild(image=an_image("two"), admin_pass="x"))
+        after = await told.idle(before.id)
+        assert (after.vm_state, after.image, after.root_generation) == (VmState.ACTIVE, before.image, 1)
+        disks = told.cloud.hosts["host1"].storage.disks
+        assert [key for key in disks if key[0] == before.id] == [(before.id, 1)]
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.06, 0.2])
+def test_a_server_deleted_while_it_is_created_leaves_nothing(after_s: float) -> None:
+    async def story(told: Told) -> None:
+        server = await told.create()
+        await told.cloud.clock.sleep(after_s)
+        await told.ask(accept_delete, server)
+        assert (await told.idle(server)).vm_state is VmState.DELETED
+        assert await told.cloud.networks.ports(server) == []
+        assert not any(key[0] == server for key in told.cloud.hosts["host1"].storage.disks)
+
+    told_story(story)
+
+
+def test_a_server_deleted_on_a_dead_host_is_cleaned_up_when_the_host_returns() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        host = await dead_host_of(told, server)
+        await told.ask(accept_delete, server)
+        assert (await told.idle(server, 60)).vm_state is VmState.DELETED
+        assert any(key[0] == server for key in told.cloud.hosts[host].storage.disks)
+        await told.cloud.power_on(host)
+        await told.host_up(host)
+        assert not any(key[0] == server for key in told.cloud.hosts[host].storage.disks)
+
+    told_story(story)
+
+
+def test_a_server_on_a_host_that_is_up_is_not_evacuated() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        with pytest.raises(Invalid, match="still in use: it is up"):
+            await told.ask(accept_evacuate, server, Evacuation())
+
+    told_story(story)
+
+
+def test_silence_alone_proves_nothing() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        told.cloud.hosts[server.host_name or ""].line.cut()  # a partition: the guest runs on
+        await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(server.host))
+        await told.cloud.clock.sleep(100)
+        with pytest.raises(Invalid, match="nothing proves that its guests have stopped"):
+            await told.ask(accept_evacuate, server.id, Evacuation())
+        told.cloud.hosts[server.host_name or ""].line.heal()
+        await told.host_up(server.host_name or "")
+
+    told_story(story)
+
+
+def test_the_operators_word_counts_once_the_lease_has_lapsed_and_the_guest_is_gone_before_its_host_is_up() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        name = server.host_name or ""
+        told.cloud.hosts[name].line.cut()
+        await told.cloud.database.transact(lambda tx: hosts.change(tx, server.host, forced_down=True))  # type: ignore[arg-type]
+        await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(server.host))
+        with pytest.raises(Invalid, match="nothing proves"):
+            await told.ask(accept_evacuate, server.id, Evacuation())
+        await told.cloud.clock.sleep(20)
+        await told.cloud.database.transact(lambda tx: hosts.change(tx, server.host, forced_down=False))  # type: ignore[arg-type]
+        # The operator was wrong: the guest still runs, and the shared disk's lock holds the new one off.
+        await told.ask(accept_evacuate, server.id, Evacuation())
+        ended = await told.idle(server.id)
+        assert ended.host_name == name
+        assert ended.fault is not None
+        told.cloud.hosts[name].line.heal()
+        await told.host_up(name)
+        assert told.cloud.running(server.id) == []
+        await told.ask(accept_reboot, server.id, hard=True)
+        assert (await told.idle(server.id)).vm_state is VmState.ACTIVE
+
+    told_story(story)
+
+
+def test_a_live_host_forced_down_is_told_apart_from_a_dead_one() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await told.cloud.database.transact(lambda tx: hosts.change(tx, server.host, forced_down=True))  # type: ignore[arg-type]
+        await told.cloud.clock.sleep(60)
+        with pytest.raises(Invalid, match="still renews its lease"):
+            await told.ask(accept_evacuate, server.id, Evacuation())
+
+    told_story(story)
+
+
+def test_one_server_has_one_evacuation() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        with pytest.raises(Conflict, match="another evacuation"):
+            await told.ask(accept_evacuate, server, Evacuation())
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+
+    told_story(story)
+
+
+def test_a_destination_that_refuses_is_given_up_for_another() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        source = await dead_host_of(told, server)
+        first = sorted(name for name in told.cloud.hosts if name != source)[0]
+        break_start(told.cloud, first, Refused("no such machine type"))
+        await told.ask(accept_evacuate, server, Evacuation())
+        ended = await told.idle(server)
+        assert ended.vm_state is VmState.ACTIVE
+        assert ended.host_name not in (source, first)
+
+    told_story(story)
+
+
+def test_an_evacuation_that_no_host_takes_leaves_the_server_as_it_was() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        source = await dead_host_of(told, server)
+        for name in told.cloud.hosts:
+            if name != source:
+                break_start(told.cloud, name, Refused("no such machine type"))
+        await told.ask(accept_evacuate, server, Evacuation())
+        ended = await told.idle(server)
+        assert (ended.vm_state, ended.task_state, ended.host_name) == (VmState.ACTIVE, None, source)
+        assert ended.fault is not None
+        status = await told.cloud.database.read(lambda tx: [each.status for each in migrations.find(tx)])
+        assert status == ["failed"]
+        assert any(key[0] == server for key in told.cloud.hosts[source].storage.disks), "the only disk is gone"
+        held = await told.cloud.database.read(lambda tx: placement.held(tx, server))
+        assert {allocation.provider for allocation in held} == {ended.host}
+        # So that what must always hold does: the host comes back, and the server is repaired.
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+        await told.ask(accept_reboot, server, hard=True)
+        await told.idle(server)
+
+    told_story(story)
+
+
+def test_a_destination_that_dies_on_the_way_is_survived() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        source = await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        await told.cloud.clock.sleep(0.02)
+        right = await told.cloud.database.read(lambda tx: rights.right(tx, server))
+        assert right is not None
+        first = next(name for name, host in told.cloud.hosts.items() if host.id == right.host)
+        assert first != source
+        await told.cloud.cut_power(first)
+        ended = await told.idle(server)
+        assert ended.vm_state is VmState.ACTIVE, ended.fault
+        assert ended.host_name not in (source, first)
+        for name in (source, first):
+            await told.cloud.power_on(name)
+            await told.host_up(name)
+
+    told_story(story, start_s=0.5)
+
+
+def test_a_source_that_returns_during_its_evacuation_never_runs_the_guest_too() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        source = await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        await told.cloud.clock.sleep(0.05)
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+        ended = await told.idle(server)
+        assert ended.vm_state is VmState.ACTIVE
+        status = await told.cloud.database.read(lambda tx: [each.status for each in migrations.find(tx)])
+        assert status == ["completed"]
+        held = await told.cloud.database.read(lambda tx: placement.held(tx, server))
+        assert {allocation.provider for allocation in held} == {ended.host}
+
+    told_story(story, start_s=2.0)
+
+
+def test_local_disks_are_made_afresh_and_the_old_ones_cleaned_up() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        source = await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        ended = await told.idle(server)
+        assert ended.vm_state is VmState.ACTIVE
+        assert any(key[0] == server for key in told.cloud.hosts[ended.host_name or ""].storage.disks)
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+        assert not any(key[0] == server for key in told.cloud.hosts[source].storage.disks)
+
+    told_story(story, shared=False)
+
+
+def test_shared_storage_is_refused_where_it_is_not() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        source = await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation(on_shared_storage=True))
+        ended = await told.idle(server)
+        assert ended.host_name == source
+        assert ended.fault is not None
+        assert "shared storage" in ended.fault.message
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+        await told.idle(server)
+
+    told_story(story, shared=False)
+
+
+def test_nothing_is_written_by_a_refused_request() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        before = await told.get(server)
+        count = await told.cloud.database.read(lambda tx: len(actions.of_server(tx, server)))
+        with pytest.raises(Invalid):
+            await told.ask(accept_evacuate, server, Evacuation())
+        assert await told.get(server) == before
+        assert await told.cloud.database.read(lambda tx: len(actions.of_server(tx, server))) == count
+        assert await told.cloud.database.read(lambda tx: operations.active(tx, server)) is None
+
+    told_story(story)
