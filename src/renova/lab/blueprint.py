@@ -55,11 +55,13 @@ def write(home: Home, blueprint: Blueprint) -> None:
     new.replace(home.cloud_json)
 
 
-def plan(known: Blueprint | None, *, simulated: bool, hosts: int | None, api_port: int | None) -> Blueprint:
+def plan(known: Blueprint | None, *, simulated: bool | None, hosts: int | None, api_port: int | None) -> Blueprint:
     """Return what is to be, given what is. None stands for: as it is, else the usual.
 
     Raises BadSetup when the cloud would have to become another one.
     """
+    if simulated is None:
+        simulated = known is not None and known.simulated
     most = MOST_SIMULATED_HOSTS if simulated else MOST_REAL_HOSTS
     if hosts is not None and not 1 <= hosts <= most:
         raise BadSetup(f"A {_kind(simulated)} cloud has 1 to {most} hosts, not {hosts}.")

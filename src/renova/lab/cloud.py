@@ -112,7 +112,7 @@ class LabCloud:
 
         limit = _UP_S + _UP_PER_HOST_S * len(names)
         try:
-            processes.wait_until(all_up, limit, "not all hosts came up", pause=0.05 + 0.0005 * self.plan.hosts)
+            processes.wait_until(all_up, limit, "not all hosts came up", pause=0.05 + 0.001 * self.plan.hosts)
         except NotNow as error:
             down = sorted(wanted - {host["name"] for host in client.hosts() if host["up"]})
             raise NotNow(f"{error}: {_some(down)} did not; their agents' logs are in {self.home.logs}") from None

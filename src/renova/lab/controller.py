@@ -83,8 +83,7 @@ class LabController:
             "agents_names": [address],
             "extra_peers": list(self.machines.extra_peers),
             "power": f"command:{shlex.join(switch)}",
-            # Quick to see a host down; failover is 0, as the database is a file.
-            "lease": {"renew": 1.0, "ttl": 5.0, "margin": 12.0, "failover": 0.0},
+            "lease": lease_times(self.blueprint.hosts),
         }
 
     def _require_port(self, port: int) -> None:
@@ -95,3 +94,12 @@ class LabController:
                 f"Port {port} of 127.0.0.1 cannot be opened ({error.strerror}): free it, or choose another with "
                 "--api-port."
             ) from error
+
+
+def lease_times(hosts: int) -> dict[str, float]:
+    """Return times of the lease (settings.LeaseTimes) with which a host is soon seen down; for a file as database.
+
+    Many hosts renew less often: on one machine their renewals would leave no time for anything else.
+    """
+    renew = max(1.0, hosts / 250)
+    return {"renew": renew, "ttl": 3 * renew + 2, "margin": 12.0, "failover": 0.0}

@@ -55,7 +55,7 @@ def up(
     from renova.lab.progress import Teller
 
     hosts = hosts if simulated is None else simulated
-    _planned(home, hosts, api_port, simulated=simulated is not None).up(Teller(Console()))
+    _planned(home, hosts, api_port, simulated=None if simulated is None else True).up(Teller(Console()))
 
 
 @lab.command(epilog="Example: renova lab run --simulated --once")
@@ -71,7 +71,7 @@ def run(
     from renova.lab.progress import Teller
 
     teller = Teller(Console())
-    cloud = _planned(home, hosts, api_port, simulated=simulated)
+    cloud = _planned(home, hosts, api_port, simulated=simulated or None)
     try:
         cloud.up(teller)
         if story:
@@ -169,7 +169,7 @@ def ping(address: Annotated[str, typer.Argument(help="Address of a server.")], h
     raise typer.Exit(0 if answered else 1)
 
 
-def _planned(home: Path, hosts: int | None, api_port: int | None, *, simulated: bool) -> "LabCloud":
+def _planned(home: Path, hosts: int | None, api_port: int | None, *, simulated: bool | None) -> "LabCloud":
     """Return the cloud as it is to be."""
     _need_clients()
     from renova.lab import blueprint
