@@ -40,14 +40,21 @@ def serving(state: Path) -> Iterator[str]:
         clock = SystemClock()
         database = open_sqlite(state / "renova.db", clock)
         cloud = make_cloud(state, database, clock, public_url=url)
-        server = uvicorn.Server(uvicorn.Config(make_app(cloud), lifespan="off", log_level="warning"))
+        config = uvicorn.Config(make_app(cloud), http="httptools", ws="none", lifespan="off", log_level="warning")
+        server = uvicorn.Server(config)
 
         async def serve() -> None:
             assert isinstance(cloud.identity, BuiltinIdentity)
             await cloud.identity.bootstrap(PASSWORDS)
             await server.serve([listening])
 
-        thread = threading.Thread(target=lambda: asyncio.run(serve()))
+        def run() -> None:
+            try:
+                asyncio.run(serve())
+            finally:
+                listening.close()  # else whoever waits in line would wait for ever
+
+        thread = threading.Thread(target=run)
         thread.start()
         try:
             yield url
