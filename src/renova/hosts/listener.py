@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -95,7 +96,7 @@ class Listener:
             )
         except OSError as error:
             raise BadSetup(
-                f"The agents' port {address}:{port} cannot be opened ({error.strerror}). "
+                f"The agents' port {address}:{port} cannot be opened ({os.strerror(error.errno or 0)}). "
                 "Free it, or choose another with RENOVA_AGENTS_PORT."
             ) from error
         opened = int(next(iter(self._server.sockets)).getsockname()[1])

@@ -1,6 +1,7 @@
 """The controller's process: the embedded database, the built-in services, the API's port and the agents' port."""
 
 import asyncio
+import os
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -45,13 +46,15 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
         stack.callback(database.close)
         identity = BuiltinIdentity(database, clock, chance, settings)
         await _first_start(identity, chance, settings, state)
+        images = BuiltinImages(database, clock, chance, settings)
+        await images.recover()
         parts = Parts(
             settings=settings,
             clock=clock,
             chance=chance,
             database=database,
             identity=identity,
-            images=BuiltinImages(database, clock, chance, settings),
+            images=images,
             networks=BuiltinNetworks(database, clock, chance),
             power=_power(settings),
         )
@@ -127,6 +130,6 @@ def _listen(address: str, port: int) -> socket.socket:
         return socket.create_server((address, port), backlog=1024)
     except OSError as error:
         raise BadSetup(
-            f"The API's port {address}:{port} cannot be opened ({error.strerror}). "
+            f"The API's port {address}:{port} cannot be opened ({os.strerror(error.errno or 0)}). "
             "Free it, or choose another with RENOVA_API_PORT."
         ) from error
