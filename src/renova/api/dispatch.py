@@ -4,6 +4,7 @@ The one place where errors become HTTP codes. A handler that fails in a way nobo
 request id, and the log holds the whole chain under that id; nothing of it goes to the client.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -60,6 +61,8 @@ class Unversioned:
     def headers(self, version: Version) -> dict[str, str]:  # noqa: ARG002
         return {}
 
+
+_PROJECT_ID = re.compile(r"[0-9a-f-]{1,64}")  # what may stand for a project in a path; anything else is a mistake
 
 ErrorBody = Callable[[int, str, str], Reply]  # status, message, request id
 
@@ -125,7 +128,7 @@ class Dispatcher:
         found = service.table.find(path)
         if service.project_in_path and not found:
             first, _, rest = path.lstrip("/").partition("/")
-            found = service.table.find(rest)
+            found = service.table.find(rest) if _PROJECT_ID.fullmatch(first) else []
             # Another project's id in the path is that project's, so nothing of the caller's is there.
             if found and caller is not None and first != caller.project and "admin" not in caller.roles:
                 raise Invalid(f"Malformed request URL: URL's project_id '{first}' doesn't match Context's project_id.")
@@ -147,7 +150,7 @@ class Dispatcher:
             stream=request.stream,
             version=version,
             request_id=request_id,
-            base_url=f"{str(request.base_url).rstrip('/')}{mount}",
+            base_url=f"{(self._cloud.settings.public_url or str(request.base_url)).rstrip('/')}{mount}",
             signed_in=caller,
         )
         return await route.handler(call)

@@ -70,7 +70,8 @@ async def test_without_a_token_nothing_else_is_answered(api: ComputeApi) -> None
 async def test_the_project_may_stand_in_the_path(api: ComputeApi) -> None:
     await api.sign_in("demo")
     assert (await api.compute("demo", "GET /{demo_project}/servers")).status_code == 200
-    assert (await api.compute("demo", "GET /another/servers")).status_code == 400
+    assert (await api.compute("demo", "GET /0123/servers")).status_code == 400
+    assert (await api.compute("demo", "GET /another/servers")).status_code == 404
 
 
 async def test_version_2_ignores_microversions(api: ComputeApi) -> None:
