@@ -1,7 +1,7 @@
 """Long-lived processes of a cloud on this machine: started detached, recorded in pid files, stopped by them.
 
-A pid file holds the pid and the moment the process started, so that a pid given to somebody else later is never
-taken for ours, let alone killed. A zombie counts as dead: it holds nothing.
+Beside a pid file stands when the process started, so that a pid given to somebody else later is never taken for ours,
+let alone killed. A zombie counts as dead: it holds nothing.
 """
 
 import os
@@ -94,19 +94,26 @@ def first_child(parent: Process) -> Process | None:
 
 
 def record(pid_file: Path, process: Process) -> None:
+    """Write the pid file: the pid alone, as people expect. When it started stands beside it, and is written first."""
     pid_file.parent.mkdir(parents=True, exist_ok=True)
-    new = pid_file.with_name(pid_file.name + ".new")
-    new.write_text(f"{process.pid} {process.started}\n")
-    new.replace(pid_file)
+    for file, text in ((_started(pid_file), f"{process.pid} {process.started}\n"), (pid_file, f"{process.pid}\n")):
+        new = file.with_name(file.name + ".new")
+        new.write_text(text)
+        new.replace(file)
 
 
 def recorded(pid_file: Path) -> Process | None:
-    """Return the process in a pid file, alive or not; None without such a file."""
+    """Return the process in a pid file, alive or not; None without such a file, or one that nobody here wrote."""
     try:
-        pid, started = pid_file.read_text().split()
-    except FileNotFoundError:
+        pid = int(pid_file.read_text())
+        other, started = map(int, _started(pid_file).read_text().split())
+    except (FileNotFoundError, ValueError):
         return None
-    return Process(int(pid), int(started))
+    return Process(pid, started) if pid == other else None
+
+
+def _started(pid_file: Path) -> Path:
+    return pid_file.with_name(f".{pid_file.stem}.started")
 
 
 def running(pid_file: Path) -> Process | None:
