@@ -102,4 +102,5 @@ def lease_times(hosts: int) -> dict[str, float]:
     Many hosts renew less often: on one machine their renewals would leave no time for anything else.
     """
     renew = max(1.0, hosts / 250)
-    return {"renew": renew, "ttl": 3 * renew + 2, "margin": 12.0, "failover": 0.0}
+    ttl = 3 * renew + 2
+    return {"renew": renew, "ttl": ttl, "margin": 11.5 + ttl / 40, "failover": 0.0}

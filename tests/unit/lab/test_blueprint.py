@@ -1,0 +1,61 @@
+"""A cloud may grow, but never becomes another one."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from renova.lab import blueprint
+from renova.lab.blueprint import Blueprint, plan
+from renova.lab.home import Home
+from renova.model.errors import BadSetup
+
+REAL = Blueprint(simulated=False, hosts=3, api_port=8774, agents_port=8775)
+
+
+def test_a_new_cloud_is_the_usual_one_unless_told() -> None:
+    assert plan(None, simulated=None, hosts=None, api_port=None) == REAL
+    assert plan(None, simulated=True, hosts=5, api_port=9000) == Blueprint(
+        simulated=True, hosts=5, api_port=9000, agents_port=9001
+    )
+
+
+def test_a_known_cloud_stays_as_it_is_and_may_grow() -> None:
+    known = msgspec.structs.replace(REAL, api_port=9000, furnished=True)
+    assert plan(known, simulated=None, hosts=None, api_port=None) == known
+    assert plan(known, simulated=False, hosts=4, api_port=None) == msgspec.structs.replace(known, hosts=4)
+
+
+@pytest.mark.parametrize(
+    ("simulated", "hosts", "reason"),
+    [
+        (True, None, "is a real one"),
+        (None, 2, "has 3 hosts and cannot shrink"),
+        (None, 0, "has 1 to 253 hosts, not 0"),
+        (None, 254, "has 1 to 253 hosts, not 254"),
+    ],
+)
+def test_what_would_make_it_another_cloud_is_refused(simulated: bool | None, hosts: int | None, reason: str) -> None:
+    with pytest.raises(BadSetup, match=reason):
+        plan(REAL, simulated=simulated, hosts=hosts, api_port=None)
+
+
+def test_a_blueprint_is_read_as_it_was_written(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert blueprint.read(home) is None
+    blueprint.write(home, REAL)
+    assert blueprint.read(home) == REAL
+
+
+def test_a_damaged_blueprint_says_what_to_do(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.cloud_json.write_text('{"hosts": 3')
+    with pytest.raises(BadSetup, match="is damaged"):
+        blueprint.read(home)
+
+
+def test_hosts_are_known_by_name() -> None:
+    assert REAL.names == ["host1", "host2", "host3"]
+    assert REAL.number("host3") == 3
+    with pytest.raises(BadSetup, match="no host host4 here; there are host1, host2, host3"):
+        REAL.number("host4")
