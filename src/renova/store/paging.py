@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, and_, false, or_
+from sqlalchemy import Column, ColumnElement, and_, false, or_, true
 
 
 class Sort(NamedTuple):
@@ -26,10 +26,20 @@ def after(order: Sequence[Sort], last: Mapping[str, Any]) -> ColumnElement[bool]
         value = last[column.name]
         alternatives.append(and_(*same, _beyond(column, value, descending)))
         same.append(column.is_(None) if value is None else column == value)
-    return or_(*alternatives)
+    return and_(_bound(order[0], last), or_(*alternatives))
 
 
 def _beyond(column: Column[Any], value: Any, descending: bool) -> ColumnElement[bool]:
     if value is None:
         return false() if descending else column.is_not(None)
-    return or_(column < value, column.is_(None)) if descending else column > value
+    beyond: ColumnElement[bool] = column < value if descending else column > value
+    return or_(beyond, column.is_(None)) if descending and column.nullable else beyond
+
+
+def _bound(first: Sort, last: Mapping[str, Any]) -> ColumnElement[bool]:
+    """Return what follows from the rest anyway, said so that an index leads straight to the page."""
+    column, value = first.column, last[first.column.name]
+    if column.nullable:
+        return true()
+    bound: ColumnElement[bool] = column <= value if first.descending else column >= value
+    return bound

@@ -220,6 +220,7 @@ async def test_the_answer_to_a_rebuild_follows_the_microversion(
         ("2.93", {"hostname": "a.b"}, 400, "hostname"),
         ("2.1", {"preserve_ephemeral": True}, 400, "ephemeral"),
         ("2.1", {"name": " "}, 400, "name"),
+        ("2.19", {"description": "a\x00b"}, 400, "description"),
         ("2.1", {"colour": "red"}, 400, "colour"),
         ("2.1", {"metadata": {f"k{number}": "" for number in range(129)}}, 403, "metadata"),
     ],

@@ -186,6 +186,7 @@ async def test_events_tell_each_reader_what_is_for_them(
 async def test_what_is_not_here_yet_says_so(api: ComputeApi) -> None:
     server = await api.have_server()
     assert await api.got("demo", f"GET /servers/{server.id}/os-volume_attachments") == {"volumeAttachments": []}
+    assert await api.got("demo", f"GET /servers/{server.id}/os-server-password") == {"password": ""}
     await api.refused("admin", f"GET /servers/{server.id}/diagnostics", 501)
     await api.refused("demo", f"POST /servers/{server.id}/remote-consoles", 501, {}, "2.6")
     assert await api.got("demo", "GET /os-server-groups") == {"server_groups": []}

@@ -1,15 +1,16 @@
 """rebuild: the owner has the server made anew from an image, on the host where it is."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from renova.api.compute import host_names
 from renova.api.compute.action import Action, Value, read_value
 from renova.api.compute.bootable import demand_bootable, find_image
 from renova.api.compute.fields import (
     Body,
+    Description,
     DiskConfig,
     Metadata,
     Name,
@@ -58,7 +59,7 @@ class WantedRebuild(Body):
     access_ipv4: str | UnsetType = msgspec.field(default=UNSET, name="accessIPv4")
     access_ipv6: str | UnsetType = msgspec.field(default=UNSET, name="accessIPv6")
     personality: list[Any] | UnsetType = UNSET
-    description: Annotated[str, Meta(max_length=255)] | UnsetType | None = UNSET
+    description: Description | UnsetType | None = UNSET
     key_name: Name | UnsetType | None = UNSET
     user_data: UserData | UnsetType | None = UNSET
     trusted_image_certificates: list[str] | UnsetType | None = UNSET

@@ -20,7 +20,7 @@ _PRINTABLE = r"[^\x00-\x1f\x7f-\x9f]"
 _NAME = rf"^(?!\s){_PRINTABLE}*(?<!\s)\Z"
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=_NAME)]
-Description = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*\Z")]
+Description = Annotated[str, Meta(max_length=255, pattern=rf"^{_PRINTABLE}*\Z")]
 HostName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9\-._]*\Z")]
 Uuid = Annotated[
     str, Meta(pattern=r"^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\Z")

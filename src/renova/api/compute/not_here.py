@@ -12,6 +12,7 @@ POLICY = {
     "os_compute_api:os-aggregates:index": "rule:admin_api",
     "os_compute_api:os-aggregates:create": "rule:admin_api",
     "os_compute_api:os-volumes-attachments:index": "rule:project_reader_or_admin",
+    "os_compute_api:os-server-password:show": "rule:project_reader_or_admin",
     "os_compute_api:os-server-diagnostics": "rule:admin_api",
     "os_compute_api:os-remote-consoles": "rule:project_member_or_admin",
     "os_compute_api:extensions": "@",
@@ -73,6 +74,12 @@ async def volume_attachments(call: Call) -> Reply:
     return Reply(200, {"volumeAttachments": []})
 
 
+async def password(call: Call) -> Reply:
+    """Return the password that the guest reported, encrypted: guests have no way to report one."""
+    await find_server(call, "os_compute_api:os-server-password:show")
+    return Reply(200, {"password": ""})
+
+
 async def diagnostics(call: Call) -> Reply:
     await find_server(call, "os_compute_api:os-server-diagnostics")
     raise Failure(501, "Diagnostics of servers are not supported yet.")
@@ -122,6 +129,7 @@ ROUTES = [
     route("POST", "/os-aggregates", create_aggregate),
     route("GET", "/os-aggregates/{aggregate}", aggregate),
     route("GET", "/servers/{server}/os-volume_attachments", volume_attachments, query=known("limit", "offset")),
+    route("GET", "/servers/{server}/os-server-password", password),
     route("GET", "/servers/{server}/diagnostics", diagnostics),
     route("POST", "/servers/{server}/remote-consoles", remote_console, since=(2, 6)),
     route("GET", "/extensions", extensions),

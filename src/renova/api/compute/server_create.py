@@ -10,6 +10,7 @@ from renova.api.compute.bootable import demand_bootable, find_image
 from renova.api.compute.fields import (
     Body,
     Count,
+    Description,
     DiskConfig,
     HostName,
     Metadata,
@@ -89,7 +90,7 @@ class WantedServer(Body):
     return_reservation_id: Truth = False
     security_groups: list[GroupName] | UnsetType = UNSET
     user_data: UserData | UnsetType | None = UNSET
-    description: Annotated[str, Meta(max_length=255)] | UnsetType | None = UNSET
+    description: Description | UnsetType | None = UNSET
     tags: Annotated[list[Tag], Meta(max_length=50)] | UnsetType = UNSET
     trusted_image_certificates: list[str] | UnsetType | None = UNSET
     host: HostName | UnsetType = UNSET

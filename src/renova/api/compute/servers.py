@@ -1,12 +1,12 @@
 """Servers: list, show, change, delete; `server_create` creates them."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from renova.api.compute import host_names, paging
-from renova.api.compute.fields import Body, DiskConfig, Name, given, optional_address, read
+from renova.api.compute.fields import Body, Description, DiskConfig, Name, given, optional_address, read
 from renova.api.compute.route import route
 from renova.api.compute.server_create import create
 from renova.api.compute.server_query import PARAMETERS, server_query
@@ -40,7 +40,7 @@ class ChangedServer(Body):
     }
 
     name: Name | UnsetType = UNSET
-    description: Annotated[str, Meta(max_length=255)] | UnsetType | None = UNSET
+    description: Description | UnsetType | None = UNSET
     hostname: str | UnsetType = UNSET
     pinned_availability_zone: Name | UnsetType | None = UNSET
     disk_config: DiskConfig | UnsetType = msgspec.field(default=UNSET, name="OS-DCF:diskConfig")

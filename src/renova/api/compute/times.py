@@ -16,6 +16,6 @@ def read(text: str, name: str) -> str:
     try:
         # A plus sign that was not escaped in a query arrives as a blank.
         moment = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
-    except ValueError as error:
+        return stamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as error:
         raise Invalid(f"Invalid input for query parameters {name}. Value: {text}. It is no ISO 8601 time.") from error
-    return stamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
