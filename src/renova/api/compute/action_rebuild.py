@@ -93,7 +93,7 @@ async def rebuild(call: Call, value: Value) -> Reply:
         return accept_rebuild(call.cloud, tx, asked(call), server.id, asked_for)
 
     rebuilt = await call.cloud.database.transact(accept)
-    shown = (await views(call)).rebuilt(rebuilt, admin_pass)
+    shown = (await views(call, [rebuilt])).rebuilt(rebuilt, admin_pass)
     return Reply(202, {"server": shown}, {"location": shown["links"][0]["href"]})
 
 

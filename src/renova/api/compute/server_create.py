@@ -30,7 +30,8 @@ from renova.api.compute.flavors import reach
 from renova.api.compute.network_wishes import Wanted
 from renova.api.compute.passwords import new_password
 from renova.api.compute.quota import demand_metadata_within, servers_within
-from renova.api.compute.visible import asked, views
+from renova.api.compute.server_view import ServerViews
+from renova.api.compute.visible import asked
 from renova.api.http import Call, Reply, Version
 from renova.model.errors import Invalid
 from renova.model.flavor import Flavor
@@ -150,7 +151,7 @@ async def create(call: Call) -> Reply:
     servers = await call.cloud.database.transact(lambda tx: _accept(call, tx, everyone, least))
     if is_true(wanted.return_reservation_id):
         return Reply(202, {"reservation_id": first.reservation})
-    shown = (await views(call)).created(servers[0], first.admin_pass or "")
+    shown = ServerViews(call, {}).created(servers[0], first.admin_pass or "")
     return Reply(202, {"server": shown}, {"location": shown["links"][0]["href"]})
 
 

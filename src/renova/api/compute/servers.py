@@ -64,7 +64,7 @@ async def index(call: Call) -> Reply:
 async def detail(call: Call) -> Reply:
     rule = "os_compute_api:servers:detail"
     page = await _page(call, rule)
-    shown = await views(call)
+    shown = await views(call, page)
     return _listed(call, "/servers/detail", [shown.detailed(server) for server in page])
 
 
@@ -81,7 +81,7 @@ def _listed(call: Call, path: str, page: list[dict[str, Any]]) -> Reply:
 
 async def show(call: Call) -> Reply:
     server = await find_server(call, "os_compute_api:servers:show")
-    return Reply(200, {"server": (await views(call)).shown(server)})
+    return Reply(200, {"server": (await views(call, [server])).shown(server)})
 
 
 async def update(call: Call) -> Reply:
@@ -104,7 +104,8 @@ async def update(call: Call) -> Reply:
         values["pinned_zone"] = wanted.pinned_availability_zone
     if values:
         await call.cloud.database.transact(lambda tx: servers.change(tx, server.id, **values))
-    return Reply(200, {"server": (await views(call)).updated(await the_server(call, server.id))})
+    changed = await the_server(call, server.id)
+    return Reply(200, {"server": (await views(call, [changed])).updated(changed)})
 
 
 async def delete(call: Call) -> Reply:
