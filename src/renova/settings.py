@@ -85,7 +85,6 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     join_token_file: str = ""
     underlay_device: str = ""  # "" is the device that reaches the controllers
     libvirt_uri: str = "qemu:///system"
-    reserved_memory_mb: int = 512
     log_level: str = "info"
 
 

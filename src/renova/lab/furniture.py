@@ -7,6 +7,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from openstack import exceptions as sdk
 
 from renova.lab.home import Home
 
@@ -14,6 +15,7 @@ NETWORK, SUBNET, CIDR = "private", "private-subnet", "10.0.0.0/24"
 FLAVORS = {"m1.tiny": (1, 128, 1), "m1.small": (1, 256, 2)}  # vCPUs, MiB, GiB
 KEY = "demo-key"
 IMAGES = ("renova-guest", "renova-guest-2")
+_BINARY = {"Content-Type": "application/octet-stream", "Accept": ""}
 
 
 def furnish(home: Home, admin: Any, demo: Any, *, simulated: bool) -> None:
@@ -47,15 +49,11 @@ def _image(admin: Any, name: str, file: Path) -> None:
     if known is not None:
         admin.image.delete_image(known)  # its upload was broken off
     kind = "raw" if file.suffix == ".raw" else "qcow2"
-    image = admin.image.create_image(
-        name,
-        container="bare",
-        container_format="bare",
-        disk_format=kind,
-        filename=str(file),
-        visibility="public",
-    )
-    assert image is not None
+    # In two calls: the client's one call for both leaves the file open.
+    image = admin.image.create_image(name, container_format="bare", disk_format=kind, visibility="public")
+    with file.open("rb") as content:
+        answer = admin.image.put(f"/images/{image.id}/file", data=content, headers=_BINARY)
+    sdk.raise_from_response(answer)
 
 
 def _simulated_image(home: Home, name: str) -> Path:

@@ -32,6 +32,7 @@ log = structlog.get_logger()
 def serve(settings: ControllerSettings, agents_fd: int | None) -> None:
     """Run a controller until it is told to end. `agents_fd` is a listening socket made elsewhere, if any."""
     logs.set_up(settings.log_level, process="controller")
+    os.umask(0o077)  # the database and the images are nobody else's to read
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(settings, agents_fd))
 
@@ -67,7 +68,7 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
             authority.serve_as(names),
             address=settings.agents_address,
             port=settings.agents_port,
-            sock=None if agents_fd is None else socket.socket(fileno=agents_fd),
+            sock=_inherited(agents_fd),
             reached_at=reached_at,
         )
         stack.push_async_callback(listener.close)
@@ -123,6 +124,15 @@ def _power(settings: ControllerSettings) -> Power:
             'host\'s name and prints "on" or "off".'
         )
     return CommandPower(rest)
+
+
+def _inherited(descriptor: int | None) -> socket.socket | None:
+    """Take over a listening socket; no child of ours may have it too, for it would keep the port when we are killed."""
+    if descriptor is None:
+        return None
+    inherited = socket.socket(fileno=descriptor)
+    inherited.set_inheritable(False)
+    return inherited
 
 
 def _listen(address: str, port: int) -> socket.socket:

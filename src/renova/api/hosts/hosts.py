@@ -3,7 +3,7 @@
 from typing import Any
 
 from renova.api.http import Call, Reply
-from renova.model.host import Host
+from renova.model.host import Host, HostState
 from renova.store import hosts as host_rows
 from renova.store import migrations, rights
 from renova.store.database import Tx
@@ -26,7 +26,7 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
         "id": host.id,
         "name": host.name,
         "state": host.state,
-        "up": call.cloud.hosts.up(host.id),
+        "up": call.cloud.hosts.up(host.id) and host.state is HostState.UP and not host.forced_down,
         "connected": call.cloud.hosts.connected(host.id),
         "forced_down": host.forced_down,
         "disabled": host.disabled,
