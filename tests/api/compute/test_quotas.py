@@ -92,6 +92,9 @@ async def test_usage_counts_the_hours_until_now(api: ComputeApi) -> None:
     usages = (await api.got("admin", f"GET /os-simple-tenant-usage?{period}"))["tenant_usages"]
     assert {each["tenant_id"] for each in usages} == {project, api.kept["admin_project"]}
     assert "server_usages" not in usages[0]
+    for word in ("1", "True"):
+        found = await api.got("admin", f"GET /os-simple-tenant-usage?{period}&detailed={word}")
+        assert len(found["tenant_usages"][0]["server_usages"]) == 2
     page = await api.got("demo", f"GET /os-simple-tenant-usage/{project}?{period}&limit=1", version="2.40")
     assert [each["instance_id"] for each in page["tenant_usage"]["server_usages"]] == [first.id]
     assert page["tenant_usage_links"][0]["href"].endswith(f"marker={first.id}")

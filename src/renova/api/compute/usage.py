@@ -42,7 +42,7 @@ async def index(call: Call) -> Reply:
     call.demand("os_compute_api:os-simple-tenant-usage:list")
     period = _period(call)
     found = await _servers(call, period, None)
-    detailed = call.one("detailed") == "1"
+    detailed = (call.one("detailed") or "").lower() in ("1", "true")  # the SDK's word for Nova's 1
     by_project: dict[ProjectId, list[Server]] = {}
     for server in found:
         by_project.setdefault(server.project, []).append(server)
