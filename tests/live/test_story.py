@@ -1,4 +1,4 @@
-"""The newcomer's path on real guests: one command brings the cloud up and tells its story, and mends a half-dead one."""
+"""The newcomer's path on real guests: one command brings the cloud up and tells its story; another mends it."""
 
 import os
 import subprocess

@@ -113,7 +113,8 @@ def status(home: Home, as_json: Json = False) -> None:
     table = Table("Host", "Power", "Cable", "Agent", "State", "Up")
     for host in found.hosts:
         up_now = "" if host.up is None else "yes" if host.up else "no"
-        table.add_row(host.name, host.power, host.cable, "runs" if host.agent else "is dead", host.state or "?", up_now)
+        agent = "runs" if host.agent else "is dead" if host.power == "on" else ""
+        table.add_row(host.name, host.power, host.cable, agent, host.state or "?", up_now)
     console.print(table)
 
 

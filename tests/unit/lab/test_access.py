@@ -56,8 +56,6 @@ def test_passwords_are_for_their_owner_only(home: Home) -> None:
         assert file.stat().st_mode & 0o777 == 0o600
 
 
-# The SDK warns of a setting of its own that nobody here made.
-@pytest.mark.filterwarnings("ignore:Support for InfluxDB")
 def test_clouds_yaml_is_understood_by_the_sdk(home: Home) -> None:
     for cloud, user in ((access.ADMIN, "admin"), (access.DEMO, "demo")):
         auth = access.connect(home, cloud).config.get_auth_args()
