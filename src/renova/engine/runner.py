@@ -8,6 +8,7 @@ another try, everything else to undo and settle.
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -119,10 +120,9 @@ class Runner(Generic[C, TX]):
         if held.undoing:
             failure = msgspec.json.decode(held.failure or b"", type=Failure)
             telling.past_only = True
-            try:
+            # Its past ends at `_StoryEnds`, or where the story itself failed, and fails again.
+            with suppress(Exception):
                 await story.tell(telling, want)
-            except _StoryEnds:
-                pass
         else:
             try:
                 await story.tell(telling, want)
