@@ -166,6 +166,10 @@ class WriterThread:
     def _commit(self, connection: Connection, group: list[_Job]) -> None:
         now = stamp(self._clock.wall())
         try:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            if raw.in_transaction:  # a commit that failed may have left it open
+                raw.rollback()
             with connection.begin():
                 for job in group:
                     self._run(connection, job, now)
