@@ -206,7 +206,10 @@ def _tell(group: list[_Job]) -> None:
     for job in group:
         if job.error is None:
             for call in job.afterwards:
-                call()
+                try:
+                    call()
+                except Exception:  # it is committed all the same, and the others of the group wait to hear of theirs
+                    log.error("what was to follow a commit failed", exc_info=True)
         if job.future.cancelled():
             continue
         if job.error is None:
