@@ -132,6 +132,13 @@ def test_a_host_is_cut_off_and_comes_back(lab: Lab) -> None:
     lab.until_up(True, True, True)
 
 
+def test_a_cable_that_is_out_is_plugged_in_when_all_is_mended(lab: Lab) -> None:
+    lab.lab("cut", "host1")
+    lab.lab("up")
+    assert lab.hosts("cable") == ["plugged", "plugged", "plugged"]
+    lab.until_up(True, True, True)
+
+
 def test_what_simulated_hosts_cannot_do_is_told(lab: Lab) -> None:
     for arguments, reason in ((("ping", "10.0.0.9"), "carry nothing"), (("exec", "host1", "--", "ls"), "simulated")):
         ended = lab.run("lab", *arguments)

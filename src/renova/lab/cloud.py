@@ -76,7 +76,7 @@ class LabCloud:
         return cls(home, known)
 
     def up(self, teller: Teller) -> None:
-        """Have everything running, and wait until every host is up."""
+        """Have everything running and plugged in, and wait until every host is up."""
         self.machines.check()
         self.home.make()
         with self._alone():
@@ -99,11 +99,14 @@ class LabCloud:
 
     def _have_hosts(self, client: HostsClient, names: Sequence[str], doing: Any) -> None:
         wanted = set(names)
-        states = {host["name"]: host["state"] for host in client.hosts()}
+        known = {host["name"]: host for host in client.hosts()}
         # One that was only enrolled may have died before it had its certificate on disk, and can be enrolled again.
-        strangers = [name for name in names if states.get(name, "enrolled") == "enrolled"]
+        strangers = [name for name in names if name not in known or known[name]["state"] == "enrolled"]
         doing("booting")
         self.machines.up(names, strangers, client.join_tokens)
+        for name in names:
+            if name in known and not self.machines.look(name).plugged:
+                self.machines.heal(name)
 
         def all_up() -> bool:
             up = {host["name"] for host in client.hosts() if host["up"]} & wanted

@@ -71,8 +71,13 @@ class Story:
 
     def _hosts_are_up(self) -> None:
         with self._teller.stage("hosts") as stage:
-            hosts = self._cloud.plan.names
-            self._wait("not all hosts are up", lambda: all(self._service(host).state == "up" for host in hosts))
+            hosts = set(self._cloud.plan.names)
+
+            def all_up() -> bool:
+                services = self._admin.compute.services(binary="nova-compute")
+                return hosts <= {service.host for service in services if service.state == "up"}
+
+            self._wait("not all hosts are up", all_up)
             stage.done(f"{len(hosts)} compute services are up")
 
     def _create(self, name: str) -> str:
