@@ -123,6 +123,7 @@ class WriterThread:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         # Reads begin and end their transactions at the driver: SQLAlchemy's own bookkeeping costs more than most reads.
         self._reader = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._reader.exec_driver_sql("PRAGMA query_only=ON")
         self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
         self._thread.start()
 
@@ -176,7 +177,7 @@ class WriterThread:
         except Exception as error:  # the commit itself failed: nothing of the group is known
             log.error("commit failed", group=len(group), exc_info=True)
             for job in group:
-                job.error = NotNow(f"the database could not commit: {error}")
+                job.error = NotNow(f"the database could not commit: {_reason(error)}")
         # A whole group may have one loop in common; it is woken once.
         for loop in {job.loop for job in group}:
             mine = [job for job in group if job.loop is loop]
@@ -192,14 +193,21 @@ class WriterThread:
         try:
             job.result = job.fn(tx)
             job.afterwards = tx.afterwards
-        except Exception as error:  # noqa: BLE001  (the caller's: it is raised where the caller waits)
+        except Exception as error:
+            if not raw.in_transaction:
+                raise  # a full disk, and SQLite has given up the whole transaction: of the group nothing is there
             raw.execute("ROLLBACK TO member")
-            job.error = NotNow(f"the database refused: {error}") if _is_busy(error) else error
+            job.error = NotNow(f"the database refused: {_reason(error)}") if _is_busy(error) else error
         raw.execute("RELEASE member")
 
 
 def _is_busy(error: Exception) -> bool:
-    return isinstance(error, DBAPIError) and ("locked" in str(error) or "disk I/O" in str(error))
+    return isinstance(error, DBAPIError) and any(sign in str(error.orig) for sign in ("locked", "disk I/O", "is full"))
+
+
+def _reason(error: Exception) -> str:
+    """Say what the database said, without the statement: this goes to users."""
+    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
 
 
 def _tell(group: list[_Job]) -> None:
@@ -223,12 +231,14 @@ _compiled: dict[Any, Any] = {}
 
 def sqlite_engine(path: Path | None) -> Engine:
     """Return an engine for the file, or for a private database in memory when `path` is None."""
+    # An error must not repeat the values of its statement, secrets among them, into logs and faults.
+    hidden: dict[str, Any] = {"hide_parameters": True}
     if path is None:
-        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}, **hidden)
         # Simulated clouds come by the thousand: their statements are compiled once for all of them.
         engine = engine.execution_options(compiled_cache=_compiled)
     else:
-        engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 30})
+        engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 30}, **hidden)
 
     @event.listens_for(engine, "connect")
     def _prepare(raw: Any, _record: Any) -> None:
@@ -237,6 +247,7 @@ def sqlite_engine(path: Path | None) -> Engine:
         if path is not None:
             raw.execute("PRAGMA journal_mode=WAL")
             raw.execute("PRAGMA synchronous=FULL")  # NORMAL may lose the last commits at a power cut
+            raw.execute("PRAGMA secure_delete=ON")  # what is deleted may be a secret
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
