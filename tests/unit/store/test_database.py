@@ -1,0 +1,318 @@
+"""The embedded database on a real file: what was reported is there, and nobody pays for another's failure."""
+
+import asyncio
+import signal
+import sys
+import textwrap
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from renova.model.clock import SystemClock
+from renova.model.errors import BadSetup, Conflict, NotNow
+from renova.store.database import GROUP, Database, Tx, open_sqlite
+
+LIMIT_S = 20.0
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    found = open_sqlite(tmp_path / "renova.db", SystemClock())
+    await found.transact(lambda tx: tx.execute(text("CREATE TABLE things (name TEXT PRIMARY KEY)")))
+    yield found
+    found.close()
+
+
+def add(tx: Tx, name: str) -> str:
+    tx.execute(text("INSERT INTO things VALUES (:name)"), {"name": name})
+    return tx.now
+
+
+async def things(database: Database) -> list[str]:
+    query = text("SELECT name FROM things ORDER BY name")
+    return await database.read(lambda tx: list(tx.execute(query).scalars()))
+
+
+class Held:
+    """Keeps the writer busy with a transaction, so that those asked for meanwhile make one group."""
+
+    def __init__(self, database: Database) -> None:
+        self._go_on = threading.Event()
+        self._begun = threading.Event()
+        self._job = asyncio.ensure_future(database.transact(self._wait))
+
+    def _wait(self, _tx: Tx) -> None:
+        self._begun.set()
+        assert self._go_on.wait(LIMIT_S)
+
+    async def begun(self) -> "Held":
+        assert await asyncio.to_thread(self._begun.wait, LIMIT_S)
+        return self
+
+    async def let_go(self) -> None:
+        await asyncio.sleep(0)  # so that what was just asked for is in the queue
+        self._go_on.set()
+        await self._job
+
+
+async def together(database: Database, *jobs: Any) -> list[Any]:
+    """Have the jobs committed as one group; return their results or errors."""
+    held = await Held(database).begun()
+    asked = [asyncio.ensure_future(database.transact(job)) for job in jobs]
+    await held.let_go()
+    async with asyncio.timeout(LIMIT_S):
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def test_transactions_that_wait_are_committed_together(database: Database) -> None:
+    moments = await together(database, *[lambda tx, n=n: add(tx, f"thing-{n:03}") for n in range(GROUP + 5)])
+    assert len(await things(database)) == GROUP + 5
+    # All of a group have one time; a group takes only so many, and the rest make the next one.
+    assert [moments.count(moment) for moment in dict.fromkeys(moments)] == [GROUP, 5]
+
+
+async def test_what_fails_undoes_itself_and_nobody_else(database: Database) -> None:
+    def refuse(tx: Tx) -> None:
+        add(tx, "half done")
+        raise Conflict("no")
+
+    def repeat(tx: Tx) -> None:
+        add(tx, "half done too")
+        add(tx, "first")
+
+    first, refused, broken, last = await together(
+        database, lambda tx: add(tx, "first"), refuse, repeat, lambda tx: add(tx, "last")
+    )
+    assert isinstance(first, str)
+    assert isinstance(last, str)
+    assert isinstance(refused, Conflict)
+    assert isinstance(broken, IntegrityError)
+    assert await things(database) == ["first", "last"]
+
+
+async def test_a_caller_that_gives_up_does_not_lose_the_transaction(database: Database) -> None:
+    done: list[str] = []
+
+    def work(tx: Tx) -> None:
+        add(tx, "kept")
+        tx.then(lambda: done.append("then"))
+
+    held = await Held(database).begun()
+    asked = asyncio.ensure_future(database.transact(work))
+    other = asyncio.ensure_future(database.transact(lambda tx: add(tx, "other")))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await held.let_go()
+    await other
+    assert asked.cancelled()
+    assert await things(database) == ["kept", "other"]
+    assert done == ["then"]
+
+
+async def test_what_is_to_follow_a_commit_follows_it_on_the_event_loop_and_only_then(database: Database) -> None:
+    followed: list[tuple[str, bool, int]] = []
+    loop_thread = threading.get_ident()
+
+    def work(tx: Tx, name: str, *, fails: bool) -> None:
+        add(tx, name)
+        tx.then(lambda: followed.append((name, names_now().count(name) == 1, threading.get_ident())))
+        if fails:
+            raise Conflict("no")
+
+    def names_now() -> list[str]:
+        raw: Any = database._executor
+        return [row[0] for row in raw._reader.connection.driver_connection.execute("SELECT name FROM things")]
+
+    await together(database, lambda tx: work(tx, "good", fails=False), lambda tx: work(tx, "bad", fails=True))
+    assert followed == [("good", True, loop_thread)]
+
+
+async def test_one_that_fails_after_its_commit_keeps_nobody_else_waiting(database: Database) -> None:
+    def work(tx: Tx) -> str:
+        tx.then(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
+        return add(tx, "first")
+
+    first, second = await together(database, work, lambda tx: add(tx, "second"))
+    assert isinstance(first, str)
+    assert isinstance(second, str)
+    assert await things(database) == ["first", "second"]
+
+
+async def test_a_commit_that_fails_is_reported_to_all_whom_it_concerned_and_the_next_one_is_fine(
+    database: Database,
+) -> None:
+    def make(tx: Tx) -> None:
+        tx.execute(text("CREATE TABLE parts (of TEXT REFERENCES things (name) DEFERRABLE INITIALLY DEFERRED)"))
+
+    followed: list[str] = []
+
+    def orphan(tx: Tx) -> None:
+        tx.then(lambda: followed.append("orphan"))
+        tx.execute(text("INSERT INTO parts VALUES ('of nothing')"))  # is found out by the commit only
+
+    await database.transact(make)
+    outcomes = await together(database, lambda tx: add(tx, "good"), orphan)
+    assert [type(outcome) for outcome in outcomes] == [NotNow, NotNow]
+    assert await things(database) == []
+    assert followed == []
+    await database.transact(lambda tx: add(tx, "later"))
+    assert await things(database) == ["later"]
+
+
+async def test_a_full_disk_is_for_later_and_says_nothing_of_what_was_to_be_written(database: Database) -> None:
+    def fill(tx: Tx) -> None:
+        pages = tx.execute(text("PRAGMA page_count")).scalar()
+        tx.execute(text(f"PRAGMA max_page_count = {pages}"))
+        add(tx, "the secret" + "x" * 1_000_000)
+
+    small, big = await together(database, lambda tx: add(tx, "small"), fill)
+    assert isinstance(big, NotNow), big
+    assert "secret" not in str(big)
+    assert isinstance(small, (str, NotNow))
+    assert await things(database) == (["small"] if isinstance(small, str) else [])
+    await database.transact(lambda tx: tx.execute(text("PRAGMA max_page_count = 1000000")))
+    await database.transact(lambda tx: add(tx, "later"))
+
+
+async def test_an_error_of_the_database_repeats_no_values(database: Database) -> None:
+    await database.transact(lambda tx: add(tx, "the secret"))
+    with pytest.raises(IntegrityError) as error:
+        await database.transact(lambda tx: add(tx, "the secret"))
+    assert "the secret" not in str(error.value)
+
+
+async def test_reads_see_what_is_committed_and_wait_for_nobody(database: Database) -> None:
+    await database.transact(lambda tx: add(tx, "before"))
+    go_on, written = threading.Event(), threading.Event()
+
+    def slow(tx: Tx) -> None:
+        add(tx, "after")
+        written.set()
+        assert go_on.wait(LIMIT_S)
+
+    writing = asyncio.ensure_future(database.transact(slow))
+    assert await asyncio.to_thread(written.wait, LIMIT_S)
+    assert await things(database) == ["before"]
+    go_on.set()
+    await writing
+    assert await things(database) == ["after", "before"]
+
+
+async def test_a_read_sees_one_moment(database: Database) -> None:
+    """However much is written between its statements."""
+    query = text("SELECT count(*) FROM things")
+
+    def look_twice(tx: Tx) -> tuple[Any, Any]:
+        before = tx.execute(query).scalar()
+        written = threading.Event()
+
+        def write_one() -> None:
+            asyncio.run(database.transact(lambda tx: add(tx, "between")))
+            written.set()
+
+        threading.Thread(target=write_one).start()
+        assert written.wait(LIMIT_S)
+        return before, tx.execute(query).scalar()
+
+    assert await database.read(look_twice) == (0, 0)
+    assert await things(database) == ["between"]
+
+
+async def test_a_read_that_fails_harms_nobody(database: Database) -> None:
+    def fail(tx: Tx) -> None:
+        tx.execute(query)
+        raise Conflict("no")
+
+    query = text("SELECT * FROM things")
+    for _ in range(3):
+        with pytest.raises(Conflict):
+            await database.read(fail)
+    await database.transact(lambda tx: add(tx, "one"))
+    assert await things(database) == ["one"]
+
+
+async def test_a_read_cannot_write(database: Database) -> None:
+    with pytest.raises(Exception, match="readonly"):
+        await database.read(lambda tx: add(tx, "one"))
+    assert await things(database) == []
+
+
+async def test_closing_commits_what_was_asked_for(tmp_path: Path) -> None:
+    database = open_sqlite(tmp_path / "renova.db", SystemClock())
+    await database.transact(lambda tx: tx.execute(text("CREATE TABLE things (name TEXT PRIMARY KEY)")))
+    held = await Held(database).begun()
+    asked = [asyncio.ensure_future(database.transact(lambda tx, n=n: add(tx, f"thing-{n}"))) for n in range(3)]  # type: ignore[misc]
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(asyncio.to_thread(database.close))
+    await held.let_go()
+    await closing
+    assert len(await asyncio.gather(*asked)) == 3
+
+
+CHILD = """
+    import asyncio, sys
+    from pathlib import Path
+    from sqlalchemy import text
+    from renova.model.clock import SystemClock
+    from renova.store.database import open_sqlite
+
+    async def main():
+        database = open_sqlite(Path(sys.argv[1]), SystemClock())
+        await database.transact(lambda tx: tx.execute(text("CREATE TABLE things (name TEXT PRIMARY KEY)")))
+        for number in range(100):
+            sql = text(f"INSERT INTO things VALUES ('thing-{number:03}')")
+            await database.transact(lambda tx: tx.execute(sql))
+            print(number, flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_process_reported_is_there_and_its_file_was_its_alone(tmp_path: Path) -> None:
+    path = tmp_path / "renova.db"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", textwrap.dedent(CHILD), path, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            await child.stdout.readline()
+            with pytest.raises(BadSetup, match=r"renova\.db is in use by another controller\. Stop that one first"):
+                open_sqlite(path, SystemClock())
+            for _ in range(20):
+                last = int(await child.stdout.readline())
+    finally:
+        child.send_signal(signal.SIGKILL)
+        rest = await child.stdout.read()
+        await child.wait()
+    reported = int(rest.split()[-1]) if rest.split() else last
+    database = open_sqlite(path, SystemClock())
+    found = await things(database)
+    database.close()
+    assert found[: reported + 1] == [f"thing-{number:03}" for number in range(reported + 1)]
+
+
+def test_a_file_that_is_no_database_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "renova.db"
+    path.write_bytes(b"this is a letter, not a database" * 1000)
+    with pytest.raises(BadSetup, match=r"renova\.db cannot be opened \(file is not a database\)\. Restore it, or name"):
+        open_sqlite(path, SystemClock())
+    assert path.read_bytes().startswith(b"this is a letter")
+
+
+def test_a_database_that_is_a_directory_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "renova.db").mkdir()
+    with pytest.raises(BadSetup, match=r"renova\.db cannot be opened .* RENOVA_DATABASE"):
+        open_sqlite(tmp_path / "renova.db", SystemClock())
+
+
+def test_a_directory_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadSetup, match=r"database directory .*file/state cannot be used \(.+\)\. Make it writable"):
+        open_sqlite(tmp_path / "file" / "state" / "renova.db", SystemClock())
