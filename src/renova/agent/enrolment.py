@@ -28,6 +28,7 @@ from renova.agent.identity import (
     read_identity,
 )
 from renova.agent.whole_file import write_whole
+from renova.drivers.blocking import in_thread
 from renova.model.errors import BadSetup, Broken, NotNow
 from renova.model.ids import HostId
 from renova.settings import AgentSettings
@@ -75,7 +76,8 @@ def read_token(path: Path) -> JoinToken:
 
 
 async def _enrol(state_dir: Path, token: JoinToken, name: str) -> Identity:
-    key = _own_key(state_dir)
+    # Files in threads, here and below: each waits for the disk, and a process may have many hosts to enrol.
+    key = await in_thread(None, _own_key, state_dir)
     context = trusting(pem=token.ca)
     request = _signing_request(key, name)
     unreached: list[str] = []
@@ -97,7 +99,7 @@ async def _enrol(state_dir: Path, token: JoinToken, name: str) -> Identity:
         answer = decode_to_new_host(frame)
         if isinstance(answer, NotEnrolled):
             raise BadSetup(f"{address} does not enrol this host: {answer.reason}")
-        return _keep(state_dir, key, answer, name, token.controllers)
+        return await in_thread(None, _keep, state_dir, key, answer, name, token.controllers)
     raise NotNow(f"no controller enrolled this host: {'; '.join(unreached)}")
 
 
