@@ -4,8 +4,9 @@ It opens no port: the API (`api.app`) and the agents' listener (`hosts.listener`
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -92,21 +93,26 @@ class Controller:
         return Work(self.cloud, held)
 
     def _report(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
-        self._soon(lambda tx: take_report(tx, host, changes), "report not taken")
+        self._soon(self._follow(host, changes), "report not taken")
+
+    async def _follow(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
+        for server in await self.cloud.database.transact(lambda tx: take_report(tx, host, changes)):
+            await self.cloud.networks.settle(server, active=False)
 
     def _resume(self, host: HostId) -> None:
         if self.cloud.settings.resume_guests_on_boot:
-            self._soon(lambda tx: resume_servers(self.cloud, tx, host), "servers not resumed")
+            resume = self.cloud.database.transact(lambda tx: resume_servers(self.cloud, tx, host))
+            self._soon(resume, "servers not resumed")
 
-    def _soon(self, change: Callable[[Tx], None], failure: str) -> None:
-        """Make a change that nobody waits for; what cannot be committed now is said, and looked at again later."""
-        task = asyncio.get_running_loop().create_task(self._change(change, failure))
+    def _soon(self, change: Coroutine[Any, Any, None], failure: str) -> None:
+        """Make a change that nobody waits for; what cannot be done now is said, and looked at again later."""
+        task = asyncio.get_running_loop().create_task(self._make(change, failure))
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
 
-    async def _change(self, change: Callable[[Tx], None], failure: str) -> None:
+    async def _make(self, change: Coroutine[Any, Any, None], failure: str) -> None:
         try:
-            await self.cloud.database.transact(change)
+            await change
         except Exception:
             log.error(failure, exc_info=True)
 

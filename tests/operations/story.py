@@ -156,6 +156,8 @@ class Told:
                     assert where - {server.host} <= debtors, f"{server.name} holds too much: {where}"
                     ports_now = ports.of_server(tx, server.id)
                     assert all(port.host == server.host_name for port in ports_now), ports_now
+                    wanted = "ACTIVE" if server.vm_state is VmState.ACTIVE else "DOWN"
+                    assert all(port.status == wanted for port in ports_now), ports_now
             ids = {server.id for server in known}
             for host in cloud.hosts.values():
                 for allocation in placement.held_of(tx, host.id):

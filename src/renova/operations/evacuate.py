@@ -30,7 +30,7 @@ class Evacuation(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for, already found valid in form."""
 
     host: str | None = None  # the destination, by name
-    forced: bool = False
+    forced: bool = False  # without asking whether it is disabled, or in the server's zone
     admin_pass: str | None = None
     on_shared_storage: bool | None = None
     end_stopped: bool = False
@@ -43,6 +43,7 @@ class EvacuateServer(msgspec.Struct, frozen=True):
     source_storage: str
     migration: int
     host: str | None
+    forced: bool
     vm_state: VmState
     end_stopped: bool
     admin_pass: str | None
@@ -83,6 +84,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         source_storage=source.facts.storage_id if source.facts else "",
         migration=migration,
         host=evacuation.host,
+        forced=evacuation.forced,
         vm_state=server.vm_state,
         end_stopped=evacuation.end_stopped,
         admin_pass=evacuation.admin_pass,
@@ -141,6 +143,7 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
         architecture=server.image_properties.get("architecture"),
         zone=server.pinned_zone,
         only=want.host,
+        forced=want.forced,
         not_on=frozenset((want.source, *failed)),
     )
     taken = claim(work, tx, server, request, want.migration)

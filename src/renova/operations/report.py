@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import structlog
 
 from renova.model.guest import GuestChanged, PowerState
-from renova.model.ids import HostId
+from renova.model.ids import HostId, ServerId
 from renova.model.server import VmState
 from renova.store import rights, servers
 from renova.store.database import Tx
@@ -17,7 +17,9 @@ from renova.store.database import Tx
 log = structlog.get_logger()
 
 
-def take_report(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> None:
+def take_report(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> list[ServerId]:
+    """Follow the changes; returns the servers that stopped by them."""
+    stopped: list[ServerId] = []
     for change in changes:
         right = rights.right(tx, change.server)
         server = servers.get(tx, change.server)
@@ -29,8 +31,10 @@ def take_report(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> None:
         if server.vm_state is VmState.ACTIVE and change.power in (PowerState.SHUTDOWN, PowerState.CRASHED):
             # Nova's power sync: a guest that powered itself off makes its server stopped.
             values["vm_state"] = VmState.STOPPED
+            stopped.append(server.id)
             log.info("guest stopped by itself", server=server.id, power=change.power.name)
         elif server.vm_state is VmState.STOPPED and change.power is PowerState.RUNNING:
             log.warning("guest of a stopped server runs", server=server.id)
         if server.power_state is not change.power or len(values) > 1:
             servers.change(tx, server.id, **values)
+    return stopped

@@ -18,6 +18,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str | None = None
     zone: str | None = None  # pinned to this availability zone
     only: str | None = None  # name of the one host that was asked for
+    forced: bool = False  # that host though it is disabled or in another zone; never though it is down or full
     not_on: frozenset[HostId] = frozenset()  # the dead source, and hosts that failed already
 
 
@@ -38,12 +39,12 @@ def up(_request: Request, host: HostView) -> str | None:
     return None if host.up else "down"
 
 
-def enabled(_request: Request, host: HostView) -> str | None:
-    return "disabled" if host.disabled else None
+def enabled(request: Request, host: HostView) -> str | None:
+    return "disabled" if host.disabled and not request.forced else None
 
 
 def in_zone(request: Request, host: HostView) -> str | None:
-    if request.zone is None or request.zone == host.zone:
+    if request.zone is None or request.zone == host.zone or request.forced:
         return None
     return f"not in zone {request.zone}"
 

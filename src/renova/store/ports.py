@@ -92,6 +92,11 @@ def of_server(tx: Tx, server: ServerId) -> list[Port]:
     return _ports(tx, ports.c.device_id == server, ports.c.nic.is_not(None), order=(ports.c.nic,))
 
 
+def settle(tx: Tx, server: ServerId, status: str) -> None:
+    """Give all nics of the server this status."""
+    tx.execute(update(ports).where(ports.c.device_id == server, ports.c.nic.is_not(None)).values(status=status))
+
+
 def of_nic(tx: Tx, server: ServerId, index: int) -> Port | None:
     found = _ports(tx, ports.c.device_id == server, ports.c.nic == index)
     return found[0] if found else None

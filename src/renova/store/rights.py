@@ -124,3 +124,8 @@ def pay(tx: Tx, host: HostId, server: ServerId, below: int) -> Debt | None:
         .returning(debts.c.host, debts.c.server, debts.c.below, debts.c.migration)
     ).first()
     return Debt(row.host, row.server, row.below, row.migration) if row else None
+
+
+def forgive(tx: Tx, host: HostId) -> None:
+    """Drop what the host owes: it is removed from the cloud, and will never be heard again."""
+    tx.execute(delete(debts).where(debts.c.host == host))

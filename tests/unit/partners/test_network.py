@@ -95,7 +95,7 @@ async def test_a_users_own_port_is_lent_and_given_back(networks: BuiltinNetworks
     with pytest.raises(Refused, match="in use"):
         await networks.give_port(TWO, PROJECT, 0, wish, "nova")
     await networks.bind(PortId("own"), "h1", "zone2")
-    await networks.settle(PortId("own"), active=True)
+    await networks.settle(ONE, active=True)
     bound = await networks.port(PortId("own"), PROJECT)
     assert bound is not None
     assert (bound.host, bound.status, bound.device_owner) == ("h1", "ACTIVE", "compute:zone2")

@@ -11,10 +11,10 @@ from renova.api.compute.host_life import is_up
 from renova.api.compute.route import known, route
 from renova.api.http import Call, Reply
 from renova.model.errors import Conflict, Invalid, NotFound
-from renova.model.host import Host
+from renova.model.host import Host, HostState
 from renova.model.ids import HostId
 from renova.operations.parts.fleet import ZONE
-from renova.store import hosts, migrations, placement, servers
+from renova.store import hosts, migrations, placement, rights, servers
 from renova.store.database import Tx
 
 POLICY = {
@@ -175,6 +175,9 @@ async def delete(call: Call) -> Reply:
         here = (columns.source == host.id) | (columns.destination == host.id)
         if migrations.find(tx, [here, columns.status.in_(migrations.ACTIVE)], 1):
             raise Conflict("Unable to delete compute service that has in-progress migrations.")
+        if host.state is HostState.RETURNING:
+            raise Conflict("Unable to delete compute service that is cleaning up. Wait until it is up, or off.")
+        rights.forgive(tx, host.id)
         hosts.remove(tx, host.id)
         placement.withdraw(tx, host.id)
         tx.then(call.cloud.fleet.stale)

@@ -39,11 +39,13 @@ async def bring_up(work: Work, host: HostId, incarnation: int, *, run: bool = Tr
     guest = await current_guest(work, incarnation)
     result = await work.command(host, incarnation, Start(guest=guest) if run else Define(guest=guest))
     assert isinstance(result, State)
+    await work.cloud.networks.settle(work.held.server, active=run)
     return result.guest.power if result.guest else PowerState.NOSTATE
 
 
 async def stop(work: Work, host: HostId, incarnation: int, wait_s: float) -> None:
     await work.command(host, incarnation, Stop(wait_s=wait_s))
+    await work.cloud.networks.settle(work.held.server, active=False)
 
 
 async def drop_other_disks(work: Work, host: HostId, incarnation: int, keep: RootDisk) -> None:

@@ -49,8 +49,8 @@ class Networks(Protocol):
         """Bind the port to the host of this name (device owner `compute:<zone>`); before its guest starts there."""
         ...
 
-    async def settle(self, port: PortId, *, active: bool) -> None:
-        """Report whether the port's guest is up (status ACTIVE) or not (DOWN)."""
+    async def settle(self, server: ServerId, *, active: bool) -> None:
+        """Report whether the server's guest is up (its ports become ACTIVE) or not (DOWN)."""
         ...
 
     async def take_ports(self, server: ServerId) -> None:

@@ -86,8 +86,8 @@ class BuiltinNetworks:
     async def bind(self, port: PortId, host: str, zone: str) -> None:
         await self._database.transact(lambda tx: ports.change(tx, port, host=host, device_owner=f"compute:{zone}"))
 
-    async def settle(self, port: PortId, *, active: bool) -> None:
-        await self._database.transact(lambda tx: ports.change(tx, port, status="ACTIVE" if active else "DOWN"))
+    async def settle(self, server: ServerId, *, active: bool) -> None:
+        await self._database.transact(lambda tx: ports.settle(tx, server, "ACTIVE" if active else "DOWN"))
 
     async def take_ports(self, server: ServerId) -> None:
         await self._database.transact(lambda tx: ports.release_server(tx, server))
