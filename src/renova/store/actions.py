@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Integer, String, Table, Text, insert, select, update
+from sqlalchemy import Column, Integer, String, Table, Text, bindparam, insert, select, update
 
 from renova.model.ids import ProjectId, ServerId, UserId
 from renova.store.database import Tx
@@ -38,6 +38,17 @@ events = Table(
 )
 
 
+# Made once: making a statement costs five times as much as running it.
+_BEGIN = insert(actions).returning(actions.c.id)
+_CHANGE = update(actions).where(actions.c.id == bindparam("wanted"))
+_STILL_OPEN = select(events.c.id).where(
+    events.c.action == bindparam("of"), events.c.event == bindparam("named"), events.c.finished_at.is_(None)
+)
+_OPEN = insert(events)
+_CLOSE = update(events).where(events.c.action == bindparam("of"), events.c.finished_at.is_(None))
+_CLOSE_ONE = _CLOSE.where(events.c.event == bindparam("named"))
+
+
 class Action(msgspec.Struct, frozen=True):
     """One request's doing to one server."""
 
@@ -67,45 +78,35 @@ class Event(msgspec.Struct, frozen=True):
 
 
 def begin(tx: Tx, server: ServerId, request: str, action: str, user: UserId, project: ProjectId) -> int:
-    row = tx.execute(
-        insert(actions)
-        .values(
-            server=server,
-            request=request,
-            action=action,
-            user=user,
-            project=project,
-            started_at=tx.now,
-            updated_at=tx.now,
-        )
-        .returning(actions.c.id)
-    ).one()
-    return int(row[0])
+    values = {
+        "server": server,
+        "request": request,
+        "action": action,
+        "user": user,
+        "project": project,
+        "started_at": tx.now,
+        "updated_at": tx.now,
+    }
+    return int(tx.execute(_BEGIN, values).scalar_one())
 
 
 def open_event(tx: Tx, action: int, event: str, host_name: str | None) -> None:
     """Open an event unless it is open already: a step that runs again goes on with the event it opened."""
-    still = tx.execute(
-        select(events.c.id).where(events.c.action == action, events.c.event == event, events.c.finished_at.is_(None))
-    ).first()
-    if still is None:
-        tx.execute(insert(events).values(action=action, event=event, host_name=host_name, started_at=tx.now))
+    if tx.execute(_STILL_OPEN, {"of": action, "named": event}).first() is None:
+        tx.execute(_OPEN, {"action": action, "event": event, "host_name": host_name, "started_at": tx.now})
 
 
 def close_events(
     tx: Tx, action: int, *, error: str | None = None, traceback: str | None = None, event: str | None = None
 ) -> None:
     """Close the action's open events (or the one named) as Success, or as Error with the reason."""
-    query = update(events).where(events.c.action == action, events.c.finished_at.is_(None))
-    if event is not None:
-        query = query.where(events.c.event == event)
-    tx.execute(
-        query.values(finished_at=tx.now, result="Error" if error else "Success", details=error, traceback=traceback)
-    )
+    which = {"of": action} if event is None else {"of": action, "named": event}
+    how = {"finished_at": tx.now, "result": "Error" if error else "Success", "details": error, "traceback": traceback}
+    tx.execute(_CLOSE if event is None else _CLOSE_ONE, {**which, **how})
     values: dict[str, Any] = {"updated_at": tx.now}
     if error:
         values["message"] = "Error"
-    tx.execute(update(actions).where(actions.c.id == action).values(**values))
+    tx.execute(_CHANGE, {"wanted": action, **values})
 
 
 def of_server(tx: Tx, server: ServerId) -> list[Action]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Float, Integer, String, Table, delete, insert, select, update
+from sqlalchemy import Boolean, Column, Float, Integer, String, Table, bindparam, delete, insert, select, update
 
 from renova.model.guest import HostFacts
 from renova.model.host import Host, HostState, Lease, Proof
@@ -74,6 +74,33 @@ cluster = Table(
     Column("created_at", Stamp, nullable=False),
 )
 
+# Made once: making a statement costs five times as much as running it.
+_BY_ID = select(hosts).where(hosts.c.id == bindparam("host"))
+_EVERY = select(hosts).order_by(hosts.c.serial)
+_CHANGE = update(hosts).where(hosts.c.id == bindparam("host"))
+_LEASE = select(leases).where(leases.c.host == bindparam("host"))
+_ALL_LEASES = select(leases)
+_RENEW = (
+    update(leases)
+    .where(
+        leases.c.host == bindparam("of"), leases.c.epoch == bindparam("in_epoch"), leases.c.boot == bindparam("in_boot")
+    )
+    .values(counter=leases.c.counter + 1)
+    .returning(leases.c.counter)
+)
+_PROOF = (
+    select(proofs)
+    .join(leases, leases.c.host == proofs.c.host)
+    .join(hosts, hosts.c.id == proofs.c.host)
+    .where(
+        proofs.c.host == bindparam("host"),
+        proofs.c.epoch == leases.c.epoch,
+        proofs.c.withdrawn.is_(False),
+        hosts.c.state == HostState.DEAD,
+    )
+    .order_by(proofs.c.id.desc())
+)
+
 
 def era(tx: Tx) -> int:
     """Return the cluster's era, beginning the first one on first use."""
@@ -105,7 +132,7 @@ def _host(row: Any) -> Host:
 
 
 def get(tx: Tx, host: HostId) -> Host | None:
-    row = tx.execute(select(hosts).where(hosts.c.id == host)).first()
+    row = tx.execute(_BY_ID, {"host": host}).first()
     return _host(row) if row else None
 
 
@@ -115,7 +142,7 @@ def by_name(tx: Tx, name: str) -> Host | None:
 
 
 def every(tx: Tx) -> list[Host]:
-    return [_host(row) for row in tx.execute(select(hosts).order_by(hosts.c.serial))]
+    return [_host(row) for row in tx.execute(_EVERY)]
 
 
 def addresses(tx: Tx) -> list[str]:
@@ -124,7 +151,7 @@ def addresses(tx: Tx) -> list[str]:
 
 
 def change(tx: Tx, host: HostId, **values: Any) -> None:
-    tx.execute(update(hosts).where(hosts.c.id == host).values(updated_at=tx.now, **values))
+    tx.execute(_CHANGE, {"host": host, "updated_at": tx.now, **values})
 
 
 def remove(tx: Tx, host: HostId) -> None:
@@ -133,12 +160,12 @@ def remove(tx: Tx, host: HostId) -> None:
 
 
 def lease(tx: Tx, host: HostId) -> Lease | None:
-    row = tx.execute(select(leases).where(leases.c.host == host)).first()
+    row = tx.execute(_LEASE, {"host": host}).first()
     return Lease(**row._mapping) if row else None
 
 
 def all_leases(tx: Tx) -> list[Lease]:
-    return [Lease(**row._mapping) for row in tx.execute(select(leases))]
+    return [Lease(**row._mapping) for row in tx.execute(_ALL_LEASES)]
 
 
 def begin_lease(tx: Tx, host: HostId, epoch: int, boot: str, ttl: float, margin: float, guard: str) -> None:
@@ -149,18 +176,13 @@ def begin_lease(tx: Tx, host: HostId, epoch: int, boot: str, ttl: float, margin:
 
 def renew(tx: Tx, host: HostId, epoch: int, boot: str) -> int | None:
     """Renew the lease if epoch and boot are its own; return the new counter, or None: then it is not renewed."""
-    row = tx.execute(
-        update(leases)
-        .where(leases.c.host == host, leases.c.epoch == epoch, leases.c.boot == boot)
-        .values(counter=leases.c.counter + 1)
-        .returning(leases.c.counter)
-    ).first()
+    row = tx.execute(_RENEW, {"of": host, "in_epoch": epoch, "in_boot": boot}).first()
     return int(row[0]) if row else None
 
 
 def seen(tx: Tx, host: HostId) -> None:
     """Note for people that the host was heard."""
-    tx.execute(update(hosts).where(hosts.c.id == host).values(last_seen=tx.now))
+    tx.execute(_CHANGE, {"host": host, "last_seen": tx.now})
 
 
 def prove_dead(tx: Tx, observed: Lease, kind: str, readings: dict[str, str], who: str) -> bool:
@@ -191,18 +213,7 @@ def prove_dead(tx: Tx, observed: Lease, kind: str, readings: dict[str, str], who
 
 def proof(tx: Tx, host: HostId) -> Proof | None:
     """Return the proof by which the host is dead now: not withdrawn, and nothing was granted to the host since."""
-    row = tx.execute(
-        select(proofs)
-        .join(leases, leases.c.host == proofs.c.host)
-        .join(hosts, hosts.c.id == proofs.c.host)
-        .where(
-            proofs.c.host == host,
-            proofs.c.epoch == leases.c.epoch,
-            proofs.c.withdrawn.is_(False),
-            hosts.c.state == HostState.DEAD,
-        )
-        .order_by(proofs.c.id.desc())
-    ).first()
+    row = tx.execute(_PROOF, {"host": host}).first()
     return Proof(**row._mapping) if row else None
 
 

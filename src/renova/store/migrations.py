@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Integer, String, Table, insert, select, update
+from sqlalchemy import Column, ColumnElement, Integer, String, Table, bindparam, insert, select, update
 
 from renova.model.ids import HostId, ProjectId, ServerId, UserId
 from renova.store.database import Tx
@@ -32,6 +32,13 @@ migrations = Table(
 
 ACTIVE = ("accepted", "pre-migrating")
 
+# Made once: making a statement costs five times as much as running it.
+_ADD = insert(migrations).returning(migrations.c.id)
+_MOVE = update(migrations).where(
+    migrations.c.id == bindparam("wanted"), migrations.c.status.in_(bindparam("expected", expanding=True))
+)
+_ACTIVE = select(migrations).where(migrations.c.server == bindparam("server"), migrations.c.status.in_(ACTIVE))
+
 
 class Migration(msgspec.Struct, frozen=True):
     """A server's way from one host to another."""
@@ -54,8 +61,7 @@ class Migration(msgspec.Struct, frozen=True):
 
 
 def add(tx: Tx, **values: Any) -> int:
-    row = tx.execute(insert(migrations).values(created_at=tx.now, **values).returning(migrations.c.id)).one()
-    return int(row[0])
+    return int(tx.execute(_ADD, {"created_at": tx.now, **values}).scalar_one())
 
 
 def get(tx: Tx, migration: int) -> Migration | None:
@@ -65,17 +71,13 @@ def get(tx: Tx, migration: int) -> Migration | None:
 
 def move(tx: Tx, migration: int, expected: Sequence[str], status: str, **values: Any) -> bool:
     """Give the migration a new status if it has one of those expected."""
-    done = tx.execute(
-        update(migrations)
-        .where(migrations.c.id == migration, migrations.c.status.in_(expected))
-        .values(status=status, updated_at=tx.now, **values)
-    )
-    return done.rowcount == 1
+    which = {"wanted": migration, "expected": expected}
+    return tx.execute(_MOVE, {**which, "status": status, "updated_at": tx.now, **values}).rowcount == 1
 
 
 def active(tx: Tx, server: ServerId) -> Migration | None:
     """Return the server's evacuation that is under way, if any."""
-    row = tx.execute(select(migrations).where(migrations.c.server == server, migrations.c.status.in_(ACTIVE))).first()
+    row = tx.execute(_ACTIVE, {"server": server}).first()
     return Migration(**row._mapping) if row else None
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     insert,
     select,
@@ -75,10 +76,26 @@ addresses = Table(
     Column("position", Integer, nullable=False),  # among the addresses of its port
 )
 
+# Made once: making a statement costs five times as much as running it.
+_NETWORK = select(networks).where(networks.c.id == bindparam("network"))
+_SUBNETS_OF = (
+    select(subnets).where(subnets.c.network == bindparam("network")).order_by(subnets.c.created_at, subnets.c.id)
+)
+_NEXT_NUMBER = select(subnets.c.next_number).where(subnets.c.id == bindparam("subnet"))
+_GO_ON = update(subnets).where(subnets.c.id == bindparam("subnet"))
+_HELD_BETWEEN = (
+    select(addresses.c.number)
+    .where(addresses.c.network == bindparam("network"), addresses.c.number.between(bindparam("low"), bindparam("high")))
+    .order_by(addresses.c.number)
+)
+_HOLD = insert(addresses)
+
 
 def network(tx: Tx, network_id: str) -> Network | None:
-    found = _networks(tx, networks.c.id == network_id)
-    return found[0] if found else None
+    row = tx.execute(_NETWORK, {"network": network_id}).first()
+    if row is None:
+        return None
+    return Network(**row._mapping, subnets=tuple(map(_subnet, tx.execute(_SUBNETS_OF, {"network": network_id}))))
 
 
 def every_network(tx: Tx, project: str | None = None) -> list[Network]:
@@ -147,7 +164,11 @@ def subnet(tx: Tx, subnet_id: str) -> Subnet | None:
 
 def _subnets(tx: Tx, *where: Any) -> list[Subnet]:
     rows = tx.execute(select(subnets).where(*where).order_by(subnets.c.created_at, subnets.c.id))
-    return [Subnet(**{name: row._mapping[name] for name in Subnet.__struct_fields__}) for row in rows]
+    return [_subnet(row) for row in rows]
+
+
+def _subnet(row: Any) -> Subnet:
+    return Subnet(**{name: row._mapping[name] for name in Subnet.__struct_fields__})
 
 
 def add_subnet(tx: Tx, made: Subnet) -> None:
@@ -208,7 +229,7 @@ def give_address(tx: Tx, whose: Network, port: str, position: int, subnet_id: st
     for each in choice:
         free = _free_number(tx, each)
         if free is not None:
-            tx.execute(update(subnets).where(subnets.c.id == each.id).values(next_number=free + 1))
+            tx.execute(_GO_ON, {"subnet": each.id, "next_number": free + 1})
             return _write(tx, each, free, port, position)
     raise Conflict(f"No more IP addresses available on network {whose.id}.")
 
@@ -226,15 +247,11 @@ def _is_host(number: int, cidr: IPv4Network) -> bool:
 
 def _free_number(tx: Tx, of: Subnet) -> int | None:
     first, last = int(IPv4Address(of.first)), int(IPv4Address(of.last))
-    begin = tx.execute(select(subnets.c.next_number).where(subnets.c.id == of.id)).scalar_one()
+    begin = tx.execute(_NEXT_NUMBER, {"subnet": of.id}).scalar_one()
     if not first <= begin <= last:
         begin = first
     for low, high in ((begin, last), (first, begin - 1)):
-        held = tx.execute(
-            select(addresses.c.number)
-            .where(addresses.c.network == of.network, addresses.c.number.between(low, high))
-            .order_by(addresses.c.number)
-        )
+        held = tx.execute(_HELD_BETWEEN, {"network": of.network, "low": low, "high": high})
         free = low
         for row in held:
             if row.number != free:
@@ -256,5 +273,6 @@ def _hold(tx: Tx, of: Subnet, number: int, port: str | None, position: int) -> F
 
 
 def _write(tx: Tx, of: Subnet, number: int, port: str | None, position: int) -> FixedIp:
-    tx.execute(insert(addresses).values(network=of.network, number=number, subnet=of.id, port=port, position=position))
+    values = {"network": of.network, "number": number, "subnet": of.id, "port": port, "position": position}
+    tx.execute(_HOLD, values)
     return FixedIp(subnet=of.id, ip=str(IPv4Address(number)))

@@ -10,7 +10,21 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, String, Table, delete, insert, select, text, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from renova.engine.journal import Book, Entry, Held, Lost
@@ -63,6 +77,20 @@ executors = Table(
 
 ERASED = b""
 
+# Made once: every step runs them, and making a statement costs five times as much as running it.
+_SUBMIT = insert(operations).returning(operations.c.id)
+_ACTIVE = select(operations).where(operations.c.server == bindparam("server"), operations.c.state == "active")
+_OURS = select(operations.c.id).where(
+    operations.c.id == bindparam("id"),
+    operations.c.state == "active",
+    operations.c.executor == bindparam("executor"),
+    operations.c.epoch == bindparam("epoch"),
+)
+_CHANGE = update(operations).where(operations.c.id == bindparam("operation"))
+_STEPS = select(steps).where(steps.c.operation == bindparam("operation")).order_by(steps.c.place)
+_NOTE = insert(steps)
+_FORGET = delete(steps).where(steps.c.operation == bindparam("operation"))
+
 
 def submit(
     tx: Tx, server: ServerId, number: int, *, story: str, version: int, want: bytes, action: int, executor: ExecutorId
@@ -70,20 +98,19 @@ def submit(
     """Add an operation that this executor is to run; `Conflict` when the server has one that is active."""
     try:
         row = tx.execute(
-            insert(operations)
-            .values(
-                server=server,
-                number=number,
-                story=story,
-                version=version,
-                want=want,
-                action=action,
-                state="active",
-                executor=executor,
-                epoch=1,
-                created_at=tx.now,
-            )
-            .returning(operations.c.id)
+            _SUBMIT,
+            {
+                "server": server,
+                "number": number,
+                "story": story,
+                "version": version,
+                "want": want,
+                "action": action,
+                "state": "active",
+                "executor": executor,
+                "epoch": 1,
+                "created_at": tx.now,
+            },
         ).one()
     except IntegrityError as error:
         raise Conflict("Another operation on this server is under way.") from error
@@ -103,18 +130,17 @@ def submit(
 
 
 def active(tx: Tx, server: ServerId) -> Held | None:
-    row = tx.execute(select(operations).where(operations.c.server == server, operations.c.state == "active")).first()
+    row = tx.execute(_ACTIVE, {"server": server}).first()
     return _held(row) if row else None
 
 
 def supersede(tx: Tx, held: Held) -> None:
     """End the operation in favour of a newer one: from this transaction on it can commit nothing."""
     tx.execute(
-        update(operations)
-        .where(operations.c.id == held.id)
-        .values(state="superseded", ended_at=tx.now, want=ERASED, failure=None)
+        _CHANGE,
+        {"operation": held.id, "state": "superseded", "ended_at": tx.now, "want": ERASED, "failure": None},
     )
-    tx.execute(delete(steps).where(steps.c.operation == held.id))
+    tx.execute(_FORGET, {"operation": held.id})
 
 
 def _held(row: object) -> Held:
@@ -130,33 +156,28 @@ class _Book:
         self._held = held
 
     def note(self, entry: Entry) -> None:
-        self._tx.execute(
-            insert(steps).values(
-                operation=self._held.id, place=entry.place, step=entry.step, result=entry.result, undone=False
-            )
-        )
+        self._note(entry.place, entry.step, entry.result, undone=False)
 
     def note_undone(self, place: int) -> None:
         done = self._tx.execute(
             update(steps).where(steps.c.operation == self._held.id, steps.c.place == place).values(undone=True)
         )
         if done.rowcount == 0:  # the step that failed has no entry of its own
-            self._tx.execute(
-                insert(steps).values(operation=self._held.id, place=place, step="", result=ERASED, undone=True)
-            )
+            self._note(place, "", ERASED, undone=True)
 
     def begin_undo(self, failure: bytes) -> None:
-        self._tx.execute(
-            update(operations).where(operations.c.id == self._held.id).values(undoing=True, failure=failure)
-        )
+        self._tx.execute(_CHANGE, {"operation": self._held.id, "undoing": True, "failure": failure})
 
     def close(self, outcome: str) -> None:
         self._tx.execute(
-            update(operations)
-            .where(operations.c.id == self._held.id)
-            .values(state=outcome, ended_at=self._tx.now, want=ERASED)
+            _CHANGE, {"operation": self._held.id, "state": outcome, "ended_at": self._tx.now, "want": ERASED}
         )
-        self._tx.execute(delete(steps).where(steps.c.operation == self._held.id))
+        self._tx.execute(_FORGET, {"operation": self._held.id})
+
+    def _note(self, place: int, step: str, result: bytes, *, undone: bool) -> None:
+        self._tx.execute(
+            _NOTE, {"operation": self._held.id, "place": place, "step": step, "result": result, "undone": undone}
+        )
 
 
 class StoredJournal:
@@ -168,15 +189,8 @@ class StoredJournal:
 
     async def commit(self, held: Held, change: Callable[[Tx, Book], T]) -> T:
         def work(tx: Tx) -> T:
-            ours = tx.execute(
-                select(operations.c.id).where(
-                    operations.c.id == held.id,
-                    operations.c.state == "active",
-                    operations.c.executor == held.executor,
-                    operations.c.epoch == held.epoch,
-                )
-            ).first()
-            if ours is None:
+            ours = {"id": held.id, "executor": held.executor, "epoch": held.epoch}
+            if tx.execute(_OURS, ours).first() is None:
                 raise Lost(f"operation {held.id} is no longer run by this controller")
             return change(tx, _Book(tx, held))
 
@@ -184,7 +198,7 @@ class StoredJournal:
 
     async def read(self, held: Held) -> tuple[list[Entry], set[int]]:
         def work(tx: Tx) -> tuple[list[Entry], set[int]]:
-            rows = tx.execute(select(steps).where(steps.c.operation == held.id).order_by(steps.c.place)).all()
+            rows = tx.execute(_STEPS, {"operation": held.id}).all()
             entries = [Entry(row.place, row.step, row.result) for row in rows if row.step]
             return entries, {row.place for row in rows if row.undone}
 

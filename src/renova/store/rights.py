@@ -5,7 +5,7 @@ rests on in its own transaction (docs/decisions/0004). One row a server.
 """
 
 import msgspec
-from sqlalchemy import Column, Integer, String, Table, delete, insert, select, update
+from sqlalchemy import Column, Integer, String, Table, bindparam, delete, insert, select, update
 
 from renova.model.errors import Conflict
 from renova.model.host import HostState, Right
@@ -33,6 +33,13 @@ debts = Table(
     Column("created_at", Stamp, nullable=False),
 )
 
+# Made once: making a statement costs five times as much as running it.
+_RIGHT = select(rights).where(rights.c.server == bindparam("server"))
+_GRANT = insert(rights)
+_CHANGE = update(rights).where(rights.c.server == bindparam("of"))
+_DEBT = select(debts).where(debts.c.host == bindparam("host"), debts.c.server == bindparam("server"))
+_OWE = insert(debts)
+
 
 class Debt(msgspec.Struct, frozen=True):
     """A former host must clean up: guests of the server with an incarnation below `below`."""
@@ -45,13 +52,14 @@ class Debt(msgspec.Struct, frozen=True):
 
 def right(tx: Tx, server: ServerId) -> Right | None:
     """Return who may run the server now, or None."""
-    row = tx.execute(select(rights).where(rights.c.server == server)).first()
+    row = tx.execute(_RIGHT, {"server": server}).first()
     return Right(row.host, row.incarnation, row.host_epoch) if row and row.host else None
 
 
 def incarnation(tx: Tx, server: ServerId) -> int:
     """Return the highest incarnation ever granted, 0 for none."""
-    return int(tx.execute(select(rights.c.incarnation).where(rights.c.server == server)).scalar() or 0)
+    row = tx.execute(_RIGHT, {"server": server}).first()
+    return row.incarnation if row else 0
 
 
 def of_host(tx: Tx, host: HostId) -> dict[ServerId, int]:
@@ -69,27 +77,24 @@ def grant(tx: Tx, server: ServerId, target: HostId, migration: int | None = None
     lease = hosts.lease(tx, target)
     if host is None or lease is None or host.state is not HostState.UP or host.forced_down:
         raise Conflict(f"host {host.name if host else target} is not up")
-    row = tx.execute(select(rights).where(rights.c.server == server)).first()
+    row = tx.execute(_RIGHT, {"server": server}).first()
     number = (row.incarnation if row else 0) + 1
     if row is not None and row.host is not None and row.host != target:
         proof = hosts.proof(tx, row.host)
         if proof is None or proof.epoch <= row.host_epoch:
             raise Conflict("the server's former host is not proven dead, and has not released it")
         owe(tx, row.host, server, number, migration)
+    values = {"host": target, "incarnation": number, "host_epoch": lease.epoch}
     if row is None:
-        tx.execute(insert(rights).values(server=server, host=target, incarnation=number, host_epoch=lease.epoch))
+        tx.execute(_GRANT, {"server": server, **values})
     else:
-        tx.execute(
-            update(rights)
-            .where(rights.c.server == server)
-            .values(host=target, incarnation=number, host_epoch=lease.epoch)
-        )
+        tx.execute(_CHANGE, {"of": server, **values})
     return Right(target, number, lease.epoch)
 
 
 def release(tx: Tx, server: ServerId) -> None:
     """Note that nobody may run the server: its host confirmed that it stopped, or has nothing of it."""
-    tx.execute(update(rights).where(rights.c.server == server).values(host=None))
+    tx.execute(_CHANGE, {"of": server, "host": None})
 
 
 def forget(tx: Tx, server: ServerId) -> None:
@@ -99,16 +104,17 @@ def forget(tx: Tx, server: ServerId) -> None:
 
 def owe(tx: Tx, host: HostId, server: ServerId, below: int, migration: int | None = None) -> None:
     """Note that the host must clean up guests of the server with lower incarnations; a higher debt replaces a lower."""
-    known = tx.execute(select(debts).where(debts.c.host == host, debts.c.server == server)).first()
+    known = tx.execute(_DEBT, {"host": host, "server": server}).first()
     if known is not None:
         below, migration = max(below, known.below), migration or known.migration
         tx.execute(delete(debts).where(debts.c.host == host, debts.c.server == server))
-    tx.execute(insert(debts).values(host=host, server=server, below=below, migration=migration, created_at=tx.now))
+    values = {"host": host, "server": server, "below": below, "migration": migration, "created_at": tx.now}
+    tx.execute(_OWE, values)
 
 
 def owes(tx: Tx, host: HostId, server: ServerId) -> bool:
     """Say whether the host has yet to clean up something of the server."""
-    return tx.execute(select(debts.c.below).where(debts.c.host == host, debts.c.server == server)).first() is not None
+    return tx.execute(_DEBT, {"host": host, "server": server}).first() is not None
 
 
 def debts_of(tx: Tx, host: HostId) -> list[Debt]:
