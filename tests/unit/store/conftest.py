@@ -6,8 +6,19 @@ from typing import Any
 import pytest
 import structlog
 
+from .tables import Tables
+
 
 @pytest.fixture(autouse=True)
 def logged() -> Iterator[list[MutableMapping[str, Any]]]:
     with structlog.testing.capture_logs() as events:
         yield events
+
+
+_tables = Tables()
+
+
+@pytest.fixture
+def tables() -> Iterator[Tables]:
+    yield _tables
+    _tables.forget()

@@ -1,0 +1,100 @@
+"""A host's lease is renewed only as it stands, and its death is written only if nothing moved meanwhile."""
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from renova.model.host import HostState
+from renova.store import hosts
+from renova.store.database import Tx
+
+from .tables import A, B, Tables, add_host, lease, prove
+
+
+@pytest.fixture(autouse=True)
+def two_hosts(tables: Tables) -> None:
+    def work(tx: Tx) -> None:
+        add_host(tx, A)
+        add_host(tx, B)
+
+    tables.do(work)
+
+
+def test_a_renewal_raises_the_counter_of_this_host_only(tables: Tables) -> None:
+    assert [tables.do(lambda tx: hosts.renew(tx, A, 1, "boot")) for _ in range(3)] == [1, 2, 3]
+    assert [each.counter for each in tables.do(hosts.all_leases)] == [3, 0]
+
+
+@pytest.mark.parametrize(("epoch", "boot"), [(0, "boot"), (2, "boot"), (1, "another boot"), (1, "")])
+def test_what_renews_another_lease_renews_nothing(tables: Tables, epoch: int, boot: str) -> None:
+    assert tables.do(lambda tx: hosts.renew(tx, A, epoch, boot)) is None
+    assert tables.do(lambda tx: lease(tx, A)).counter == 0
+
+
+def test_a_death_is_proven_under_a_higher_epoch(tables: Tables) -> None:
+    observed = tables.do(lambda tx: lease(tx, A))
+    readings = {"reading_1": "off", "reading_2": "off"}
+    assert tables.do(lambda tx: hosts.prove_dead(tx, observed, "power_off", readings, "power switch"))
+    proof = tables.do(lambda tx: hosts.proof(tx, A))
+    assert proof is not None
+    assert (proof.kind, proof.epoch, proof.readings, proof.who) == ("power_off", 2, readings, "power switch")
+    host = tables.do(lambda tx: hosts.get(tx, A))
+    assert host is not None
+    assert host.state is HostState.DEAD
+    assert tables.do(lambda tx: hosts.renew(tx, A, 1, "boot")) is None, "its old lease is over"
+    assert tables.do(lambda tx: hosts.proof(tx, B)) is None
+
+
+@pytest.mark.parametrize("moved", ["epoch", "counter"])
+def test_a_lease_that_moved_since_it_was_observed_proves_nothing(tables: Tables, moved: str) -> None:
+    observed = tables.do(lambda tx: lease(tx, A))
+    stale = replace(observed, epoch=0) if moved == "epoch" else observed
+    if moved == "counter":
+        tables.do(lambda tx: hosts.renew(tx, A, 1, "boot"))
+    assert not tables.do(lambda tx: hosts.prove_dead(tx, stale, "power_off", {}, "x"))
+    assert tables.do(lambda tx: hosts.proof(tx, A)) is None
+    host = tables.do(lambda tx: hosts.get(tx, A))
+    assert host is not None
+    assert host.state is HostState.UP
+    assert tables.do(lambda tx: lease(tx, A)).epoch == 1
+
+
+def test_of_two_proofs_at_once_one_is_written(tables: Tables) -> None:
+    observed = tables.do(lambda tx: lease(tx, A))
+    assert tables.do(lambda tx: hosts.prove_dead(tx, observed, "power_off", {}, "x"))
+    assert not tables.do(lambda tx: hosts.prove_dead(tx, observed, "operator", {}, "x"))
+    assert tables.do(lambda tx: lease(tx, A)).epoch == 2
+
+
+def test_a_proof_holds_while_the_host_is_dead_under_the_epoch_it_made(tables: Tables) -> None:
+    tables.do(lambda tx: prove(tx, A))
+    assert tables.do(lambda tx: hosts.proof(tx, A)) is not None
+    tables.do(lambda tx: hosts.begin_lease(tx, A, 3, "next boot", 20.0, 12.0, "none"))
+    assert tables.do(lambda tx: hosts.proof(tx, A)) is None
+
+
+def test_a_removed_host_leaves_no_lease_and_no_proof(tables: Tables) -> None:
+    tables.do(lambda tx: prove(tx, A))
+    tables.do(lambda tx: hosts.remove(tx, A))
+    assert tables.do(lambda tx: (hosts.get(tx, A), hosts.lease(tx, A), hosts.proof(tx, A))) == (None, None, None)
+    assert [host.id for host in tables.do(hosts.every)] == [B]
+
+
+def test_the_first_era_begins_with_the_first_look(tables: Tables) -> None:
+    assert [tables.do(hosts.era), tables.do(hosts.era)] == [1, 1]
+
+
+def test_addresses_are_of_those_hosts_that_told_theirs(tables: Tables) -> None:
+    tables.do(lambda tx: hosts.change(tx, A, address=""))
+    assert tables.do(hosts.addresses) == ["10.1.0.1"]
+
+
+def test_a_join_token_is_good_for_one_host_until_it_expires(tables: Tables) -> None:
+    tables.do(lambda tx: hosts.add_join_token(tx, "hash", "2026-01-01T00:01:00.000000"))
+    assert not tables.do(lambda tx: hosts.use_join_token(tx, "another hash", "host1"))
+    assert tables.do(lambda tx: hosts.use_join_token(tx, "hash", "host1"))
+    assert tables.do(lambda tx: hosts.use_join_token(tx, "hash", "host1")), "its answer may have been lost"
+    assert not tables.do(lambda tx: hosts.use_join_token(tx, "hash", "host2"))
+    tables.now += timedelta(minutes=1)
+    assert not tables.do(lambda tx: hosts.use_join_token(tx, "hash", "host1"))
