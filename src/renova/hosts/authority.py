@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -91,11 +92,8 @@ class Authority:
             self._directory / "controller.pem", self._directory / "controller-key.pem", self._directory / "ca.pem"
         )
         wanted = [_general_name(name) for name in dict.fromkeys(names)]
-        if identity.certificate.exists() and identity.key.exists():
-            have = x509.load_pem_x509_certificate(identity.certificate.read_bytes())
-            alternative = have.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            if set(wanted) <= set(alternative):
-                return identity
+        if self._still_serves(identity, wanted):
+            return identity
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Renova controller")]), key.public_key())
@@ -110,14 +108,26 @@ class Authority:
         _write(identity.certificate, certificate.public_bytes(serialization.Encoding.PEM))
         return identity
 
+    def _still_serves(self, identity: ServerIdentity, wanted: Iterable[x509.GeneralName]) -> bool:
+        """Say whether there is a certificate, of this authority and for the key beside it, with all these names."""
+        try:
+            key = serialization.load_pem_private_key(identity.key.read_bytes(), None)
+            have = x509.load_pem_x509_certificate(identity.certificate.read_bytes())
+            have.verify_directly_issued_by(self._certificate)
+        except (FileNotFoundError, ValueError, InvalidSignature):
+            return False
+        alternative = have.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return key.public_key() == have.public_key() and set(wanted) <= set(alternative)
+
     def sign_host(self, request_pem: str, host: HostId) -> tuple[str, str]:
         """Return a host's client certificate (PEM) and its fingerprint. The name in the request counts for nothing."""
         try:
             request = x509.load_pem_x509_csr(request_pem.encode())
-        except ValueError as error:
+            public_key = request.public_key()
+            signed = request.is_signature_valid
+        except (ValueError, UnsupportedAlgorithm) as error:
             raise Invalid("the certificate signing request is malformed") from error
-        public_key = request.public_key()
-        if not request.is_signature_valid or not isinstance(public_key, ec.EllipticCurvePublicKey):
+        if not signed or not isinstance(public_key, ec.EllipticCurvePublicKey):
             raise Invalid("the certificate signing request is not signed by an elliptic curve key of its own")
         certificate = (
             self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), public_key)
