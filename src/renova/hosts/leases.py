@@ -7,11 +7,11 @@ dead (docs/decisions/0004).
 
 import asyncio
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import structlog
 
 from renova.model.clock import Clock
-from renova.model.errors import NotNow
 from renova.model.host import Lease
 from renova.model.ids import HostId
 from renova.settings import LeaseTimes
@@ -24,6 +24,9 @@ log = structlog.get_logger()
 TRAILING = 3  # a host that has not heard of so many of its renewals does not count as alive: it cannot hear us
 GATHER = 0.01  # seconds for which renewals are gathered into one commit
 NOTE_SEEN = 10.0  # seconds between notes for people of when a host was heard
+
+
+_Waiting: TypeAlias = "tuple[HostId, Renew, asyncio.Future[Renewed | Fenced | None]]"
 
 
 @dataclass(slots=True)
@@ -43,7 +46,7 @@ class Leases:
         self._clock = clock
         self._times = times
         self._silences: dict[HostId, Silence] = {}
-        self._waiting: list[tuple[HostId, Renew, asyncio.Future[Renewed | Fenced | None]]] = []
+        self._waiting: list[_Waiting] = []
         self._gathering: asyncio.Task[None] | None = None
         self._noted: dict[HostId, float] = {}
         self._began = clock.monotonic()
@@ -57,8 +60,12 @@ class Leases:
         return await future
 
     async def _gather(self) -> None:
-        await self._clock.sleep(GATHER)
-        batch, self._waiting = self._waiting, []
+        while self._waiting:  # those that come during a commit are in the next one
+            await self._clock.sleep(GATHER)
+            batch, self._waiting = self._waiting, []
+            await self._renew_all(batch)
+
+    async def _renew_all(self, batch: "list[_Waiting]") -> None:
         batch.sort(key=lambda entry: entry[0])
         now = self._clock.monotonic()
         noting = {host for host, _, _ in batch if now - self._noted.get(host, -NOTE_SEEN) >= NOTE_SEEN}
@@ -68,8 +75,8 @@ class Leases:
 
         try:
             answers: list[Renewed | Fenced | None] = list(await self._database.transact(work))
-        except NotNow:
-            log.warning("leases not renewed", hosts=len(batch), exc_info=True)
+        except Exception:  # whatever it was: nothing is known to be committed
+            log.error("leases not renewed", hosts=len(batch), exc_info=True)
             answers = [None] * len(batch)
         else:
             self._noted.update(dict.fromkeys(noting, now))
