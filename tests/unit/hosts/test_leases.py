@@ -1,0 +1,282 @@
+"""A renewal counts when its commit is known, and silence is only what this controller has listened to itself."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import structlog
+
+from renova.hosts.leases import NOTE_SEEN, TRAILING, Leases
+from renova.model.errors import NotNow
+from renova.model.ids import HostId
+from renova.settings import LeaseTimes
+from renova.simulation.loop import VirtualClock, run_virtual
+from renova.store import hosts
+from renova.store.database import Database, Executor
+from renova.store.everything import open_database
+from renova.wire import Fenced, Renew, Renewed
+from tests.unit.store.tables import A, B, C, add_host, lease, prove
+
+TIMES = LeaseTimes(renew=1.0, ttl=5.0, margin=12.0, failover=0.0)
+
+
+class Slow:
+    """A database that takes its time, or fails, as the test says."""
+
+    def __init__(self, executor: Executor, clock: VirtualClock) -> None:
+        self._executor = executor
+        self._clock = clock
+        self.takes_s = 0.0
+        self.errors: list[Exception] = []
+        self.commits = 0
+
+    async def transact(self, fn: Any) -> Any:
+        await self._clock.sleep(self.takes_s)
+        if self.errors:
+            raise self.errors.pop(0)
+        self.commits += 1
+        return await self._executor.transact(fn)
+
+    async def read(self, fn: Any) -> Any:
+        return await self._executor.read(fn)
+
+    def close(self) -> None:
+        self._executor.close()
+
+
+class Bench:
+    """Three hosts that are up, and their leases as one controller watches them."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.slow = Slow(open_database(None, self.clock)._executor, self.clock)
+        self.database = Database(self.slow)
+        self.leases = self.controller()
+        self._nonces = 0
+
+    def controller(self) -> Leases:
+        """Start another controller over the same database."""
+        return Leases(self.database, self.clock, TIMES)
+
+    async def begin(self) -> None:
+        for host in (A, B, C):
+            await self.database.transact(lambda tx, host=host: add_host(tx, host))  # type: ignore[misc]
+            self.leases.begin(await self.lease(host))
+        self.slow.commits = 0
+
+    async def lease(self, host: HostId = A) -> Any:
+        return await self.database.read(lambda tx: lease(tx, host))
+
+    async def renew(self, host: HostId = A, **changes: Any) -> Renewed | Fenced | None:
+        return await self.leases.renew(host, await self.renewal(host, **changes))
+
+    async def renewal(self, host: HostId = A, **changes: Any) -> Renew:
+        """Return a renewal of the host's lease as it stands."""
+        now = await self.lease(host)
+        self._nonces += 1
+        fields = {"nonce": self._nonces, "boot": now.boot, "era": 1, "epoch": now.epoch, "counter": now.counter}
+        return Renew(**fields | changes)
+
+
+def on_bench(story: Callable[[Bench], Awaitable[None]]) -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.begin()
+        with structlog.testing.capture_logs():
+            await story(bench)
+
+    run_virtual(main(), limit_s=1000)
+
+
+def test_a_renewal_is_acknowledged_after_its_commit_and_not_before() -> None:
+    async def story(bench: Bench) -> None:
+        bench.slow.takes_s = 3.0
+        asked = asyncio.ensure_future(bench.renew())
+        await bench.clock.sleep(2.9)
+        assert not asked.done()
+        answer = await asked
+        assert isinstance(answer, Renewed)
+        assert (answer.nonce, answer.epoch, answer.counter, answer.ttl) == (1, 1, 1, 20.0)
+        assert (await bench.lease()).counter == 1
+
+    on_bench(story)
+
+
+@pytest.mark.parametrize("error", [NotNow("away"), RuntimeError("a bug")])
+def test_a_database_that_fails_is_silence_for_all_whom_it_concerned(error: Exception) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.clock.sleep(10)
+        bench.slow.errors = [error]
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(bench.renew(A), bench.renew(B))
+        assert {type(answer) for answer in answers} == {type(None)}
+        assert not bench.leases.alive(A), "nobody knows whether it was renewed"
+        assert (await bench.lease(A)).counter == 0
+        assert isinstance(await bench.renew(A), Renewed)
+        assert bench.leases.alive(A)
+
+    on_bench(story)
+
+
+def test_renewals_that_come_together_are_committed_together() -> None:
+    async def story(bench: Bench) -> None:
+        answers = await asyncio.gather(*(bench.renew(host) for host in (C, A, B)))
+        assert [type(answer) for answer in answers] == [Renewed] * 3
+        assert bench.slow.commits == 1
+
+    on_bench(story)
+
+
+def test_a_renewal_that_comes_during_a_commit_is_in_the_next_one() -> None:
+    async def story(bench: Bench) -> None:
+        bench.slow.takes_s = 0.5
+        first = asyncio.ensure_future(bench.renew(A))
+        await bench.clock.sleep(0.3)
+        async with asyncio.timeout(2):
+            assert isinstance(await bench.renew(B), Renewed)
+        assert isinstance(await first, Renewed)
+        assert bench.slow.commits == 2
+
+    on_bench(story)
+
+
+def test_in_a_batch_with_a_revoked_host_the_others_are_renewed() -> None:
+    async def story(bench: Bench) -> None:
+        late = await bench.renewal(B)
+        await bench.database.transact(lambda tx: prove(tx, B))
+        answers = await asyncio.gather(bench.renew(A), bench.leases.renew(B, late), bench.renew(C))
+        assert [type(answer) for answer in answers] == [Renewed, Fenced, Renewed]
+        assert answers[1] == Fenced(epoch=2)
+        assert (await bench.lease(B)).counter == 0
+
+    on_bench(story)
+
+
+@pytest.mark.parametrize("changes", [{"epoch": 0}, {"epoch": 2}, {"boot": "the boot before"}])
+def test_who_renews_another_lease_than_its_own_is_fenced(changes: dict[str, Any]) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.clock.sleep(10)
+        assert await bench.renew(A, **changes) == Fenced(epoch=1)
+        assert (await bench.lease()).counter == 0
+        assert not bench.leases.alive(A)
+
+    on_bench(story)
+
+
+def test_a_host_that_was_removed_is_fenced() -> None:
+    async def story(bench: Bench) -> None:
+        renewal = await bench.renewal(A)
+        await bench.database.transact(lambda tx: hosts.remove(tx, A))
+        assert await bench.leases.renew(A, renewal) == Fenced(epoch=0)
+        await bench.leases.look()
+        assert bench.leases.silent_for(A) is None
+        assert not bench.leases.alive(A)
+
+    on_bench(story)
+
+
+def test_a_host_that_cannot_hear_us_does_not_look_alive_for_ever() -> None:
+    async def story(bench: Bench) -> None:
+        for number in range(TRAILING + 1):
+            answer = await bench.renew(A, counter=0)
+            assert isinstance(answer, Renewed)
+            assert (answer.nonce > 0, answer.counter) == (True, number + 1)
+        await bench.clock.sleep(10)
+        answer = await bench.renew(A, counter=0)
+        assert answer == Renewed(nonce=0, era=1, epoch=1, counter=TRAILING + 1, ttl=20.0), "only the counter is told"
+        assert (await bench.lease()).counter == TRAILING + 1
+        assert not bench.leases.alive(A)
+        # It has heard now, and counts again.
+        assert isinstance(await bench.renew(A, counter=TRAILING + 1), Renewed)
+        assert bench.leases.alive(A)
+
+    on_bench(story)
+
+
+def test_who_stops_waiting_for_an_answer_disturbs_no_other() -> None:
+    async def story(bench: Bench) -> None:
+        bench.slow.takes_s = 0.5
+        gone = asyncio.ensure_future(bench.renew(A))
+        other = asyncio.ensure_future(bench.renew(B))
+        await bench.clock.sleep(0.1)
+        gone.cancel()
+        assert isinstance(await other, Renewed)
+        assert gone.cancelled()
+
+    on_bench(story)
+
+
+def test_a_new_controller_takes_nobody_for_silent_before_it_has_listened() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.clock.sleep(500)
+        later = bench.controller()
+        assert (later.silent_for(A), later.alive(A), later.settled) == (None, False, False)
+        silences = await later.look()
+        assert {silence.lease.host for silence in silences} == {A, B, C}
+        assert {silence.since for silence in silences} == {500.0}, "the silence before it began is not its own"
+        assert not later.alive(A), "nor has it heard anybody"
+        await bench.clock.sleep(TIMES.suspect_after)
+        assert later.settled
+        assert later.silent_for(A) == TIMES.suspect_after
+
+    on_bench(story)
+
+
+def test_a_renewal_that_another_controller_took_is_heard_by_looking() -> None:
+    async def story(bench: Bench) -> None:
+        other = bench.controller()
+        await other.look()
+        await bench.clock.sleep(2)
+        await bench.renew(A)
+        await bench.clock.sleep(2)
+        silences = {silence.lease.host: silence for silence in await other.look()}
+        assert (silences[A].since, silences[A].heard) == (bench.clock.monotonic(), True), "when it was read"
+        assert (silences[B].since, silences[B].heard) == (0.0, False)
+        assert (other.alive(A), other.alive(B)) == (True, False)
+
+    on_bench(story)
+
+
+def test_an_epoch_that_a_proof_of_death_raised_is_no_sign_of_life() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.leases.look()
+        await bench.database.transact(lambda tx: prove(tx, A))
+        await bench.leases.look()
+        assert not bench.leases.alive(A)
+        silence = bench.leases.silence(A)
+        assert silence is not None
+        assert (silence.lease.epoch, silence.heard) == (2, False)
+
+    on_bench(story)
+
+
+def test_a_host_is_alive_until_it_becomes_suspect() -> None:
+    async def story(bench: Bench) -> None:
+        began = bench.clock.monotonic()
+        await bench.renew(A)
+        heard = bench.clock.monotonic()
+        for _ in range(30):
+            await bench.clock.sleep(0.25)
+            await bench.leases.look()
+            now = bench.clock.monotonic()
+            assert bench.leases.alive(A) == (now - heard < TIMES.suspect_after)
+            assert bench.leases.alive(B) == (now - began < TIMES.suspect_after)
+
+    on_bench(story)
+
+
+def test_when_a_host_was_heard_is_noted_for_people_now_and_then() -> None:
+    async def story(bench: Bench) -> None:
+        noted: list[str | None] = []
+        for _ in range(25):
+            await bench.renew(A)
+            host = await bench.database.read(lambda tx: hosts.get(tx, A))
+            assert host is not None
+            noted.append(host.last_seen)
+            await bench.clock.sleep(1)
+        assert None not in noted
+        assert len(set(noted)) == 3
+        assert NOTE_SEEN == 10.0
+
+    on_bench(story)
