@@ -298,6 +298,8 @@ def test_an_evacuation_that_no_host_takes_leaves_the_server_as_it_was() -> None:
         assert (ended.vm_state, ended.task_state, ended.host_name) == (VmState.ACTIVE, None, source)
         assert ended.fault is not None
         status = await told.cloud.database.read(lambda tx: [each.status for each in migrations.find(tx)])
+        assert "No valid host was found. 3 hosts" in ended.fault.message
+        assert "no such machine type" in ended.fault.message
         assert status == ["failed"]
         assert any(key[0] == server for key in told.cloud.hosts[source].storage.disks), "the only disk is gone"
         held = await told.cloud.database.read(lambda tx: placement.held(tx, server))

@@ -136,7 +136,7 @@ def claim_host(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...
         only=want.host,
         not_on=frozenset(failed),
     )
-    taken = claim(work, tx, server, request)
+    taken = claim(work, tx, server, request, failed=reason)
     actions.open_event(tx, work.held.action, EVENT, taken.name)
     servers.change(
         tx,

@@ -121,7 +121,7 @@ async def evacuate_server(run: Run, want: EvacuateServer) -> None:
     failed: tuple[HostId, ...] = ()
     reason = ""
     for _attempt in range(want.attempts):
-        taken = await run(claim_destination, want, failed)
+        taken = await run(claim_destination, want, failed, reason)
         networks = await run(bind_ports, want, taken)
         await run(note_spawning, want)
         built = await run(build_guest, want, taken)
@@ -135,7 +135,7 @@ async def evacuate_server(run: Run, want: EvacuateServer) -> None:
 
 
 @write()
-def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...]) -> Claim:
+def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...], reason: str) -> Claim:
     """Claim another host beside the dead one's allocation, and grant it the server: the dead one's right ends here."""
     server = work.server_now(tx)
     request = Request(
@@ -146,7 +146,7 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
         forced=want.forced,
         not_on=frozenset((want.source, *failed)),
     )
-    taken = claim(work, tx, server, request, want.migration)
+    taken = claim(work, tx, server, request, migration=want.migration, failed=reason)
     shared = _shared(want, taken)
     if want.on_shared_storage is not None and want.on_shared_storage != shared:
         raise Conflict("Invalid state of instance files on shared storage")
@@ -166,7 +166,7 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
 
 
 @claim_destination.undo_write
-def release_claim(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...]) -> None:
+def release_claim(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...], reason: str) -> None:
     """End the destination's right, unless something may be left there: then it owes a clean-up.
 
     The source's right does not come back: it ended when the destination got its own.

@@ -21,9 +21,12 @@ class Claim(msgspec.Struct, frozen=True):
     storage: str
 
 
-def claim(work: Work, tx: Tx, server: Server, request: Request, migration: int | None = None) -> Claim:
+def claim(
+    work: Work, tx: Tx, server: Server, request: Request, *, migration: int | None = None, failed: str = ""
+) -> Claim:
     """Claim the best host that has room and grant it the server. `Conflict` explains why no host will do.
 
+    `failed` is why the host that was tried before could not have the server: told where no other is left.
     Two claims that both saw the last free place cannot both take it: the amounts are tested again as they are added.
     """
     fleet = work.cloud.fleet
@@ -43,4 +46,5 @@ def claim(work: Work, tx: Tx, server: Server, request: Request, migration: int |
     fleet.stale()
     if not work.cloud.hosts.leases.settled:
         raise NotNow("this controller has just begun, and has not heard all hosts yet")
-    raise Conflict(f"No valid host was found. {last or ranking.explanation()}.")
+    told = f" The last that was tried: {failed}." if failed else ""
+    raise Conflict(f"No valid host was found. {last or ranking.explanation()}.{told}")
