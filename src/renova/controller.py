@@ -17,11 +17,11 @@ from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.guest import GuestChanged
-from renova.model.ids import ExecutorId, HostId
+from renova.model.ids import ExecutorId, HostId, ServerId
 from renova.operations.cloud import Cloud
 from renova.operations.parts.fleet import Fleet
 from renova.operations.report import take_report
-from renova.operations.resume import resume_servers
+from renova.operations.resume import resume_lost, resume_servers
 from renova.operations.stories import STORIES
 from renova.operations.work import Work
 from renova.partners.identity import Identity
@@ -86,6 +86,7 @@ class Controller:
         registry.on_change = self.cloud.fleet.stale
         registry.on_report = self._report
         registry.on_boot = self._resume
+        registry.on_clean = self._resume_lost
         registry.seek_proof = self.monitor.seek
         self._changes: set[asyncio.Task[None]] = set()
 
@@ -103,6 +104,10 @@ class Controller:
         if self.cloud.settings.resume_guests_on_boot:
             resume = self.cloud.database.transact(lambda tx: resume_servers(self.cloud, tx, host))
             self._soon(resume, "servers not resumed")
+
+    def _resume_lost(self, server: ServerId) -> None:
+        resume = self.cloud.database.transact(lambda tx: resume_lost(self.cloud, tx, server))
+        self._soon(resume, "server not resumed")
 
     def _soon(self, change: Coroutine[Any, Any, None], failure: str) -> None:
         """Make a change that nobody waits for; what cannot be done now is said, and looked at again later."""

@@ -126,6 +126,7 @@ class Hosts:
         self.seek_proof: Callable[[HostId], Awaitable[bool]] = _seek_nothing  # set by who watches the hosts
         self.on_change: Callable[[HostId], None] = lambda _host: None  # a host came, went or changed
         self.on_boot: Callable[[HostId], None] = lambda _host: None  # a host is up after a boot, its guests are not
+        self.on_clean: Callable[[ServerId], None] = lambda _server: None  # a host has nothing of the server any more
         self.on_report: Callable[[HostId, tuple[GuestChanged, ...]], None] = lambda _host, _changes: None
 
     # --- what the rest of the controller asks ---
@@ -324,6 +325,7 @@ class Hosts:
             link.place = dataclasses.replace(link.place, duties=(), state=state)
             self._tell_boot(host, link)
         self.on_change(host)
+        self.on_clean(message.server)
 
     async def _image_piece(self, want: WantImage) -> ImagePiece:
         try:

@@ -267,6 +267,8 @@ def settle_evacuate(work: Work, tx: Tx, want: EvacuateServer, failure: Failure) 
     work.cloud.fleet.stale()
     servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure))
     close_failed(tx, work.held.action, failure)
+    # A host that came back meanwhile has cleaned up, and would have the server again.
+    tx.then(lambda: work.cloud.hosts.on_clean(work.held.server))
 
 
 EVACUATE = Story("evacuate", 1, EvacuateServer, evacuate_server, settle_evacuate)
