@@ -5,6 +5,7 @@ declared dead; it is `returning` until it has confirmed every duty, and only the
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 
 RESERVED_MEMORY_MB = 512  # Nova's default for the host itself (spec: scheduling, section 7)
 CPU_RATIO = 4.0
+_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ def give_token(tx: Tx, secret: str, hours: float) -> None:
 
 def enrol(tx: Tx, host: HostId, name: str, certificate: str) -> HostId:
     """Have a host of this name with this certificate; an enrolled one keeps its id and gets the new certificate."""
+    # Machines name themselves, and their names become arguments of the operator's power command.
+    if not _HOST_NAME.fullmatch(name):
+        raise Invalid(f"{name!r} cannot be a host's name; set another with RENOVA_NAME on the host")
     known = host_rows.by_name(tx, name)
     if known is not None:
         if known.state is not HostState.ENROLLED:
