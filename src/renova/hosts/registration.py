@@ -78,7 +78,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         raise Conflict("this host is not enrolled here any more")
     era = host_rows.era(tx)
     known = host_rows.lease(tx, host_id)
-    if hello.era > era or (known is not None and hello.epoch > known.epoch):
+    if hello.era > era or hello.epoch > (known.epoch if known else 0):
         raise Conflict(
             "this host has seen a newer era or epoch than the database knows: the database lost commits, "
             "and nothing may be started until that is mended"
