@@ -46,7 +46,7 @@ class Tables:
 
 def add_host(tx: Tx, host: HostId, epoch: int = 1, state: HostState = HostState.UP) -> None:
     """Have a host of this state, with a lease."""
-    hosts.add(tx, host, f"name of {host}", "10.1.0.1", f"certificate of {host}")
+    hosts.add(tx, host, f"name-of-{host}", "10.1.0.1", f"certificate of {host}")
     hosts.begin_lease(tx, host, epoch, "boot", ttl=20.0, margin=12.0, guard="none")
     hosts.change(tx, host, state=state)
 
@@ -72,7 +72,7 @@ def a_server(server: ServerId, **values: Any) -> Server:
         "serial": 0,
         "project": PROJECT,
         "user": USER,
-        "name": f"name of {server}",
+        "name": f"name-of-{server}",
         "hostname": "vm",
         "vm_state": VmState.ACTIVE,
         "task_state": None,

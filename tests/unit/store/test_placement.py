@@ -21,7 +21,7 @@ def offer(host: HostId, **totals: int) -> list[Inventory]:
 
 
 def provide(tx: Tx, host: HostId, **totals: int) -> None:
-    placement.provide(tx, host, f"name of {host}", offer(host, **totals))
+    placement.provide(tx, host, f"name-of-{host}", offer(host, **totals))
 
 
 def claim(tx: Tx, server: ServerId, host: HostId, **amounts: int) -> None:
