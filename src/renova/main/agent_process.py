@@ -1,23 +1,23 @@
-"""The agent's process on a real host: libvirt, Linux bridges, a journal on disk.
+"""The agent's process on a real host: libvirt, Linux bridges, a journal on disk. `python -m renova.main.agent_process`.
 
-It imports nothing of a controller: it runs beside untrusted guests, and on every host.
+It imports nothing of a controller: it runs beside untrusted guests, and on every host. What is needed once, enrolment
+and the command line, has been done before and is not loaded here: `renova agent` becomes this process.
 """
 
 import asyncio
 import signal
 import socket
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import structlog
-import uvloop
 from msgspec.structs import replace
 
 from renova import log as logs
 from renova.agent.connection import TlsDialer
-from renova.agent.enrolment import enrolled
-from renova.agent.identity import Identity
+from renova.agent.identity import read_identity
 from renova.agent.journal import FileJournal
 from renova.agent.service import Agent
 from renova.drivers.hypervisor.accelerator import probe_kvm
@@ -25,20 +25,19 @@ from renova.drivers.hypervisor.disks import Disks
 from renova.drivers.hypervisor.libvirt import LibvirtHypervisor
 from renova.drivers.network.linux_bridge import LinuxBridge
 from renova.model.chance import SystemChance
-from renova.model.clock import Clock, SystemClock
-from renova.model.errors import BadSetup, NotNow
-from renova.settings import AgentSettings
+from renova.model.clock import SystemClock
+from renova.model.errors import BadSetup
+from renova.settings import AgentSettings, load
 
 log = structlog.get_logger()
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-LONGEST_PAUSE = 5.0  # seconds between tries to enrol
 
 
 def serve(settings: AgentSettings) -> None:
     """Run the agent of this host until it is told to end."""
     logs.set_up(settings.log_level, process="agent")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner() as runner:
         runner.run(_serve(settings))
 
 
@@ -46,8 +45,9 @@ async def _serve(settings: AgentSettings) -> None:
     settings = replace(settings, name=settings.name or socket.gethostname())
     clock, chance = SystemClock(), SystemChance()
     state = Path(settings.state_dir)
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = await join(settings, clock)
+    identity = read_identity(state)
+    if identity is None:
+        raise BadSetup(f"This host is not enrolled: there is no identity in {state}. Start it with `renova agent`.")
     accelerator = await asyncio.to_thread(probe_kvm)
     log.info("accelerator chosen", kind=accelerator.kind, reason=accelerator.reason)
     controllers = settings.controllers or identity.controllers
@@ -66,20 +66,6 @@ async def _serve(settings: AgentSettings) -> None:
         address=address,
     )
     await until_told(agent.run())
-
-
-async def join(settings: AgentSettings, clock: Clock) -> Identity:
-    """Return the host's identity; a controller that cannot be reached yet is tried again, however long it takes."""
-    pause, said = 0.2, ""
-    while True:
-        try:
-            return await enrolled(settings)
-        except NotNow as error:
-            if str(error) != said:
-                log.warning("not enrolled yet", reason=str(error))
-                said = str(error)
-        await clock.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def underlay_address(settings: AgentSettings, controllers: tuple[str, ...]) -> str:
@@ -116,3 +102,11 @@ async def until_told(work: Coroutine[Any, Any, None]) -> None:
     log.info("told to end")
     running.cancel()
     await asyncio.wait({running})
+
+
+if __name__ == "__main__":
+    try:
+        serve(load(AgentSettings, Path(sys.argv[1]) if len(sys.argv) > 1 else None))
+    except BadSetup as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None

@@ -53,10 +53,24 @@ def controller(
 @app.command(epilog="Example: renova agent --config /etc/renova/agent.toml")
 def agent(config: ConfigFile = None) -> None:
     """Run the agent of this host: its guests, ports and disks."""
-    from renova.main.agent_process import serve
+    import asyncio
+    import os
+    import socket
+    import sys
+
+    from msgspec.structs import replace
+
+    from renova import log
+    from renova.main.joining import join
+    from renova.model.clock import SystemClock
     from renova.settings import AgentSettings, load
 
-    serve(load(AgentSettings, config))
+    settings = load(AgentSettings, config)
+    log.set_up(settings.log_level, process="agent")
+    asyncio.run(join(replace(settings, name=settings.name or socket.gethostname()), SystemClock()))
+    # Becomes the agent itself: for as long as the host lives, nothing of this command line stays in its memory.
+    argv = [sys.executable, "-m", "renova.main.agent_process", *([str(config)] if config else [])]
+    os.execv(sys.executable, argv)  # noqa: S606  (no shell is wanted)
 
 
 @app.command(epilog="Example: renova simulated-hosts --home .renova --hosts 3")
