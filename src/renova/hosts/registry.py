@@ -7,6 +7,7 @@ been obeyed, and the caller (a step, which may run twice) tries again.
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import structlog
@@ -187,7 +188,7 @@ class Hosts:
         """Tell a host that its lease was revoked, should it be there to hear it."""
         link = self._links.get(host)
         if link is not None:
-            await link.tell(Fenced(epoch=link.place.lease.epoch))
+            await _send(link, encode(Fenced(epoch=link.place.lease.epoch)))
 
     async def drop(self, host: HostId) -> None:
         """End the host's connection: it was removed from the cloud."""
@@ -339,10 +340,9 @@ class Hosts:
 
 
 async def _send(link: Link, frame: bytes) -> None:
-    try:
+    """Send what a host whose connection has just ended learns from its next welcome anyway."""
+    with suppress(Closed):
         await link.channel.send(frame)
-    except Closed:
-        pass  # it hears of them in its next welcome
 
 
 def _no_agents_port(_secret: str) -> str:
