@@ -151,7 +151,7 @@ def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
 def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
     """Note that the host has done a duty: what it held for the server is free, the evacuation is completed.
 
-    Returns the host's state if that was its last duty: it is up now.
+    Returns the host's state now: it is up when that was its last duty. None when the host was removed.
     """
     debt = rights.pay(tx, host_id, duty_done.server, duty_done.below)
     right = rights.right(tx, duty_done.server)
@@ -170,7 +170,7 @@ def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
         migrations.move(tx, debt.migration, ("done",), "completed")
     host = host_rows.get(tx, host_id)
     if host is None or host.state is not HostState.RETURNING or rights.debts_of(tx, host_id):
-        return None
+        return host.state if host else None
     host_rows.change(tx, host_id, state=HostState.UP)
     log.info("host changed", host=host.name, old=host.state, new=HostState.UP)
     return HostState.UP

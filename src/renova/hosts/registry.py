@@ -323,7 +323,7 @@ class Hosts:
         paid = Duty(message.server, message.below, disks=False)
         state = await self._database.transact(lambda tx: cleaned(tx, host, paid))
         if state is not None and self._links.get(host) is link:
-            link.place = dataclasses.replace(link.place, duties=(), state=state)
+            link.place = dataclasses.replace(link.place, state=state)
             self._tell_boot(host, link)
         self.on_change(host)
         self.on_clean(message.server)
