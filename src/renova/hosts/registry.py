@@ -315,6 +315,8 @@ class Hosts:
             pass
         except NotNow:
             log.warning("message of a host not served", host=link.place.host.name, exc_info=True)
+            if isinstance(message, Cleaned):
+                await link.channel.close()  # so that it says hello, and hears of its duty again
         except Exception:
             log.error("message of a host failed", host=link.place.host.name, exc_info=True)
             await link.channel.close()
