@@ -246,7 +246,7 @@ def test_a_host_is_up_only_when_it_has_paid_its_last_debt(tables: Tables) -> Non
     greet(tables, epoch=1)
     with pytest.raises(Conflict, match="is not up"):
         tables.do(lambda tx: rights.grant(tx, ServerId("server-3"), A))
-    assert tables.do(lambda tx: cleaned(tx, A, Duty(ONE, 2, disks=False))) is None
+    assert tables.do(lambda tx: cleaned(tx, A, Duty(ONE, 2, disks=False))) is HostState.RETURNING
     assert state(tables) is HostState.RETURNING
     assert {each.provider for each in tables.do(lambda tx: placement.held(tx, ONE))} == {B}
     done = tables.do(lambda tx: migrations.get(tx, migration))
@@ -260,7 +260,7 @@ def test_a_duty_that_grew_while_it_was_done_is_not_paid(tables: Tables) -> None:
     dead_and_evacuated(tables, shared=True)
     greet(tables, epoch=1)
     tables.do(lambda tx: rights.owe(tx, A, ONE, 4))
-    assert tables.do(lambda tx: cleaned(tx, A, Duty(ONE, 2, disks=False))) is None
+    assert tables.do(lambda tx: cleaned(tx, A, Duty(ONE, 2, disks=False))) is HostState.RETURNING
     assert state(tables) is HostState.RETURNING
     assert [debt.below for debt in tables.do(lambda tx: rights.debts_of(tx, A))] == [4]
 

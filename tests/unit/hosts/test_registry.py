@@ -1,0 +1,622 @@
+"""What a connection may bring, and what the controller says over it: each end of it is held to its turn."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import pytest
+import structlog
+
+from renova.hosts.registration import cleaned, enrol
+from renova.hosts.registry import GATHER_PEERS, HELLO_LIMIT, Hosts, Stale
+from renova.model.chance import SeededChance
+from renova.model.channel import Closed
+from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused
+from renova.model.guest import FoundGuest, GuestChanged, PowerState
+from renova.model.host import HostState
+from renova.model.ids import HostId, ImageId, ServerId
+from renova.simulation.channel import pair
+from renova.simulation.loop import VirtualClock, run_virtual
+from renova.store import hosts as host_rows
+from renova.store import rights
+from renova.store.database import Database, Executor, Tx
+from renova.store.everything import open_database
+from renova.wire import (
+    Answer,
+    Clean,
+    Cleaned,
+    Command,
+    ConsoleText,
+    Duty,
+    Fenced,
+    FromController,
+    ImagePiece,
+    Message,
+    Peers,
+    Read,
+    Renew,
+    Renewed,
+    Report,
+    State,
+    Stop,
+    WantImage,
+    Welcome,
+    decode_from_controller,
+    encode,
+)
+from tests.unit.store.tables import ONE, A, B, add_server
+
+from .hellos import TIMES, a_hello, found
+
+M = TypeVar("M")
+
+
+class Faulty:
+    """A database that is away as often as the test says."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.errors: list[Exception] = []
+
+    async def transact(self, fn: Any) -> Any:
+        if self.errors:
+            raise self.errors.pop(0)
+        return await self._executor.transact(fn)
+
+    async def read(self, fn: Any) -> Any:
+        return await self._executor.read(fn)
+
+    def close(self) -> None:
+        self._executor.close()
+
+
+class Bench:
+    """A controller's end of the wire, two enrolled hosts, and what the rest of the controller was told."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.faulty = Faulty(open_database(None, self.clock)._executor)
+        self.database = Database(self.faulty)
+        self.image: list[bytes | CloudError] = []
+        self.hosts = Hosts(
+            database=self.database,
+            clock=self.clock,
+            chance=SeededChance(1),
+            read_image=self._read_image,
+            times=TIMES,
+            extra_peers=("10.9.9.9",),
+        )
+        self.told: list[tuple[str, Any]] = []
+        self.hosts.on_boot = lambda host: self.told.append(("boot", host))
+        self.hosts.on_report = lambda host, changes: self.told.append(("report", (host, changes)))
+
+    async def _read_image(self, image: ImageId, offset: int) -> AsyncIterator[bytes]:
+        for piece in self.image[offset:]:
+            if isinstance(piece, CloudError):
+                raise piece
+            yield piece
+
+    async def begin(self) -> None:
+        for host in (A, B):
+            await self.database.transact(
+                lambda tx, host=host: enrol(tx, host, f"name-of-{host}", f"certificate-of-{host}")  # type: ignore[misc]
+            )
+
+    def dial(self, host: HostId = A, certificate: str = "") -> "HostEnd":
+        mine, theirs = pair()
+        serving = asyncio.ensure_future(self.hosts.serve(theirs, host, certificate or f"certificate-of-{host}"))
+        return HostEnd(self, host, mine, serving)
+
+    async def connected(self, host: HostId = A, **changes: Any) -> "HostEnd":
+        """Dial, say hello and be welcomed."""
+        end = self.dial(host)
+        known = await self.database.read(lambda tx: host_rows.lease(tx, host))
+        await end.say(a_hello(host, **({"era": 1, "epoch": known.epoch} if known else {}) | changes))
+        end.welcome = await end.hear(Welcome)
+        return end
+
+    async def state(self, host: HostId = A) -> HostState:
+        row = await self.database.read(lambda tx: host_rows.get(tx, host))
+        assert row is not None
+        return row.state
+
+
+class HostEnd:
+    """The host's end of one connection."""
+
+    welcome: Welcome
+
+    def __init__(self, bench: Bench, host: HostId, channel: Any, serving: "asyncio.Future[None]") -> None:
+        self.bench = bench
+        self.host = host
+        self.channel = channel
+        self.serving = serving
+        self._frames = channel.frames()
+
+    async def say(self, message: Message) -> None:
+        await self.channel.send(encode(message))
+
+    async def next(self) -> FromController | None:
+        """Return the next message, None when the connection has ended."""
+        async with asyncio.timeout(60):
+            frame = await anext(self._frames, None)
+        return None if frame is None else decode_from_controller(frame)
+
+    async def hear(self, kind: type[M]) -> M:
+        """Return the next message, which is of this kind; peers are told at any time."""
+        message = await self.next()
+        while isinstance(message, Peers) and kind is not Peers:
+            message = await self.next()
+        assert isinstance(message, kind), message
+        return message
+
+    async def is_turned_away(self) -> None:
+        await self.hear(type(None))
+        await self.serving
+
+    async def answer(self, command: Command | Read, **fields: Any) -> None:
+        await self.say(Answer(id=command.id, **fields))
+
+
+def on_bench(story: Callable[[Bench], Awaitable[None]]) -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.begin()
+        with structlog.testing.capture_logs():
+            await story(bench)
+
+    run_virtual(main(), limit_s=1000)
+
+
+def stop(bench: Bench, host: HostId = A, number: int = 5) -> "asyncio.Future[Any]":
+    """Order a stop of a server's guest."""
+    return asyncio.ensure_future(
+        bench.hosts.command(host, server=ONE, incarnation=3, number=number, epoch=2, act=Stop(wait_s=0))
+    )
+
+
+# --- who is let in ---------------------------------------------------------------------------------------------------
+
+
+def test_a_host_that_says_hello_is_told_its_place() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        welcome = host.welcome
+        assert (welcome.host, welcome.era, welcome.epoch, welcome.ttl, welcome.renew) == (A, 1, 1, 5.0, 1.0)
+        assert welcome.peers == ("10.1.0.1", "10.9.9.9")
+        assert bench.hosts.connected(A)
+        assert bench.hosts.up(A)
+        assert not bench.hosts.connected(B)
+        other = await bench.connected(B)
+        assert other.welcome.session != welcome.session
+
+    on_bench(story)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        encode(Renew(nonce=1, boot="boot", era=1, epoch=1, counter=0)),
+        encode(Answer(id=1)),
+        encode(Welcome(host=A, session="", era=1, epoch=1, ttl=1, renew=1, duties=(), peers=())),
+        b"",
+        b"\xc1",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x91" * 100_000,
+    ],
+    ids=["renewal", "answer", "welcome", "nothing", "junk", "http", "nested"],
+)
+def test_what_begins_with_anything_but_a_hello_is_turned_away(first: bytes) -> None:
+    async def story(bench: Bench) -> None:
+        host = bench.dial()
+        await host.channel.send(first)
+        await host.is_turned_away()
+        assert not bench.hosts.connected(A)
+        assert await bench.state() is HostState.ENROLLED
+
+    on_bench(story)
+
+
+def test_who_says_nothing_is_not_waited_for() -> None:
+    async def story(bench: Bench) -> None:
+        host = bench.dial()
+        await host.is_turned_away()
+        assert bench.clock.monotonic() == HELLO_LIMIT
+
+    on_bench(story)
+
+
+def test_a_certificate_that_is_not_the_hosts_own_is_turned_away() -> None:
+    async def story(bench: Bench) -> None:
+        for certificate in ("certificate-of-host-b", "an old one", "x"):
+            host = bench.dial(A, certificate)
+            await host.say(a_hello(A))
+            await host.is_turned_away()
+        nobody = bench.dial(HostId("nobody"))
+        await nobody.say(a_hello(A))
+        await nobody.is_turned_away()
+        assert await bench.state() is HostState.ENROLLED
+
+    on_bench(story)
+
+
+def test_a_host_speaks_for_itself_whatever_it_says() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.connected(B)
+        liar = bench.dial(A)
+        await liar.say(a_hello(B))
+        assert (await liar.hear(Welcome)).host == A
+        assert bench.hosts.connected(B)
+        rows = await bench.database.read(host_rows.every)
+        assert [(row.id, row.name) for row in rows] == [(A, "name-of-host-a"), (B, "name-of-host-b")]
+
+    on_bench(story)
+
+
+def test_a_host_that_was_removed_loses_its_connection_and_gets_no_other() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        await bench.database.transact(lambda tx: host_rows.remove(tx, A))
+        await bench.hosts.drop(A)
+        await host.is_turned_away()
+        assert not bench.hosts.connected(A)
+        again = bench.dial(A)
+        await again.say(a_hello(A))
+        await again.is_turned_away()
+        await bench.hosts.drop(A)
+
+    on_bench(story)
+
+
+@pytest.mark.parametrize(
+    "bad", [b"junk", encode(a_hello(A)), encode(Fenced(epoch=1))], ids=["junk", "a second hello", "out of turn"]
+)
+def test_what_no_agent_says_ends_the_connection(bad: bytes) -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        await host.channel.send(bad)
+        await host.is_turned_away()
+        assert not bench.hosts.connected(A)
+        await bench.connected()
+
+    on_bench(story)
+
+
+def test_a_database_that_is_away_lets_nobody_in_and_loses_nobody() -> None:
+    async def story(bench: Bench) -> None:
+        bench.faulty.errors = [NotNow("away")]
+        host = bench.dial()
+        await host.say(a_hello(A))
+        await host.is_turned_away()
+        assert (await bench.connected()).welcome.epoch == 1
+
+    on_bench(story)
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_says_under_which_lease_and_connection_it_was_given() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        asked = stop(bench)
+        command = await host.hear(Command)
+        order = command.order
+        assert (order.era, order.host_epoch, order.session) == (1, 1, host.welcome.session)
+        assert (order.server, order.incarnation, order.number, order.epoch) == (ONE, 3, 5, 2)
+        await host.answer(command, result=State(None))
+        assert await asked == State(None)
+
+    on_bench(story)
+
+
+@pytest.mark.parametrize(
+    ("why", "error"),
+    [("refused", Refused), ("stale", Stale), ("not_now", NotNow), ("broken", Broken), ("", Broken), ("news", Broken)],
+)
+def test_an_answer_becomes_what_the_caller_should_do_next(why: str, error: type[CloudError]) -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        asked = stop(bench)
+        await host.answer(await host.hear(Command), error="the reason", why=why)
+        with pytest.raises(error, match="host name-of-host-a: the reason") as raised:
+            await asked
+        assert type(raised.value) is error
+
+    on_bench(story)
+
+
+def test_answers_find_their_commands_whatever_their_order() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        asked = [stop(bench, number=number) for number in range(3)]
+        commands = [await host.hear(Command) for _ in asked]
+        await host.say(Answer(id=999, result=State(None)))
+        for command in reversed(commands):
+            found_guest = FoundGuest(ONE, command.order.number, PowerState.RUNNING)
+            for _ in range(2):  # the second one answers nothing any more
+                await host.answer(command, result=State(found_guest))
+        assert [answer.guest.incarnation for answer in await asyncio.gather(*asked)] == [0, 1, 2]
+        assert bench.hosts.connected(A)
+
+    on_bench(story)
+
+
+def test_a_command_to_a_host_that_is_away_is_for_later() -> None:
+    async def story(bench: Bench) -> None:
+        with pytest.raises(NotNow, match="not connected"):
+            await stop(bench)
+
+    on_bench(story)
+
+
+def test_a_connection_that_ends_leaves_no_caller_waiting() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        asked = stop(bench)
+        await host.hear(Command)
+        await host.channel.close()
+        with pytest.raises(Closed):
+            await asked
+        await host.serving
+        assert not bench.hosts.connected(A)
+
+    on_bench(story)
+
+
+def test_a_newer_connection_takes_the_place_of_the_former() -> None:
+    async def story(bench: Bench) -> None:
+        former = await bench.connected()
+        asked = stop(bench)
+        command = await former.hear(Command)
+        newer = await bench.connected()
+        with pytest.raises(Closed):
+            await asked
+        await former.is_turned_away()
+        assert bench.hosts.connected(A), "the end of the former must not end the newer"
+        again = stop(bench)
+        assert (await newer.hear(Command)).order.session == newer.welcome.session != command.order.session
+        again.cancel()
+
+    on_bench(story)
+
+
+def test_an_answer_that_nobody_waits_for_any_more_harms_nobody() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        asked = stop(bench)
+        command = await host.hear(Command)
+        asked.cancel()
+        await host.answer(command, result=State(None))
+        later = stop(bench)
+        await host.answer(await host.hear(Command), result=State(None))
+        assert await later == State(None)
+
+    on_bench(story)
+
+
+def test_a_console_is_read_where_the_host_is_and_is_for_later_where_it_is_not() -> None:
+    async def story(bench: Bench) -> None:
+        with pytest.raises(NotNow, match="not connected"):
+            await bench.hosts.console(A, ONE)
+        host = await bench.connected()
+        asked = asyncio.ensure_future(bench.hosts.console(A, ONE, 10))
+        question = await host.hear(Read)
+        assert (question.what.server, question.what.limit) == (ONE, 10)
+        await host.answer(question, result=ConsoleText(b"login: "))
+        assert await asked == b"login: "
+
+    on_bench(story)
+
+
+# --- leases and fences -----------------------------------------------------------------------------------------------
+
+
+def test_a_renewal_is_answered_over_the_connection_that_brought_it() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        await host.say(Renew(nonce=7, boot="boot", era=1, epoch=1, counter=0))
+        answer = await host.hear(Renewed)
+        assert (answer.nonce, answer.counter) == (7, 1)
+        bench.faulty.errors = [NotNow("away")]
+        await host.say(Renew(nonce=8, boot="boot", era=1, epoch=1, counter=1))
+        await host.say(Renew(nonce=9, boot="boot", era=1, epoch=0, counter=1))
+        await bench.clock.sleep(1)
+        await host.say(Renew(nonce=10, boot="boot", era=1, epoch=0, counter=1))
+        assert await host.hear(Fenced) == Fenced(epoch=1), "nothing was said while the database was away"
+
+    on_bench(story)
+
+
+def test_a_host_is_up_while_it_renews() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        for nonce in range(1, 11):
+            await bench.clock.sleep(1)
+            await host.say(Renew(nonce=nonce, boot="boot", era=1, epoch=1, counter=nonce - 1))
+            await host.hear(Renewed)
+            assert bench.hosts.up(A)
+        await bench.clock.sleep(TIMES.suspect_after)
+        assert not bench.hosts.up(A)
+        assert bench.hosts.connected(A), "it is silent all the same"
+
+    on_bench(story)
+
+
+def test_a_fence_is_told_to_who_is_there_to_hear_it() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.hosts.fence(A)
+        host = await bench.connected()
+        await bench.hosts.fence(A)
+        assert await host.hear(Fenced) == Fenced(epoch=1)
+
+    on_bench(story)
+
+
+def test_a_fence_that_nobody_hears_any_more_is_no_error() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        host.channel._link.reset()
+        assert bench.hosts.connected(A), "its end is not noticed yet"
+        await bench.hosts.fence(A)
+
+    on_bench(story)
+
+
+# --- duties ----------------------------------------------------------------------------------------------------------
+
+
+async def returning(bench: Bench, **changes: Any) -> HostEnd:
+    """Have host A come back after a proof of death, with one server to clean up."""
+
+    def work(tx: Tx) -> None:
+        add_server(tx, ONE, host=B)
+        rights.grant(tx, ONE, A)
+        lease = host_rows.lease(tx, A)
+        assert lease is not None
+        assert host_rows.prove_dead(tx, lease, "power_off", {}, "x")
+        rights.grant(tx, ONE, B)
+
+    await bench.connected(B)
+    first = await bench.connected(A)
+    await bench.database.transact(work)
+    await first.channel.close()
+    await first.serving
+    return await bench.connected(A, epoch=1, **changes)
+
+
+def test_a_returning_host_is_up_when_it_has_said_that_all_is_clean() -> None:
+    async def story(bench: Bench) -> None:
+        host = await returning(bench)
+        assert host.welcome.duties == (Duty(ONE, 2, disks=False),)
+        assert not bench.hosts.up(A)
+        await host.say(Cleaned(server=ONE, below=2))
+        await bench.clock.sleep(0.1)
+        assert bench.hosts.up(A)
+        assert await bench.state() is HostState.UP
+
+    on_bench(story)
+
+
+def test_a_boot_is_told_once_and_only_when_the_host_is_clean() -> None:
+    async def story(bench: Bench) -> None:
+        host = await returning(bench, boot="next boot")
+        assert ("boot", A) not in bench.told
+        for _ in range(2):
+            await host.say(Cleaned(server=ONE, below=2))
+        await bench.clock.sleep(0.1)
+        assert bench.told.count(("boot", A)) == 1
+        await bench.connected(A, boot="next boot")
+        assert bench.told.count(("boot", A)) == 1
+        await bench.connected(A, boot="third boot")
+        assert bench.told.count(("boot", A)) == 2
+
+    on_bench(story)
+
+
+def test_a_duty_whose_end_could_not_be_written_down_is_not_forgotten() -> None:
+    async def story(bench: Bench) -> None:
+        host = await returning(bench)
+        bench.faulty.errors = [NotNow("away")]
+        await host.say(Cleaned(server=ONE, below=2))
+        await host.is_turned_away()  # so that it says hello, and hears of its duty again
+        again = await bench.connected(A)
+        assert again.welcome.duties == host.welcome.duties
+
+    on_bench(story)
+
+
+def test_a_duty_that_was_paid_over_another_connection_leaves_the_host_up_all_the_same() -> None:
+    async def story(bench: Bench) -> None:
+        host = await returning(bench)
+        # What was said over the former connection is committed after the newer one's hello.
+        await bench.database.transact(lambda tx: cleaned(tx, A, Duty(ONE, 2, disks=False)))
+        await host.say(Cleaned(server=ONE, below=2))
+        await bench.clock.sleep(0.1)
+        assert await bench.state() is HostState.UP
+        assert bench.hosts.up(A)
+
+    on_bench(story)
+
+
+def test_a_debt_is_called_in_from_a_host_that_is_there() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.hosts.call_in_debts(A)
+        host = await bench.connected()
+        await bench.database.transact(lambda tx: rights.owe(tx, A, ONE, 4))
+        await bench.hosts.call_in_debts(A)
+        assert (await host.hear(Clean)).duty == Duty(ONE, 4, disks=True)
+        await host.say(Cleaned(server=ONE, below=4))
+        await bench.clock.sleep(0.1)
+        assert await bench.database.read(lambda tx: rights.debts_of(tx, A)) == []
+
+    on_bench(story)
+
+
+# --- what hosts report, want and must know ---------------------------------------------------------------------------
+
+
+def test_what_a_host_reports_is_told_as_its_own() -> None:
+    async def story(bench: Bench) -> None:
+        guest = found(ServerId("server-9"))
+        host = await bench.connected(guests=(guest,))
+        changes = (GuestChanged(ONE, 1, PowerState.SHUTDOWN),)
+        await host.say(Report(changes=changes))
+        await bench.clock.sleep(0.1)
+        begun = (GuestChanged(guest.server, guest.incarnation, guest.power),)
+        assert bench.told == [("report", (A, begun)), ("report", (A, changes))]
+
+    on_bench(story)
+
+
+def test_a_report_that_cannot_be_taken_ends_this_connection_only() -> None:
+    async def story(bench: Bench) -> None:
+        host, other = await bench.connected(A), await bench.connected(B)
+
+        def fail(_host: HostId, _changes: object) -> None:
+            raise KeyError("a bug")
+
+        bench.hosts.on_report = fail
+        await host.say(Report(changes=()))
+        await host.is_turned_away()
+        assert bench.hosts.connected(B)
+        await other.say(Renew(nonce=1, boot="boot", era=1, epoch=1, counter=0))
+        await other.hear(Renewed)
+
+    on_bench(story)
+
+
+@pytest.mark.parametrize(
+    ("image", "offset", "piece"),
+    [
+        ([b"abc", b"def"], 0, {"data": b"abc"}),
+        ([b"abc", b"def"], 1, {"data": b"def"}),
+        ([b"abc"], 1, {"data": b""}),
+        ([NotFound("no such image")], 0, {"error": "no such image", "why": "refused"}),
+        ([NotNow("glance is away")], 0, {"error": "glance is away", "why": "not_now"}),
+    ],
+)
+def test_an_image_is_given_in_pieces_or_why_not(image: list[Any], offset: int, piece: dict[str, Any]) -> None:
+    async def story(bench: Bench) -> None:
+        bench.image = image
+        host = await bench.connected()
+        await host.say(WantImage(id=3, image=ImageId("image"), offset=offset))
+        assert await host.hear(ImagePiece) == ImagePiece(id=3, **piece)
+
+    on_bench(story)
+
+
+def test_a_newcomer_is_told_to_all_a_moment_later_and_a_known_one_to_nobody() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected(A)
+        assert (await host.hear(Peers)).addresses == ("10.1.0.1", "10.9.9.9")
+        await bench.connected(B, address="10.1.0.2")
+        began = bench.clock.monotonic()
+        assert (await host.hear(Peers)).addresses == ("10.1.0.1", "10.1.0.2", "10.9.9.9")
+        assert bench.clock.monotonic() - began >= GATHER_PEERS
+        await bench.connected(B, address="10.1.0.2")
+        await bench.clock.sleep(10)
+        await bench.hosts.fence(A)
+        await host.hear(Fenced)
+
+    on_bench(story)
