@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -18,10 +19,20 @@ from renova.hosts.registration import enrol, spend_token
 from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.channel import Closed
-from renova.model.errors import BadSetup, CloudError
+from renova.model.errors import BadSetup, CloudError, NotNow
 from renova.model.ids import HostId
 from renova.store.database import Database, Tx
-from renova.wire import ENROL_PATH, MAX_FRAME, PATH, Enrol, Enrolled, JoinToken, NotEnrolled, encode
+from renova.wire import (
+    ENROL_PATH,
+    MAX_FRAME,
+    PATH,
+    Enrol,
+    Enrolled,
+    JoinToken,
+    NotEnrolled,
+    decode_from_new_host,
+    encode,
+)
 
 log = structlog.get_logger()
 
@@ -128,12 +139,15 @@ class Listener:
         try:
             async with asyncio.timeout(ENROL_LIMIT):
                 frame = await connection.recv()
-                request = msgspec.msgpack.decode(frame if isinstance(frame, bytes) else b"", type=Enrol)
+                request = decode_from_new_host(frame if isinstance(frame, bytes) else b"")
                 await connection.send(encode(await self._admit(request)))
+        except NotNow as error:
+            log.warning("host not enrolled yet", reason=str(error))  # who gets no answer asks again
         except CloudError as error:
             log.warning("host not enrolled", reason=str(error))
-            await connection.send(encode(NotEnrolled(reason=str(error))))
-        except (ConnectionClosed, TimeoutError, msgspec.DecodeError) as error:
+            with suppress(ConnectionClosed):
+                await connection.send(encode(NotEnrolled(reason=str(error))))
+        except (ConnectionClosed, TimeoutError) as error:
             log.warning("enrolment broken off", reason=str(error))
 
     async def _admit(self, request: Enrol) -> Enrolled:
