@@ -1,12 +1,15 @@
 """Power by a command of the operator's: `COMMAND HOST` prints "on" or "off". The lab's power switch is one."""
 
 import asyncio
+import os
 import shlex
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
+from renova.model.errors import BadSetup
 from renova.model.ids import HostId
 from renova.power import Reading
 
@@ -19,8 +22,14 @@ AT_ONCE = 8  # readings: a rack's worth of silent hosts must not keep the contro
 class CommandPower:
     """Asks a command; whatever is not a clear answer is UNKNOWN."""
 
-    def __init__(self, command: str) -> None:
-        self._command = shlex.split(command)
+    def __init__(self, command: str, limit_s: float = LIMIT) -> None:
+        try:
+            self._command = shlex.split(command)
+        except ValueError as error:
+            raise BadSetup(f"Setting power: the command {command!r} cannot be understood ({error}).") from error
+        if not self._command:
+            raise BadSetup("Setting power names no command. Use command:<command>, or leave it empty.")
+        self._limit_s = limit_s
         # In threads: starting a process holds up the event loop, uvloop's for tens of milliseconds on a busy machine.
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="power")
 
@@ -29,18 +38,26 @@ class CommandPower:
 
     def _read(self, name: str) -> Reading:
         try:
-            done = subprocess.run(
-                [*self._command, name], stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT, check=False
+            process = subprocess.Popen(
+                [*self._command, name],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # so that what it began ends with it
             )
         except OSError as error:
             log.warning("power command cannot be run", command=self._command, error=str(error))
             return Reading.UNKNOWN
-        except subprocess.TimeoutExpired:
-            log.warning("power command is silent", host=name)
-            return Reading.UNKNOWN
-        answer = done.stdout.decode(errors="replace").strip().lower()
-        if done.returncode != 0 or answer not in (Reading.ON, Reading.OFF):
-            errors = done.stderr.decode(errors="replace")[-200:]
-            log.warning("power command failed", host=name, output=answer, errors=errors)
+        with process:
+            try:
+                output, errors = process.communicate(timeout=self._limit_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                log.warning("power command is silent", host=name)
+                return Reading.UNKNOWN
+        answer = output.decode(errors="replace").strip().lower()
+        if process.returncode != 0 or answer not in (Reading.ON, Reading.OFF):
+            said = errors.decode(errors="replace")[-200:]
+            log.warning("power command failed", host=name, output=answer[:200], errors=said)
             return Reading.UNKNOWN
         return Reading(answer)
