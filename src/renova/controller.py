@@ -17,11 +17,11 @@ from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.guest import GuestChanged
-from renova.model.ids import ExecutorId, HostId, ServerId
+from renova.model.ids import ExecutorId, HostId
 from renova.operations.cloud import Cloud
 from renova.operations.parts.fleet import Fleet
 from renova.operations.report import take_report
-from renova.operations.resume import resume_lost, resume_servers
+from renova.operations.resume import resume_servers
 from renova.operations.stories import STORIES
 from renova.operations.work import Work
 from renova.partners.identity import Identity
@@ -85,8 +85,7 @@ class Controller:
         self.monitor = Monitor(self.cloud, parts.power)
         registry.on_change = self.cloud.fleet.stale
         registry.on_report = self._report
-        registry.on_boot = self._resume
-        registry.on_clean = self._resume_lost
+        registry.on_up = self._resume
         registry.seek_proof = self.monitor.seek
         self._changes: set[asyncio.Task[None]] = set()
 
@@ -101,13 +100,8 @@ class Controller:
             await self.cloud.networks.settle(server, active=False)
 
     def _resume(self, host: HostId) -> None:
-        if self.cloud.settings.resume_guests_on_boot:
-            resume = self.cloud.database.transact(lambda tx: resume_servers(self.cloud, tx, host))
-            self._soon(resume, "servers not resumed")
-
-    def _resume_lost(self, server: ServerId) -> None:
-        resume = self.cloud.database.transact(lambda tx: resume_lost(self.cloud, tx, server))
-        self._soon(resume, "server not resumed")
+        resume = self.cloud.database.transact(lambda tx: resume_servers(self.cloud, tx, host))
+        self._soon(resume, "servers not resumed")
 
     def _soon(self, change: Coroutine[Any, Any, None], failure: str) -> None:
         """Make a change that nobody waits for; what cannot be done now is said, and looked at again later."""

@@ -16,6 +16,7 @@ from renova.operations.stop import accept_stop
 from renova.simulation.cloud import SimulatedCloud
 from renova.simulation.loop import run_virtual
 from renova.store import actions, hosts, migrations, operations, placement, rights
+from tests.operations.crashes import controller_fuse
 from tests.operations.story import FLAVOR, Told, an_image
 
 
@@ -396,3 +397,71 @@ def test_nothing_is_written_by_a_refused_request() -> None:
         assert await told.cloud.database.read(lambda tx: operations.active(tx, server)) is None
 
     told_story(story)
+
+
+def test_a_controller_that_dies_when_a_host_comes_back_does_not_forget_its_servers() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        name = server.host_name or ""
+        await told.cloud.cut_power(name)
+        fuse = controller_fuse(told.cloud)
+        fuse.arm(None, before=True)
+        await told.cloud.power_on(name)
+        while not fuse.passed:
+            await told.cloud.clock.sleep(0.001)
+        await told.cloud.kill_controller()  # after it heard of the boot, before it did anything about it
+        await told.cloud.start_controller()
+        await told.host_up(name)
+        await told.cloud.until(lambda: told.cloud.running(server.id) == [name])
+        await told.idle(server.id)
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.05, 0.1, 0.3])
+def test_a_server_whose_rebuild_was_cut_off_by_its_hosts_death_is_evacuated(after_s: float) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await told.ask(accept_rebuild, server, Rebuild(image=an_image("two"), admin_pass="x"))
+        await told.cloud.clock.sleep(after_s)
+        source = await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        ended = await told.idle(server)
+        assert ended.vm_state is VmState.ACTIVE, ended.fault
+        disks = told.cloud.hosts[source].storage.disks
+        assert [key for key in disks if key[0] == server] == [(server, ended.root_generation)]
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+
+    told_story(story, start_s=0.05)
+
+
+def test_a_delete_that_was_accepted_is_not_undone_by_an_evacuation() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        told.cloud.hosts[server.host_name or ""].line.cut()
+        await told.ask(accept_delete, server.id)
+        with pytest.raises(Conflict, match="deleting"):
+            await told.ask(accept_evacuate, server.id, Evacuation())
+        assert (await told.idle(server.id)).vm_state is VmState.DELETED
+        told.cloud.hosts[server.host_name or ""].line.heal()
+        await told.host_up(server.host_name or "")
+
+    told_story(story)
+
+
+def test_a_create_that_its_hosts_death_cut_off_leaves_no_disk_when_it_is_deleted() -> None:
+    async def story(told: Told) -> None:
+        server = await told.create()
+        await told.cloud.clock.sleep(0.1)
+        row = await told.get(server)
+        name = row.host_name or ""
+        await told.cloud.cut_power(name)
+        assert (await told.idle(server)).vm_state is VmState.ERROR
+        await told.cloud.power_on(name)
+        await told.host_up(name)
+        await told.ask(accept_delete, server)
+        assert (await told.idle(server)).vm_state is VmState.DELETED
+        assert not any(key[0] == server for key in told.cloud.hosts[name].storage.disks)
+
+    told_story(story, count=1, start_s=2.0)

@@ -11,17 +11,20 @@ import structlog
 
 from renova.ha.decide import Next, Watched, decide
 from renova.hosts.leases import Silence
+from renova.model.channel import Closed
 from renova.model.errors import NotNow
 from renova.model.host import Host
 from renova.model.ids import HostId
 from renova.operations.cloud import Cloud
 from renova.power import Power, Reading
 from renova.store import hosts as host_rows
+from renova.store import rights
 from renova.store.database import Tx
 
 log = structlog.get_logger()
 
 LOOK = 1.0  # seconds between looks
+REMIND = 10.0  # seconds between reminders of the same host
 BETWEEN_READINGS = 1.0  # seconds: a single reading of "off" may be a machine that is being reset
 
 
@@ -32,6 +35,7 @@ class Monitor:
     cloud: Cloud
     power: Power
     _alive: dict[HostId, bool] = field(default_factory=dict)
+    _reminded: dict[HostId, float] = field(default_factory=dict)
 
     async def serve(self) -> None:
         """Watch until cancelled."""
@@ -44,6 +48,7 @@ class Monitor:
 
     async def look(self) -> None:
         silences = {silence.lease.host: silence for silence in await self.cloud.hosts.leases.look()}
+        await self._call_in_debts()
         seeking = []
         for host in await self.cloud.database.read(host_rows.every):
             self._note_change(host)
@@ -51,6 +56,17 @@ class Monitor:
                 seeking.append(self.consider(host, silence))
         # Together: a rack's worth of silent hosts must not be proven dead one after the other.
         await asyncio.gather(*seeking)
+
+    async def _call_in_debts(self) -> None:
+        """Remind hosts that are here of what they owe: they were away, or their connection broke, when it came up."""
+        now = self.cloud.clock.monotonic()
+        for host in await self.cloud.database.read(rights.debtors):
+            if self.cloud.hosts.connected(host) and now - self._reminded.get(host, -REMIND) >= REMIND:
+                self._reminded[host] = now
+                try:
+                    await self.cloud.hosts.call_in_debts(host)
+                except Closed:
+                    continue  # it hears of them in its next welcome
 
     def _note_change(self, host: Host) -> None:
         alive = self.cloud.hosts.leases.alive(host.id)

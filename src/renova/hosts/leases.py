@@ -129,6 +129,8 @@ class Leases:
             known = self._silences.get(lease.host)
             if known is None:
                 fresh[lease.host] = Silence(lease, now, heard=False)
+            elif (lease.epoch, lease.counter) < (known.lease.epoch, known.lease.counter):
+                fresh[lease.host] = known  # heard while we read: what was read is older
             elif known.lease.epoch != lease.epoch:
                 # A proof of death raised it, or a welcome elsewhere: only a renewal under it says that the host lives.
                 fresh[lease.host] = Silence(lease, now, heard=False)

@@ -97,12 +97,15 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     duties = _duties(tx, host_id, hello)
     newcomer = known is None or forgot or fenced or dead or host.state is not HostState.UP
     state = HostState.UP if not duties else HostState.RETURNING if newcomer else HostState.UP
+    # Kept with the boot, and until it is done: a controller that dies in between must not forget it.
+    resume = host.resume or (known is not None and known.boot != hello.boot)
     host_rows.change(
         tx,
         host_id,
         state=state,
         address=hello.address,
         boot=hello.boot,
+        resume=resume,
         journal=hello.journal,
         facts=hello.facts,
         last_seen=tx.now,
@@ -110,7 +113,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     placement.provide(tx, host_id, host.name, inventory(host_id, hello.facts))
     if state is not host.state:
         log.info("host changed", host=host.name, old=host.state, new=state, epoch=lease.epoch, duties=len(duties))
-    return Place(host, era, lease, duties, state, booted=known is not None and known.boot != hello.boot)
+    return Place(host, era, lease, duties, state, booted=resume)
 
 
 def inventory(host: HostId, facts: HostFacts) -> list[placement.Inventory]:
@@ -139,13 +142,16 @@ def _duties(tx: Tx, host: HostId, hello: Hello) -> tuple[Duty, ...]:
 
 def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
     """Say how a debt is to be paid: disks go only if the server is gone or lives on storage that is not this host's."""
-    if servers.get(tx, debt.server) is None:
+    server = servers.get(tx, debt.server)
+    if server is None or server.launched_at is None:
         return Duty(debt.server, debt.below, disks=True)
     right = rights.right(tx, debt.server)
     home = host_rows.get(tx, right.host) if right else None
     theirs = home.facts.storage_id if home and home.facts else ""
+    # Where the server still lives here, its evacuation is under way or failed: this may be the only disk it has.
+    moved = server.host != debt.host
     local = bool(storage_id and theirs and storage_id != theirs)
-    return Duty(debt.server, debt.below, disks=local)
+    return Duty(debt.server, debt.below, disks=moved and local)
 
 
 def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
@@ -163,7 +169,8 @@ def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
         # A create that failed while this host was away: now it is certain that nothing of it is left here.
         servers.change(tx, server.id, host=None, host_name=None)
         server = None
-    if server is None or server.host != host_id:
+    granted_here = right is not None and right.host == host_id and right.incarnation >= duty_done.below
+    if (server is None or server.host != host_id) and not granted_here:
         # A server that still lives here keeps what it holds: its evacuation failed, and it will run here again.
         placement.release(tx, duty_done.server, host_id)
     if debt is not None and debt.migration is not None:

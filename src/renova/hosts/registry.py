@@ -126,8 +126,7 @@ class Hosts:
         self.join_token: Callable[[str], str] = _no_agents_port  # set by who opens the agents' port
         self.seek_proof: Callable[[HostId], Awaitable[bool]] = _seek_nothing  # set by who watches the hosts
         self.on_change: Callable[[HostId], None] = lambda _host: None  # a host came, went or changed
-        self.on_boot: Callable[[HostId], None] = lambda _host: None  # a host is up after a boot, its guests are not
-        self.on_clean: Callable[[ServerId], None] = lambda _server: None  # a host has nothing of the server any more
+        self.on_up: Callable[[HostId], None] = lambda _host: None  # a host is up, or has cleaned something up
         self.on_report: Callable[[HostId, tuple[GuestChanged, ...]], None] = lambda _host, _changes: None
 
     # --- what the rest of the controller asks ---
@@ -263,18 +262,16 @@ class Hosts:
             if self._telling is None or self._telling.done():
                 self._telling = asyncio.get_running_loop().create_task(self._tell_peers())
         self.on_change(host)
-        if place.booted:
-            self._tell_boot(host, link)
-        else:
+        if not place.booted:
             # What happened to its guests while nobody listened.
             self.on_report(host, tuple(GuestChanged(g.server, g.incarnation, g.power) for g in message.guests))
+        self._tell_up(host, link)
         return link
 
-    def _tell_boot(self, host: HostId, link: Link) -> None:
-        """Tell once that the host is up after a boot; while it still cleans up, nothing may start there."""
-        if link.place.booted and link.place.state is HostState.UP:
-            link.place = dataclasses.replace(link.place, booted=False)
-            self.on_boot(host)
+    def _tell_up(self, host: HostId, link: Link) -> None:
+        """Tell that the host is here and up; while it still cleans up, nothing may start there."""
+        if link.place.state is HostState.UP:
+            self.on_up(host)
 
     async def _peers(self) -> tuple[str, ...]:
         return (*await self._database.read(host_rows.addresses), *self._extra_peers)
@@ -326,9 +323,8 @@ class Hosts:
         state = await self._database.transact(lambda tx: cleaned(tx, host, paid))
         if state is not None and self._links.get(host) is link:
             link.place = dataclasses.replace(link.place, state=state)
-            self._tell_boot(host, link)
         self.on_change(host)
-        self.on_clean(message.server)
+        self._tell_up(host, link)
 
     async def _image_piece(self, want: WantImage) -> ImagePiece:
         try:

@@ -16,7 +16,7 @@ def run() -> None:
 
     try:
         app()
-    except BadSetup as error:
+    except (BadSetup, PermissionError, FileNotFoundError, NotADirectoryError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     except CloudError as error:

@@ -5,12 +5,9 @@ and the command line, has been done before and is not loaded here: `renova agent
 """
 
 import asyncio
-import signal
 import socket
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
 import structlog
 from msgspec.structs import replace
@@ -24,6 +21,7 @@ from renova.drivers.hypervisor.accelerator import probe_kvm
 from renova.drivers.hypervisor.disks import Disks
 from renova.drivers.hypervisor.libvirt import LibvirtHypervisor
 from renova.drivers.network.linux_bridge import LinuxBridge
+from renova.main.ending import until_told
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
 from renova.model.errors import BadSetup
@@ -84,24 +82,6 @@ def underlay_address(settings: AgentSettings, controllers: tuple[str, ...]) -> s
                 "RENOVA_CONTROLLERS and RENOVA_UNDERLAY_DEVICE."
             ) from error
         return str(probe.getsockname()[0])
-
-
-async def until_told(work: Coroutine[Any, Any, None]) -> None:
-    """Run until the work ends by itself, or the process is told to end."""
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    running = asyncio.ensure_future(work)
-    waiting = asyncio.ensure_future(told.wait())
-    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    if running.done():
-        waiting.cancel()
-        running.result()
-        return
-    log.info("told to end")
-    running.cancel()
-    await asyncio.wait({running})
 
 
 if __name__ == "__main__":

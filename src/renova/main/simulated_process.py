@@ -22,7 +22,7 @@ from renova.drivers.hypervisor.simulated import SMALL_HOST, SimulatedHypervisor,
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.lab import switches
 from renova.lab.home import Home
-from renova.main.agent_process import until_told
+from renova.main.ending import until_told
 from renova.main.joining import join
 from renova.model.chance import SystemChance
 from renova.model.channel import Channel

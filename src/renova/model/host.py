@@ -30,6 +30,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool = False
     disabled_reason: str | None = None
     boot: str = ""
+    resume: bool = False  # it has booted, and its servers that were active are still to be started again
     journal: str = ""
     facts: HostFacts | None = None
     last_seen: str | None = None  # for people; no decision reads it

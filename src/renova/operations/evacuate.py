@@ -14,9 +14,10 @@ from renova.model.ids import HostId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.claim import Claim, claim
-from renova.operations.parts.guest import attached_networks, bind_all_ports
-from renova.operations.parts.run_guest import Built, build, clear, freed
+from renova.operations.parts.guest import attached_networks, bind_all_ports, root_of
+from renova.operations.parts.run_guest import Built, build, clear, drop_other_disks, freed
 from renova.operations.parts.state import close_failed, demand_vm_state, fault, get_server
+from renova.operations.rebuild import take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
 from renova.scheduling.rules import Request
@@ -60,9 +61,12 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         if evacuation.host == server.host_name:
             raise Invalid("The target host can't be the same one.")
     demand_vm_state(server, "evacuate", FROM)
-    source = _dead_source(cloud, tx, server)
+    if server.task_state is TaskState.DELETING:
+        raise Conflict(f"Cannot 'evacuate' instance {server.id} while it is in task_state {server.task_state}")
     if migrations.active(tx, server.id) is not None:
         raise Conflict(f"Cannot 'evacuate' instance {server.id}: another evacuation of it is under way")
+    source = _dead_source(cloud, tx, server)
+    take_back_rebuild(tx, server.id)
     supersede(tx, cloud.operations, server.id, "superseded: the server is being evacuated")
     proof = hosts.proof(tx, source.id)
     migration = migrations.add(
@@ -204,7 +208,11 @@ def note_spawning(work: Work, tx: Tx, want: EvacuateServer) -> None:
 async def build_guest(work: Work, want: EvacuateServer, taken: Claim) -> Built:
     """Bring the guest up at the destination: on the disk it has, where storage is shared, else on a fresh one."""
     run = want.vm_state is not VmState.STOPPED and not (want.end_stopped and want.vm_state is VmState.ACTIVE)
-    return await build(work, taken.host, taken.incarnation, want.admin_pass, must_exist=_shared(want, taken), run=run)
+    built = await build(work, taken.host, taken.incarnation, want.admin_pass, must_exist=_shared(want, taken), run=run)
+    if built.refused is None:
+        # A rebuild that was cut off may have left another one.
+        await drop_other_disks(work, taken.host, taken.incarnation, root_of(await work.server()))
+    return built
 
 
 @build_guest.undo
@@ -267,8 +275,8 @@ def settle_evacuate(work: Work, tx: Tx, want: EvacuateServer, failure: Failure) 
     work.cloud.fleet.stale()
     servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure))
     close_failed(tx, work.held.action, failure)
-    # A host that came back meanwhile has cleaned up, and would have the server again.
-    tx.then(lambda: work.cloud.hosts.on_clean(work.held.server))
+    # A host that came back meanwhile has cleaned up, and would have the server again: it is looked at anew.
+    tx.then(lambda: work.cloud.hosts.on_up(want.source))
 
 
 EVACUATE = Story("evacuate", 1, EvacuateServer, evacuate_server, settle_evacuate)

@@ -26,7 +26,7 @@ from renova.operations.parts.state import (
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
-from renova.store import actions, servers
+from renova.store import actions, operations, servers
 from renova.store.database import Tx
 
 FROM = (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR)
@@ -196,6 +196,19 @@ def mark_rebuilt(work: Work, tx: Tx, want: RebuildServer, power: PowerState) -> 
         fault=None,
     )
     actions.close_events(tx, work.held.action)
+
+
+def take_back_rebuild(tx: Tx, server: ServerId) -> None:
+    """Put the row back if a rebuild is under way whose new guest is not known to have come up.
+
+    For who supersedes it: the old root disk is there for certain, for it is deleted only after that; the new one may
+    be none or half of one.
+    """
+    held = operations.active(tx, server)
+    if held is None or held.story != REBUILD.name or operations.has_done(tx, held, bring_up_new_guest.name):
+        return
+    want = msgspec.json.decode(held.want, type=RebuildServer)
+    servers.change(tx, server, **msgspec.structs.asdict(want.before))
 
 
 def settle_rebuild(work: Work, tx: Tx, want: RebuildServer, failure: Failure) -> None:

@@ -1,44 +1,47 @@
 """Resume active servers whose guests the cloud knows to be gone, by a hard reboot each.
 
-Called when a host is up after a boot, and when nothing of a server is left where it was.
+Asked whenever a host is up: what it rests on is in the database, so nothing is forgotten when a controller dies.
 """
 
 import structlog
 
-from renova.model.ids import HostId, ServerId
+from renova.model.guest import PowerState
+from renova.model.host import HostState
+from renova.model.ids import HostId
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.reboot import accept_reboot
 from renova.operations.submission import Asked
-from renova.store import rights, servers
+from renova.store import hosts, rights, servers
 from renova.store.database import Tx
 
 log = structlog.get_logger()
 
 
-def resume_servers(cloud: Cloud, tx: Tx, host: HostId) -> None:
-    """Resume the servers that the host, which has booted, has the right to run."""
-    for server in servers.on_host(tx, host):
-        right = rights.right(tx, server.id)
-        if right and right.host == host:
-            _resume(cloud, tx, server)
+def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> None:
+    """Resume the host's servers that nobody may run any more, and, after a boot, those it has the right to run.
 
-
-def resume_lost(cloud: Cloud, tx: Tx, server_id: ServerId) -> None:
-    """Resume the server if nobody may run it any more, and its host has cleaned up what was left of it.
-
-    So it ends after an evacuation that failed: the host had lost its right to another, which could not run the server.
+    Nobody may run a server whose evacuation failed after the right had gone to another host that could not run it.
     """
-    server = servers.get(tx, server_id)
-    if server is None or server.host is None or rights.right(tx, server_id) is not None:
+    host = hosts.get(tx, host_id)
+    if host is None or host.state is not HostState.UP:
         return
-    if not rights.owes(tx, server.host, server_id):
-        _resume(cloud, tx, server)
+    for server in servers.on_host(tx, host_id):
+        right = rights.right(tx, server.id)
+        ended = right is None and not rights.owes(tx, host_id, server.id)
+        if ended or (host.resume and right is not None and right.host == host_id):
+            _resume(cloud, tx, server)
+    if host.resume:
+        hosts.change(tx, host_id, resume=False)
 
 
 def _resume(cloud: Cloud, tx: Tx, server: Server) -> None:
     """Ask in its owner's name. A server with a task is left to its operation, which goes on by itself."""
-    if server.vm_state is VmState.ACTIVE and server.task_state is None:
+    if server.vm_state is not VmState.ACTIVE or server.task_state is not None:
+        return
+    if cloud.settings.resume_guests_on_boot:
         asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
         accept_reboot(cloud, tx, asked, server.id, hard=True)
         log.info("server resumes", server=server.id, host=server.host_name)
+    else:
+        servers.change(tx, server.id, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)

@@ -23,6 +23,7 @@ hosts = Table(
     Column("disabled", Boolean, nullable=False, default=False),
     Column("disabled_reason", String(255)),
     Column("boot", String(64), nullable=False, default=""),
+    Column("resume", Boolean, nullable=False, default=False),
     Column("journal", String(64), nullable=False, default=""),
     Column("facts", Document(HostFacts)),
     Column("last_seen", Stamp),

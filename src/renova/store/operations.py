@@ -134,6 +134,12 @@ def active(tx: Tx, server: ServerId) -> Held | None:
     return _held(row) if row else None
 
 
+def has_done(tx: Tx, held: Held, step: str) -> bool:
+    """Say whether the operation has journalled this step."""
+    found = select(steps.c.place).where(steps.c.operation == held.id, steps.c.step == step)
+    return tx.execute(found).first() is not None
+
+
 def supersede(tx: Tx, held: Held) -> None:
     """End the operation in favour of a newer one: from this transaction on it can commit nothing."""
     tx.execute(

@@ -112,6 +112,11 @@ def owe(tx: Tx, host: HostId, server: ServerId, below: int, migration: int | Non
     tx.execute(_OWE, values)
 
 
+def debtors(tx: Tx) -> list[HostId]:
+    """List the hosts that have something to clean up."""
+    return [HostId(host) for host in tx.execute(select(debts.c.host).distinct().order_by(debts.c.host)).scalars()]
+
+
 def owes(tx: Tx, host: HostId, server: ServerId) -> bool:
     """Say whether the host has yet to clean up something of the server."""
     return tx.execute(_DEBT, {"host": host, "server": server}).first() is not None

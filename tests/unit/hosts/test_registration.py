@@ -178,7 +178,7 @@ def test_a_guest_of_no_known_server_is_left_alone(tables: Tables) -> None:
 
 def test_an_older_incarnation_of_its_own_server_is_to_go(tables: Tables) -> None:
     greet(tables)
-    tables.do(lambda tx: add_server(tx, ONE, host=A))
+    tables.do(lambda tx: add_server(tx, ONE, host=A, launched_at=tx.now))
     for _ in range(2):
         tables.do(lambda tx: rights.grant(tx, ONE, A))
     assert greet(tables, guests=(found(ONE, 1),)).duties == (Duty(ONE, 2, disks=False),)
@@ -186,10 +186,25 @@ def test_an_older_incarnation_of_its_own_server_is_to_go(tables: Tables) -> None
 
 def test_a_guest_whose_right_was_released_is_to_go(tables: Tables) -> None:
     greet(tables)
-    tables.do(lambda tx: add_server(tx, ONE, host=A))
+    tables.do(lambda tx: add_server(tx, ONE, host=A, launched_at=tx.now))
     tables.do(lambda tx: rights.grant(tx, ONE, A))
     tables.do(lambda tx: rights.release(tx, ONE))
     assert greet(tables, guests=(found(ONE, 1),)).duties == (Duty(ONE, 2, disks=False),)
+
+
+def test_the_only_disk_of_a_server_that_has_not_moved_is_never_to_go(tables: Tables) -> None:
+    greet(tables, A, facts=replace(FACTS, storage_id="of a"))
+    greet(tables, B, facts=replace(FACTS, storage_id="of b"))
+
+    def evacuation_that_did_not_end(tx: Tx) -> None:
+        add_server(tx, ONE, host=A, launched_at=tx.now)
+        rights.grant(tx, ONE, A)
+        prove(tx, A)
+        rights.grant(tx, ONE, B)
+
+    tables.do(evacuation_that_did_not_end)
+    duties = greet(tables, A, facts=replace(FACTS, storage_id="of a"), epoch=1).duties
+    assert duties == (Duty(ONE, 2, disks=False),)
 
 
 def dead_and_evacuated(tables: Tables, *, shared: bool) -> int:

@@ -1,7 +1,7 @@
 """One connection to libvirtd that opens itself again; with `hypervisor.libvirt` the only code that knows libvirt.
 
 libvirt calls back in a thread of its own and its calls block, so: one thread in this process runs libvirt's events,
-a few run calls. Nothing of that shows outside; callers live in one event loop.
+one runs calls. Nothing of that shows outside; callers live in one event loop.
 """
 
 import asyncio
@@ -26,7 +26,9 @@ log = structlog.get_logger()
 
 KEEPALIVE_S, KEEPALIVE_MISSES = 2, 3  # a frozen libvirtd is found out within 8 s, also during a call
 OPEN_AGAIN_S = 1.0
-THREADS = 5  # what libvirtd takes from one client at a time (max_client_requests)
+# One call at a time on a connection: when keepalive gives a frozen libvirtd up while several threads are inside it,
+# libvirt 9.0 has ended the process by a segmentation fault. Calls are short; what takes long is waited for outside.
+THREADS = 1
 
 LIFECYCLE = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
 
@@ -136,7 +138,7 @@ class Connection:
         return connection
 
     def _disconnect(self, connection: Any) -> None:
-        # Never `connection.close()`: another thread may be inside a call, and libvirt would free what it uses. Once
+        # Never `connection.close()`: somebody may still hold what belongs to it, and libvirt would free that. Once
         # nobody listens to it, the connection closes when the last who uses it lets go.
         for stop_listening in (
             connection.unregisterCloseCallback,
