@@ -8,11 +8,17 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from renova.model.errors import BadSetup
+
+# Upper limits, too: they keep out what is no number or has no end.
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+LogLevel = Annotated[str, Meta(pattern="(?i)^(debug|info|warning|error|critical)$")]
 
 
 class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,12 +27,12 @@ class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     A lower `ttl` finds dead hosts sooner; `margin` must outlast what a host needs to stop, at `drift`.
     """
 
-    renew: float = 2.0
-    ttl: float = 20.0
-    margin: float = 12.0
-    stop_budget: float = 11.0
-    drift: float = 0.01
-    failover: float = 13.0  # longest time that the database may be away while it fails over; 0 with SQLite
+    renew: Annotated[float, Meta(gt=0, le=3600)] = 2.0
+    ttl: Seconds = 20.0
+    margin: Seconds = 12.0
+    stop_budget: Seconds = 11.0
+    drift: Annotated[float, Meta(ge=0, lt=0.5)] = 0.01
+    failover: Seconds = 13.0  # longest time that the database may be away while it fails over; 0 with SQLite
 
     @property
     def suspect_after(self) -> float:
@@ -52,23 +58,23 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     state_dir: str = "/var/lib/renova"
     database: str = ""  # path of the SQLite file; "" is renova.db in state_dir
     api_address: str = "127.0.0.1"
-    api_port: int = 8774
+    api_port: Port = 8774
     public_url: str = ""  # how clients reach the API; "" is http://api_address:api_port
     agents_address: str = "127.0.0.1"
-    agents_port: int = 8775
+    agents_port: Port = 8775
     agents_names: tuple[str, ...] = ()  # further names and addresses by which agents reach this controller
     extra_peers: tuple[str, ...] = ()  # further ends of the hosts' tunnels, such as a gateway's
     region: str = "RegionOne"
     lease: LeaseTimes = LeaseTimes()
     power: str = ""  # how to read and switch hosts' power: "" (not at all) or "command:<command>"
     policy_file: str = ""
-    soft_reboot_wait: float = 120.0  # seconds a guest is given to restart by itself
-    shutdown_wait: float = 60.0  # seconds a guest is given to power off before it is forced
-    create_attempts: int = 3
+    soft_reboot_wait: Seconds = 120.0  # seconds a guest is given to restart by itself
+    shutdown_wait: Seconds = 60.0  # seconds a guest is given to power off before it is forced
+    create_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
     resume_guests_on_boot: bool = True  # whether servers that were active start again when their host has booted
-    token_hours: float = 24.0
+    token_hours: Annotated[float, Meta(gt=0, le=100_000)] = 24.0
     admin_password: str = ""  # only for the first start; "" generates one into admin-password in state_dir
-    log_level: str = "info"
+    log_level: LogLevel = "info"
 
     @property
     def url(self) -> str:
@@ -85,7 +91,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     join_token_file: str = ""
     underlay_device: str = ""  # "" is the device that reaches the controllers
     libvirt_uri: str = "qemu:///system"
-    log_level: str = "info"
+    log_level: LogLevel = "info"
 
 
 S = TypeVar("S", ControllerSettings, AgentSettings)
@@ -104,7 +110,7 @@ def load(kind: type[S], path: Path | None, environment: Mapping[str, str] = os.e
             raise BadSetup(f"The settings file {source} is not TOML: {error}.") from error
     for name in kind.__struct_fields__:
         if (given := environment.get(f"RENOVA_{name.upper()}")) is not None:
-            values[name] = given.split(",") if name in ("controllers", "agents_names", "extra_peers") else given
+            values[name] = _words(given) if name in ("controllers", "agents_names", "extra_peers") else given
     try:
         settings = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -112,3 +118,7 @@ def load(kind: type[S], path: Path | None, environment: Mapping[str, str] = os.e
     if isinstance(settings, ControllerSettings):
         settings.lease.check()
     return settings
+
+
+def _words(given: str) -> list[str]:
+    return [word.strip() for word in given.split(",") if word.strip()]
