@@ -78,7 +78,13 @@ def plan(known: Blueprint | None, *, simulated: bool | None, hosts: int | None, 
             f"The cloud here has {known.hosts} hosts and cannot shrink. Choose another home (RENOVA_HOME), or remove "
             "this one."
         )
-    return msgspec.structs.replace(known, hosts=hosts or known.hosts, api_port=api_port or known.api_port)
+    moved = api_port is not None and api_port != known.api_port
+    return msgspec.structs.replace(
+        known,
+        hosts=hosts or known.hosts,
+        api_port=api_port or known.api_port,
+        agents_port=(api_port or 0) + 1 if moved else known.agents_port,
+    )
 
 
 def _kind(simulated: bool) -> str:
