@@ -121,7 +121,7 @@ class Dispatcher:
         await _response(reply, headers, head=request.method == "HEAD")(scope, receive, send)
 
     async def _reply(self, service: Service, mount: str, request: Request, version: Version, request_id: str) -> Reply:
-        path = request.url.path[len(mount) :]
+        path = request.scope["path"][len(mount) :]  # not of the URL, where some characters are quoted again
         caller = None
         if token := request.headers.get("x-auth-token"):
             caller = await self._cloud.identity.caller(token)
