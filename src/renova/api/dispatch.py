@@ -190,7 +190,7 @@ async def _body(request: Request) -> bytes:
 
 def _response(reply: Reply, headers: dict[str, str], *, head: bool) -> Response:
     if isinstance(reply.body, AsyncIterator):
-        return StreamingResponse(reply.body, reply.status, headers)
+        return StreamingResponse(_nothing() if head else reply.body, reply.status, headers)
     content = reply.encoded()
     if content and not isinstance(reply.body, bytes):
         headers.setdefault("content-type", "application/json")
@@ -198,3 +198,10 @@ def _response(reply: Reply, headers: dict[str, str], *, head: bool) -> Response:
     if head:
         response.body = b""  # the length of what GET would give stays in the headers
     return response
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """Stand in for a stream of which only the headers were asked for."""
+    pieces: list[bytes] = []
+    for piece in pieces:
+        yield piece
