@@ -42,7 +42,7 @@ class Bench:
                 subject = Subject(await make_tenant(own.login, "bench"), own)
                 for name, measure in self._on_cloud.items():
                     await self._note(name, partial(measure.run, subject))
-                subject.tenant.session.client.close()
+                await subject.tenant.session.client.close()
         for name, alone in self._alone.items():
             await self._note(name, alone.run)
 
@@ -87,7 +87,7 @@ def main(
         raise BadSetup(f"There is no measure {unknown[0]}; there are {', '.join(MEASURES)}.")
     bench = Bench(names or list(MEASURES))
     # As Ctrl-C does: what was started is ended on the way out.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if against is None:
         asyncio.run(bench.on_own_clouds(hosts))
     else:

@@ -45,7 +45,9 @@ class _Connection(asyncio.Protocol):
         self._parser: Any = None
         self._headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
+        self._kept = True
         self.open = True
+        self.gone = asyncio.Event()
 
     async def ask(self, message: bytes) -> Answer:
         assert self._transport is not None
@@ -56,7 +58,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(message)
         await answered
         seconds = time.perf_counter() - began
-        if not self._parser.should_keep_alive():
+        if not self._kept:
             self.close()
         return Answer(self._parser.get_status_code(), self._headers, b"".join(self._pieces), seconds)
 
@@ -78,6 +80,7 @@ class _Connection(asyncio.Protocol):
             self._end(Refused(f"the server does not speak HTTP: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
         self._end(NotNow(f"the server ended the connection: {exc or 'without a word'}"))
 
     # What the parser tells.
@@ -89,6 +92,7 @@ class _Connection(asyncio.Protocol):
         self._pieces.append(body)
 
     def on_message_complete(self) -> None:
+        self._kept = self._parser.should_keep_alive()  # only here does the parser know
         if self._parser.get_status_code() >= 200 and self._answered is not None and not self._answered.done():
             self._answered.set_result(None)
 
@@ -139,11 +143,13 @@ class Client:
                 worker.cancel()
         return [answers[place] for place in sorted(answers)]
 
-    def close(self) -> None:
-        for connections in self._idle.values():
-            for connection in connections:
-                connection.close()
+    async def close(self) -> None:
+        """End the connections; those asked for later are new ones."""
+        connections = [connection for idle in self._idle.values() for connection in idle]
         self._idle.clear()
+        for connection in connections:
+            connection.close()
+            await connection.gone.wait()
 
     async def _connection(self, server: str) -> _Connection:
         idle = self._idle.setdefault(server, [])

@@ -63,7 +63,7 @@ async def sign_in(login: Login) -> Session:
     try:
         answer = await stranger.ask("POST", f"{login.url}/auth/tokens", {"auth": auth})
     finally:
-        stranger.close()
+        await stranger.close()
     token = answer.json()["token"]
     urls = {"identity": login.url}
     for service in token["catalog"]:

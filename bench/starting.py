@@ -33,7 +33,7 @@ async def cold_start() -> list[Figure]:
                 servers = await tenant.begin(1)
                 seconds.setdefault((home, "first ACTIVE"), []).append(time.perf_counter() - began)
                 await tenant.end(servers)  # a simulated guest does not outlive its process
-                tenant.session.client.close()
+                await tenant.session.client.close()
                 own.down()
     return [
         Figure(
@@ -63,7 +63,7 @@ async def many_hosts() -> list[Figure]:
         rounds = Rounds(name, MANY_SERVERS)
         requests = [subject.tenant.create(f"bench-{number}") for number in range(MANY_SERVERS)]
         await one_round(subject, rounds, requests, "BUILD")
-        subject.tenant.session.client.close()
+        await subject.tenant.session.client.close()
         return [*figures, *rounds.figures()]
 
 

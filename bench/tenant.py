@@ -110,11 +110,11 @@ class Tenant:
         await self.end([server["id"] for server in await self.servers()])
         await self.session.ask("DELETE", "network", f"/v2.0/networks/{self.network}")
         await self.session.ask("DELETE", "compute", f"/flavors/{self.flavor}")
-        self.session.client.close()
+        await self.session.client.close()
         session = await sign_in(admin)
         await session.ask("DELETE", "compute", f"/os-quota-sets/{self.project}")
         await session.ask("DELETE", "identity", f"/projects/{self.project}")
-        session.client.close()
+        await session.client.close()
 
     async def _none_with(self, status: str) -> bool:
         found = await self.session.ask("GET", "compute", f"/servers?limit=1&status={status}")
@@ -136,7 +136,7 @@ async def make_tenant(login: Login, name: str) -> Tenant:
     await admin.ask("PUT", "identity", f"/projects/{project}/users/{admin.user}/roles/{role}")
     no_limit = dict.fromkeys(("instances", "cores", "ram"), -1)
     await admin.ask("PUT", "compute", f"/os-quota-sets/{project}", {"quota_set": no_limit})
-    admin.client.close()
+    await admin.client.close()
     own = await sign_in(replace(login, project=name))
     flavor = {"name": name, "vcpus": 1, "ram": 64, "disk": 1}
     network = (await own.ask("POST", "network", "/v2.0/networks", {"network": {"name": name}}))["network"]["id"]
