@@ -35,8 +35,12 @@ class Tables:
 
     def do(self, fn: Callable[[Tx], T]) -> T:
         self.now += timedelta(seconds=1)
+        tx = Tx(self._connection, stamp(self.now))
         with self._connection.begin_nested():
-            return fn(Tx(self._connection, stamp(self.now)))
+            result = fn(tx)
+        for call in tx.afterwards:
+            call()
+        return result
 
     def forget(self) -> None:
         self._whole.rollback()

@@ -1,0 +1,157 @@
+"""A host is claimed whole or not at all, from a picture that may be old but is never believed."""
+
+from typing import Any
+
+import pytest
+
+from renova.model.errors import Conflict, NotNow
+from renova.model.host import HostState
+from renova.model.ids import HostId, ServerId
+from renova.operations.parts.claim import Claim, claim
+from renova.operations.parts.fleet import FRESH
+from renova.scheduling.rules import Request
+from renova.store import hosts, placement, rights, servers
+from renova.store.database import Tx
+from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, C, add_server, come_back, prove
+
+from .small_cloud import SmallCloud
+
+
+@pytest.fixture(autouse=True)
+def three_hosts(small: SmallCloud) -> None:
+    """A is the best, C the worst."""
+    for host, memory_mb in ((A, 8192), (B, 4096), (C, 2048)):
+        small.have_host(host, memory_mb=memory_mb, storage_id=f"storage-of-{host}")
+    for server in (ONE, TWO):
+        small.tables.do(lambda tx, s=server: add_server(tx, s))  # type: ignore[misc]
+
+
+def take(small: SmallCloud, server: ServerId = ONE, memory_mb: int = 512, **wish: Any) -> Claim:
+    def work(tx: Tx) -> Claim:
+        row = servers.get(tx, server)
+        assert row is not None
+        request = Request(**{"resources": {"VCPU": 1, "MEMORY_MB": memory_mb}} | wish)
+        return claim(small.work(server), tx, row, request)
+
+    return small.tables.do(work)
+
+
+def held(small: SmallCloud, server: ServerId = ONE) -> dict[HostId, dict[str, int]]:
+    found: dict[HostId, dict[str, int]] = {}
+    for each in small.tables.do(lambda tx: placement.held(tx, server)):
+        found.setdefault(each.provider, {})[each.resource_class] = each.amount
+    return found
+
+
+def test_the_best_host_is_claimed_and_granted_in_one(small: SmallCloud) -> None:
+    assert take(small) == Claim(A, "name-of-host-a", 1, "storage-of-host-a")
+    assert held(small) == {A: {"VCPU": 1, "MEMORY_MB": 512}}
+    assert small.tables.do(lambda tx: rights.right(tx, ONE)) is not None
+
+
+def test_the_next_claim_does_not_aim_at_the_same_free_place(small: SmallCloud) -> None:
+    """Though nothing was read anew in between."""
+    assert take(small, ONE, 7000).host == A
+    assert take(small, TWO, 3000).host == B
+    assert small.fleet.views(None) != []  # type: ignore[arg-type]
+
+
+def test_a_host_that_filled_up_since_is_passed_over(small: SmallCloud) -> None:
+    small.tables.do(small.fleet.views)
+    full = {"MEMORY_MB": 7680}
+    small.tables.do(lambda tx: placement.claim(tx, TWO, PROJECT, USER, A, full))
+    assert take(small, ONE, 1000).host == B
+    assert set(held(small)) == {B}
+
+
+@pytest.mark.parametrize("state", [HostState.RETURNING, HostState.DEAD])
+def test_a_host_that_is_up_in_the_picture_only_is_passed_over(small: SmallCloud, state: HostState) -> None:
+    small.tables.do(small.fleet.views)
+    small.tables.do(lambda tx: hosts.change(tx, A, state=state))
+    assert take(small).host == B
+    assert set(held(small)) == {B}
+    assert small.tables.do(placement.miscounted) == []
+
+
+def test_who_finds_no_host_is_told_why_and_holds_nothing(small: SmallCloud) -> None:
+    small.registry.heard.discard(C)
+    with pytest.raises(Conflict) as error:
+        take(small, memory_mb=100_000)
+    assert str(error.value) == (
+        "No valid host was found. 1 host: down; 1 host: needs 100000 MEMORY_MB, 3584 free; "
+        "1 host: needs 100000 MEMORY_MB, 7680 free."
+    )
+    assert held(small) == {}
+
+
+def test_a_server_that_may_still_run_elsewhere_is_given_to_nobody(small: SmallCloud) -> None:
+    take(small)
+    before = held(small)
+    with pytest.raises(Conflict, match="not proven dead"):
+        take(small, not_on=frozenset({A}))
+    assert held(small) == before
+    small.tables.do(lambda tx: prove(tx, A))
+    small.fleet.stale()
+    assert take(small, not_on=frozenset({A})).host == B
+    assert set(held(small)) == {A, B}, "the dead host's allocation stays until it has cleaned up"
+
+
+def test_a_controller_that_has_just_begun_asks_for_patience(small: SmallCloud) -> None:
+    small.registry.heard.clear()
+    small.registry.leases.settled = False
+    with pytest.raises(NotNow, match="not heard all hosts yet"):
+        take(small)
+    small.registry.leases.settled = True
+    with pytest.raises(Conflict, match="3 hosts: down"):
+        take(small)
+
+
+def test_a_claim_that_fails_has_the_picture_read_anew(small: SmallCloud) -> None:
+    small.registry.heard.clear()
+    with pytest.raises(Conflict):
+        take(small)
+    small.registry.heard.add(A)
+    assert take(small).host == A
+
+
+def test_the_picture_is_kept_for_a_moment_only(small: SmallCloud) -> None:
+    small.tables.do(small.fleet.views)
+    small.tables.do(lambda tx: hosts.change(tx, A, disabled=True))
+    assert [view.disabled for view in small.tables.do(small.fleet.views)] == [False] * 3
+    small.clock.now += FRESH
+    assert [view.disabled for view in small.tables.do(small.fleet.views)] == [True, False, False]
+
+
+def dead_and_back(tx: Tx) -> None:
+    prove(tx, A)
+    come_back(tx, A)
+
+
+@pytest.mark.parametrize(
+    ("change", "up"),
+    [
+        (lambda _tx: None, True),
+        (lambda tx: hosts.change(tx, A, forced_down=True), False),
+        (lambda tx: hosts.change(tx, A, state=HostState.RETURNING), False),
+        (lambda tx: prove(tx, A), False),
+        (dead_and_back, True),
+    ],
+    ids=["as it was", "forced down", "returning", "dead", "back"],
+)
+def test_a_host_is_up_where_it_is_heard_and_nothing_speaks_against_it(small: SmallCloud, change: Any, up: bool) -> None:
+    small.tables.do(change)
+    view = next(view for view in small.tables.do(small.fleet.views) if view.id == A)
+    assert view.up == up
+    small.registry.heard.discard(A)
+    small.fleet.stale()
+    view = next(view for view in small.tables.do(small.fleet.views) if view.id == A)
+    assert not view.up
+
+
+def test_the_picture_shows_what_each_host_has_and_how_much_is_used(small: SmallCloud) -> None:
+    take(small)
+    small.tables.do(lambda tx: servers.change(tx, ONE, host=A))
+    small.fleet.stale()
+    view = small.tables.do(small.fleet.views)[0]
+    assert (view.total["MEMORY_MB"], view.used["MEMORY_MB"], view.servers) == (8192 - 512, 512, 1)
+    assert (view.storage, view.architecture, view.zone) == ("storage-of-host-a", "x86_64", "nova")

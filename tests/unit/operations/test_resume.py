@@ -1,0 +1,88 @@
+"""Active servers whose guests are known to be gone start again, once, by a reboot in their owners' names."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from renova.model.guest import PowerState
+from renova.model.host import HostState
+from renova.model.server import TaskState, VmState
+from renova.operations.resume import resume_servers
+from renova.store import hosts, rights, servers
+from renova.store.database import Tx
+from tests.unit.store.tables import ONE, A, B, add_server
+
+from .small_cloud import SmallCloud
+
+
+def have(small: SmallCloud, *, right: bool = True, booted: bool = True, owes: bool = False, **server: Any) -> None:
+    small.have_host(A)
+
+    def work(tx: Tx) -> None:
+        add_server(tx, ONE, **{"host": A, "host_name": "a", "launched_at": tx.now} | server)
+        rights.grant(tx, ONE, A)
+        if not right:
+            rights.release(tx, ONE)
+        if owes:
+            rights.owe(tx, A, ONE, 2)
+        hosts.change(tx, A, resume=booted)
+
+    small.tables.do(work)
+
+
+def resume(small: SmallCloud) -> list[str]:
+    small.tables.do(lambda tx: resume_servers(small.cloud, tx, A))
+    return [held.story for held in small.runs.started]
+
+
+@pytest.mark.parametrize(
+    ("what", "resumed"),
+    [
+        ({}, True),
+        ({"booted": False}, False),
+        ({"right": False}, True),
+        ({"right": False, "booted": False}, True),
+        ({"right": False, "booted": False, "owes": True}, False),
+        ({"vm_state": VmState.STOPPED}, False),
+        ({"vm_state": VmState.ERROR}, False),
+        ({"task_state": TaskState.REBUILDING}, False),
+        ({"host": B}, False),
+        ({"locked_by": "admin"}, True),
+    ],
+)
+def test_which_servers_start_again(small: SmallCloud, what: dict[str, Any], resumed: bool) -> None:
+    have(small, **what)
+    assert resume(small) == (["reboot"] if resumed else [])
+
+
+def test_a_host_that_still_cleans_up_starts_nothing_and_forgets_nothing(small: SmallCloud) -> None:
+    have(small)
+    small.tables.do(lambda tx: hosts.change(tx, A, state=HostState.RETURNING))
+    assert resume(small) == []
+    small.tables.do(lambda tx: hosts.change(tx, A, state=HostState.UP))
+    assert resume(small) == ["reboot"]
+
+
+def test_a_boot_is_followed_once(small: SmallCloud) -> None:
+    have(small)
+    assert resume(small) == ["reboot"]
+    assert resume(small) == ["reboot"]
+    host = small.tables.do(lambda tx: hosts.get(tx, A))
+    assert host is not None
+    assert not host.resume
+
+
+def test_where_guests_are_not_to_start_by_themselves_their_servers_are_stopped(small: SmallCloud) -> None:
+    have(small)
+    small.cloud = replace_settings(small)
+    assert resume(small) == []
+    server = small.tables.do(lambda tx: servers.get(tx, ONE))
+    assert server is not None
+    assert (server.vm_state, server.power_state) == (VmState.STOPPED, PowerState.SHUTDOWN)
+
+
+def replace_settings(small: SmallCloud) -> Any:
+    fields = {name: getattr(small.cloud, name) for name in small.cloud.__slots__}
+    settings = replace(small.cloud.settings, resume_guests_on_boot=False)
+    return type(small.cloud)(**fields | {"settings": settings})

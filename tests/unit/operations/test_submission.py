@@ -1,0 +1,107 @@
+"""A request becomes an operation whole, once, and starts when that is certain."""
+
+import msgspec
+import pytest
+
+from renova.engine.journal import Held
+from renova.engine.operation import Run, Story
+from renova.model.errors import Conflict
+from renova.model.ids import ProjectId, UserId
+from renova.operations.submission import Asked, Submission, submit, supersede
+from renova.store import actions, operations, servers
+from renova.store.database import Tx
+from tests.unit.store.tables import ONE, TWO, add_server
+
+from .small_cloud import SmallCloud
+
+
+class Want(msgspec.Struct, frozen=True):
+    """Something."""
+
+    text: str
+
+
+async def nothing(run: Run, want: Want) -> None: ...
+
+
+STORY = Story("some-story", 3, Want, nothing, lambda *_: None)
+ASKED = Asked(UserId("user"), ProjectId("project"), "req-1")
+
+
+@pytest.fixture(autouse=True)
+def two_servers(small: SmallCloud) -> None:
+    for server in (ONE, TWO):
+        small.tables.do(lambda tx, s=server: add_server(tx, s))  # type: ignore[misc]
+
+
+def ask(tx: Tx, small: SmallCloud, text: str = "please") -> Held:
+    return submit(tx, small.runs, ASKED, ONE, Submission(STORY, "reboot", Want(text)))
+
+
+def test_action_number_and_operation_are_written_down_and_then_it_starts(small: SmallCloud) -> None:
+    held = small.tables.do(lambda tx: ask(tx, small))
+    assert small.runs.started == [held]
+    assert (held.server, held.number, held.story, held.version, held.epoch) == (ONE, 1, "some-story", 3, 1)
+    assert msgspec.json.decode(held.want, type=Want) == Want("please")
+    (action,) = small.tables.do(lambda tx: actions.of_server(tx, ONE))
+    assert (action.id, action.action, action.request, action.user) == (held.action, "reboot", "req-1", "user")
+    assert small.tables.do(lambda tx: operations.active(tx, ONE)) == held
+
+
+def test_what_does_not_commit_does_not_start(small: SmallCloud) -> None:
+    def work(tx: Tx) -> None:
+        ask(tx, small)
+        raise Conflict("it is locked")
+
+    with pytest.raises(Conflict):
+        small.tables.do(work)
+    assert small.runs.started == []
+    assert small.tables.do(lambda tx: actions.of_server(tx, ONE)) == []
+    server = small.tables.do(lambda tx: servers.get(tx, ONE))
+    assert server is not None
+    assert server.last_number == 0
+
+
+def test_a_second_operation_is_refused_while_one_is_active(small: SmallCloud) -> None:
+    first = small.tables.do(lambda tx: ask(tx, small))
+    with pytest.raises(Conflict, match="under way"):
+        small.tables.do(lambda tx: ask(tx, small))
+    assert small.runs.started == [first]
+
+
+def test_superseding_ends_the_former_for_good_and_says_why(small: SmallCloud) -> None:
+    first = small.tables.do(lambda tx: ask(tx, small))
+    small.tables.do(lambda tx: actions.open_event(tx, first.action, "some_event", "host1"))
+
+    def work(tx: Tx) -> Held:
+        assert supersede(tx, small.runs, ONE, "superseded: it is deleted") == first
+        return ask(tx, small, "again")
+
+    second = small.tables.do(work)
+    assert second.number == first.number + 1
+    assert (small.runs.stopped, small.runs.started) == ([first.id], [first, second])
+    (event,) = small.tables.do(lambda tx: actions.events_of(tx, first.action))
+    assert (event.result, event.details) == ("Error", "superseded: it is deleted")
+    rows = small.tables.do(lambda tx: tx.execute(operations.operations.select()).all())
+    assert [(row.state, bool(row.want)) for row in rows] == [("superseded", False), ("active", True)]
+
+
+def test_there_may_be_nothing_to_supersede(small: SmallCloud) -> None:
+    assert small.tables.do(lambda tx: supersede(tx, small.runs, ONE, "x")) is None
+    assert small.runs.stopped == []
+
+
+def test_events_are_opened_once_and_closed_together(small: SmallCloud) -> None:
+    """A step that runs again goes on with the event it had opened."""
+    held = small.tables.do(lambda tx: ask(tx, small))
+    for event in ("first", "first", "second"):
+        small.tables.do(lambda tx, e=event: actions.open_event(tx, held.action, e, None))  # type: ignore[misc]
+    small.tables.do(lambda tx: actions.close_events(tx, held.action, event="first"))
+    small.tables.do(lambda tx: actions.close_events(tx, held.action, error="no", traceback="Traceback ..."))
+    events = small.tables.do(lambda tx: actions.events_of(tx, held.action))
+    assert [(event.event, event.result, event.traceback) for event in events] == [
+        ("second", "Error", "Traceback ..."),
+        ("first", "Success", None),
+    ]
+    (action,) = small.tables.do(lambda tx: actions.of_server(tx, ONE))
+    assert action.message == "Error"
