@@ -30,6 +30,10 @@ VIRTIO = ["-device", "virtio-blk-pci,drive=config"]
 IDE = ["-device", "ide-cd,drive=config"]
 
 
+# The whole line: it comes character by character.
+READY = re.compile(r"GUEST-READY (\S+) (.*?)\r?\n")
+
+
 class Machine:
     """A machine with the guest's disk; each boot is a new QEMU."""
 
@@ -70,7 +74,7 @@ class Machine:
         with subprocess.Popen(argv) as qemu:
             try:
                 wait_until(
-                    lambda: qemu.poll() is not None or (log.exists() and "GUEST-READY" in log.read_text()),
+                    lambda: bool(qemu.poll() is not None or (log.exists() and READY.search(log.read_text()))),
                     BOOT_LIMIT_S,
                     "the guest did not get ready",
                 )
@@ -93,7 +97,7 @@ class Machine:
 
 def ready(log: Path) -> dict[str, str]:
     """Read the guest's last GUEST-READY line."""
-    line = re.findall(r"^GUEST-READY (\S+) (.*?)\r?$", log.read_text(), re.MULTILINE)[-1]
+    line = READY.findall(log.read_text())[-1]
     return {"hostname": line[0], **dict(field.split("=", 1) for field in line[1].split())}
 
 
@@ -118,7 +122,7 @@ def test_a_guest_becomes_what_its_config_drive_says(guest_image_path: Path, imag
     assert "KEYS: ssh-ed25519 AAAA me@home" in said
     assert "ROUTE: default via 10.42.0.254 dev eth0" in said
     assert "MTU: 1450" in said
-    _, _, salt, _ = (hashed := re.findall(r"^PASSWORD: (\S+)", said, re.MULTILINE)[0]).split("$")
+    _, _, salt, _ = (hashed := re.findall(r"PASSWORD: (\S+)", said, re.MULTILINE)[0]).split("$")
     argv = [str(image_dir / "kernel" / "busybox"), "mkpasswd", "-m", "sha512", PASSWORD, salt]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip() == hashed
 
