@@ -38,6 +38,7 @@ _MOVE = update(migrations).where(
     migrations.c.id == bindparam("wanted"), migrations.c.status.in_(bindparam("expected", expanding=True))
 )
 _ACTIVE = select(migrations).where(migrations.c.server == bindparam("server"), migrations.c.status.in_(ACTIVE))
+_UNFINISHED = select(migrations.c.id).where(migrations.c.source == bindparam("source"), migrations.c.status == "done")
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -83,9 +84,7 @@ def active(tx: Tx, server: ServerId) -> Migration | None:
 
 def unfinished_from(tx: Tx, source: HostId) -> int:
     """Count evacuations whose servers live elsewhere, but which the source has not cleaned up."""
-    return len(
-        tx.execute(select(migrations.c.id).where(migrations.c.source == source, migrations.c.status == "done")).all()
-    )
+    return len(tx.execute(_UNFINISHED, {"source": source}).all())
 
 
 def find(tx: Tx, where: Sequence[ColumnElement[bool]] = (), limit: int | None = None) -> list[Migration]:

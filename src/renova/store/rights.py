@@ -38,6 +38,7 @@ _RIGHT = select(rights).where(rights.c.server == bindparam("server"))
 _GRANT = insert(rights)
 _CHANGE = update(rights).where(rights.c.server == bindparam("of"))
 _DEBT = select(debts).where(debts.c.host == bindparam("host"), debts.c.server == bindparam("server"))
+_DEBTS_OF = select(debts).where(debts.c.host == bindparam("host")).order_by(debts.c.server)
 _OWE = insert(debts)
 
 
@@ -123,7 +124,7 @@ def owes(tx: Tx, host: HostId, server: ServerId) -> bool:
 
 
 def debts_of(tx: Tx, host: HostId) -> list[Debt]:
-    rows = tx.execute(select(debts).where(debts.c.host == host).order_by(debts.c.server))
+    rows = tx.execute(_DEBTS_OF, {"host": host})
     return [Debt(row.host, row.server, row.below, row.migration) for row in rows]
 
 
