@@ -199,4 +199,4 @@ class OneRun(RuleBasedStateMachine):
 
 
 TestOneRun = OneRun.TestCase
-TestOneRun.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestOneRun.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)

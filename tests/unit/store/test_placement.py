@@ -206,4 +206,4 @@ class Claims(RuleBasedStateMachine):
 
 
 TestClaimsInAnyOrder = Claims.TestCase
-TestClaimsInAnyOrder.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestClaimsInAnyOrder.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
