@@ -28,7 +28,7 @@ with warnings.catch_warnings():
     from openstackclient import shell
     from osc_lib.clientmanager import ClientCache, ClientManager
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 
 @contextmanager

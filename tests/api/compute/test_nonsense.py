@@ -99,6 +99,8 @@ QUERIES = {
 TEXTS = ["", " ", "%00", "-1", "1", "9" * 30, "1e9", "%C3%28", "true", "*", "(", "[", "%5C", "^$", ".*" * 60, "x" * 300]
 TEXTS += ["2026-01-01", "2026-13-01", "0001-01-01T00:00:00-23:59", "9999-12-31T23:59:59-23:59"]
 
+pytestmark = pytest.mark.slow
+
 
 def spoiled(body: Any) -> Iterator[Any]:
     """Give the body with each of its parts, one at a time, replaced by each of the weird values."""
