@@ -32,7 +32,8 @@ class Machine:
     powered: bool = True
     boots: int = 1
     journals: int = 1
-    epoch: int = 0  # of the last welcome
+    epoch: int = 0  # of the last welcome; the journal keeps it
+    welcomed: bool = False  # since it booted, and with the journal it has; before, an agent obeys nobody
     runs: dict[ServerId, int] = field(default_factory=dict)
     highest: dict[ServerId, int] = field(default_factory=dict)  # incarnations seen; the journal keeps them
     duties: list[Duty] = field(default_factory=list)
@@ -78,7 +79,7 @@ class OneRun(RuleBasedStateMachine):
         )
         place = tables.do(lambda tx: welcome(tx, host, hello, TIMES))
         assert place.lease.epoch >= machine.epoch
-        machine.epoch, machine.duties = place.lease.epoch, list(place.duties)
+        machine.epoch, machine.duties, machine.welcomed = place.lease.epoch, list(place.duties), True
 
     @rule(host=HOSTS)
     def switch(self, host: HostId) -> None:
@@ -87,7 +88,7 @@ class OneRun(RuleBasedStateMachine):
         machine.powered = not machine.powered
         if machine.powered:
             machine.boots += 1
-        machine.runs, machine.duties = {}, []
+        machine.runs, machine.duties, machine.welcomed = {}, [], False
 
     @rule(host=HOSTS)
     def come_back(self, host: HostId) -> None:
@@ -102,10 +103,9 @@ class OneRun(RuleBasedStateMachine):
 
     @rule(host=HOSTS)
     def lose_the_journal(self, host: HostId) -> None:
-        """Before it says hello with a new one, an agent obeys nobody."""
         machine = self.machines[host]
         machine.journals += 1
-        machine.epoch, machine.highest = 0, {}
+        machine.epoch, machine.highest, machine.welcomed = 0, {}, False
 
     @rule(host=HOSTS)
     def read_lease_and_power(self, host: HostId) -> None:
@@ -143,7 +143,7 @@ class OneRun(RuleBasedStateMachine):
     def order(self, server: ServerId) -> None:
         """Order the server's start once more, as a reboot does."""
         right = tables.do(lambda tx: rights.right(tx, server))
-        if right is not None and (machine := self.machines[right.host]).powered and machine.epoch:
+        if right is not None and (machine := self.machines[right.host]).welcomed:
             self.orders.append(Start(right.host, machine.epoch, server, right.incarnation))
 
     @rule()
@@ -159,7 +159,7 @@ class OneRun(RuleBasedStateMachine):
 
     def obey(self, order: Start) -> None:
         machine = self.machines[order.host]
-        if not machine.powered or order.host_epoch != machine.epoch:
+        if not machine.welcomed or order.host_epoch != machine.epoch:
             return
         if order.incarnation >= machine.highest.get(order.server, 0):
             machine.highest[order.server] = order.incarnation
@@ -169,7 +169,7 @@ class OneRun(RuleBasedStateMachine):
     def release(self, server: ServerId) -> None:
         """Have its host stop it for good."""
         right = tables.do(lambda tx: rights.right(tx, server))
-        if right is None or not (machine := self.machines[right.host]).powered or not machine.epoch:
+        if right is None or not (machine := self.machines[right.host]).welcomed:
             return
         machine.runs.pop(server, None)
         machine.highest[server] = right.incarnation + 1
