@@ -127,6 +127,16 @@ class OneRun(RuleBasedStateMachine):
         if host in self.evidence:
             tables.do(lambda tx: hosts.prove_dead(tx, self.evidence[host], "power_off", {}, "x"))
 
+    @rule(host=HOSTS)
+    def find_dead_too_late(self, host: HostId) -> None:
+        """It comes back between the readings and the proof."""
+        if self.machines[host].powered:
+            self.switch(host)
+        self.read_lease_and_power(host)
+        self.come_back(host)
+        if host in self.evidence:
+            tables.do(lambda tx: hosts.prove_dead(tx, self.evidence[host], "power_off", {}, "x"))
+
     @rule(server=SERVERS, host=HOSTS, at_once=st.booleans())
     def grant(self, server: ServerId, host: HostId, at_once: bool) -> None:
         try:
