@@ -10,5 +10,7 @@ ImageId = NewType("ImageId", str)
 NetworkId = NewType("NetworkId", str)
 SubnetId = NewType("SubnetId", str)
 PortId = NewType("PortId", str)
+VolumeId = NewType("VolumeId", str)
+AttachmentId = NewType("AttachmentId", str)
 OperationId = NewType("OperationId", int)
 ExecutorId = NewType("ExecutorId", str)  # one run of a controller process; a restart is another executor
