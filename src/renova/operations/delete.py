@@ -14,7 +14,8 @@ from renova.model.guest import PowerState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
-from renova.operations.parts.state import close_failed, demand_unlocked, fault, get_server
+from renova.operations.parts.permits import permitted
+from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
 from renova.store import actions, migrations, placement, rights, servers
@@ -31,8 +32,7 @@ class DeleteServer(msgspec.Struct, frozen=True):
 
 def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
     """Begin to delete the server; deleting one that is being deleted is fine and changes nothing."""
-    server = get_server(tx, server_id)
-    demand_unlocked(server, asked)
+    server = permitted(tx, server_id, "delete", asked)
     if server.task_state is TaskState.DELETING:
         return
     supersede(tx, cloud.operations, server.id, "superseded: the server is being deleted")

@@ -15,16 +15,15 @@ from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.guest import attached_networks, bind_all_ports, root_of
+from renova.operations.parts.permits import permitted
 from renova.operations.parts.run_guest import Built, build, clear, drop_other_disks, freed
-from renova.operations.parts.state import close_failed, demand_vm_state, fault, get_server
+from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.rebuild import take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
 from renova.scheduling.rules import Request
 from renova.store import actions, hosts, migrations, placement, rights, servers
 from renova.store.database import Tx
-
-FROM = (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR)
 
 
 class Evacuation(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,9 +59,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
             raise NotFound(f"Compute host {evacuation.host} could not be found.")
         if evacuation.host == server.host_name:
             raise Invalid("The target host can't be the same one.")
-    demand_vm_state(server, "evacuate", FROM)
-    if server.task_state is TaskState.DELETING:
-        raise Conflict(f"Cannot 'evacuate' instance {server.id} while it is in task_state {server.task_state}")
+    permitted(tx, server_id, "evacuate", asked)
     if migrations.active(tx, server.id) is not None:
         raise Conflict(f"Cannot 'evacuate' instance {server.id}: another evacuation of it is under way")
     source = _dead_source(cloud, tx, server)

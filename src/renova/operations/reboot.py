@@ -17,15 +17,8 @@ from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
 from renova.operations.parts.guest import bind_all_ports, current_guest
-from renova.operations.parts.state import (
-    IDLE,
-    close_failed,
-    demand_unlocked,
-    demand_vm_state,
-    fault,
-    get_server,
-    take_task,
-)
+from renova.operations.parts.permits import permitted, take_task
+from renova.operations.parts.state import close_failed, fault
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
@@ -34,19 +27,6 @@ from renova.store.database import Tx
 from renova.wire import Rebooted, SoftReboot
 
 log = structlog.get_logger()
-
-HARD_FROM = (VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR)
-HARD_OVER = (
-    None,
-    TaskState.REBOOTING,
-    TaskState.REBOOT_PENDING,
-    TaskState.REBOOT_STARTED,
-    TaskState.REBOOTING_HARD,
-    TaskState.RESUMING,
-    TaskState.UNPAUSING,
-    TaskState.PAUSING,
-    TaskState.SUSPENDING,
-)
 
 
 class RebootServer(msgspec.Struct, frozen=True):
@@ -64,11 +44,9 @@ class Restarted(msgspec.Struct, frozen=True):
 
 
 def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, hard: bool) -> None:
-    server = get_server(tx, server_id)
-    demand_unlocked(server, asked)
-    demand_vm_state(server, "reboot", HARD_FROM if hard else (VmState.ACTIVE,))
-    wanted = TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING
-    take_task(tx, server, "reboot", wanted, HARD_OVER if hard else IDLE)
+    action = "reboot HARD" if hard else "reboot SOFT"
+    server = permitted(tx, server_id, action, asked)
+    take_task(tx, server, action, TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING)
     if hard:
         supersede(tx, cloud.operations, server.id, "superseded by a hard reboot")
     want = RebootServer(hard, cloud.settings.soft_reboot_wait)

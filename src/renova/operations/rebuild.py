@@ -15,21 +15,13 @@ from renova.model.server import KeyPair, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
 from renova.operations.parts.guest import root_of
-from renova.operations.parts.state import (
-    close_failed,
-    demand_unlocked,
-    demand_vm_state,
-    fault,
-    get_server,
-    take_task,
-)
+from renova.operations.parts.permits import permitted, take_task
+from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.store import actions, operations, servers
 from renova.store.database import Tx
-
-FROM = (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR)
 
 
 class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,9 +72,7 @@ class RebuildServer(msgspec.Struct, frozen=True):
 
 def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebuild: Rebuild) -> Server:
     """Begin the rebuild; the server shows at once what it will be."""
-    server = get_server(tx, server_id)
-    demand_unlocked(server, asked)
-    demand_vm_state(server, "rebuild", FROM)
+    server = permitted(tx, server_id, "rebuild", asked)
     take_task(tx, server, "rebuild", TaskState.REBUILDING)
     before = Before(**{name: getattr(server, name) for name in Before.__struct_fields__})
     servers.change(tx, server.id, progress=0, **_changes(server, rebuild))

@@ -9,14 +9,8 @@ from renova.model.ids import ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
-from renova.operations.parts.state import (
-    close_failed,
-    demand_unlocked,
-    demand_vm_state,
-    fault,
-    get_server,
-    take_task,
-)
+from renova.operations.parts.permits import permitted, take_task
+from renova.operations.parts.state import close_failed, fault
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
@@ -29,9 +23,7 @@ class StartServer(msgspec.Struct, frozen=True):
 
 
 def accept_start(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
-    server = get_server(tx, server_id)
-    demand_unlocked(server, asked)
-    demand_vm_state(server, "start", (VmState.STOPPED,))
+    server = permitted(tx, server_id, "start", asked)
     take_task(tx, server, "start", TaskState.POWERING_ON)
     submit(tx, cloud.operations, asked, server.id, Submission(START, "start", StartServer()))
 

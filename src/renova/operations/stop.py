@@ -9,14 +9,8 @@ from renova.model.ids import ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
-from renova.operations.parts.state import (
-    close_failed,
-    demand_unlocked,
-    demand_vm_state,
-    fault,
-    get_server,
-    take_task,
-)
+from renova.operations.parts.permits import permitted, take_task
+from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.store import actions, servers
@@ -32,9 +26,7 @@ class StopServer(msgspec.Struct, frozen=True):
 
 
 def accept_stop(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
-    server = get_server(tx, server_id)
-    demand_unlocked(server, asked)
-    demand_vm_state(server, "stop", (VmState.ACTIVE, VmState.ERROR))
+    server = permitted(tx, server_id, "stop", asked)
     take_task(tx, server, "stop", TaskState.POWERING_OFF)
     submit(tx, cloud.operations, asked, server.id, Submission(STOP, "stop", StopServer(cloud.settings.shutdown_wait)))
 

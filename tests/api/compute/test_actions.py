@@ -87,7 +87,7 @@ async def test_an_accepted_action_is_written_down(
 
 
 async def test_the_state_must_allow_the_action(api: ComputeApi) -> None:
-    server = await api.have_server(vm_state=VmState.STOPPED)
+    server = await api.have_server(vm_state=VmState.STOPPED, host=await api.have_host("compute1"))
     for body in ({"os-stop": None}, {"reboot": {"type": "SOFT"}}):
         assert "vm_state stopped" in await refuse(api, server, body, 409)
 

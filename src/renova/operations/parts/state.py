@@ -1,16 +1,14 @@
 """What requests have in common: which states allow them, and how a server is left when they fail."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from renova.engine.operation import Failure
 from renova.model.errors import Conflict, NotFound
 from renova.model.ids import ServerId
-from renova.model.server import Fault, Server, TaskState, VmState
+from renova.model.server import Fault, Server, VmState
 from renova.operations.submission import Asked
 from renova.store import actions, servers
 from renova.store.database import Tx
-
-IDLE: tuple[TaskState | None, ...] = (None,)
 
 
 def get_server(tx: Tx, server: ServerId) -> Server:
@@ -25,20 +23,12 @@ def demand_unlocked(server: Server, asked: Asked) -> None:
         raise Conflict(f"Instance {server.id} is locked")
 
 
-def demand_vm_state(server: Server, action: str, allowed: Sequence[VmState], *, launched: bool = True) -> None:
+def demand_vm_state(server: Server, action: str, allowed: Collection[VmState], *, launched: bool = True) -> None:
     """Raise `Conflict`, worded as Nova does, unless the server's state allows the action (spec: states, section 5)."""
     if launched and server.launched_at is None:
         raise Conflict(f"Cannot '{action}' instance {server.id} while it is in an invalid state: it never started")
     if server.vm_state not in allowed:
         raise Conflict(f"Cannot '{action}' instance {server.id} while it is in vm_state {server.vm_state}")
-
-
-def take_task(
-    tx: Tx, server: Server, action: str, wanted: TaskState, expected: Sequence[TaskState | None] = IDLE
-) -> None:
-    """Set the task state; `Conflict` for the loser of a race, or where another task is under way."""
-    if not servers.swap_task(tx, server.id, expected, wanted):
-        raise Conflict(f"Cannot '{action}' instance {server.id} while it is in task_state {server.task_state}")
 
 
 def fault(tx: Tx, failure: Failure, code: int = 500) -> Fault:
