@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from renova.model.errors import Broken
-from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, RootDisk
+from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts
 from renova.model.ids import ImageId, ServerId
 
 PATH = "/host"
@@ -172,7 +172,7 @@ class Act(msgspec.Struct, frozen=True, tag_field="act"):
 
 
 class Prepare(Act, frozen=True, tag="prepare"):
-    """Have the guest's image, disks and config drive ready. `must_exist`: refuse unless its root disk is here already.
+    """Have the guest's image, disks and config drive ready. `must_exist`: refuse unless its disks are here already.
 
     Result: Prepared.
     """
@@ -210,9 +210,9 @@ class Stop(Act, frozen=True, tag="stop"):
 
 
 class DropDisks(Act, frozen=True, tag="drop-disks"):
-    """Delete the server's disks here except `keep`. Result: State(None)."""
+    """Delete the server's disks here except those of the generation `keep`. Result: State(None)."""
 
-    keep: RootDisk | None
+    keep: int | None
 
 
 class Remove(Act, frozen=True, tag="remove"):
@@ -226,7 +226,7 @@ AnyAct: TypeAlias = Prepare | Start | Define | SoftReboot | Stop | DropDisks | R
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
-    """Whether the root disk was made now, or was there."""
+    """Whether disks were made now, or all were there."""
 
     made: bool
 

@@ -16,7 +16,7 @@ from renova.drivers.network import Network
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.model.chance import SeededChance
 from renova.model.channel import Channel, Closed
-from renova.model.guest import Address, Guest, GuestChanged, Nic, Personal, RootDisk
+from renova.model.guest import Address, Guest, GuestChanged, LocalDisks, Nic, Personal, RootDisk
 from renova.model.ids import ImageId, NetworkId, PortId, ProjectId, ServerId, UserId
 from renova.settings import AgentSettings
 from renova.simulation.channel import Line
@@ -51,8 +51,8 @@ PIECE = 1000
 SERVER = ServerId("5e000000-0000-4000-8000-000000000001")
 
 
-def root(generation: int = 1) -> RootDisk:
-    return RootDisk(IMAGE, "raw", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), 1, generation)
+def disks(generation: int = 1) -> LocalDisks:
+    return LocalDisks(generation, RootDisk(IMAGE, "raw", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), 1))
 
 
 def nic(number: int) -> Nic:
@@ -70,7 +70,7 @@ def guest(incarnation: int = 1, server: ServerId = SERVER, nics: tuple[int, ...]
         flavor_name="m1.tiny",
         vcpus=1,
         memory_mb=512,
-        root=root(generation),
+        disks=disks(generation),
         nics=tuple(nic(number) for number in nics),
         personal=Personal(hostname="vm", name="vm"),
     )

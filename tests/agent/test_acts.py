@@ -22,7 +22,7 @@ from renova.wire import (
     Stop,
 )
 
-from .host import IMAGE, SERVER, Controller, Host, guest, later, order, root, with_a_host
+from .host import IMAGE, SERVER, Controller, Host, guest, later, order, with_a_host
 
 RUNNING = State(FoundGuest(SERVER, 1, PowerState.RUNNING))
 OFF = State(FoundGuest(SERVER, 1, PowerState.SHUTDOWN))
@@ -56,7 +56,7 @@ def test_a_disk_that_must_exist_is_not_made() -> None:
     async def test(host: Host, controller: Controller) -> None:
         answer = await controller.send(order(), Prepare(guest(), must_exist=True))
         assert (answer.why, host.storage.disks) == ("refused", {})
-        assert "root disk 1" in str(answer.error)
+        assert "disks of generation 1" in str(answer.error)
 
     with_a_host(test)
 
@@ -130,7 +130,7 @@ def test_disks_are_dropped_but_the_one_to_keep() -> None:
     async def test(host: Host, controller: Controller) -> None:
         await do(controller, Prepare(guest(generation=1)))
         await do(controller, Prepare(guest(generation=2)))
-        assert await do(controller, DropDisks(keep=root(2))) == State(None)
+        assert await do(controller, DropDisks(keep=2)) == State(None)
         assert list(host.storage.disks) == [(SERVER, 2)]
         assert await do(controller, DropDisks(keep=None)) == State(None)
         assert host.storage.disks == {}

@@ -22,7 +22,7 @@ from renova.wire import (
     Stop,
 )
 
-from .host import SERVER, Controller, Host, guest, later, nic, order, root
+from .host import SERVER, Controller, Host, guest, later, nic, order
 
 # A server's life: created, rebooted, rebuilt, stopped, started with another nic, moved away, and back.
 LIFE: list[tuple[Order, AnyAct]] = [
@@ -32,7 +32,7 @@ LIFE: list[tuple[Order, AnyAct]] = [
     (order(number=3), Stop(wait_s=0)),
     (order(number=3), Prepare(guest(generation=2))),
     (order(number=3), Start(guest(generation=2))),
-    (order(number=3), DropDisks(keep=root(2))),
+    (order(number=3), DropDisks(keep=2)),
     (order(number=4), Stop(wait_s=60)),
     (order(number=5), Define(guest(generation=2, nics=(1, 2)))),
     (order(number=6), Start(guest(generation=2, nics=(2,)))),

@@ -27,7 +27,7 @@ from renova.lab.hosts import Host
 from renova.lab.rack import Rack
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
-from renova.model.guest import Guest, GuestChanged, Personal, RootDisk
+from renova.model.guest import Guest, GuestChanged, LocalDisks, Personal, RootDisk
 from renova.model.ids import ImageId, ProjectId, ServerId, UserId
 
 # A boot sector. It counts its boots in the disk's second sector, says "GUEST-READY boots=<n>" on the serial port and
@@ -71,7 +71,7 @@ class Images:
         """Have an image, of a new id, and return a root disk of it."""
         image = ImageId(str(uuid.uuid4()))
         self.contents[image] = content
-        return RootDisk(image, image_format, len(content), hashlib.sha256(content).hexdigest(), size_gb, 1)
+        return RootDisk(image, image_format, len(content), hashlib.sha256(content).hexdigest(), size_gb)
 
 
 def a_guest(root: RootDisk) -> Guest:
@@ -86,7 +86,7 @@ def a_guest(root: RootDisk) -> Guest:
         flavor_name="m1.tiny",
         vcpus=1,
         memory_mb=96,
-        root=root,
+        disks=LocalDisks(1, root),
         nics=(),
         personal=Personal(hostname=f"guest-{number}", name=f"Guest {number}"),
     )

@@ -17,10 +17,15 @@ def next_incarnation(guest: Guest) -> Guest:
     return msgspec.structs.replace(guest, incarnation=guest.incarnation + 1)
 
 
+def root_of(guest: Guest) -> RootDisk:
+    assert guest.disks.root
+    return guest.disks.root
+
+
 def rebuilt(guest: Guest, root: RootDisk | None = None) -> Guest:
     """Return the guest with a root disk of the next generation, of the same image if no other is given."""
-    generation = guest.root.generation + 1
-    return msgspec.structs.replace(guest, root=msgspec.structs.replace(root or guest.root, generation=generation))
+    disks = msgspec.structs.replace(guest.disks, generation=guest.disks.generation + 1, root=root or guest.disks.root)
+    return msgspec.structs.replace(guest, disks=disks)
 
 
 async def running(bench: Bench) -> Guest:
@@ -41,22 +46,22 @@ def as_found(guest: Guest, power: PowerState) -> FoundGuest:
 
 async def test_a_root_disk_is_made_once_and_kept(bench: Bench) -> None:
     guest = bench.deaf_guest()
-    assert not await bench.first.has_root(guest.server, guest.root)
+    assert not await bench.first.has_disks(guest.server, guest.disks)
     assert await bench.first.prepare(guest, bench.images)
-    assert await bench.first.has_root(guest.server, guest.root)
+    assert await bench.first.has_disks(guest.server, guest.disks)
     assert not await bench.first.prepare(guest, bench.images)
-    assert bench.images.reads == [guest.root.image]
+    assert bench.images.reads == [root_of(guest).image]
 
 
 async def test_a_shared_disk_is_found_by_the_other_host(bench: Bench) -> None:
     guest = bench.deaf_guest()
     await bench.first.prepare(guest, bench.images)
-    assert await bench.second.has_root(guest.server, guest.root)
+    assert await bench.second.has_disks(guest.server, guest.disks)
     assert not await bench.second.prepare(next_incarnation(guest), bench.images)
 
 
 async def test_an_image_that_many_want_is_downloaded_once(bench: Bench) -> None:
-    root = bench.deaf_guest().root
+    root = root_of(bench.deaf_guest())
     hosts = [bench.first, bench.second] * 3
     made = await asyncio.gather(*(host.prepare(a_guest(root), bench.images) for host in hosts))
     assert all(made)
@@ -73,32 +78,51 @@ async def test_an_image_that_many_want_is_downloaded_once(bench: Bench) -> None:
 )
 async def test_an_image_that_is_not_what_it_claims_is_refused(bench: Bench, spoil: Callable[[bytes], bytes]) -> None:
     guest = bench.deaf_guest()
-    good = bench.images.contents[guest.root.image]
-    bench.images.contents[guest.root.image] = spoil(good)
+    good = bench.images.contents[root_of(guest).image]
+    bench.images.contents[root_of(guest).image] = spoil(good)
     with pytest.raises(Refused):
         await bench.first.prepare(guest, bench.images)
-    assert not await bench.first.has_root(guest.server, guest.root)
-    bench.images.contents[guest.root.image] = good
+    assert not await bench.first.has_disks(guest.server, guest.disks)
+    bench.images.contents[root_of(guest).image] = good
     assert await bench.first.prepare(guest, bench.images)
 
 
 async def test_an_image_larger_than_its_disk_is_refused(bench: Bench) -> None:
     guest = bench.deaf_guest()
-    small = msgspec.structs.replace(guest.root, image_bytes=1 << 31)
+    small = msgspec.structs.replace(guest.disks, root=msgspec.structs.replace(root_of(guest), image_bytes=1 << 31))
     with pytest.raises(Refused):
-        await bench.first.prepare(msgspec.structs.replace(guest, root=small), bench.images)
+        await bench.first.prepare(msgspec.structs.replace(guest, disks=small), bench.images)
 
 
-async def test_dropping_disks_spares_the_one_to_keep(bench: Bench) -> None:
+async def test_blank_disks_are_made_with_the_root_disk_and_dropped_with_it(bench: Bench) -> None:
+    plain = bench.deaf_guest()
+    disks = msgspec.structs.replace(plain.disks, ephemerals_gb=(1,), swap_mb=16)
+    guest = msgspec.structs.replace(plain, disks=disks)
+    assert await bench.first.prepare(guest, bench.images)
+    assert await bench.first.has_disks(guest.server, disks)
+    assert not await bench.first.prepare(guest, bench.images)
+    next_ones = msgspec.structs.replace(guest, disks=msgspec.structs.replace(disks, generation=2))
+    assert await bench.first.prepare(next_ones, bench.images)
+    assert await bench.first.drop_disks(guest.server, keep=2)
+    assert not await bench.first.has_disks(guest.server, disks)
+    assert await bench.first.has_disks(guest.server, next_ones.disks)
+
+
+async def test_a_server_without_disks_of_its_own_needs_none(bench: Bench) -> None:
+    volume_backed = msgspec.structs.replace(bench.deaf_guest().disks, root=None)
+    assert await bench.first.has_disks(bench.deaf_guest().server, volume_backed)
+
+
+async def test_dropping_disks_spares_those_to_keep(bench: Bench) -> None:
     old = bench.deaf_guest()
-    new = rebuilt(old, bench.deaf_guest().root)
+    new = rebuilt(old, root_of(bench.deaf_guest()))
     await bench.first.prepare(old, bench.images)
     await bench.first.prepare(new, bench.images)
-    assert await bench.first.drop_disks(old.server, keep=new.root)
-    assert not await bench.first.has_root(old.server, old.root)
-    assert await bench.first.has_root(old.server, new.root)
+    assert await bench.first.drop_disks(old.server, keep=new.disks.generation)
+    assert not await bench.first.has_disks(old.server, old.disks)
+    assert await bench.first.has_disks(old.server, new.disks)
     assert await bench.first.drop_disks(old.server, keep=None)
-    assert not await bench.first.has_root(old.server, new.root)
+    assert not await bench.first.has_disks(old.server, new.disks)
     assert await bench.first.drop_disks(old.server, keep=None)
 
 
@@ -108,7 +132,7 @@ async def test_disks_of_a_newer_incarnation_are_not_dropped(bench: Bench) -> Non
     await bench.second.prepare(next_incarnation(guest), bench.images)
     assert await bench.first.owner(guest.server) == 2
     assert not await bench.first.drop_disks(guest.server, keep=None, up_to=1)
-    assert await bench.first.has_root(guest.server, guest.root)
+    assert await bench.first.has_disks(guest.server, guest.disks)
     assert await bench.first.drop_disks(guest.server, keep=None, up_to=2)
     assert await bench.first.owner(guest.server) is None
 
@@ -117,7 +141,7 @@ async def test_disks_of_a_running_guest_stay(bench: Bench) -> None:
     guest = await running(bench)
     with pytest.raises(Refused):
         await bench.first.drop_disks(guest.server, keep=None)
-    assert await bench.first.has_root(guest.server, guest.root)
+    assert await bench.first.has_disks(guest.server, guest.disks)
 
 
 # Running.
@@ -221,7 +245,7 @@ async def test_an_undefined_guest_is_forgotten(bench: Bench) -> None:
     for _ in range(2):
         await bench.first.undefine(guest.server)
         assert await bench.first.guest(guest.server) is None
-    assert await bench.first.has_root(guest.server, guest.root)
+    assert await bench.first.has_disks(guest.server, guest.disks)
 
 
 async def test_a_disk_that_is_open_elsewhere_starts_no_second_guest(bench: Bench) -> None:

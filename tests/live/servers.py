@@ -2,7 +2,7 @@
 
 import base64
 
-from renova.model.guest import Address, Guest, Nic, Personal, RootDisk
+from renova.model.guest import Address, Guest, LocalDisks, Nic, Personal, RootDisk
 from renova.model.ids import ImageId, NetworkId, PortId, ProjectId, ServerId, UserId
 
 
@@ -20,7 +20,7 @@ def guest(
         flavor_name="tiny",
         vcpus=1,
         memory_mb=128,
-        root=RootDisk(ImageId("image"), "qcow2", 0, "", 0, 1),
+        disks=LocalDisks(1, RootDisk(ImageId("image"), "qcow2", 0, "", 0)),
         nics=(nic(number),) if nics is None else nics,
         personal=Personal(
             hostname=f"vm-{number}",

@@ -17,7 +17,7 @@ from renova.drivers.hypervisor.qemu_img import check_image
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
 from renova.model.errors import BadSetup, Broken, NotNow, Refused
-from renova.model.guest import RootDisk
+from renova.model.guest import Guest, RootDisk
 from renova.model.ids import ImageId
 from tests.contract.benches import Images, a_guest
 
@@ -44,6 +44,12 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
+def root_path(disks: Disks, guest: Guest) -> Path:
+    path = disks.paths(guest.server, guest.disks).root
+    assert path
+    return path
+
+
 def backing_of(path: Path) -> Path:
     out = subprocess.run(["qemu-img", "info", "-U", str(path)], capture_output=True, text=True, check=True).stdout
     (line,) = [line for line in out.splitlines() if line.startswith("backing file:")]
@@ -54,7 +60,7 @@ async def test_an_overlay_is_as_large_as_its_flavor_says(disks: Disks, tmp_path:
     images = Images()
     guest = a_guest(images.add(qcow2(tmp_path), "qcow2", size_gb=2))
     await disks.prepare(guest, images)
-    root = disks.paths(guest.server, 1).root
+    root = root_path(disks, guest)
     out = await asyncio.to_thread(subprocess.check_output, ["qemu-img", "info", "--output=json", str(root)])
     assert msgspec.json.decode(out)["virtual-size"] == 2 << 30
     assert (await asyncio.to_thread(backing_of, root)).parent.name == "_base"
@@ -64,7 +70,7 @@ async def test_without_a_size_the_disk_is_as_large_as_the_image(disks: Disks, tm
     images = Images()
     guest = a_guest(images.add(qcow2(tmp_path), "qcow2", size_gb=0))
     await disks.prepare(guest, images)
-    root = disks.paths(guest.server, 1).root
+    root = root_path(disks, guest)
     out = await asyncio.to_thread(subprocess.check_output, ["qemu-img", "info", "--output=json", str(root)])
     assert msgspec.json.decode(out)["virtual-size"] == 64 << 20
 
@@ -74,7 +80,7 @@ async def test_an_image_whose_disk_is_larger_than_the_flavors_is_refused(disks: 
     guest = a_guest(images.add(qcow2(tmp_path, size="2G"), "qcow2", size_gb=1))
     with pytest.raises(Refused, match="1 GiB"):
         await disks.prepare(guest, images)
-    assert not await disks.has_root(guest.server, guest.root)
+    assert not await disks.has(guest.server, guest.disks)
 
 
 async def test_an_image_that_names_a_file_of_the_host_is_refused(disks: Disks, tmp_path: Path) -> None:
@@ -109,7 +115,7 @@ class Stalled:
 
 async def test_a_cancelled_download_gives_way_to_the_next(disks: Disks, instances: Path) -> None:
     content = b"x" * (1 << 20)
-    root = RootDisk(ImageId("i"), "raw", len(content), hashlib.sha256(content).hexdigest(), 1, 1)
+    root = RootDisk(ImageId("i"), "raw", len(content), hashlib.sha256(content).hexdigest(), 1)
     stalled, whole = Stalled(), Images({root.image: content})
     first = asyncio.create_task(disks.prepare(a_guest(root), stalled))
     await stalled.begun.wait()
@@ -177,7 +183,7 @@ async def test_leftovers_of_a_crash_do_no_harm(disks: Disks, instances: Path) ->
     (at / "disk.1.part-some").write_bytes(b"half")
     (at / "owner").write_bytes(b"")
     assert await disks.prepare(guest, images)
-    assert await disks.drop(guest.server, guest.root, None)
+    assert await disks.drop(guest.server, 1, None)
     assert names(at) == ["console.log", "disk.1", "disk.config", "owner"]
     assert await disks.drop(guest.server, None, None)
     assert not at.exists()
@@ -186,7 +192,7 @@ async def test_leftovers_of_a_crash_do_no_harm(disks: Disks, instances: Path) ->
 async def test_a_root_disk_never_takes_the_place_of_another(disks: Disks, instances: Path) -> None:
     images = Images()
     guest = a_guest(images.add(b"x" * 512))
-    root = disks.paths(guest.server, 1).root
+    root = root_path(disks, guest)
 
     class MadeMeanwhile:
         async def read(self, image: ImageId) -> AsyncIterator[bytes]:
@@ -202,8 +208,8 @@ async def test_what_holds_secrets_is_the_hosts_alone(disks: Disks) -> None:
     images = Images()
     guest = a_guest(images.add(b"x" * 512))
     await disks.prepare(guest, images)
-    paths = disks.paths(guest.server, 1)
-    assert [path.stat().st_mode & 0o77 for path in (paths.root, paths.config_drive, paths.console)] == [0, 0, 0]
+    paths = disks.paths(guest.server, guest.disks)
+    assert [path.stat().st_mode & 0o77 for path in (*paths.disks, paths.config_drive, paths.console)] == [0, 0, 0]
 
 
 async def test_hosts_that_come_at_once_agree_on_the_storages_identity(instances: Path) -> None:

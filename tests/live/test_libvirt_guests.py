@@ -178,7 +178,7 @@ def test_libvirt_finds_no_fault_in_our_xml(hosts: tuple[Host, Host], tmp_path: P
     guest = msgspec.structs.replace(a_guest(Images().add(DEAF_IMAGE)), nics=(nic("10.9.0.13"),))
     for accelerator in ("tcg", "kvm"):
         file = tmp_path / "domain.xml"
-        file.write_text(domain_xml(guest, disks_of(hosts[0]).paths(guest.server, 1), accelerator))
+        file.write_text(domain_xml(guest, disks_of(hosts[0]).paths(guest.server, guest.disks), accelerator))
         checked = subprocess.run(
             hosts[0].exec_argv(["virsh", "define", "--validate", str(file)]),
             capture_output=True,

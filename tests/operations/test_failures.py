@@ -161,7 +161,7 @@ def test_a_rebuild_whose_new_guest_does_not_start_brings_the_old_one_back() -> N
         really = hypervisor.start
 
         async def start(guest: object) -> object:
-            if guest.root.generation == 2:  # type: ignore[attr-defined]
+            if guest.disks.generation == 2:  # type: ignore[attr-defined]
                 raise Refused("the new guest does not start")
             return await really(guest)  # type: ignore[arg-type]
 

@@ -90,8 +90,10 @@ class Acts:
             await self._hypervisor.drop_disks(duty.server, None, up_to=duty.below - 1)
 
     async def _prepare(self, act: Prepare) -> Prepared:
-        if act.must_exist and not await self._hypervisor.has_root(act.guest.server, act.guest.root):
-            raise Refused(f"root disk {act.guest.root.generation} of {act.guest.server} is not on this host")
+        if act.must_exist and not await self._hypervisor.has_disks(act.guest.server, act.guest.disks):
+            raise Refused(
+                f"disks of generation {act.guest.disks.generation} of {act.guest.server} are not on this host"
+            )
         return Prepared(await self._hypervisor.prepare(act.guest, self._images))
 
     async def _start(self, guest: Guest, known: Sequence[Nic]) -> FoundGuest:

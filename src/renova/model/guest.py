@@ -8,7 +8,8 @@ from enum import IntEnum
 
 import msgspec
 
-from renova.model.ids import ImageId, NetworkId, PortId, ProjectId, ServerId, UserId
+from renova.model.ids import AttachmentId, ImageId, NetworkId, PortId, ProjectId, ServerId, UserId, VolumeId
+from renova.model.volume import Connection
 
 
 class PowerState(IntEnum):
@@ -23,27 +24,55 @@ class PowerState(IntEnum):
 
 
 class RootDisk(msgspec.Struct, frozen=True):
-    """A root disk: an overlay on a cached image.
-
-    Each rebuild makes a new generation, with a file of its own: the old disk stays whole until the new guest
-    is defined, and no file is ever overwritten.
-    """
+    """A root disk of its host's: an overlay on a cached image."""
 
     image: ImageId
     image_format: str  # "qcow2" or "raw"
     image_bytes: int
     image_sha256: str
     size_gb: int  # 0: as large as the image
+
+
+class LocalDisks(msgspec.Struct, frozen=True):
+    """The disks of a server that are files in its host's instances directory: made together, dropped together.
+
+    Each rebuild makes a new generation, with files of its own: the old disks stay whole until the new guest is
+    defined, and no file is ever overwritten.
+    """
+
     generation: int
+    root: RootDisk | None  # None: the server boots from a volume
+    ephemerals_gb: tuple[int, ...] = ()  # blank disks, formatted once when they are made
+    swap_mb: int = 0
+
+
+class VolumeDisk(msgspec.Struct, frozen=True):
+    """An attached volume as its guest has it; guests find it by its id, which is the disk's serial."""
+
+    volume: VolumeId
+    attachment: AttachmentId
+    device: str  # "vdb"
+    connection: Connection
+    boot: bool = False
+    tag: str | None = None
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A route of a subnet beside its gateway."""
+
+    destination: str  # CIDR
+    next_hop: str
 
 
 class Address(msgspec.Struct, frozen=True):
-    """A fixed address of a nic, with the subnet's mask and gateway."""
+    """A fixed address of a nic, with its subnet's mask, gateway, name servers and routes."""
 
     ip: str
     prefix: int  # bits of the network mask
     gateway: str | None
     dns: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    subnet: str = ""
 
 
 class Nic(msgspec.Struct, frozen=True):
@@ -55,6 +84,18 @@ class Nic(msgspec.Struct, frozen=True):
     vni: int
     mtu: int
     addresses: tuple[Address, ...]
+    network_name: str = ""
+    vif_type: str = "bridge"
+    vnic_type: str = "normal"
+    profile: dict[str, str] = {}
+    tag: str | None = None
+
+
+class PersonalFile(msgspec.Struct, frozen=True):
+    """A file that the user has put into the guest (personality, below 2.57)."""
+
+    path: str
+    contents: str  # base64, as the client sent it
 
 
 class Personal(msgspec.Struct, frozen=True):
@@ -67,6 +108,7 @@ class Personal(msgspec.Struct, frozen=True):
     user_data: str | None = None  # base64, as the client sent it
     admin_pass: str | None = None  # a secret: never logged; lives in the operation only until it ends
     availability_zone: str = "nova"
+    files: tuple[PersonalFile, ...] = ()
 
 
 class Guest(msgspec.Struct, frozen=True):
@@ -80,9 +122,15 @@ class Guest(msgspec.Struct, frozen=True):
     flavor_name: str
     vcpus: int
     memory_mb: int
-    root: RootDisk
+    disks: LocalDisks
     nics: tuple[Nic, ...]
     personal: Personal
+    volumes: tuple[VolumeDisk, ...] = ()
+    root_device: str = "vda"
+
+    @property
+    def boot_volume(self) -> VolumeDisk | None:
+        return next((volume for volume in self.volumes if volume.boot), None)
 
 
 class FoundGuest(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from renova.model.ids import HostId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.claim import Claim, claim
-from renova.operations.parts.guest import attached_networks, bind_all_ports, root_of
+from renova.operations.parts.guest import attached_networks, bind_all_ports
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.run_guest import Built, build, clear, drop_other_disks, freed
 from renova.operations.parts.state import close_failed, fault, get_server
@@ -208,7 +208,7 @@ async def build_guest(work: Work, want: EvacuateServer, taken: Claim) -> Built:
     built = await build(work, taken.host, taken.incarnation, want.admin_pass, must_exist=_shared(want, taken), run=run)
     if built.refused is None:
         # A rebuild that was cut off may have left another one.
-        await drop_other_disks(work, taken.host, taken.incarnation, root_of(await work.server()))
+        await drop_other_disks(work, taken.host, taken.incarnation, (await work.server()).root_generation)
     return built
 
 

@@ -7,14 +7,13 @@ until the new guest is up, everything can be taken back, and is. A stopped serve
 import msgspec
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
-from renova.model.guest import PowerState, RootDisk
+from renova.model.guest import PowerState
 from renova.model.host import Right
 from renova.model.ids import ImageId, ServerId
 from renova.model.image import Image
 from renova.model.server import KeyPair, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
-from renova.operations.parts.guest import root_of
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.stop import FOREVER
@@ -64,7 +63,6 @@ class RebuildServer(msgspec.Struct, frozen=True):
     """What the story needs beside the server's row, which already says what is wanted."""
 
     before: Before
-    old_root: RootDisk
     vm_state: VmState
     shutdown_wait_s: float
     admin_pass: str
@@ -76,7 +74,7 @@ def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebu
     take_task(tx, server, "rebuild", TaskState.REBUILDING)
     before = Before(**{name: getattr(server, name) for name in Before.__struct_fields__})
     servers.change(tx, server.id, progress=0, **_changes(server, rebuild))
-    want = RebuildServer(before, root_of(server), server.vm_state, cloud.settings.shutdown_wait, rebuild.admin_pass)
+    want = RebuildServer(before, server.vm_state, cloud.settings.shutdown_wait, rebuild.admin_pass)
     submit(tx, cloud.operations, asked, server.id, Submission(REBUILD, "rebuild", want))
     return get_server(tx, server_id)
 
@@ -137,7 +135,7 @@ async def restore_old_guest(work: Work, want: RebuildServer, right: Right) -> No
         await work.cloud.database.transact(
             lambda tx: servers.change(tx, work.held.server, vm_state=VmState.ERROR, power_state=restored.power)
         )
-    await run_guest.drop_other_disks(work, right.host, right.incarnation, want.old_root)
+    await run_guest.drop_other_disks(work, right.host, right.incarnation, want.before.root_generation)
 
 
 @write()
@@ -170,7 +168,7 @@ async def end_new_guest(work: Work, want: RebuildServer, right: Right) -> None:
 async def drop_old_root(work: Work, want: RebuildServer, right: Right) -> None:
     """Delete the old root disk, now that the new guest is defined."""
     server = await work.server()
-    await run_guest.drop_other_disks(work, right.host, right.incarnation, root_of(server))
+    await run_guest.drop_other_disks(work, right.host, right.incarnation, server.root_generation)
 
 
 @end()

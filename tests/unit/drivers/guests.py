@@ -1,6 +1,6 @@
 """A guest to describe."""
 
-from renova.model.guest import Address, Guest, Nic, Personal, RootDisk
+from renova.model.guest import Address, Guest, LocalDisks, Nic, Personal, RootDisk
 from renova.model.ids import ImageId, NetworkId, PortId, ProjectId, ServerId, UserId
 
 GUEST = Guest(
@@ -12,7 +12,7 @@ GUEST = Guest(
     flavor_name="m1.tiny",
     vcpus=2,
     memory_mb=128,
-    root=RootDisk(ImageId("an-image"), "qcow2", 1000, "0" * 64, 1, generation=3),
+    disks=LocalDisks(3, RootDisk(ImageId("an-image"), "qcow2", 1000, "0" * 64, 1)),
     nics=(
         Nic(
             PortId("0f9a1b2c-3d4e-4f5a-8b6c-7d8e9f0a1b2c"),

@@ -17,10 +17,11 @@ from renova.model.ids import ImageId
 from .guests import GUEST
 
 CONTENT = b"an image"
+assert GUEST.disks.root
 ROOT = msgspec.structs.replace(
-    GUEST.root, image_bytes=len(CONTENT), image_sha256=hashlib.sha256(CONTENT).hexdigest(), image_format="raw"
+    GUEST.disks.root, image_bytes=len(CONTENT), image_sha256=hashlib.sha256(CONTENT).hexdigest(), image_format="raw"
 )
-THE_GUEST = msgspec.structs.replace(GUEST, root=ROOT)
+THE_GUEST = msgspec.structs.replace(GUEST, disks=msgspec.structs.replace(GUEST.disks, root=ROOT))
 
 
 class OneImage:
@@ -141,7 +142,7 @@ async def test_a_disk_remembers_which_incarnation_wrote_what() -> None:
     await hypervisor.prepare(THE_GUEST, OneImage())
     await hypervisor.start(THE_GUEST)
     hypervisor.write(GUEST.server, "hello")
-    disk = storage.disks[GUEST.server, ROOT.generation]
+    disk = storage.disks[GUEST.server, GUEST.disks.generation]
     assert disk.image == ROOT.image
     assert disk.writes == [Write(7, "boot"), Write(7, "hello")]
 

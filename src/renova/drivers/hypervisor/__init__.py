@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from renova.model.errors import Refused
-from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, RootDisk
+from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks
 from renova.model.ids import ImageId, ServerId
 
 
@@ -50,23 +50,23 @@ class Hypervisor(Protocol):
     async def guest(self, server: ServerId) -> FoundGuest | None: ...
 
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:
-        """Have the guest's disks ready: cached image, root overlay, config drive.
+        """Have the guest's disks ready: cached image, root overlay, ephemeral disks, swap, config drive.
 
-        An existing root disk of the same generation is kept, never overwritten. The config drive is always
-        written anew. Returns whether the root disk was made now (False: it was there). Refused when a newer
+        Existing disks of the same generation are kept, never overwritten. The config drive is always
+        written anew. Returns whether any disk was made now (False: all were there). Refused when a newer
         incarnation owns the disks.
         """
         ...
 
-    async def has_root(self, server: ServerId, root: RootDisk) -> bool:
-        """Say whether this very root disk is here, readable and writable."""
+    async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:
+        """Say whether all of these very disks are here, readable and writable."""
         ...
 
     async def start(self, guest: Guest) -> FoundGuest:
         """Define the guest anew and have it running; its disks and nics must be ready.
 
         A guest of the same incarnation that already runs is left running. One of an older incarnation is killed
-        first; a definition that does not run is replaced. Refused when the root disk is not there or a newer
+        first; a definition that does not run is replaced. Refused when its disks are not there or a newer
         incarnation owns it or runs; `DiskLocked` when another guest has it open.
         """
         ...
@@ -87,8 +87,8 @@ class Hypervisor(Protocol):
         """Forget the definition of a guest that is off. Absent is fine."""
         ...
 
-    async def drop_disks(self, server: ServerId, keep: RootDisk | None, up_to: int | None = None) -> bool:
-        """Delete the server's disks here, except the root disk `keep` and what the running guest needs beside it.
+    async def drop_disks(self, server: ServerId, keep: int | None, up_to: int | None = None) -> bool:
+        """Delete the server's disks here, except the generation `keep` and what its guest needs beside.
 
         With `up_to`, nothing is touched when an incarnation above it owns them: they were moved to another host
         that shares the directory. Returns whether they are gone. Refused for a running guest without `keep`.

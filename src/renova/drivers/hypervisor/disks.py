@@ -3,6 +3,8 @@
     <instances>/.storage-id            identity of the directory; the same on every host that shares it
     <instances>/_base/<sum>            cached images (`image_cache`)
     <instances>/<server>/disk.<n>      root disk of generation n, an overlay on a cached image
+                         disk.eph0.<n> first ephemeral disk, blank when it was made
+                         disk.swap.<n> swap
                          disk.config   config drive
                          console.log   what the guest wrote to its serial console
                          owner         the highest incarnation that used the disks
@@ -26,16 +28,18 @@ from renova.drivers.hypervisor import ImageSource, qemu_img
 from renova.drivers.hypervisor.config_drive import config_drive
 from renova.drivers.hypervisor.domain_xml import GuestPaths
 from renova.drivers.hypervisor.image_cache import ImageCache, publish, sync_directory, sync_file
+from renova.drivers.hypervisor.qemu_img import run_program
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, Broken, NotNow, Refused
-from renova.model.guest import Guest, RootDisk
+from renova.model.guest import Guest, LocalDisks, RootDisk
 from renova.model.ids import ServerId
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 GIB = 1 << 30
+MIB = 1 << 20
 # What the storage says now and would say again to the same request.
 FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
 
@@ -60,26 +64,40 @@ class Disks:
         """Return the size of the file system in GiB."""
         return (await self._do(shutil.disk_usage, self._instances)).total // GIB
 
-    def paths(self, server: ServerId, generation: int) -> GuestPaths:
-        at = self._at(server)
-        return GuestPaths(at / f"disk.{generation}", at / "disk.config", at / "console.log")
+    def paths(self, server: ServerId, disks: LocalDisks) -> GuestPaths:
+        at, generation = self._at(server), disks.generation
+        return GuestPaths(
+            root=at / f"disk.{generation}" if disks.root else None,
+            ephemerals=tuple(at / f"disk.eph{number}.{generation}" for number in range(len(disks.ephemerals_gb))),
+            swap=at / f"disk.swap.{generation}" if disks.swap_mb else None,
+            config_drive=at / "disk.config",
+            console=at / "console.log",
+        )
 
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:
-        """Have root disk, config drive and console log ready; whether the root disk was made now."""
+        """Have all disks, config drive and console log ready; whether any disk was made now."""
         await self.own(guest.server, guest.incarnation)
-        paths = self.paths(guest.server, guest.root.generation)
-        with _storage_errors():
-            base = await self._images.have(guest.root, images)
-        # Again: the download may have taken long enough for the server to move on.
-        await self.own(guest.server, guest.incarnation)
-        made = not await self._do(paths.root.exists) and await self._make_root(guest.root, base, paths.root)
+        paths = self.paths(guest.server, guest.disks)
+        made = False
+        if (root := guest.disks.root) is not None and paths.root is not None:
+            with _storage_errors():
+                base = await self._images.have(root, images)
+            # Again: the download may have taken long enough for the server to move on.
+            await self.own(guest.server, guest.incarnation)
+            if not await self._do(paths.root.exists):
+                made = await self._make_root(root, base, paths.root)
+        for number, path in enumerate(paths.ephemerals):
+            label = ("mkfs.ext4", "-q", "-F", "-L", f"ephemeral{number}")
+            made |= await self._make_blank(path, guest.disks.ephemerals_gb[number] * GIB, *label)
+        if paths.swap is not None:
+            made |= await self._make_blank(paths.swap, guest.disks.swap_mb * MIB, "mkswap", "-L", "swap0")
         await self._do(_replace, paths.config_drive, config_drive(guest), 0o600)
         await self._do(paths.console.touch, 0o600)
         return made
 
-    async def has_root(self, server: ServerId, root: RootDisk) -> bool:
-        """Say whether this root disk is here and can be opened for reading and writing."""
-        return await self._do(_can_be_written, self.paths(server, root.generation).root)
+    async def has(self, server: ServerId, disks: LocalDisks) -> bool:
+        """Say whether all of these disks are here and can be opened for reading and writing."""
+        return await self._do(lambda: all(_can_be_written(path) for path in self.paths(server, disks).disks))
 
     async def own(self, server: ServerId, incarnation: int) -> None:
         """Note that this incarnation uses the disks; refused when a newer one did."""
@@ -88,7 +106,7 @@ class Disks:
     async def owner(self, server: ServerId) -> int | None:
         return await self._do(self._owner, server)
 
-    async def drop(self, server: ServerId, keep: RootDisk | None, up_to: int | None) -> bool:
+    async def drop(self, server: ServerId, keep: int | None, up_to: int | None) -> bool:
         """Delete the server's files except `keep` and what its guest needs; False when a newer one owns them."""
         return await self._do(self._drop, server, keep, up_to)
 
@@ -116,7 +134,19 @@ class Disks:
         backing = f"../{base.parent.name}/{base.name}"
         try:
             await qemu_img.create_overlay(partial, backing, root.image_format, max(image, root.size_gb * GIB))
-            return await self._do(_publish_root, partial, path)
+            return await self._do(_publish_disk, partial, path)
+        finally:
+            await self._do(partial.unlink, missing_ok=True)
+
+    async def _make_blank(self, path: Path, size_bytes: int, *format_command: str) -> bool:
+        """Have a disk that is as large as told and, when it is made now, formatted by the command."""
+        if await self._do(path.exists):
+            return False
+        partial = path.with_name(f"{path.name}.part-{self._chance.uuid()}")
+        try:
+            await self._do(_make_sparse, partial, size_bytes)
+            await run_program(*format_command, str(partial))
+            return await self._do(_publish_disk, partial, path)
         finally:
             await self._do(partial.unlink, missing_ok=True)
 
@@ -167,19 +197,18 @@ class Disks:
         except FileNotFoundError:
             return None
 
-    def _drop(self, server: ServerId, keep: RootDisk | None, up_to: int | None) -> bool:
+    def _drop(self, server: ServerId, keep: int | None, up_to: int | None) -> bool:
         at = self._at(server)
         if not at.exists():
             return True
         kept = {"owner"}
         if keep is not None:
-            paths = self.paths(server, keep.generation)
-            kept |= {paths.root.name, paths.config_drive.name, paths.console.name}
+            kept |= {"disk.config", "console.log"}
         with opened_locked(at / "owner") as file:
             if up_to is not None and int(file.read() or 0) > up_to:
                 return False
             for path in at.iterdir():
-                if path.name not in kept:
+                if path.name not in kept and not (keep is not None and _is_of(path.name, keep)):
                     path.unlink()
             if keep is None:
                 # Last: as long as anything is here, its owner is known.
@@ -208,7 +237,16 @@ def _can_be_written(path: Path) -> bool:
     return True
 
 
-def _publish_root(partial: Path, path: Path) -> bool:
+def _is_of(name: str, generation: int) -> bool:
+    return name.startswith("disk.") and name.rpartition(".")[2] == str(generation)
+
+
+def _make_sparse(path: Path, size_bytes: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.truncate(size_bytes)
+
+
+def _publish_disk(partial: Path, path: Path) -> bool:
     with partial.open("rb") as file:
         os.fchmod(file.fileno(), 0o600)
         os.fsync(file.fileno())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from renova.drivers.network import bridge_name, tap_name
-from renova.model.guest import Guest, Nic
+from renova.model.guest import Guest, LocalDisks, Nic
 from renova.model.ids import ServerId
 
 Accelerator = Literal["kvm", "tcg"]
@@ -31,9 +31,16 @@ ET.register_namespace("renova", RENOVA)
 class GuestPaths:
     """Where a guest's files are on its host."""
 
-    root: Path
+    root: Path | None  # None: the guest boots from a volume
     config_drive: Path
     console: Path
+    ephemerals: tuple[Path, ...] = ()
+    swap: Path | None = None
+
+    @property
+    def disks(self) -> tuple[Path, ...]:
+        """All that hold the guest's own data."""
+        return tuple(path for path in (self.root, *self.ephemerals, self.swap) if path is not None)
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,13 @@ class Description:
 
     server: ServerId
     incarnation: int
-    generation: int  # of the root disk
+    generation: int  # of the local disks
+
+
+def local_devices(disks: LocalDisks) -> list[tuple[str, str]]:
+    """Return device and serial of each ephemeral disk and of the swap, in the order of Nova's: after the root disk."""
+    names = [f"ephemeral{number}" for number in range(len(disks.ephemerals_gb))] + ["swap"] * bool(disks.swap_mb)
+    return [(f"vd{chr(ord('b') + place)}", name) for place, name in enumerate(names)]
 
 
 def domain_xml(guest: Guest, paths: GuestPaths, accelerator: Accelerator) -> str:
@@ -76,19 +89,29 @@ def description(metadata: str) -> Description:
 
 def _metadata(guest: Guest) -> ET.Element:
     metadata = ET.Element("metadata")
-    described = Description(guest.server, guest.incarnation, guest.root.generation)
+    described = Description(guest.server, guest.incarnation, guest.disks.generation)
     ET.SubElement(metadata, f"{{{RENOVA}}}guest", {name: str(value) for name, value in vars(described).items()})
     nova = ET.SubElement(metadata, f"{{{NOVA}}}instance")
     _nova(nova, "package", version="renova")
     _nova(nova, "name", NOT_IN_XML.sub("\ufffd", guest.personal.name))
     flavor = _nova(nova, "flavor", name=NOT_IN_XML.sub("\ufffd", guest.flavor_name))
-    amounts = {"memory": guest.memory_mb, "disk": guest.root.size_gb, "swap": 0, "ephemeral": 0, "vcpus": guest.vcpus}
+    root, disks = guest.disks.root, guest.disks
+    amounts = {
+        "memory": guest.memory_mb,
+        "disk": root.size_gb if root else 0,
+        "swap": disks.swap_mb,
+        "ephemeral": sum(disks.ephemerals_gb),
+        "vcpus": guest.vcpus,
+    }
     for name, amount in amounts.items():
         _nova(flavor, name, str(amount))
     owner = _nova(nova, "owner")
     _nova(owner, "user", guest.user, uuid=guest.user)
     _nova(owner, "project", guest.project, uuid=guest.project)
-    _nova(nova, "root", type="image", uuid=guest.root.image)
+    if root is not None:
+        _nova(nova, "root", type="image", uuid=root.image)
+    elif (boot := guest.boot_volume) is not None:
+        _nova(nova, "root", type="volume", uuid=boot.volume)
     ports = _nova(nova, "ports")
     for nic in guest.nics:
         port = _nova(ports, "port", uuid=nic.port)
@@ -154,7 +177,13 @@ def _devices(guest: Guest, paths: GuestPaths) -> ET.Element:
     devices = ET.Element("devices")
     ET.SubElement(devices, "controller", type="usb", model="none")
     # No host caching: what a guest flushed must be on the storage when another host takes the disk over.
-    _disk(devices, paths.root, "vda", "root", {"type": "qcow2", "cache": "none", "discard": "unmap"})
+    if paths.root is not None:
+        _disk(devices, paths.root, guest.root_device, "root", {"type": "qcow2", "cache": "none", "discard": "unmap"})
+    blank = {"type": "raw", "cache": "none", "discard": "unmap"}
+    for (device, name), path in zip(
+        local_devices(guest.disks), [path for path in (*paths.ephemerals, paths.swap) if path], strict=True
+    ):
+        _disk(devices, path, device, name, blank)
     # A virtio disk and not a CD: cloud kernels may have no driver for the latter.
     config = _disk(devices, paths.config_drive, "vdz", "config-2", {"type": "raw"})
     ET.SubElement(config, "readonly")

@@ -21,7 +21,7 @@ from renova.drivers.hypervisor.domain_xml import RENOVA, Accelerator, Descriptio
 from renova.drivers.hypervisor.libvirt_connection import Connection
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, NotNow, Refused
-from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, PowerState, RootDisk
+from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, PowerState
 from renova.model.ids import ServerId
 
 log = structlog.get_logger()
@@ -109,13 +109,13 @@ class LibvirtHypervisor:
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:
         return await self._disks.prepare(guest, images)
 
-    async def has_root(self, server: ServerId, root: RootDisk) -> bool:
-        return await self._disks.has_root(server, root)
+    async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:
+        return await self._disks.has(server, disks)
 
     async def start(self, guest: Guest) -> FoundGuest:
         await self._disks.own(guest.server, guest.incarnation)
-        if not await self._disks.has_root(guest.server, guest.root):
-            raise Refused(f"root disk {guest.root.generation} of {guest.server} is not here")
+        if not await self._disks.has(guest.server, guest.disks):
+            raise Refused(f"disks of generation {guest.disks.generation} of {guest.server} are not here")
         async with self._boots:
             return await self._connection.call(_start, guest, self._xml(guest))
 
@@ -148,7 +148,7 @@ class LibvirtHypervisor:
     async def undefine(self, server: ServerId) -> None:
         await self._connection.call(_undefine, server)
 
-    async def drop_disks(self, server: ServerId, keep: RootDisk | None, up_to: int | None = None) -> bool:
+    async def drop_disks(self, server: ServerId, keep: int | None, up_to: int | None = None) -> bool:
         if keep is None and await self._connection.call(_active, server):
             raise Refused(f"{server} runs, so its disks stay")
         return await self._disks.drop(server, keep, up_to)
@@ -160,7 +160,7 @@ class LibvirtHypervisor:
         return await self._disks.console(server, limit)
 
     def _xml(self, guest: Guest) -> str:
-        return domain_xml(guest, self._disks.paths(guest.server, guest.root.generation), self._accelerator)
+        return domain_xml(guest, self._disks.paths(guest.server, guest.disks), self._accelerator)
 
     def _on_event(self, server: ServerId) -> None:
         if server in self._happened:

@@ -1,4 +1,4 @@
-"""What is asked of qemu-img, and what is known about a qcow2 file before QEMU may open it.
+"""What is asked of qemu-img and its like, and what is known about a qcow2 file before QEMU may open it.
 
 An image is made by somebody who may be an enemy: a qcow2 header can name any file of the host as its backing or
 data file, and whoever opens the image then reads that file. So the header is read here first, by us.
@@ -26,7 +26,7 @@ async def check_image(path: Path, image_format: str) -> None:
         raise Refused(f"images of format {image_format} cannot be run here; qcow2 and raw can")
     if image_format == "qcow2":
         _check_header(path)
-    out = await _run(*LIMITS, "qemu-img", "info", "--output=json", "-f", image_format, str(path))
+    out = await run_program(*LIMITS, "qemu-img", "info", "--output=json", "-f", image_format, str(path))
     found = json.loads(out)
     if "backing-filename" in found or "data-file" in found.get("format-specific", {}).get("data", {}):
         raise Refused("the image refers to other files")
@@ -42,7 +42,7 @@ def virtual_bytes(path: Path, image_format: str) -> int:
 
 async def create_overlay(path: Path, backing: str, backing_format: str, size_bytes: int) -> None:
     """Make an empty qcow2 overlay; a relative `backing` counts from the overlay's directory."""
-    await _run(
+    await run_program(
         "qemu-img", "create", "-q", "-f", "qcow2", "-F", backing_format, "-b", backing, str(path), str(size_bytes)
     )
 
@@ -68,7 +68,7 @@ def _check_header(path: Path) -> None:
         raise Refused("the image is encrypted")
 
 
-async def _run(*command: str) -> bytes:
+async def run_program(*command: str) -> bytes:
     """Run the command to its end and return what it printed; `Refused`, with its last words, when it failed."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -81,5 +81,5 @@ async def _run(*command: str) -> bytes:
             await process.wait()
     if process.returncode:
         said = errors.decode(errors="replace").strip().splitlines()
-        raise Refused(f"qemu-img failed: {said[-1] if said else f'status {process.returncode}'}")
+        raise Refused(f"{command[0]} failed: {said[-1] if said else f'status {process.returncode}'}")
     return out

@@ -16,7 +16,7 @@ from renova.drivers.hypervisor import DiskLocked, ImageSource
 from renova.drivers.hypervisor.image import verified
 from renova.model.clock import Clock
 from renova.model.errors import NotNow, Refused
-from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, PowerState, RootDisk
+from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, PowerState, RootDisk
 from renova.model.ids import ImageId, ServerId
 
 GIB = 1 << 30
@@ -42,9 +42,9 @@ class Write:
 
 @dataclass
 class SimulatedDisk:
-    """A root disk: its image, what was written since, and the running guest that has it open (QEMU's image lock)."""
+    """A server's local disks as one: image, what was written since, and whose running guest has them open."""
 
-    image: ImageId
+    image: ImageId | None
     writes: list[Write] = field(default_factory=list)
     open_by: "SimulatedHypervisor | None" = None
 
@@ -77,9 +77,9 @@ class SimulatedStorage:
         self._downloads.pop(key, None)
 
     def root(self, guest: Guest) -> SimulatedDisk:
-        disk = self.disks.get((guest.server, guest.root.generation))
+        disk = self.disks.get((guest.server, guest.disks.generation))
         if disk is None:
-            raise Refused(f"root disk {guest.root.generation} of {guest.server} is not here")
+            raise Refused(f"disks of generation {guest.disks.generation} of {guest.server} are not here")
         return disk
 
     def own(self, server: ServerId, incarnation: int) -> None:
@@ -152,23 +152,25 @@ class SimulatedHypervisor:
 
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:
         self._reach()
-        root = guest.root
-        if 0 < root.size_gb * GIB < root.image_bytes:
+        root, generation = guest.disks.root, guest.disks.generation
+        if root and 0 < root.size_gb * GIB < root.image_bytes:
             raise Refused(f"image {root.image} needs {root.image_bytes} bytes, the root disk has {root.size_gb} GiB")
         self._storage.own(guest.server, guest.incarnation)
         power_cuts = self._power_cuts
-        await self._storage.cache(root, images)
+        if root:
+            await self._storage.cache(root, images)
         self._reach(power_cuts)
         self._storage.own(guest.server, guest.incarnation)  # again: the download may have taken long
         self._storage.consoles.setdefault(guest.server, bytearray())
-        if (guest.server, root.generation) in self._storage.disks:
+        if (guest.server, generation) in self._storage.disks:
             return False
-        self._storage.disks[guest.server, root.generation] = SimulatedDisk(root.image)
+        self._storage.disks[guest.server, generation] = SimulatedDisk(root.image if root else None)
         return True
 
-    async def has_root(self, server: ServerId, root: RootDisk) -> bool:
+    async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:
         self._reach()
-        return (server, root.generation) in self._storage.disks
+        needs_none = disks.root is None and not disks.ephemerals_gb and not disks.swap_mb
+        return needs_none or (server, disks.generation) in self._storage.disks
 
     async def start(self, guest: Guest) -> FoundGuest:
         self._reach()
@@ -225,7 +227,7 @@ class SimulatedHypervisor:
             raise Refused(f"{server} runs, so its definition stays")
         self._domains.pop(server, None)
 
-    async def drop_disks(self, server: ServerId, keep: RootDisk | None, up_to: int | None = None) -> bool:
+    async def drop_disks(self, server: ServerId, keep: int | None, up_to: int | None = None) -> bool:
         self._reach()
         if keep is None and self._running(server):
             raise Refused(f"{server} runs, so its disks stay")
@@ -233,7 +235,7 @@ class SimulatedHypervisor:
         if up_to is not None and owner is not None and owner > up_to:
             return False
         for at in [at for at in self._storage.disks if at[0] == server]:
-            if keep is None or at[1] != keep.generation:
+            if keep is None or at[1] != keep:
                 del self._storage.disks[at]
         if keep is None:
             self._storage.owners.pop(server, None)

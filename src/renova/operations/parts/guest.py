@@ -1,21 +1,24 @@
 """Deriving a guest from the database: what a host is told to run, anew for every operation."""
 
-from renova.model.guest import Guest, Nic, Personal, RootDisk
+from renova.model.guest import Guest, LocalDisks, Nic, Personal, RootDisk
 from renova.model.ids import ImageId
 from renova.model.server import AttachedAddress, AttachedNetwork, Server
 from renova.operations.work import Work
 
 
-def root_of(server: Server) -> RootDisk:
-    assert server.image is not None
-    return RootDisk(
-        image=ImageId(server.image),
-        image_format=server.image_format,
-        image_bytes=server.image_bytes,
-        image_sha256=server.image_sha256,
-        size_gb=server.flavor.root_gb,
-        generation=server.root_generation,
-    )
+def disks_of(server: Server) -> LocalDisks:
+    """Return the disks that the server has as files of its host's."""
+    root = None
+    if server.image is not None:
+        root = RootDisk(
+            image=ImageId(server.image),
+            image_format=server.image_format,
+            image_bytes=server.image_bytes,
+            image_sha256=server.image_sha256,
+            size_gb=server.flavor.root_gb,
+        )
+    ephemerals = (server.flavor.ephemeral_gb,) if server.flavor.ephemeral_gb else ()
+    return LocalDisks(server.root_generation, root, ephemerals, server.flavor.swap_mb)
 
 
 def guest_of(server: Server, incarnation: int, nics: tuple[Nic, ...], admin_pass: str | None = None) -> Guest:
@@ -29,7 +32,7 @@ def guest_of(server: Server, incarnation: int, nics: tuple[Nic, ...], admin_pass
         flavor_name=server.flavor.name,
         vcpus=server.flavor.vcpus,
         memory_mb=server.flavor.memory_mb,
-        root=root_of(server),
+        disks=disks_of(server),
         nics=nics,
         personal=Personal(
             hostname=server.hostname,

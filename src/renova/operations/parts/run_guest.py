@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from renova.model.errors import Broken, NotNow, Refused
-from renova.model.guest import PowerState, RootDisk
+from renova.model.guest import PowerState
 from renova.model.ids import HostId
 from renova.operations.parts.guest import current_guest
 from renova.operations.work import Work
@@ -27,7 +27,7 @@ class Built(msgspec.Struct, frozen=True):
 async def prepare(
     work: Work, host: HostId, incarnation: int, admin_pass: str | None = None, *, must_exist: bool = False
 ) -> bool:
-    """Have the guest's disks ready on the host; says whether the root disk was made now."""
+    """Have the guest's disks ready on the host; says whether any disk was made now."""
     guest = await current_guest(work, incarnation, admin_pass)
     result = await work.command(host, incarnation, Prepare(guest=guest, must_exist=must_exist))
     assert isinstance(result, Prepared)
@@ -48,7 +48,7 @@ async def stop(work: Work, host: HostId, incarnation: int, wait_s: float) -> Non
     await work.cloud.networks.settle(work.held.server, active=False)
 
 
-async def drop_other_disks(work: Work, host: HostId, incarnation: int, keep: RootDisk) -> None:
+async def drop_other_disks(work: Work, host: HostId, incarnation: int, keep: int) -> None:
     """Delete disks of other generations; failing to is no reason to fail the operation, for they harm nobody."""
     try:
         await work.command(host, incarnation, DropDisks(keep=keep))

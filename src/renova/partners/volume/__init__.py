@@ -77,7 +77,7 @@ class Volumes(Protocol):
         ...
 
     async def create(self, new: NewVolume) -> Volume:
-        """Have the volume, and return it once it is available. `NotNow` while it is being made; `Refused` if it failed."""
+        """Have the volume, and return it once it is available; `NotNow` while it is being made."""
         ...
 
     async def delete(self, volume: VolumeId) -> None:
@@ -85,8 +85,8 @@ class Volumes(Protocol):
         ...
 
     async def reimage(self, attachment: AttachmentId, image: ImageId) -> None:
-        """Have the volume of this attachment, which is connected nowhere, hold the image's content afresh, with its size kept.
+        """Have the volume of this attachment, which is connected nowhere, hold the image's content afresh.
 
-        `NotNow` while that goes on. Repeated for the same attachment it does nothing more.
+        Its size is kept. `NotNow` while that goes on. Repeated for the same attachment it does nothing more.
         """
         ...
