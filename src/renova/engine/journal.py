@@ -30,6 +30,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     undoing: bool
     failure: bytes | None  # why it is being undone
+    quiet: bool = False  # others queue behind it (`operation.Story`)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -49,8 +50,11 @@ class Book(Protocol):
 
     def begin_undo(self, failure: bytes) -> None: ...
 
-    def close(self, outcome: str) -> None:
-        """End the operation (`done` or `failed`); its wants and results, and with them all secrets, are erased."""
+    def close(self, outcome: str) -> Held | None:
+        """End the operation (`done` or `failed`); its wants and results, and with them all secrets, are erased.
+
+        Returns the one that waited behind it, which begins once this commits.
+        """
         ...
 
 

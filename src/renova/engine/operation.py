@@ -105,6 +105,9 @@ class Failure:
 class Story(Generic[W]):
     """An operation as it is told: what is wanted, the steps, and how to leave things when it fails.
 
+    A quiet one may be put back to its beginning by an operation that cannot wait, and is then told again from there:
+    all its steps, writes too, say what should be.
+
     `settle(context, transaction, want, failure)` runs in the transaction that ends the failed operation.
     """
 
@@ -113,3 +116,4 @@ class Story(Generic[W]):
     want: type[W]
     tell: Callable[[Run, W], Awaitable[None]]
     settle: Callable[[Any, Any, W, Failure], None]
+    quiet: bool = False  # shows no task state: whatever is asked for meanwhile waits until it has ended

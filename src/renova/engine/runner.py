@@ -63,6 +63,11 @@ class Runner(Generic[C, TX]):
             self._tasks[held.id] = task
             task.add_done_callback(lambda _: self._tasks.pop(held.id, None))
 
+    def start_next(self, waiting: Held | None) -> None:
+        """Begin what waited behind an operation that has ended."""
+        if waiting is not None:
+            self.start(waiting)
+
     def stop(self, operation: OperationId) -> None:
         """Stop running the operation here: it was superseded."""
         if task := self._tasks.get(operation):
@@ -139,11 +144,11 @@ class Runner(Generic[C, TX]):
         await self._undo(held, telling, undone)
         context = self._context(held)
 
-        def settle(tx: TX, book: Book) -> None:
+        def settle(tx: TX, book: Book) -> Held | None:
             story.settle(context, tx, want, failure)
-            book.close("failed")
+            return book.close("failed")
 
-        await self.persist(lambda: self._journal.commit(held, settle))
+        self.start_next(await self.persist(lambda: self._journal.commit(held, settle)))
 
     async def _undo(self, held: Held, telling: "_Telling[C, TX]", undone: set[int]) -> None:
         for place, step, arguments in reversed(telling.taken):
@@ -229,16 +234,18 @@ class _Telling(Generic[C, TX]):
             )
             return done
 
-        def change(tx: TX, book: Book) -> R:
+        def change(tx: TX, book: Book) -> tuple[R, Held | None]:
             result: R = step.body(self._context, tx, *arguments)
             if step.kind is Kind.END:
-                book.close("done")
-            else:
-                book.note(Entry(place, step.name, step.encode(result)))
-            return result
+                return result, book.close("done")
+            book.note(Entry(place, step.name, step.encode(result)))
+            return result, None
 
-        written = await self._runner.patiently(step.patience, lambda: self._runner.journal.commit(self._held, change))
+        written, waiting = await self._runner.patiently(
+            step.patience, lambda: self._runner.journal.commit(self._held, change)
+        )
         self.ended = step.kind is Kind.END
+        self._runner.start_next(waiting)
         return written
 
 

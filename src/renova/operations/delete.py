@@ -16,7 +16,7 @@ from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed, fault
-from renova.operations.submission import Asked, Submission, submit, supersede
+from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
 from renova.operations.work import Work
 from renova.store import actions, migrations, placement, rights, servers
 from renova.store.database import Tx
@@ -35,7 +35,7 @@ def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> No
     server = permitted(tx, server_id, "delete", asked)
     if server.task_state is TaskState.DELETING:
         return
-    supersede(tx, cloud.operations, server.id, "superseded: the server is being deleted")
+    supersede(tx, cloud.operations, server.id, "superseded: the server is being deleted", at_once=True)
     servers.change(tx, server.id, task_state=TaskState.DELETING, progress=0)
     right = rights.right(tx, server.id)
     want = DeleteServer(right.host if right else None, rights.incarnation(tx, server.id))
@@ -80,6 +80,7 @@ def mark_deleted(work: Work, tx: Tx, want: DeleteServer) -> None:
     migration = migrations.active(tx, work.held.server)
     if migration is not None:
         migrations.move(tx, migration.id, migrations.ACTIVE, "failed")
+    drop_waiting(tx, work.held.server, "the server was deleted")
     rights.release(tx, work.held.server)
     placement.release(tx, work.held.server)
     work.cloud.fleet.stale()

@@ -64,7 +64,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         raise Conflict(f"Cannot 'evacuate' instance {server.id}: another evacuation of it is under way")
     source = _dead_source(cloud, tx, server)
     take_back_rebuild(tx, server.id)
-    supersede(tx, cloud.operations, server.id, "superseded: the server is being evacuated")
+    supersede(tx, cloud.operations, server.id, "superseded: the server is being evacuated", at_once=True)
     proof = hosts.proof(tx, source.id)
     migration = migrations.add(
         tx,

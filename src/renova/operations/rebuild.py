@@ -192,11 +192,11 @@ def take_back_rebuild(tx: Tx, server: ServerId) -> None:
     For who supersedes it: the old root disk is there for certain, for it is deleted only after that; the new one may
     be none or half of one.
     """
-    held = operations.active(tx, server)
-    if held is None or held.story != REBUILD.name or operations.has_done(tx, held, bring_up_new_guest.name):
-        return
-    want = msgspec.json.decode(held.want, type=RebuildServer)
-    servers.change(tx, server, **msgspec.structs.asdict(want.before))
+    begun = operations.active(tx, server)
+    for held in [*([begun] if begun else []), *operations.queued(tx, server)]:
+        if held.story == REBUILD.name and not operations.has_done(tx, held, bring_up_new_guest.name):
+            want = msgspec.json.decode(held.want, type=RebuildServer)
+            servers.change(tx, server, **msgspec.structs.asdict(want.before))
 
 
 def settle_rebuild(work: Work, tx: Tx, want: RebuildServer, failure: Failure) -> None:

@@ -1,15 +1,18 @@
 """How a request becomes an operation: the action, the number and the operation itself, in one transaction."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from renova.engine.journal import Held
-from renova.engine.operation import Story
+from renova.engine.operation import Failure, Story
+from renova.model.clock import Clock
 from renova.model.ids import ExecutorId, OperationId, ProjectId, ServerId, UserId
-from renova.store import actions, operations, servers
-from renova.store.database import Tx
+from renova.store import actions, operations
+from renova.store.database import Database, Tx
+
+SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.5  # seconds between looks whether an operation has ended
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -40,32 +43,74 @@ class Submission:
     want: Any
 
 
-def submit(tx: Tx, runs: Operations, asked: Asked, server: ServerId, submission: Submission) -> Held:
-    """Write action and operation down; it starts once the transaction commits.
+class Submitted(NamedTuple):
+    """What was written down: the operation, which may still have to wait, and the action that users see."""
+
+    operation: OperationId
+    action: int
+
+
+def submit(tx: Tx, runs: Operations, asked: Asked, server: ServerId, submission: Submission) -> Submitted:
+    """Write action and operation down; it starts once the transaction commits, or after the quiet one that goes on.
 
     `Conflict` when another operation is active: supersede that first where the spec allows it.
     """
     action = actions.begin(tx, server, asked.request, submission.action, asked.user, asked.project)
-    number = servers.next_number(tx, server)
-    held = operations.submit(
+    operation, held = operations.submit(
         tx,
         server,
-        number,
         story=submission.story.name,
         version=submission.story.version,
         want=msgspec.json.encode(submission.want),
         action=action,
         executor=runs.executor,
+        quiet=submission.story.quiet,
     )
-    tx.then(lambda: runs.start(held))
-    return held
-
-
-def supersede(tx: Tx, runs: Operations, server: ServerId, reason: str) -> Held | None:
-    """End the server's active operation, if any, in favour of a newer one; its action is closed as failed."""
-    held = operations.active(tx, server)
     if held is not None:
+        begins = held
+        tx.then(lambda: runs.start(begins))
+    return Submitted(operation, action)
+
+
+def supersede(tx: Tx, runs: Operations, server: ServerId, reason: str, *, at_once: bool = False) -> None:
+    """End the server's active operation, if any, in favour of a newer one; its action is closed as failed.
+
+    A quiet one is waited for instead; `at_once`, for what cannot wait, puts it back to be done afterwards.
+    """
+    held = operations.active(tx, server)
+    if held is None:
+        return
+    for ended in [held, *operations.queued(tx, server)]:
+        if not ended.quiet:
+            operations.supersede(tx, ended)
+            actions.close_events(tx, ended.action, error=reason)
+    if held.quiet and at_once:
+        operations.put_back(tx, held)
+    if not held.quiet or at_once:
+        tx.then(lambda: runs.stop(held.id))
+
+
+def drop_waiting(tx: Tx, server: ServerId, reason: str) -> None:
+    """End whatever waits behind the server's active operation: it will never be possible."""
+    for held in operations.queued(tx, server):
         operations.supersede(tx, held)
         actions.close_events(tx, held.action, error=reason)
-        tx.then(lambda: runs.stop(held.id))
-    return held
+
+
+async def ended(database: Database, clock: Clock, operation: OperationId) -> Failure | None:
+    """Wait until the operation has ended, wherever it runs; returns why it failed, if it did.
+
+    For the few requests that are answered only when all is done.
+    """
+    pause = SHORTEST_LOOK
+    while True:
+        state, failure = await database.read(lambda tx: operations.outcome(tx, operation))
+        if state not in ("active", "queued"):
+            break
+        await clock.sleep(pause)
+        pause = min(2 * pause, LONGEST_LOOK)
+    if state == "done":
+        return None
+    if failure is None:
+        return Failure("it was superseded by another operation", "Superseded", "", "")
+    return msgspec.json.decode(failure, type=Failure)

@@ -1,8 +1,8 @@
 """Operations under way, and the journal of their steps: the store's side of the engine.
 
-At most one operation a server is active, by a unique index. An operation belongs to an executor (one run of a
-controller) under an epoch; every commit in its name compares both, so an executor that was only paused, while
-another took over, commits nothing.
+At most one operation a server is active, by a unique index; behind a quiet one others wait, in their order. An
+operation belongs to an executor (one run of a controller) under an epoch; every commit in its name compares both, so
+an executor that was only paused, while another took over, commits nothing.
 """
 
 from collections.abc import Callable
@@ -31,6 +31,7 @@ from renova.engine.journal import Book, Entry, Held, Lost
 from renova.model.clock import stamp
 from renova.model.errors import Conflict
 from renova.model.ids import ExecutorId, OperationId, ServerId
+from renova.store import servers
 from renova.store.database import Database, Tx
 from renova.store.schema import Stamp, metadata
 
@@ -47,7 +48,8 @@ operations = Table(
     Column("version", Integer, nullable=False),
     Column("want", LargeBinary, nullable=False),
     Column("action", Integer, nullable=False),
-    Column("state", String(16), nullable=False),  # active, done, failed, superseded
+    Column("state", String(16), nullable=False),  # queued, active, done, failed, superseded
+    Column("quiet", Boolean, nullable=False, default=False),
     Column("undoing", Boolean, nullable=False, default=False),
     Column("failure", LargeBinary),
     Column("executor", String(36), nullable=False, index=True),
@@ -56,6 +58,7 @@ operations = Table(
     Column("ended_at", Stamp),
     Index("one_active_operation_a_server", "server", unique=True, sqlite_where=text("state = 'active'")),
     Index("operations_active", "state", "executor"),
+    Index("operations_queued", "server", sqlite_where=text("state = 'queued'")),
 )
 
 steps = Table(
@@ -78,8 +81,13 @@ executors = Table(
 ERASED = b""
 
 # Made once: every step runs them, and making a statement costs five times as much as running it.
-_SUBMIT = insert(operations).returning(operations.c.id)
+_SUBMIT = insert(operations).returning(operations)
 _ACTIVE = select(operations).where(operations.c.server == bindparam("server"), operations.c.state == "active")
+_QUEUED = (
+    select(operations)
+    .where(operations.c.server == bindparam("server"), operations.c.state == "queued")
+    .order_by(operations.c.id)
+)
 _OURS = select(operations.c.id).where(
     operations.c.id == bindparam("id"),
     operations.c.state == "active",
@@ -93,40 +101,41 @@ _FORGET = delete(steps).where(steps.c.operation == bindparam("operation"))
 
 
 def submit(
-    tx: Tx, server: ServerId, number: int, *, story: str, version: int, want: bytes, action: int, executor: ExecutorId
-) -> Held:
-    """Add an operation that this executor is to run; `Conflict` when the server has one that is active."""
+    tx: Tx,
+    server: ServerId,
+    *,
+    story: str,
+    version: int,
+    want: bytes,
+    action: int,
+    executor: ExecutorId,
+    quiet: bool = False,
+) -> tuple[OperationId, Held | None]:
+    """Add an operation that this executor is to run; returns it if it may begin, and its id either way.
+
+    It waits where a quiet one is active; `Conflict` when the server has another one that is.
+    """
+    before = active(tx, server)
+    if before is not None and not before.quiet:
+        raise Conflict("Another operation on this server is under way.")
+    values = {
+        "server": server,
+        "number": servers.next_number(tx, server) if before is None else 0,
+        "story": story,
+        "version": version,
+        "want": want,
+        "action": action,
+        "state": "active" if before is None else "queued",
+        "quiet": quiet,
+        "executor": executor,
+        "epoch": 1,
+        "created_at": tx.now,
+    }
     try:
-        row = tx.execute(
-            _SUBMIT,
-            {
-                "server": server,
-                "number": number,
-                "story": story,
-                "version": version,
-                "want": want,
-                "action": action,
-                "state": "active",
-                "executor": executor,
-                "epoch": 1,
-                "created_at": tx.now,
-            },
-        ).one()
+        row = tx.execute(_SUBMIT, values).one()
     except IntegrityError as error:
         raise Conflict("Another operation on this server is under way.") from error
-    return Held(
-        id=OperationId(row[0]),
-        server=server,
-        number=number,
-        story=story,
-        version=version,
-        want=want,
-        action=action,
-        executor=executor,
-        epoch=1,
-        undoing=False,
-        failure=None,
-    )
+    return OperationId(row.id), _held(row) if before is None else None
 
 
 def active(tx: Tx, server: ServerId) -> Held | None:
@@ -140,6 +149,11 @@ def has_done(tx: Tx, held: Held, step: str) -> bool:
     return tx.execute(found).first() is not None
 
 
+def queued(tx: Tx, server: ServerId) -> list[Held]:
+    """List what waits behind the server's active operation, the first first."""
+    return [_held(row) for row in tx.execute(_QUEUED, {"server": server})]
+
+
 def supersede(tx: Tx, held: Held) -> None:
     """End the operation in favour of a newer one: from this transaction on it can commit nothing."""
     tx.execute(
@@ -147,6 +161,29 @@ def supersede(tx: Tx, held: Held) -> None:
         {"operation": held.id, "state": "superseded", "ended_at": tx.now, "want": ERASED, "failure": None},
     )
     tx.execute(_FORGET, {"operation": held.id})
+
+
+def put_back(tx: Tx, held: Held) -> None:
+    """Have a quiet operation that has begun wait again, in its old place, to be told from its beginning."""
+    tx.execute(_CHANGE, {"operation": held.id, "state": "queued", "undoing": False, "failure": None})
+    tx.execute(_FORGET, {"operation": held.id})
+
+
+def outcome(tx: Tx, operation: OperationId) -> tuple[str, bytes | None]:
+    """Return the operation's state and, where it has one, its failure."""
+    row = tx.execute(select(operations.c.state, operations.c.failure).where(operations.c.id == operation)).one()
+    return row.state, row.failure
+
+
+def _next(tx: Tx, server: ServerId, executor: ExecutorId) -> Held | None:
+    """Make the first that waits the server's active operation, run by this executor."""
+    row = tx.execute(_QUEUED.limit(1), {"server": server}).first()
+    if row is None:
+        return None
+    # Numbered only now: in the order in which they reach the host, each has a higher number than the one before.
+    values = {"state": "active", "number": servers.next_number(tx, server), "executor": executor}
+    tx.execute(_CHANGE, {"operation": row.id, "epoch": row.epoch + 1, **values})
+    return active(tx, server)
 
 
 def _held(row: object) -> Held:
@@ -174,11 +211,12 @@ class _Book:
     def begin_undo(self, failure: bytes) -> None:
         self._tx.execute(_CHANGE, {"operation": self._held.id, "undoing": True, "failure": failure})
 
-    def close(self, outcome: str) -> None:
+    def close(self, outcome: str) -> Held | None:
         self._tx.execute(
             _CHANGE, {"operation": self._held.id, "state": outcome, "ended_at": self._tx.now, "want": ERASED}
         )
         self._tx.execute(_FORGET, {"operation": self._held.id})
+        return _next(self._tx, self._held.server, self._held.executor)
 
     def _note(self, place: int, step: str, result: bytes, *, undone: bool) -> None:
         self._tx.execute(

@@ -21,6 +21,7 @@ from renova.store import operations
 from renova.store.database import Database, Tx
 from renova.store.everything import open_database
 from renova.store.operations import StoredJournal
+from tests.unit.store.tables import add_server
 
 PATIENCE = 30.0
 marks = Table("marks", MetaData(), Column("id", Integer, primary_key=True), Column("name", String(16)))
@@ -166,16 +167,18 @@ class Office:
         self.last_number += 1
 
         def work(tx: Tx) -> Held:
-            held = operations.submit(
+            server = ServerId(f"server-{self.last_number}")
+            add_server(tx, server)
+            _, held = operations.submit(
                 tx,
-                ServerId(f"server-{self.last_number}"),
-                self.last_number,
+                server,
                 story=story.name,
                 version=story.version,
                 want=msgspec.json.encode(want or Want("parcel")),
                 action=1,
                 executor=runner.executor,
             )
+            assert held, "the server is new, so nothing is before it"
             tx.then(lambda: runner.start(held))
             return held
 
@@ -195,7 +198,7 @@ class Office:
 
     async def ended(self, operation: OperationId) -> str:
         """Wait until the operation is over, whoever runs it."""
-        while (state := await self.state(operation)) == "active":
+        while (state := await self.state(operation)) in ("queued", "active"):
             await self.clock.sleep(0.05)
         return state
 

@@ -7,7 +7,7 @@ from renova.engine.journal import Held
 from renova.engine.operation import Run, Story
 from renova.model.errors import Conflict
 from renova.model.ids import ProjectId, UserId
-from renova.operations.submission import Asked, Submission, submit, supersede
+from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
 from renova.store import actions, operations, servers
 from renova.store.database import Tx
 from tests.unit.store.tables import ONE, TWO, add_server
@@ -34,8 +34,9 @@ def two_servers(small: SmallCloud) -> None:
         small.tables.do(lambda tx, s=server: add_server(tx, s))  # type: ignore[misc]
 
 
-def ask(tx: Tx, small: SmallCloud, text: str = "please") -> Held:
-    return submit(tx, small.runs, ASKED, ONE, Submission(STORY, "reboot", Want(text)))
+def ask(tx: Tx, small: SmallCloud, text: str = "please", story: Story[Want] = STORY) -> Held:
+    submit(tx, small.runs, ASKED, ONE, Submission(story, "reboot", Want(text)))
+    return (*operations.queued(tx, ONE), operations.active(tx, ONE))[0] or pytest.fail("nothing was submitted")
 
 
 def test_action_number_and_operation_are_written_down_and_then_it_starts(small: SmallCloud) -> None:
@@ -74,7 +75,7 @@ def test_superseding_ends_the_former_for_good_and_says_why(small: SmallCloud) ->
     small.tables.do(lambda tx: actions.open_event(tx, first.action, "some_event", "host1"))
 
     def work(tx: Tx) -> Held:
-        assert supersede(tx, small.runs, ONE, "superseded: it is deleted") == first
+        supersede(tx, small.runs, ONE, "superseded: it is deleted")
         return ask(tx, small, "again")
 
     second = small.tables.do(work)
@@ -86,8 +87,39 @@ def test_superseding_ends_the_former_for_good_and_says_why(small: SmallCloud) ->
     assert [(row.state, bool(row.want)) for row in rows] == [("superseded", False), ("active", True)]
 
 
+QUIET = Story("quiet-story", 1, Want, nothing, lambda *_: None, quiet=True)
+
+
+def test_a_quiet_operation_is_waited_for_and_not_superseded(small: SmallCloud) -> None:
+    first = small.tables.do(lambda tx: ask(tx, small, story=QUIET))
+    small.tables.do(lambda tx: supersede(tx, small.runs, ONE, "superseded by a hard reboot"))
+    waits = small.tables.do(lambda tx: ask(tx, small))
+    assert (small.runs.stopped, small.runs.started) == ([], [first])
+    assert small.tables.do(lambda tx: operations.active(tx, ONE)) == first
+    assert [held.id for held in small.tables.do(lambda tx: operations.queued(tx, ONE))] == [waits.id]
+
+
+def test_what_cannot_wait_puts_a_quiet_operation_back_and_ends_the_others_that_wait(small: SmallCloud) -> None:
+    quiet = small.tables.do(lambda tx: ask(tx, small, story=QUIET))
+    small.tables.do(lambda tx: ask(tx, small))
+    small.tables.do(lambda tx: supersede(tx, small.runs, ONE, "superseded: evacuated", at_once=True))
+    assert small.runs.stopped == [quiet.id]
+    assert small.tables.do(lambda tx: operations.active(tx, ONE)) is None
+    assert [held.id for held in small.tables.do(lambda tx: operations.queued(tx, ONE))] == [quiet.id]
+
+
+def test_what_waits_for_a_server_that_is_deleted_ends_with_it(small: SmallCloud) -> None:
+    small.tables.do(lambda tx: ask(tx, small, story=QUIET))
+    waits = small.tables.do(lambda tx: ask(tx, small, story=QUIET))
+    small.tables.do(lambda tx: actions.open_event(tx, waits.action, "some_event", None))
+    small.tables.do(lambda tx: drop_waiting(tx, ONE, "the server was deleted"))
+    assert small.tables.do(lambda tx: operations.queued(tx, ONE)) == []
+    (event,) = small.tables.do(lambda tx: actions.events_of(tx, waits.action))
+    assert (event.result, event.details) == ("Error", "the server was deleted")
+
+
 def test_there_may_be_nothing_to_supersede(small: SmallCloud) -> None:
-    assert small.tables.do(lambda tx: supersede(tx, small.runs, ONE, "x")) is None
+    small.tables.do(lambda tx: supersede(tx, small.runs, ONE, "x"))
     assert small.runs.stopped == []
 
 

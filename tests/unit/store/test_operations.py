@@ -12,42 +12,71 @@ from renova.engine.journal import Book, Entry, Held, Lost
 from renova.engine.runner import Runner
 from renova.model.clock import SystemClock
 from renova.model.errors import Conflict, Refused
-from renova.model.ids import ExecutorId, OperationId
+from renova.model.ids import ExecutorId, OperationId, ServerId
 from renova.store import operations
 from renova.store.database import Tx, open_sqlite
 from tests.unit.engine.delivery import DONE, Office, Want, World
 
-from .tables import ONE, TWO, Tables
+from .tables import ONE, TWO, Tables, add_server
 
 EXECUTOR = ExecutorId("executor")
 SECRET = "the-admin-pass-4711"
 
 
-def submit(tx: Tx, number: int = 1, server: str = ONE) -> Held:
-    return operations.submit(
-        tx, type(ONE)(server), number, story="s", version=1, want=b"{}", action=1, executor=EXECUTOR
-    )
+@pytest.fixture(autouse=True)
+def two_servers(tables: Tables) -> None:
+    for server in (ONE, TWO):
+        tables.do(lambda tx, s=server: add_server(tx, s))  # type: ignore[misc]
+
+
+def submit(tx: Tx, server: ServerId = ONE, *, quiet: bool = False) -> Held | None:
+    _, held = operations.submit(tx, server, story="s", version=1, want=b"{}", action=1, executor=EXECUTOR, quiet=quiet)
+    return held
 
 
 def test_a_server_has_one_active_operation(tables: Tables) -> None:
     first = tables.do(submit)
+    assert first
     with pytest.raises(Conflict, match="under way"):
-        tables.do(lambda tx: submit(tx, 2))
+        tables.do(submit)
     assert tables.do(lambda tx: operations.active(tx, ONE)) == first
-    tables.do(lambda tx: submit(tx, 1, TWO))
+    tables.do(lambda tx: submit(tx, TWO))
     tables.do(lambda tx: operations.supersede(tx, first))
     assert tables.do(lambda tx: operations.active(tx, ONE)) is None
-    assert tables.do(lambda tx: submit(tx, 2)).number == 2
+    second = tables.do(submit)
+    assert second
+    assert second.number == first.number + 1
+
+
+def test_behind_a_quiet_operation_others_wait_in_their_order(tables: Tables) -> None:
+    first = tables.do(lambda tx: submit(tx, quiet=True))
+    assert first
+    assert tables.do(lambda tx: submit(tx, quiet=True)) is None
+    assert tables.do(submit) is None
+    (second, third) = tables.do(lambda tx: operations.queued(tx, ONE))
+    assert second.id < third.id
+
+
+def test_a_quiet_operation_that_is_put_back_keeps_its_place(tables: Tables) -> None:
+    first = tables.do(lambda tx: submit(tx, quiet=True))
+    assert first
+    tables.do(lambda tx: submit(tx, quiet=True))
+    tables.do(lambda tx: operations.put_back(tx, first))
+    urgent = tables.do(submit)
+    assert urgent, "nothing is active any more"
+    assert tables.do(lambda tx: operations.queued(tx, ONE))[0].id == first.id
 
 
 def test_a_refused_operation_takes_nothing_else_of_its_transaction_along(tables: Tables) -> None:
     """Who catches the refusal may go on in the same transaction."""
 
     def work(tx: Tx) -> Held:
-        submit(tx, 1)
+        submit(tx)
         with pytest.raises(Conflict):
-            submit(tx, 2)
-        return submit(tx, 1, TWO)
+            submit(tx)
+        second = submit(tx, TWO)
+        assert second
+        return second
 
     assert tables.do(work).server == TWO
     assert tables.do(lambda tx: operations.active(tx, ONE)) is not None
