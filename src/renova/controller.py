@@ -20,6 +20,7 @@ from renova.model.guest import GuestChanged
 from renova.model.ids import ExecutorId, HostId
 from renova.operations.cloud import Cloud
 from renova.operations.parts.fleet import Fleet
+from renova.operations.parts.notify import watch_states
 from renova.operations.report import take_report
 from renova.operations.resume import resume_servers
 from renova.operations.stories import STORIES
@@ -27,6 +28,8 @@ from renova.operations.work import Work
 from renova.partners.identity import Identity
 from renova.partners.image import Images
 from renova.partners.network import Networks
+from renova.partners.notifications import Sink
+from renova.partners.notifications.outbox import Limits, Outbox
 from renova.power import Power
 from renova.settings import ControllerSettings
 from renova.store.database import Database, Tx
@@ -47,6 +50,7 @@ class Parts:
     images: Images
     networks: Networks
     power: Power
+    sink: Sink | None = None  # who is told what happens
 
 
 class Controller:
@@ -81,7 +85,9 @@ class Controller:
             networks=parts.networks,
             operations=self.runner,
             fleet=Fleet(parts.clock, registry.up),
+            notices=_outbox(parts),
         )
+        watch_states(self.cloud)
         self.monitor = Monitor(self.cloud, parts.power)
         registry.on_change = self.cloud.fleet.stale
         registry.on_report = self._report
@@ -122,5 +128,15 @@ class Controller:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.runner.serve(), name="operations")
                 group.create_task(self.monitor.serve(), name="monitor")
+                if self.cloud.notices is not None:
+                    group.create_task(self.cloud.notices.serve(), name="notices")
         finally:
             await self.runner.close()
+
+
+def _outbox(parts: Parts) -> Outbox | None:
+    if parts.sink is None:
+        return None
+    settings = parts.settings
+    limits = Limits(settings.notification_hours * 3600, settings.notification_count)
+    return Outbox(parts.database, parts.clock, parts.chance, parts.sink, settings.url, limits)

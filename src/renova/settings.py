@@ -8,7 +8,8 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -73,12 +74,23 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     create_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
     resume_guests_on_boot: bool = True  # whether servers that were active start again when their host has booted
     token_hours: Annotated[float, Meta(gt=0, le=100_000)] = 24.0
+    notifications: Annotated[str, Meta(pattern="^(none|log|https?://.+)$")] = "none"  # where events are told
+    notification_format: Literal["versioned", "legacy", "both"] = "versioned"
+    notification_token: str = ""  # sent as "Authorization: Bearer"
+    notification_timeout: Annotated[float, Meta(gt=0, le=300)] = 10.0  # seconds for a receiver to answer
+    notification_hours: Annotated[float, Meta(gt=0, le=1_000)] = 24.0  # for which events wait for a receiver
+    notification_count: Annotated[int, Meta(ge=1, le=100_000_000)] = 100_000  # of events that wait, at most
     admin_password: str = ""  # only for the first start; "" generates one into admin-password in state_dir
     log_level: LogLevel = "info"
 
     @property
     def url(self) -> str:
         return self.public_url or f"http://{self.api_address}:{self.api_port}"
+
+    @property
+    def controller_name(self) -> str:
+        """How controllers call themselves where Nova names the host of its api or conductor."""
+        return urlsplit(self.url).hostname or self.api_address
 
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

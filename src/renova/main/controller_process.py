@@ -22,6 +22,9 @@ from renova.model.errors import BadSetup
 from renova.partners.identity.builtin import BuiltinIdentity
 from renova.partners.image.builtin import BuiltinImages
 from renova.partners.network.builtin import BuiltinNetworks
+from renova.partners.notifications import Sink
+from renova.partners.notifications.http_sink import HttpSink
+from renova.partners.notifications.log_sink import LogSink
 from renova.power import NoPower, Power
 from renova.power.command import CommandPower
 from renova.settings import ControllerSettings
@@ -59,6 +62,7 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
             images=images,
             networks=BuiltinNetworks(database, clock, chance),
             power=_power(settings),
+            sink=_sink(settings),
         )
         controller = Controller(parts)
         authority = Authority(state / "ca", clock)
@@ -130,6 +134,14 @@ def _power(settings: ControllerSettings) -> Power:
             'host\'s name and prints "on" or "off".'
         )
     return CommandPower(rest)
+
+
+def _sink(settings: ControllerSettings) -> Sink | None:
+    if settings.notifications == "none":
+        return None
+    if settings.notifications == "log":
+        return LogSink()
+    return HttpSink(settings.notifications, token=settings.notification_token, timeout=settings.notification_timeout)
 
 
 def _inherited(descriptor: int | None) -> socket.socket | None:

@@ -10,6 +10,7 @@ from renova.operations.submission import Operations
 from renova.partners.identity import Identity
 from renova.partners.image import Images
 from renova.partners.network import Networks
+from renova.partners.notifications.outbox import Outbox
 from renova.settings import ControllerSettings
 from renova.store.database import Database
 
@@ -28,3 +29,4 @@ class Cloud:
     networks: Networks
     operations: Operations
     fleet: Fleet
+    notices: Outbox | None = None  # None: nobody is told

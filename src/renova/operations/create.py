@@ -16,6 +16,7 @@ from renova.model.server import AttachedNetwork, KeyPair, Server, TaskState, VmS
 from renova.operations.cloud import Cloud
 from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.guest import attached_networks
+from renova.operations.parts.notify import notify
 from renova.operations.parts.run_guest import Built, build, clear
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, submit
@@ -146,6 +147,7 @@ def claim_host(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...
         availability_zone=server.pinned_zone or "nova",
         task_state=TaskState.NETWORKING,
     )
+    notify(work.cloud, tx, work.held.server, "instance.create.start")
     return taken
 
 
@@ -217,6 +219,7 @@ def mark_active(work: Work, tx: Tx, want: CreateServer, built: Built) -> None:
         config_drive="True",
         fault=None,
     )
+    notify(work.cloud, tx, work.held.server, "instance.create.end")
     actions.close_events(tx, work.held.action)
 
 
@@ -235,6 +238,7 @@ def settle_create(work: Work, tx: Tx, want: CreateServer, failure: Failure) -> N
         fault=fault(tx, failure),
         **placed,
     )
+    notify(work.cloud, tx, work.held.server, "instance.create.error", failure)
     close_failed(tx, work.held.action, failure)
 
 

@@ -14,6 +14,7 @@ from renova.model.guest import PowerState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
+from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
@@ -41,6 +42,9 @@ def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> No
     want = DeleteServer(right.host if right else None, rights.incarnation(tx, server.id))
     held = submit(tx, cloud.operations, asked, server.id, Submission(DELETE, "delete", want))
     actions.open_event(tx, held.action, "compute_terminate_instance", server.host_name)
+    notify(cloud, tx, server.id, "instance.delete.start")
+    if right is not None:
+        notify(cloud, tx, server.id, "instance.shutdown.start")
 
 
 async def delete_server(run: Run, want: DeleteServer) -> None:
@@ -77,6 +81,8 @@ async def take_ports(work: Work, want: DeleteServer) -> None:
 
 @end()
 def mark_deleted(work: Work, tx: Tx, want: DeleteServer) -> None:
+    if want.host is not None:
+        notify(work.cloud, tx, work.held.server, "instance.shutdown.end")
     migration = migrations.active(tx, work.held.server)
     if migration is not None:
         migrations.move(tx, migration.id, migrations.ACTIVE, "failed")
@@ -93,6 +99,7 @@ def mark_deleted(work: Work, tx: Tx, want: DeleteServer) -> None:
         deleted=True,
         terminated_at=tx.now,
     )
+    notify(work.cloud, tx, work.held.server, "instance.delete.end")
     actions.close_events(tx, work.held.action)
 
 

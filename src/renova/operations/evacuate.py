@@ -15,6 +15,7 @@ from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.guest import attached_networks, bind_all_ports
+from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.run_guest import Built, build, clear, drop_other_disks, freed
 from renova.operations.parts.state import close_failed, fault, get_server
@@ -80,6 +81,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         proof=proof.id if proof else None,
     )
     servers.change(tx, server.id, task_state=TaskState.REBUILDING)
+    notify(cloud, tx, server.id, "instance.evacuate")
     want = EvacuateServer(
         source=source.id,
         source_storage=source.facts.storage_id if source.facts else "",
@@ -163,6 +165,8 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
     )
     actions.close_events(tx, work.held.action, event="rebuild_server")
     actions.open_event(tx, work.held.action, "compute_rebuild_instance", taken.name)
+    for event in ("instance.rebuild_scheduled", "instance.exists", "instance.rebuild.start"):
+        notify(work.cloud, tx, server.id, event, host=taken.name)
     return taken
 
 
@@ -254,6 +258,7 @@ def move_server(
         networks=networks,
         fault=None,
     )
+    notify(work.cloud, tx, work.held.server, "instance.rebuild.end")
     # A source that came back and cleaned up meanwhile holds nothing any more: then all is completed.
     clean = not rights.owes(tx, want.source, work.held.server)
     if clean:
@@ -264,13 +269,15 @@ def move_server(
 
 def settle_evacuate(work: Work, tx: Tx, want: EvacuateServer, failure: Failure) -> None:
     """Leave the server where and as it was, with the reason; a failed evacuation's record is final at once."""
-    migrations.move(tx, want.migration, ("accepted",), "error")
+    unscheduled = migrations.move(tx, want.migration, ("accepted",), "error")
     migrations.move(tx, want.migration, ("pre-migrating",), "failed")
     for allocation in placement.held(tx, work.held.server):
         if allocation.provider != want.source and not rights.owes(tx, allocation.provider, work.held.server):
             placement.release(tx, work.held.server, allocation.provider)
     work.cloud.fleet.stale()
     servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure))
+    event = "compute_task.rebuild_server.error" if unscheduled else "instance.rebuild.error"
+    notify(work.cloud, tx, work.held.server, event, failure)
     close_failed(tx, work.held.action, failure)
     # A host that came back meanwhile has cleaned up, and would have the server again: it is looked at anew.
     tx.then(lambda: work.cloud.hosts.on_up(want.source))

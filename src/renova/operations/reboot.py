@@ -17,6 +17,7 @@ from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
 from renova.operations.parts.guest import bind_all_ports, current_guest
+from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.stop import FOREVER
@@ -67,6 +68,7 @@ async def reboot_server(run: Run, want: RebootServer) -> None:
 
 @write(patience=FOREVER)
 def begin_reboot(work: Work, tx: Tx, want: RebootServer) -> Right:
+    notify(work.cloud, tx, work.held.server, "instance.reboot.start")
     server = work.server_now(tx)
     servers.change(tx, server.id, task_state=TaskState.REBOOT_PENDING_HARD if want.hard else TaskState.REBOOT_PENDING)
     actions.open_event(tx, work.held.action, "compute_reboot_instance", server.host_name)
@@ -110,6 +112,7 @@ def conclude(work: Work, tx: Tx, want: RebootServer, restarted: Restarted) -> No
         servers.change(
             tx, work.held.server, vm_state=VmState.ACTIVE, task_state=None, power_state=restarted.power, fault=None
         )
+        notify(work.cloud, tx, work.held.server, "instance.reboot.end")
         actions.close_events(tx, work.held.action)
         return
     failure = Failure(restarted.refused, "Refused", "", "reboot.restart_guest")
@@ -126,6 +129,7 @@ def settle_reboot(work: Work, tx: Tx, want: RebootServer, failure: Failure) -> N
         power_state=PowerState.NOSTATE,
         fault=fault(tx, failure),
     )
+    notify(work.cloud, tx, work.held.server, "instance.reboot.error", failure)
     close_failed(tx, work.held.action, failure)
 
 

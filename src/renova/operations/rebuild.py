@@ -14,6 +14,7 @@ from renova.model.image import Image
 from renova.model.server import KeyPair, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
+from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.stop import FOREVER
@@ -114,7 +115,10 @@ def begin_rebuild(work: Work, tx: Tx, want: RebuildServer) -> Right:
     actions.open_event(tx, work.held.action, "rebuild_server", server.host_name)
     right = work.right_here(tx)
     actions.close_events(tx, work.held.action, event="rebuild_server")
+    notify(work.cloud, tx, work.held.server, "instance.rebuild_scheduled")
     actions.open_event(tx, work.held.action, "compute_rebuild_instance", server.host_name)
+    notify(work.cloud, tx, server.id, "instance.exists", image=want.before.image)
+    notify(work.cloud, tx, work.held.server, "instance.rebuild.start")
     return right
 
 
@@ -183,6 +187,7 @@ def mark_rebuilt(work: Work, tx: Tx, want: RebuildServer, power: PowerState) -> 
         launched_at=tx.now,
         fault=None,
     )
+    notify(work.cloud, tx, work.held.server, "instance.rebuild.end")
     actions.close_events(tx, work.held.action)
 
 
@@ -203,6 +208,7 @@ def settle_rebuild(work: Work, tx: Tx, want: RebuildServer, failure: Failure) ->
     """Leave the server as it was, with the reason; undoing has brought its old guest back, or set ERROR."""
     before = msgspec.structs.asdict(want.before)
     servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure), **before)
+    notify(work.cloud, tx, work.held.server, "instance.rebuild.error", failure)
     close_failed(tx, work.held.action, failure)
 
 

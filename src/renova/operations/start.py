@@ -9,6 +9,7 @@ from renova.model.ids import ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
+from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.stop import FOREVER
@@ -36,6 +37,7 @@ async def start_server(run: Run, want: StartServer) -> None:
 
 @write(patience=FOREVER)
 def begin_start(work: Work, tx: Tx, want: StartServer) -> Right:
+    notify(work.cloud, tx, work.held.server, "instance.power_on.start")
     actions.open_event(tx, work.held.action, "compute_start_instance", work.server_now(tx).host_name)
     return work.right_here(tx)
 
@@ -49,6 +51,7 @@ async def start_guest(work: Work, want: StartServer, right: Right) -> PowerState
 @end()
 def mark_started(work: Work, tx: Tx, want: StartServer, power: PowerState) -> None:
     servers.change(tx, work.held.server, vm_state=VmState.ACTIVE, task_state=None, power_state=power, fault=None)
+    notify(work.cloud, tx, work.held.server, "instance.power_on.end")
     actions.close_events(tx, work.held.action)
 
 

@@ -9,6 +9,7 @@ from renova.model.ids import ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
+from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, submit
@@ -39,6 +40,7 @@ async def stop_server(run: Run, want: StopServer) -> None:
 
 @write(patience=FOREVER)
 def begin_stop(work: Work, tx: Tx, want: StopServer) -> Right:
+    notify(work.cloud, tx, work.held.server, "instance.power_off.start")
     actions.open_event(tx, work.held.action, "compute_stop_instance", work.server_now(tx).host_name)
     return work.right_here(tx)
 
@@ -53,6 +55,7 @@ def mark_stopped(work: Work, tx: Tx, want: StopServer) -> None:
     servers.change(
         tx, work.held.server, vm_state=VmState.STOPPED, task_state=None, power_state=PowerState.SHUTDOWN, fault=None
     )
+    notify(work.cloud, tx, work.held.server, "instance.power_off.end")
     actions.close_events(tx, work.held.action)
 
 

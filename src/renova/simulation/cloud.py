@@ -26,6 +26,7 @@ from renova.model.image import Image
 from renova.model.server import Server
 from renova.partners.identity import Caller, Identity
 from renova.partners.network.builtin import BuiltinNetworks
+from renova.partners.notifications import Sink
 from renova.power import Reading
 from renova.settings import AgentSettings, ControllerSettings, LeaseTimes
 from renova.simulation.channel import Line
@@ -107,6 +108,7 @@ class SimulatedCloud:
     boot_s: float = 1.0
     shut_down_s: float = 0.3
     latency_s: float = 0.001
+    sink: Sink | None = None
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
@@ -183,6 +185,7 @@ class SimulatedCloud:
             images=self.images,
             networks=self.networks,
             power=SwitchBoard(self),
+            sink=self.sink,
         )
         self.controller = Controller(parts)
         self._serving = self._begin(self.controller.serve(alone=True), "controller")

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
 from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event
@@ -34,14 +34,16 @@ GROUP = 64  # transactions a commit: more gains nothing (docs/decisions/0003), a
 
 
 class Tx:
-    """A transaction: statements, the time it began, and what to do once it is committed."""
+    """A transaction: statements, the time it began, and what to do at its end and once it is committed."""
 
-    __slots__ = ("_connection", "afterwards", "now")
+    __slots__ = ("_connection", "afterwards", "ending", "now", "watch")
 
     def __init__(self, connection: Connection, now: str) -> None:
         self._connection = connection
         self.now = now
         self.afterwards: list[Callable[[], None]] = []
+        self.ending: list[Callable[[], None]] = []
+        self.watch: Watch | None = None
 
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[*tuple[Any, ...]]:
         return self._connection.execute(statement, values)
@@ -49,6 +51,14 @@ class Tx:
     def then(self, call: Callable[[], None]) -> None:
         """Have `call` run on the event loop after the commit; never if it does not commit."""
         self.afterwards.append(call)
+
+    def last(self, call: Callable[[], None]) -> None:
+        """Have `call` run in this transaction, when all else of it is done; only in one that is watched."""
+        self.ending.append(call)
+
+
+# Told of a changed state of a server: (transaction, the server before or None, the server now).
+Watch: TypeAlias = Callable[[Tx, Any, Any], None]
 
 
 class Executor(Protocol):
@@ -64,6 +74,7 @@ class Database:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
+        self.watch: Watch | None = None  # who is told of servers' changed states, within the transactions
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
         """Run `fn` in one transaction and return its result once that is durable.
@@ -71,7 +82,17 @@ class Database:
         What `fn` raises undoes all it did, and nothing of other transactions. `fn` may touch only the transaction:
         no I/O, no await. A database that cannot serve raises `NotNow`.
         """
-        return await self._executor.transact(fn)
+        if self.watch is None:
+            return await self._executor.transact(fn)
+
+        def watched(tx: Tx) -> T:
+            tx.watch = self.watch
+            result = fn(tx)
+            for call in tx.ending:
+                call()
+            return result
+
+        return await self._executor.transact(watched)
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
         """Run `fn` on a consistent view of what is committed; it must not write."""

@@ -1,6 +1,6 @@
 """Servers: one row each, with what a list shows of them, so that a list needs one statement."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -112,6 +112,8 @@ def add(tx: Tx, server: Server) -> None:
     """Add the server; its `serial` is given by the database."""
     values = {name: getattr(server, name) for name in server.__struct_fields__ if name != "serial"}
     tx.execute(_ADD, values)
+    if tx.watch is not None:
+        tx.watch(tx, None, server)
 
 
 def get(tx: Tx, server: ServerId, *, deleted: bool = False) -> Server | None:
@@ -121,7 +123,27 @@ def get(tx: Tx, server: ServerId, *, deleted: bool = False) -> Server | None:
 
 
 def change(tx: Tx, server: ServerId, **values: Any) -> None:
+    before = _watched(tx, server, values)
     tx.execute(_CHANGE, {"wanted": server, "updated_at": tx.now, **values})
+    if before is not None:
+        _tell(tx, before)
+
+
+def _watched(tx: Tx, server: ServerId, values: Mapping[str, Any]) -> Server | None:
+    """Return the server as it is before a change of its state of which somebody wants to be told, else None."""
+    if tx.watch is None or not {"vm_state", "task_state"} & values.keys():
+        return None
+    return get(tx, server, deleted=True)
+
+
+def _tell(tx: Tx, before: Server) -> None:
+    now = get(tx, before.id, deleted=True)
+    if tx.watch is not None and now is not None and _states(before) != _states(now):
+        tx.watch(tx, before, now)
+
+
+def _states(server: Server) -> tuple[VmState, TaskState | None]:
+    return server.vm_state, server.task_state
 
 
 def swap_task(
@@ -129,7 +151,11 @@ def swap_task(
 ) -> bool:
     """Set the task state if it is one of those expected: the one compare-and-swap by which requests race."""
     changes = {"wanted": server, "task_state": wanted, "updated_at": tx.now, **values}
-    return tx.execute(_swap(tuple(expected)), changes).rowcount == 1
+    before = _watched(tx, server, changes)
+    swapped = tx.execute(_swap(tuple(expected)), changes).rowcount == 1
+    if before is not None and swapped:
+        _tell(tx, before)
+    return swapped
 
 
 @cache

@@ -10,6 +10,7 @@ from renova.api.compute.fields import Body
 from renova.api.compute.visible import find_server
 from renova.api.http import Call, Reply
 from renova.model.server import Server
+from renova.operations.parts.notify import notify
 from renova.store import actions, servers
 from renova.store.database import Tx
 
@@ -61,6 +62,7 @@ async def _change(call: Call, server: Server, action: str, **values: Any) -> Non
         began = actions.begin(tx, server.id, call.request_id, action, caller.user, caller.project)
         actions.open_event(tx, began, f"api_{action}", None)
         actions.close_events(tx, began)
+        notify(call.cloud, tx, server.id, f"instance.{action}")
 
     await call.cloud.database.transact(work)
 

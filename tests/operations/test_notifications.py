@@ -1,0 +1,393 @@
+"""What is told of each operation, in which order; nothing that happened is left out, and nothing else is told."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from renova.model.errors import NotNow, Refused
+from renova.model.ids import ServerId
+from renova.model.server import VmState
+from renova.operations.delete import accept_delete
+from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.reboot import accept_reboot
+from renova.operations.rebuild import Rebuild, accept_rebuild
+from renova.operations.start import accept_start
+from renova.operations.stop import accept_stop
+from renova.partners.notifications import CloudEvent
+from renova.settings import ControllerSettings
+from renova.simulation.cloud import QUICK_LEASE
+from renova.simulation.loop import run_virtual
+from renova.store import hosts, notices
+from renova.store.database import Tx
+from tests.operations.story import FLAVOR, Told, an_image
+from tests.operations.test_failures import break_start, dead_host_of
+
+SETTINGS = ControllerSettings(lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10)
+
+
+class Listener:
+    """Takes events, and keeps them; `away` while it does not."""
+
+    def __init__(self) -> None:
+        self.heard: list[CloudEvent] = []
+        self.away = False
+
+    async def deliver(self, event: CloudEvent) -> None:
+        if self.away:
+            raise NotNow("away")
+        self.heard.append(event)
+
+    async def close(self) -> None: ...
+
+    def of(self, server: ServerId, *, since: int = 0) -> list[str]:
+        """Tell the server's events from number `since` on; an update by what became of its states."""
+        return [told(event) for event in self.heard[since:] if event.subject == server]
+
+
+def data(event: CloudEvent) -> Any:
+    return msgspec.json.decode(event.data)
+
+
+def told(event: CloudEvent) -> str:
+    if event.type != "instance.update":
+        return event.type.removeprefix("instance.")
+    states = data(event)["payload"]["nova_object.data"]["state_update"]["nova_object.data"]
+    return f"{states['state']} {states['new_task_state'] or '-'}"
+
+
+async def all_told(cloud: Told) -> None:
+    """Wait until nothing waits to be told."""
+    while await cloud.cloud.database.read(notices.waiting):
+        await cloud.cloud.clock.sleep(0.1)
+
+
+def hear(
+    story: Callable[[Told, Listener], Awaitable[None]], settings: ControllerSettings = SETTINGS, **options: Any
+) -> None:
+    async def whole() -> None:
+        listener = Listener()
+        told = await Told(sink=listener, settings=settings, **options).begin()
+        await story(told, listener)
+        await told.check()
+        await told.cloud.down()
+
+    run_virtual(whole())
+
+
+Ready = Callable[[Told, ServerId], Awaitable[None]]
+
+
+async def nothing(told: Told, server: ServerId) -> None: ...
+
+
+async def stop(told: Told, server: ServerId) -> None:
+    await told.ask(accept_stop, server)
+    await told.idle(server)
+
+
+async def break_hosts(told: Told, server: ServerId) -> None:
+    for name in told.cloud.hosts:
+        break_start(told.cloud, name, Refused("no such machine type"))
+
+
+async def kill_host(told: Told, server: ServerId) -> None:
+    await dead_host_of(told, server)
+
+
+async def kill_and_break(told: Told, server: ServerId) -> None:
+    await kill_host(told, server)
+    await break_hosts(told, server)
+
+
+async def kill_and_close(told: Told, server: ServerId) -> None:
+    """Have no host left to which the server could go."""
+    dead = await dead_host_of(told, server)
+    others = [host.id for name, host in told.cloud.hosts.items() if name != dead]
+
+    def close(tx: Tx) -> None:
+        for host in others:
+            hosts.change(tx, host, disabled=True)
+
+    await told.cloud.database.transact(close)
+    told.cloud.cloud.fleet.stale()
+
+
+REBUILD = Rebuild(image=an_image("two"), admin_pass="secret")
+REBUILDING = ["active rebuilding", "rebuild_scheduled", "exists", "rebuild.start"]
+EVACUATING = [
+    "active rebuilding",
+    "evacuate",
+    "rebuild_scheduled",
+    "exists",
+    "rebuild.start",
+    "active rebuild_spawning",
+]
+SEQUENCES: dict[str, tuple[Ready, Callable[..., Any], tuple[Any, ...], dict[str, Any], list[str]]] = {
+    "soft reboot": (
+        nothing,
+        accept_reboot,
+        (),
+        {"hard": False},
+        [
+            "active rebooting",
+            "reboot.start",
+            "active reboot_pending",
+            "active reboot_started",
+            "active -",
+            "reboot.end",
+        ],
+    ),
+    "hard reboot": (
+        nothing,
+        accept_reboot,
+        (),
+        {"hard": True},
+        [
+            "active rebooting_hard",
+            "reboot.start",
+            "active reboot_pending_hard",
+            "active reboot_started_hard",
+            "active -",
+            "reboot.end",
+        ],
+    ),
+    "hard reboot that fails": (
+        break_hosts,
+        accept_reboot,
+        (),
+        {"hard": True},
+        [
+            "active rebooting_hard",
+            "reboot.start",
+            "active reboot_pending_hard",
+            "active reboot_started_hard",
+            "error -",
+            "reboot.error",
+        ],
+    ),
+    "rebuild": (
+        nothing,
+        accept_rebuild,
+        (REBUILD,),
+        {},
+        [
+            *REBUILDING,
+            "active rebuild_block_device_mapping",
+            "active rebuild_spawning",
+            "active -",
+            "rebuild.end",
+        ],
+    ),
+    "rebuild that fails": (
+        nothing,
+        accept_rebuild,
+        (msgspec.structs.replace(REBUILD, image=an_image("none")),),
+        {},
+        [*REBUILDING, "active -", "rebuild.error"],
+    ),
+    "evacuate": (kill_host, accept_evacuate, (Evacuation(),), {}, [*EVACUATING, "active -", "rebuild.end"]),
+    "evacuate and end stopped": (
+        kill_host,
+        accept_evacuate,
+        (Evacuation(end_stopped=True),),
+        {},
+        [*EVACUATING, "stopped -", "rebuild.end"],
+    ),
+    "evacuate to nowhere": (
+        kill_and_close,
+        accept_evacuate,
+        (Evacuation(),),
+        {},
+        ["active rebuilding", "evacuate", "active -", "compute_task.rebuild_server.error"],
+    ),
+    "stop": (
+        nothing,
+        accept_stop,
+        (),
+        {},
+        ["active powering-off", "power_off.start", "stopped -", "power_off.end"],
+    ),
+    "start": (stop, accept_start, (), {}, ["stopped powering-on", "power_on.start", "active -", "power_on.end"]),
+    "delete": (
+        nothing,
+        accept_delete,
+        (),
+        {},
+        ["active deleting", "delete.start", "shutdown.start", "shutdown.end", "deleted -", "delete.end"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SEQUENCES)
+def test_an_operation_tells_just_what_nova_tells(case: str) -> None:
+    ready, accept, arguments, options, expected = SEQUENCES[case]
+
+    async def story(told: Told, listener: Listener) -> None:
+        server = await told.created()
+        await ready(told, server)
+        await all_told(told)
+        before = len(listener.heard)
+        await told.ask(accept, server, *arguments, **options)
+        await told.idle(server)
+        await all_told(told)
+        assert listener.of(server, since=before) == expected
+
+    async def whole() -> None:
+        listener = Listener()
+        told = await Told(sink=listener, settings=SETTINGS, boot_s=0.0).begin()
+        await story(told, listener)
+        await told.cloud.down()
+
+    run_virtual(whole())
+
+
+def test_an_evacuation_tries_each_destination_aloud() -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await told.created()
+        await kill_and_break(told, server)
+        await all_told(told)
+        before = len(listener.heard)
+        await told.ask(accept_evacuate, server, Evacuation())
+        await told.idle(server)
+        await all_told(told)
+        attempt = ["rebuild_scheduled", "exists", "rebuild.start"]
+        heard = listener.of(server, since=before)
+        assert [event for event in heard if event in attempt] == 2 * attempt
+        assert heard[-2:] == ["active -", "rebuild.error"]
+        fault = data(listener.heard[-1])["payload"]["nova_object.data"]["fault"]["nova_object.data"]
+        assert "no such machine type" in fault["exception_message"]
+
+    async def whole() -> None:
+        listener = Listener()
+        told = await Told(sink=listener, settings=SETTINGS).begin()
+        await story(told, listener)
+        await told.cloud.down()
+
+    run_virtual(whole())
+
+
+def test_a_create_tells_its_start_and_its_end_in_the_name_of_its_request() -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await told.created()
+        await all_told(told)
+        assert listener.of(server) == [
+            "building scheduling",
+            "building networking",
+            "create.start",
+            "building spawning",
+            "active -",
+            "create.end",
+        ]
+        requests = {data(event)["payload"]["nova_object.data"]["request_id"] for event in listener.heard}
+        assert len(requests) == 1
+        assert None not in requests
+
+    hear(story)
+
+
+def test_an_event_is_a_cloud_event_that_holds_novas_notification() -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await told.get(await told.created())
+        await all_told(told)
+        event = listener.heard[-1]
+        assert (event.specversion, event.type, event.subject) == ("1.0", "instance.create.end", server.id)
+        assert event.source == SETTINGS.url
+        message = data(event)
+        assert (message["event_type"], message["priority"]) == ("instance.create.end", "INFO")
+        assert message["publisher_id"] == f"nova-compute:{server.host_name}"
+        assert len({event.id for event in listener.heard}) == len(listener.heard)
+        assert [event.sequence for event in listener.heard] == sorted(event.sequence for event in listener.heard)
+
+    hear(story)
+
+
+@pytest.mark.parametrize("form", ["legacy", "both"])
+def test_older_names_are_told_where_they_are_wanted(form: str) -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await told.created()
+        await kill_host(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        await told.idle(server)
+        await all_told(told)
+        types = [event.type for event in listener.heard]
+        for name in ("compute.instance.evacuate", "compute.instance.rebuild.scheduled", "compute.instance.rebuild.end"):
+            assert types.count(name) == 1
+        assert ("instance.evacuate" in types) == (form == "both")
+
+    settings = msgspec.structs.replace(SETTINGS, notification_format=form)
+
+    async def whole() -> None:
+        listener = Listener()
+        told = await Told(sink=listener, settings=settings).begin()
+        await story(told, listener)
+        await told.cloud.down()
+
+    run_virtual(whole())
+
+
+def test_what_was_committed_before_a_crash_is_told_after_it() -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await told.created()
+        await all_told(told)
+        listener.away = True
+        await stop(told, server)
+        assert await told.cloud.database.read(notices.waiting) == 4
+        await told.cloud.kill_controller()
+        listener.away = False
+        await told.cloud.start_controller()
+        await all_told(told)
+        assert listener.of(server)[-4:] == ["active powering-off", "power_off.start", "stopped -", "power_off.end"]
+        await told.host_up("host1")
+
+    hear(story)
+
+
+def test_what_was_not_committed_is_not_told() -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        huge = msgspec.structs.replace(FLAVOR, memory_mb=10_000_000)
+        server = await told.idle(await told.create(flavor=huge))
+        assert server.vm_state is VmState.ERROR
+        await all_told(told)
+        assert listener.of(server.id) == ["building scheduling", "error -", "create.error"]
+
+    hear(story)
+
+
+def test_a_receiver_that_is_away_too_long_loses_the_oldest_and_it_is_counted() -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        listener.away = True
+        server = await told.created()
+        await told.cloud.clock.sleep(120)
+        assert await told.cloud.database.read(notices.waiting) == 2
+        assert told.cloud.cloud.notices.dropped == 4
+        listener.away = False
+        await all_told(told)
+        assert listener.of(server) == ["active -", "create.end"]
+
+    hear(story, msgspec.structs.replace(SETTINGS, notification_count=2))
+
+
+def test_nothing_is_written_where_nobody_is_told() -> None:
+    async def whole() -> None:
+        told = await Told().begin()
+        await told.created()
+        assert await told.cloud.database.read(notices.waiting) == 0
+        assert told.cloud.database.watch is None
+        await told.cloud.down()
+
+    run_virtual(whole())
+
+
+def test_no_secret_is_told() -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await told.created(user_data="dG9wIHNlY3JldA==", admin_pass="hunter2")
+        await told.ask(accept_rebuild, server, msgspec.structs.replace(REBUILD, admin_pass="hunter3"))
+        await told.idle(server)
+        await all_told(told)
+        everything = b"".join(bytes(event.data) for event in listener.heard)
+        for secret in (b"dG9wIHNlY3JldA==", b"hunter2", b"hunter3"):
+            assert secret not in everything
+
+    hear(story)
