@@ -106,8 +106,11 @@ class Controller:
             await self.cloud.networks.settle(server, active=False)
 
     def _resume(self, host: HostId) -> None:
-        resume = self.cloud.database.transact(lambda tx: resume_servers(self.cloud, tx, host))
-        self._soon(resume, "servers not resumed")
+        self._soon(self._resume_servers(host), "servers not resumed")
+
+    async def _resume_servers(self, host: HostId) -> None:
+        for server in await self.cloud.database.transact(lambda tx: resume_servers(self.cloud, tx, host)):
+            await self.cloud.networks.settle(server, active=False)
 
     def _soon(self, change: Coroutine[Any, Any, None], failure: str) -> None:
         """Make a change that nobody waits for; what cannot be done now is said, and looked at again later."""

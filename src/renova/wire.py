@@ -184,10 +184,12 @@ class Prepare(Act, frozen=True, tag="prepare"):
 class Start(Act, frozen=True, tag="start"):
     """Have the guest running, its nics plugged; its disks are ready. A running guest of this incarnation is left so.
 
+    `resume`: it goes on from the memory that Suspend saved, where that is here; else, as always, it boots.
     Result: State.
     """
 
     guest: Guest
+    resume: bool = False
 
 
 class Define(Act, frozen=True, tag="define"):
@@ -209,6 +211,18 @@ class Stop(Act, frozen=True, tag="stop"):
     wait_s: float
 
 
+class Pause(Act, frozen=True, tag="pause"):
+    """Have the running guest stand still, with its memory kept. One that is off stays off. Result: State."""
+
+
+class Unpause(Act, frozen=True, tag="unpause"):
+    """Have the guest that stands still go on. One that is off stays off. Result: State."""
+
+
+class Suspend(Act, frozen=True, tag="suspend"):
+    """Have the guest's memory saved on this host, and the guest off. Result: Saved."""
+
+
 class DropDisks(Act, frozen=True, tag="drop-disks"):
     """Delete the server's disks here except those of the generation `keep`. Result: State(None)."""
 
@@ -222,7 +236,7 @@ class Remove(Act, frozen=True, tag="remove"):
     disks: bool
 
 
-AnyAct: TypeAlias = Prepare | Start | Define | SoftReboot | Stop | DropDisks | Remove
+AnyAct: TypeAlias = Prepare | Start | Define | SoftReboot | Stop | Pause | Unpause | Suspend | DropDisks | Remove
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
@@ -233,6 +247,12 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
 
 class Rebooted(msgspec.Struct, frozen=True, tag="rebooted"):
     """Whether the guest restarted by itself."""
+
+    done: bool
+
+
+class Saved(msgspec.Struct, frozen=True, tag="saved"):
+    """Whether the guest's memory is saved here; not when it was off before."""
 
     done: bool
 
@@ -249,7 +269,7 @@ class ConsoleText(msgspec.Struct, frozen=True, tag="console"):
     text: bytes
 
 
-Result: TypeAlias = Prepared | Rebooted | State | ConsoleText
+Result: TypeAlias = Prepared | Rebooted | Saved | State | ConsoleText
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):

@@ -15,20 +15,27 @@ from renova.wire import (
     DropDisks,
     Duty,
     Order,
+    Pause,
     Prepare,
     Remove,
     SoftReboot,
     Start,
     Stop,
+    Suspend,
+    Unpause,
 )
 
 from .host import SERVER, Controller, Host, guest, later, nic, order
 
-# A server's life: created, rebooted, rebuilt, stopped, started with another nic, moved away, and back.
+# A server's life: created, rebooted, paused, suspended, rebuilt, stopped, with another nic, moved away, and back.
 LIFE: list[tuple[Order, AnyAct]] = [
     (order(number=1), Prepare(guest())),
     (order(number=1), Start(guest())),
     (order(number=2), SoftReboot(guest(), wait_s=60)),
+    (order(number=2), Pause()),
+    (order(number=2), Unpause()),
+    (order(number=2), Suspend()),
+    (order(number=2), Start(guest(), resume=True)),
     (order(number=3), Stop(wait_s=0)),
     (order(number=3), Prepare(guest(generation=2))),
     (order(number=3), Start(guest(generation=2))),
@@ -80,8 +87,8 @@ STATES, POINTS, _ = live(None)
 
 def test_the_life_is_what_it_should_be() -> None:
     running = [state["guests"].get(SERVER) for state in STATES]
-    assert running == [None, 1, 1, None, None, 1, 1, None, None, 1, None, None, 2, None]
-    assert STATES[9]["segments"] == {100: [nic(2).port]}
+    assert running == [None, 1, 1, None, 1, None, 1, None, None, 1, 1, None, None, 1, None, None, 2, None]
+    assert STATES[13]["segments"] == {100: [nic(2).port]}
     assert STATES[-1] == {"guests": {}, "disks": [], "owners": {}, "segments": {}}
     assert len(POINTS) > 100
 

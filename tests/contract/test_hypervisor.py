@@ -271,6 +271,101 @@ async def test_after_a_power_cut_the_other_host_starts_the_guest_with_its_disk(b
     await until_booted(bench.second, moved, 1, 2)
 
 
+# Standing still.
+
+
+async def test_a_paused_guest_keeps_its_memory_and_goes_on(bench: Bench) -> None:
+    guest = await running(bench)
+    for _ in range(2):
+        await bench.first.pause(guest.server)
+        assert await bench.first.guest(guest.server) == as_found(guest, PowerState.PAUSED)
+    with pytest.raises(Refused):
+        await bench.first.define(guest)
+    for _ in range(2):
+        await bench.first.unpause(guest.server)
+        assert await bench.first.guest(guest.server) == as_found(guest, PowerState.RUNNING)
+    assert await told_boots(bench.first, guest) == [1]
+
+
+async def test_a_paused_guest_has_its_disk_open_and_can_be_killed(bench: Bench) -> None:
+    guest = await running(bench)
+    await bench.first.pause(guest.server)
+    moved = next_incarnation(guest)
+    await bench.second.prepare(moved, bench.images)
+    with pytest.raises(DiskLocked):
+        await bench.second.start(moved)
+    assert not await bench.first.shut_down(guest.server, 0.3)
+    await bench.first.kill(guest.server)
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.SHUTDOWN)
+
+
+async def test_a_started_guest_does_not_stand_still(bench: Bench) -> None:
+    guest = await running(bench)
+    await bench.first.pause(guest.server)
+    assert await bench.first.start(guest) == as_found(guest, PowerState.RUNNING)
+    assert await told_boots(bench.first, guest) == [1]
+
+
+async def test_what_is_off_neither_stands_still_nor_goes_on(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    await bench.first.pause(guest.server)
+    await bench.first.unpause(guest.server)
+    assert not await bench.first.suspend(guest.server)
+    await bench.first.prepare(guest, bench.images)
+    await bench.first.define(guest)
+    await bench.first.pause(guest.server)
+    await bench.first.unpause(guest.server)
+    assert not await bench.first.suspend(guest.server)
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.SHUTDOWN)
+
+
+async def test_a_suspended_guest_is_off_and_goes_on_with_its_memory(bench: Bench) -> None:
+    guest = await running(bench)
+    for _ in range(2):
+        assert await bench.first.suspend(guest.server)
+        assert await bench.first.guest(guest.server) == as_found(guest, PowerState.SHUTDOWN)
+    for _ in range(2):
+        assert await bench.first.resume(guest) == as_found(guest, PowerState.RUNNING)
+    await bench.first.kill(guest.server)
+    assert await told_boots(bench.first, guest) == [1]
+    assert not await bench.first.suspend(guest.server)
+
+
+async def test_saved_memory_outlives_a_power_cut(bench: Bench) -> None:
+    guest = await running(bench)
+    assert await bench.first.suspend(guest.server)
+    await bench.cut_power()
+    assert await bench.first.resume(guest) == as_found(guest, PowerState.RUNNING)
+    await bench.first.kill(guest.server)
+    assert await told_boots(bench.first, guest) == [1]
+
+
+async def test_a_start_drops_saved_memory_and_boots(bench: Bench) -> None:
+    guest = await running(bench)
+    assert await bench.first.suspend(guest.server)
+    await bench.first.start(guest)
+    await until_booted(bench.first, guest, 1, 2)
+    await bench.first.kill(guest.server)
+    assert not await bench.first.suspend(guest.server)
+
+
+async def test_a_definition_has_no_memory(bench: Bench) -> None:
+    guest = await running(bench)
+    assert await bench.first.suspend(guest.server)
+    await bench.first.define(guest)
+    assert not await bench.first.suspend(guest.server)
+    await bench.first.resume(guest)
+    await until_booted(bench.first, guest, 1, 2)
+
+
+async def test_another_incarnation_has_another_memory(bench: Bench) -> None:
+    guest = await running(bench)
+    assert await bench.first.suspend(guest.server)
+    new = next_incarnation(guest)
+    assert await bench.first.resume(new) == as_found(new, PowerState.RUNNING)
+    await until_booted(bench.first, guest, 1, 2)
+
+
 # Powering off.
 
 

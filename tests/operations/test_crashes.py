@@ -8,10 +8,12 @@ from renova.model.ids import ServerId
 from renova.model.server import Server, VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
+from renova.operations.suspend import accept_resume, accept_suspend
 from renova.simulation.loop import run_virtual
 from tests.operations.crashes import Fuse, agent_fuse, controller_fuse
 from tests.operations.story import Told, an_image
@@ -24,6 +26,20 @@ async def ready(told: Told) -> ServerId:
 async def ready_stopped(told: Told) -> ServerId:
     server = await told.created()
     await told.ask(accept_stop, server)
+    await told.idle(server)
+    return server
+
+
+async def ready_paused(told: Told) -> ServerId:
+    server = await told.created()
+    await told.ask(accept_pause, server)
+    await told.idle(server)
+    return server
+
+
+async def ready_suspended(told: Told) -> ServerId:
+    server = await told.created()
+    await told.ask(accept_suspend, server)
     await told.idle(server)
     return server
 
@@ -65,6 +81,14 @@ def is_off(server: Server) -> bool:
     return server.vm_state is VmState.STOPPED
 
 
+def stands_still(server: Server) -> bool:
+    return server.vm_state is VmState.PAUSED
+
+
+def is_suspended(server: Server) -> bool:
+    return server.vm_state is VmState.SUSPENDED
+
+
 def is_gone(server: Server) -> bool:
     return server.vm_state is VmState.DELETED
 
@@ -77,6 +101,13 @@ CASES: dict[str, tuple[Ready, Ask, Callable[[Server], bool]]] = {
     "start": (ready_stopped, asking(accept_start), runs),
     "soft reboot": (ready, asking(accept_reboot, hard=False), runs),
     "hard reboot": (ready, asking(accept_reboot, hard=True), runs),
+    "hard reboot of a paused server": (ready_paused, asking(accept_reboot, hard=True), runs),
+    "hard reboot of a suspended server": (ready_suspended, asking(accept_reboot, hard=True), runs),
+    "pause": (ready, asking(accept_pause), stands_still),
+    "unpause": (ready_paused, asking(accept_unpause), runs),
+    "suspend": (ready, asking(accept_suspend), is_suspended),
+    "resume": (ready_suspended, asking(accept_resume), runs),
+    "delete of a suspended server": (ready_suspended, asking(accept_delete), is_gone),
     "rebuild": (ready, asking(accept_rebuild, REBUILD), runs),
     "rebuild stopped": (ready_stopped, asking(accept_rebuild, REBUILD), is_off),
     "evacuate": (ready_dead, asking(accept_evacuate, Evacuation()), runs),

@@ -19,15 +19,19 @@ from renova.wire import (
     DropDisks,
     Duty,
     Order,
+    Pause,
     Prepare,
     Prepared,
     Rebooted,
     Remove,
     Result,
+    Saved,
     SoftReboot,
     Start,
     State,
     Stop,
+    Suspend,
+    Unpause,
 )
 
 log = structlog.get_logger()
@@ -55,7 +59,7 @@ class Acts:
                 return await self._prepare(act)
             case Start():
                 self._may_start()
-                return State(await self._start(act.guest, known))
+                return State(await self._start(act.guest, known, resume=act.resume))
             case Define():
                 self._may_start()
                 await self._network.plug(act.guest.nics)
@@ -68,6 +72,15 @@ class Acts:
                 if act.wait_s <= 0 or not await self._hypervisor.shut_down(server, act.wait_s):
                     await self._hypervisor.kill(server)
                 return State(await self.found(server))
+            case Pause():
+                await self._hypervisor.pause(server)
+                return State(await self.found(server))
+            case Unpause():
+                self._may_start()
+                await self._hypervisor.unpause(server)
+                return State(await self.found(server))
+            case Suspend():
+                return Saved(await self._hypervisor.suspend(server))
             case DropDisks():
                 await self._drop_disks(act, order)
                 return State(None)
@@ -96,10 +109,10 @@ class Acts:
             )
         return Prepared(await self._hypervisor.prepare(act.guest, self._images))
 
-    async def _start(self, guest: Guest, known: Sequence[Nic]) -> FoundGuest:
+    async def _start(self, guest: Guest, known: Sequence[Nic], *, resume: bool = False) -> FoundGuest:
         await self._network.plug(guest.nics)
         self._may_start()  # again: plugging may have taken long
-        found = await self._hypervisor.start(guest)
+        found = await (self._hypervisor.resume(guest) if resume else self._hypervisor.start(guest))
         await self._unplug_former(guest, known)
         return found
 

@@ -28,8 +28,11 @@ def take_report(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> list[S
         if right is None or right.host != host or right.incarnation != change.incarnation:
             continue
         values: dict[str, object] = {"power_state": change.power}
-        if server.vm_state is VmState.ACTIVE and change.power in (PowerState.SHUTDOWN, PowerState.CRASHED):
-            # Nova's power sync: a guest that powered itself off makes its server stopped.
+        if server.vm_state in (VmState.ACTIVE, VmState.PAUSED) and change.power in (
+            PowerState.SHUTDOWN,
+            PowerState.CRASHED,
+        ):
+            # Nova's power sync: a guest that powered itself off, or died, makes its server stopped.
             values["vm_state"] = VmState.STOPPED
             stopped.append(server.id)
             log.info("guest stopped by itself", server=server.id, power=change.power.name)

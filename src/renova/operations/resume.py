@@ -7,7 +7,7 @@ import structlog
 
 from renova.model.guest import PowerState
 from renova.model.host import HostState
-from renova.model.ids import HostId
+from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.reboot import accept_reboot
@@ -18,30 +18,39 @@ from renova.store.database import Tx
 log = structlog.get_logger()
 
 
-def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> None:
+def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> list[ServerId]:
     """Resume the host's servers that nobody may run any more, and, after a boot, those it has the right to run.
 
     Nobody may run a server whose evacuation failed after the right had gone to another host that could not run it.
+    Returns the servers that are stopped instead.
     """
     host = hosts.get(tx, host_id)
     if host is None or host.state is not HostState.UP:
-        return
+        return []
+    stopped: list[ServerId] = []
     for server in servers.on_host(tx, host_id):
         right = rights.right(tx, server.id)
         ended = right is None and not rights.owes(tx, host_id, server.id)
-        if ended or (host.resume and right is not None and right.host == host_id):
-            _resume(cloud, tx, server)
+        mine = ended or (host.resume and right is not None and right.host == host_id)
+        if mine and _resume(cloud, tx, server):
+            stopped.append(server.id)
     if host.resume:
         hosts.change(tx, host_id, resume=False)
+    return stopped
 
 
-def _resume(cloud: Cloud, tx: Tx, server: Server) -> None:
-    """Ask in its owner's name. A server with a task is left to its operation, which goes on by itself."""
-    if server.vm_state is not VmState.ACTIVE or server.task_state is not None:
-        return
-    if cloud.settings.resume_guests_on_boot:
-        asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
-        accept_reboot(cloud, tx, asked, server.id, hard=True)
-        log.info("server resumes", server=server.id, host=server.host_name)
-    else:
+def _resume(cloud: Cloud, tx: Tx, server: Server) -> bool:
+    """Ask in its owner's name; or say that it is stopped now.
+
+    A server with a task is left to its operation, which goes on by itself; a suspended one has its memory on disk.
+    """
+    if server.task_state is not None or server.vm_state not in (VmState.ACTIVE, VmState.PAUSED):
+        return False
+    # What stood still has lost the memory it was paused for.
+    if server.vm_state is VmState.PAUSED or not cloud.settings.resume_guests_on_boot:
         servers.change(tx, server.id, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)
+        return True
+    asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
+    accept_reboot(cloud, tx, asked, server.id, hard=True)
+    log.info("server resumes", server=server.id, host=server.host_name)
+    return False

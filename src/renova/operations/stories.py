@@ -6,11 +6,14 @@ from renova.engine.operation import Story
 from renova.operations.create import CREATE
 from renova.operations.delete import DELETE
 from renova.operations.evacuate import EVACUATE
+from renova.operations.pause import PAUSE, UNPAUSE
 from renova.operations.reboot import REBOOT
 from renova.operations.rebuild import REBUILD
 from renova.operations.start import START
 from renova.operations.stop import STOP
+from renova.operations.suspend import RESUME, SUSPEND
 
 STORIES: dict[str, Story[Any]] = {
-    story.name: story for story in (CREATE, DELETE, EVACUATE, REBOOT, REBUILD, START, STOP)
+    story.name: story
+    for story in (CREATE, DELETE, EVACUATE, REBOOT, REBUILD, START, STOP, PAUSE, UNPAUSE, SUSPEND, RESUME)
 }

@@ -58,10 +58,10 @@ async def test_a_malformed_action_is_refused(api: ComputeApi, body: Any, message
 
 async def test_actions_that_are_missing_say_so(api: ComputeApi) -> None:
     server = await api.have_server()
-    assert "pause" in await refuse(api, server, {"pause": None}, 501)
+    assert "rescue" in await refuse(api, server, {"rescue": None}, 501)
     await refuse(api, server, {"resetNetwork": None}, 410)
     other = await api.have_server("admin")
-    await refuse(api, other, {"pause": None}, 404)
+    await refuse(api, other, {"rescue": None}, 404)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,10 @@ async def test_actions_that_are_missing_say_so(api: ComputeApi) -> None:
         (VmState.STOPPED, {"os-start": {}}, "start", TaskState.POWERING_ON),
         (VmState.ACTIVE, {"reboot": {"type": "Soft"}}, "reboot", TaskState.REBOOTING),
         (VmState.ERROR, {"reboot": {"type": "hard"}}, "reboot", TaskState.REBOOTING_HARD),
+        (VmState.ACTIVE, {"pause": None}, "pause", TaskState.PAUSING),
+        (VmState.PAUSED, {"unpause": None}, "unpause", TaskState.UNPAUSING),
+        (VmState.ACTIVE, {"suspend": None}, "suspend", TaskState.SUSPENDING),
+        (VmState.SUSPENDED, {"resume": None}, "resume", TaskState.RESUMING),
     ],
 )
 async def test_an_accepted_action_is_written_down(

@@ -6,9 +6,11 @@ from renova.api.compute import (
     action_console,
     action_evacuate,
     action_lock,
+    action_pause,
     action_power,
     action_rebuild,
     action_reset_state,
+    action_suspend,
 )
 from renova.api.compute.action import Action
 from renova.api.compute.route import route
@@ -22,13 +24,15 @@ ACTIONS: dict[str, Action] = {
     **action_rebuild.ACTIONS,
     **action_evacuate.ACTIONS,
     **action_lock.ACTIONS,
+    **action_pause.ACTIONS,
+    **action_suspend.ACTIONS,
     **action_reset_state.ACTIONS,
     **action_console.ACTIONS,
 }
 
 # Nova's actions that this cloud does not have yet.
 _MISSING = frozenset(
-    {"pause", "unpause", "suspend", "resume", "rescue", "unrescue", "changePassword", "trigger_crash_dump"}
+    {"rescue", "unrescue", "changePassword", "trigger_crash_dump"}
     | {"resize", "confirmResize", "revertResize", "migrate", "os-migrateLive", "createImage", "createBackup"}
     | {"shelve", "shelveOffload", "unshelve", "restore", "forceDelete", "injectNetworkInfo"}
     | {"addSecurityGroup", "removeSecurityGroup", "os-getVNCConsole", "os-getSPICEConsole", "os-getSerialConsole"}
@@ -41,6 +45,8 @@ POLICY = {
     **action_rebuild.POLICY,
     **action_evacuate.POLICY,
     **action_lock.POLICY,
+    **action_pause.POLICY,
+    **action_suspend.POLICY,
     **action_reset_state.POLICY,
     **action_console.POLICY,
 }

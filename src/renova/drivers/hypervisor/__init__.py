@@ -66,13 +66,34 @@ class Hypervisor(Protocol):
         """Define the guest anew and have it running; its disks and nics must be ready.
 
         A guest of the same incarnation that already runs is left running. One of an older incarnation is killed
-        first; a definition that does not run is replaced. Refused when its disks are not there or a newer
+        first; a definition that does not run is replaced, and memory that was saved of it is dropped. One that
+        stands still goes on. Refused when its disks are not there or a newer
         incarnation owns it or runs; `DiskLocked` when another guest has it open.
         """
         ...
 
     async def define(self, guest: Guest) -> None:
-        """Define the guest without running it; refused when it runs."""
+        """Define the guest without running it, and without memory; refused when it runs."""
+        ...
+
+    async def pause(self, server: ServerId) -> None:
+        """Have a running guest stand still, with its memory kept. One that is off or absent stays so."""
+        ...
+
+    async def unpause(self, server: ServerId) -> None:
+        """Have a guest that stands still go on. One that is off or absent stays so."""
+        ...
+
+    async def suspend(self, server: ServerId) -> bool:
+        """Have the guest's memory saved on this host, and the guest off. Returns whether its memory is saved.
+
+        A guest that was off has none to save, and stays off. When it cannot be saved, or the call is cancelled, the
+        guest runs on. The memory goes with the definition: whatever replaces or ends that drops it.
+        """
+        ...
+
+    async def resume(self, guest: Guest) -> FoundGuest:
+        """Have the guest running, as `start`, but going on from its saved memory where this incarnation has any."""
         ...
 
     async def shut_down(self, server: ServerId, wait_s: float) -> bool:

@@ -62,6 +62,7 @@ class LibvirtHypervisor:
         self._clock = clock
         self._accelerator = accelerator
         self._connection = Connection(uri, clock)
+        self._slow = Connection(uri, clock)  # for what takes as long as a guest has memory: one call at a time, each
         cpus = os.cpu_count() or 1
         self._boots = asyncio.Semaphore(boots_at_once or (cpus if accelerator == "tcg" else 4 * cpus))
         self._changed: Callable[[GuestChanged], None] = lambda _: None
@@ -72,6 +73,7 @@ class LibvirtHypervisor:
     async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
         await self._disks.check()
         await self._connection.open(self._on_event, lambda: self._to_report.put_nowait(None))
+        await self._slow.open(lambda _server: None, lambda: None)
         architecture = (await self._connection.call(_host_cpu)).get("arch")
         if architecture != "x86_64":
             raise BadSetup(f"this host is {architecture}; guests are defined for x86_64 only")
@@ -84,6 +86,7 @@ class LibvirtHypervisor:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reporter
         await self._connection.close()
+        await self._slow.close()
 
     async def facts(self) -> HostFacts:
         kind, version, cpus, memory_mb = await self._connection.call(_host)
@@ -113,11 +116,19 @@ class LibvirtHypervisor:
         return await self._disks.has(server, disks)
 
     async def start(self, guest: Guest) -> FoundGuest:
+        await self._own_disks(guest)
+        async with self._boots:
+            return await self._connection.call(_start, guest, self._xml(guest))
+
+    async def resume(self, guest: Guest) -> FoundGuest:
+        await self._own_disks(guest)
+        async with self._boots:
+            return await self._slow.call(_resume, guest, self._xml(guest))
+
+    async def _own_disks(self, guest: Guest) -> None:
         await self._disks.own(guest.server, guest.incarnation)
         if not await self._disks.has(guest.server, guest.disks):
             raise Refused(f"disks of generation {guest.disks.generation} of {guest.server} are not here")
-        async with self._boots:
-            return await self._connection.call(_start, guest, self._xml(guest))
 
     async def define(self, guest: Guest) -> None:
         await self._connection.call(_define, guest, self._xml(guest))
@@ -144,6 +155,24 @@ class LibvirtHypervisor:
 
     async def kill(self, server: ServerId) -> None:
         await self._connection.call(_kill, server)
+
+    async def pause(self, server: ServerId) -> None:
+        await self._connection.call(_pause, server)
+
+    async def unpause(self, server: ServerId) -> None:
+        await self._connection.call(_unpause, server)
+
+    async def suspend(self, server: ServerId) -> bool:
+        saving = asyncio.ensure_future(self._slow.call(_save, server))
+        try:
+            return await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            # The call itself cannot be cancelled, but the job it waits for can: then the guest runs on.
+            with contextlib.suppress(NotNow, Refused):
+                await self._connection.call(_abort_job, server)
+            saving.cancel()
+            await asyncio.wait([saving])
+            raise
 
     async def undefine(self, server: ServerId) -> None:
         await self._connection.call(_undefine, server)
@@ -260,8 +289,13 @@ def _start(connection: Any, guest: Guest, xml: str) -> FoundGuest:
             return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING)
         _destroy(domain)
     domain = connection.defineXML(xml)
+    # By force: memory saved of the former guest belongs to the disk as it was then.
+    return _create(domain, guest, libvirt.VIR_DOMAIN_START_FORCE_BOOT)
+
+
+def _create(domain: Any, guest: Guest, flags: int) -> FoundGuest:
     try:
-        domain.create()
+        domain.createWithFlags(flags)
     except libvirt.libvirtError as error:
         message = error.get_error_message()
         # QEMU's image lock, or that of a lock manager.
@@ -271,11 +305,61 @@ def _start(connection: Any, guest: Guest, xml: str) -> FoundGuest:
     return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING)
 
 
+def _resume(connection: Any, guest: Guest, xml: str) -> FoundGuest:
+    domain = _domain(connection, guest.server)
+    if domain is None or domain.isActive() or _saved(domain) != guest.incarnation:
+        return _start(connection, guest, xml)
+    return _create(domain, guest, 0)
+
+
 def _define(connection: Any, guest: Guest, xml: str) -> None:
     domain = _domain(connection, guest.server)
     if domain and domain.isActive():
         raise Refused(f"{guest.server} runs, so it is not defined anew")
-    connection.defineXML(xml)
+    domain = connection.defineXML(xml)
+    if domain.hasManagedSaveImage():
+        domain.managedSaveRemove()
+
+
+def _pause(connection: Any, server: ServerId) -> None:
+    domain = _domain(connection, server)
+    if domain:
+        _unless_gone(domain.suspend)
+
+
+def _unpause(connection: Any, server: ServerId) -> None:
+    domain = _domain(connection, server)
+    if domain and domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+        _unless_gone(domain.resume)
+
+
+def _save(connection: Any, server: ServerId) -> bool:
+    domain = _domain(connection, server)
+    if domain is None:
+        return False
+    if domain.isActive():
+        domain.managedSave(libvirt.VIR_DOMAIN_SAVE_RUNNING)
+    return _saved(domain) is not None
+
+
+def _saved(domain: Any) -> int | None:
+    """Return which incarnation's memory is saved, whole, for the domain; None without any."""
+    if not domain.hasManagedSaveImage():
+        return None
+    try:
+        xml = domain.managedSaveGetXMLDesc()
+    except libvirt.libvirtError as error:
+        # A power cut in the middle of saving: libvirt has marked the file as incomplete, and nobody may use it.
+        log.warning("saved memory is not usable", domain=domain.name(), reason=error.get_error_message())
+        return None
+    found = ET.fromstring(xml).find(f"metadata/{{{RENOVA}}}guest")  # noqa: S314  (written by us, kept by libvirt)
+    return None if found is None else description(ET.tostring(found, encoding="unicode")).incarnation
+
+
+def _abort_job(connection: Any, server: ServerId) -> None:
+    domain = _domain(connection, server)
+    if domain:
+        _unless_gone(domain.abortJob)
 
 
 def _press_power_button(connection: Any, server: ServerId) -> None:

@@ -20,6 +20,7 @@ from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, Local
 from renova.model.ids import ImageId, ServerId
 
 GIB = 1 << 30
+ACTIVE = (PowerState.RUNNING, PowerState.PAUSED)
 SMALL_HOST = HostFacts(
     hypervisor_type="QEMU",
     hypervisor_version=7002000,
@@ -92,6 +93,7 @@ class SimulatedStorage:
 class _Domain:
     guest: Guest
     power: PowerState = PowerState.SHUTDOWN
+    saved: bool = False  # its memory, while it is off
     disk: SimulatedDisk | None = None  # what it has open while it runs, even if somebody deletes it
     ready_at: float = 0.0  # when the booting guest reaches userspace
     booted: bool = False
@@ -174,62 +176,97 @@ class SimulatedHypervisor:
 
     async def start(self, guest: Guest) -> FoundGuest:
         self._reach()
-        running = self._running(guest.server)
+        running = self._active(guest.server)
         if running:
             if running.guest.incarnation > guest.incarnation:
                 raise Refused(f"incarnation {running.guest.incarnation} of {guest.server} runs")
             if running.guest.incarnation == guest.incarnation:
+                await self.unpause(guest.server)
                 return running.found()
         self._storage.own(guest.server, guest.incarnation)
         disk = self._storage.root(guest)
         if running:
             self._stop(running, PowerState.SHUTDOWN)
         domain = self._domains[guest.server] = _Domain(guest)
-        await self._take(self._start_s)
-        if disk.open_by is not None:
-            raise DiskLocked(f"the disk of {guest.server} is open elsewhere: the old guest may live")
-        disk.open_by = self
-        domain.power, domain.disk = PowerState.RUNNING, disk
+        await self._run(domain, disk)
         domain.ready_at = self._clock.monotonic() + self._boot_s
         self._tell(domain)
         return domain.found()
 
     async def define(self, guest: Guest) -> None:
         self._reach()
-        if self._running(guest.server):
+        if self._active(guest.server):
             raise Refused(f"{guest.server} runs, so it is not defined anew")
         self._domains[guest.server] = _Domain(guest)
 
+    async def pause(self, server: ServerId) -> None:
+        self._reach()
+        domain = self._active(server)
+        if domain and domain.power is PowerState.RUNNING:
+            self._boot(domain)
+            domain.power = PowerState.PAUSED
+            self._tell(domain)
+
+    async def unpause(self, server: ServerId) -> None:
+        self._reach()
+        domain = self._active(server)
+        if domain and domain.power is PowerState.PAUSED:
+            domain.power = PowerState.RUNNING
+            self._tell(domain)
+
+    async def suspend(self, server: ServerId) -> bool:
+        self._reach()
+        domain = self._active(server)
+        if domain is None:
+            off = self._domains.get(server)
+            return off is not None and off.saved
+        await self._take(self._start_s)
+        self._stop(domain, PowerState.SHUTDOWN)
+        domain.saved = True
+        return True
+
+    async def resume(self, guest: Guest) -> FoundGuest:
+        self._reach()
+        domain = self._domains.get(guest.server)
+        if domain is None or not domain.saved or domain.guest.incarnation != guest.incarnation:
+            return await self.start(guest)
+        self._storage.own(guest.server, guest.incarnation)
+        await self._run(domain, self._storage.root(guest))
+        domain.saved = False
+        self._tell(domain)
+        return domain.found()
+
     async def shut_down(self, server: ServerId, wait_s: float) -> bool:
         self._reach()
-        domain = self._running(server)
+        domain = self._active(server)
         if domain is None:
             return True
         # A guest hears the power button only once it is up; it is pressed again until then.
         needs = max(domain.ready_at - self._clock.monotonic(), 0.0) + self._shut_down_s
-        if server in self.ignoring_acpi or needs > wait_s or wait_s <= 0:
+        deaf = server in self.ignoring_acpi or domain.power is PowerState.PAUSED
+        if deaf or needs > wait_s or wait_s <= 0:
             await self._take(wait_s)
-            return self._running(server) is None
+            return self._active(server) is None
         await self._take(needs)
-        if self._running(server) is domain:
+        if self._active(server) is domain:
             self._stop(domain, PowerState.SHUTDOWN)
         return True
 
     async def kill(self, server: ServerId) -> None:
         self._reach()
-        domain = self._running(server)
+        domain = self._active(server)
         if domain:
             self._stop(domain, PowerState.SHUTDOWN)
 
     async def undefine(self, server: ServerId) -> None:
         self._reach()
-        if self._running(server):
+        if self._active(server):
             raise Refused(f"{server} runs, so its definition stays")
         self._domains.pop(server, None)
 
     async def drop_disks(self, server: ServerId, keep: int | None, up_to: int | None = None) -> bool:
         self._reach()
-        if keep is None and self._running(server):
+        if keep is None and self._active(server):
             raise Refused(f"{server} runs, so its disks stay")
         owner = self._storage.owners.get(server)
         if up_to is not None and owner is not None and owner > up_to:
@@ -258,7 +295,7 @@ class SimulatedHypervisor:
     def cut_power(self) -> None:
         """Stop the host at once: guests die unannounced, every call fails until `power_on`."""
         for domain in self._domains.values():
-            if domain.power is PowerState.RUNNING:
+            if domain.power in ACTIVE:
                 self._release(domain, PowerState.SHUTDOWN)
         self._powered, self._changed = False, None
         self._power_cuts += 1
@@ -293,7 +330,7 @@ class SimulatedHypervisor:
         domain.disk.writes.append(Write(domain.guest.incarnation, text))
 
     def executing(self) -> dict[ServerId, int]:
-        """Return the running guests, each with its incarnation; also while power or libvirtd is away."""
+        """Return the guests that execute, each with its incarnation; also while power or libvirtd is away."""
         return {
             server: domain.guest.incarnation
             for server, domain in self._domains.items()
@@ -314,6 +351,18 @@ class SimulatedHypervisor:
             power_cuts = self._power_cuts
             await self._clock.sleep(seconds)
             self._reach(power_cuts)
+
+    async def _run(self, domain: _Domain, disk: SimulatedDisk) -> None:
+        await self._take(self._start_s)
+        if disk.open_by is not None:
+            raise DiskLocked(f"the disk of {domain.guest.server} is open elsewhere: the old guest may live")
+        disk.open_by = self
+        domain.power, domain.disk = PowerState.RUNNING, disk
+
+    def _active(self, server: ServerId) -> _Domain | None:
+        """Return the guest if it runs or stands still: it has its disk open."""
+        domain = self._domains.get(server)
+        return domain if domain and domain.power in ACTIVE else None
 
     def _running(self, server: ServerId) -> _Domain | None:
         domain = self._domains.get(server)

@@ -12,7 +12,7 @@ from renova.operations.parts.guest import current_guest
 from renova.operations.work import Work
 from renova.store import hosts, placement, rights
 from renova.store.database import Tx
-from renova.wire import Define, DropDisks, Prepare, Prepared, Remove, Start, State, Stop
+from renova.wire import Define, DropDisks, Pause, Prepare, Prepared, Remove, Saved, Start, State, Stop, Suspend, Unpause
 
 log = structlog.get_logger()
 
@@ -41,6 +41,40 @@ async def bring_up(work: Work, host: HostId, incarnation: int, *, run: bool = Tr
     assert isinstance(result, State)
     await work.cloud.networks.settle(work.held.server, active=run)
     return result.guest.power if result.guest else PowerState.NOSTATE
+
+
+async def resume(work: Work, host: HostId, incarnation: int) -> PowerState:
+    """Have the guest running again from its saved memory; without any, it boots."""
+    guest = await current_guest(work, incarnation)
+    result = await work.command(host, incarnation, Start(guest=guest, resume=True))
+    assert isinstance(result, State)
+    await work.cloud.networks.settle(work.held.server, active=True)
+    return result.guest.power if result.guest else PowerState.NOSTATE
+
+
+async def suspend(work: Work, host: HostId, incarnation: int) -> bool:
+    """Have the guest off with its memory saved; says whether it had any."""
+    result = await work.command(host, incarnation, Suspend())
+    assert isinstance(result, Saved)
+    await work.cloud.networks.settle(work.held.server, active=False)
+    return result.done
+
+
+async def pause(work: Work, host: HostId, incarnation: int) -> PowerState:
+    return await _stand_or_go(work, host, incarnation, Pause())
+
+
+async def unpause(work: Work, host: HostId, incarnation: int) -> PowerState:
+    return await _stand_or_go(work, host, incarnation, Unpause())
+
+
+async def _stand_or_go(work: Work, host: HostId, incarnation: int, act: Pause | Unpause) -> PowerState:
+    result = await work.command(host, incarnation, act)
+    assert isinstance(result, State)
+    power = result.guest.power if result.guest else PowerState.NOSTATE
+    if power not in (PowerState.PAUSED, PowerState.RUNNING):
+        await work.cloud.networks.settle(work.held.server, active=False)
+    return power
 
 
 async def stop(work: Work, host: HostId, incarnation: int, wait_s: float) -> None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Collection
 
+from renova.engine.journal import Held
 from renova.engine.operation import Failure
 from renova.model.errors import Conflict, NotFound
+from renova.model.guest import PowerState
 from renova.model.ids import ServerId
 from renova.model.server import Fault, Server, VmState
 from renova.operations.submission import Asked
@@ -29,6 +31,21 @@ def demand_vm_state(server: Server, action: str, allowed: Collection[VmState], *
         raise Conflict(f"Cannot '{action}' instance {server.id} while it is in an invalid state: it never started")
     if server.vm_state not in allowed:
         raise Conflict(f"Cannot '{action}' instance {server.id} while it is in vm_state {server.vm_state}")
+
+
+def leave_as_it_was(tx: Tx, held: Held, failure: Failure) -> None:
+    """End a failed task: the server is in the state it had, and the reason is kept."""
+    servers.change(tx, held.server, task_state=None, fault=fault(tx, failure))
+    close_failed(tx, held.action, failure)
+
+
+def note_found_off(tx: Tx, held: Held, power: PowerState) -> None:
+    """End a task that needs a living guest and found none: the server is stopped, as its guest is."""
+    failure = Failure("the guest is off: its memory went with its host, or it powered itself off", "Refused", "", "")
+    servers.change(
+        tx, held.server, vm_state=VmState.STOPPED, task_state=None, power_state=power, fault=fault(tx, failure)
+    )
+    close_failed(tx, held.action, failure)
 
 
 def fault(tx: Tx, failure: Failure, code: int = 500) -> Fault:
