@@ -9,6 +9,7 @@ from enum import IntEnum
 import msgspec
 
 from renova.model.ids import AttachmentId, ImageId, NetworkId, PortId, ProjectId, ServerId, UserId, VolumeId
+from renova.model.network import Route
 from renova.model.volume import Connection
 
 
@@ -55,13 +56,6 @@ class VolumeDisk(msgspec.Struct, frozen=True):
     connection: Connection
     boot: bool = False
     tag: str | None = None
-
-
-class Route(msgspec.Struct, frozen=True):
-    """A route of a subnet beside its gateway."""
-
-    destination: str  # CIDR
-    next_hop: str
 
 
 class Address(msgspec.Struct, frozen=True):

@@ -5,6 +5,13 @@ import msgspec
 from renova.model.ids import NetworkId, PortId, ProjectId, SubnetId
 
 
+class Route(msgspec.Struct, frozen=True):
+    """A route that a subnet gives its guests beside the one over its gateway."""
+
+    destination: str  # CIDR
+    next_hop: str
+
+
 class Subnet(msgspec.Struct, frozen=True):
     """A range of IPv4 addresses of a network."""
 
@@ -20,6 +27,7 @@ class Subnet(msgspec.Struct, frozen=True):
     enable_dhcp: bool
     created_at: str
     updated_at: str
+    routes: tuple[Route, ...] = ()
 
 
 class Network(msgspec.Struct, frozen=True):
@@ -64,3 +72,4 @@ class Port(msgspec.Struct, frozen=True):
     updated_at: str
     description: str = ""
     security_groups: tuple[str, ...] = ()  # ids; kept and shown, not enforced yet
+    profile: dict[str, str] = {}  # of its binding: what the operator notes for the host

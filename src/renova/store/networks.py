@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.ids import NetworkId, ProjectId
-from renova.model.network import FixedIp, Network, Subnet
+from renova.model.network import FixedIp, Network, Route, Subnet
 from renova.store.database import Tx
 from renova.store.schema import Document, Stamp, metadata
 
@@ -57,6 +57,7 @@ subnets = Table(
     Column("cidr", String(18), nullable=False),
     Column("gateway", String(15)),
     Column("dns", Document(tuple[str, ...]), nullable=False),
+    Column("routes", Document(tuple[Route, ...]), nullable=False, default=()),
     Column("first", String(15), nullable=False),
     Column("last", String(15), nullable=False),
     Column("enable_dhcp", Boolean, nullable=False),

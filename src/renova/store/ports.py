@@ -28,7 +28,7 @@ from renova.model.ids import PortId, ProjectId, ServerId, SubnetId
 from renova.model.network import FixedIp, Network, Port
 from renova.store.database import Tx
 from renova.store.networks import addresses, give_address, networks, subnets
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Document, Stamp, metadata
 from renova.store.security_groups import give_groups, port_security_groups
 
 ports = Table(
@@ -47,6 +47,7 @@ ports = Table(
     Column("host", String(255), nullable=False),
     Column("made_by_compute", Boolean, nullable=False),
     Column("description", Text, nullable=False),
+    Column("profile", Document(dict[str, str]), nullable=False, default={}),
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp, nullable=False),
     UniqueConstraint("device_id", "nic"),
@@ -83,6 +84,10 @@ _NICS = (
         ports.c.network,
         networks.c.vni,
         networks.c.mtu,
+        networks.c.name.label("network_name"),
+        ports.c.profile,
+        subnets.c.id.label("subnet"),
+        subnets.c.routes,
         addresses.c.number,
         subnets.c.cidr,
         subnets.c.gateway,
@@ -119,6 +124,7 @@ class NewPort(msgspec.Struct, frozen=True, kw_only=True):
     made_by_compute: bool = False
     description: str = ""
     security_groups: tuple[str, ...] = ()
+    profile: dict[str, str] = {}
 
 
 def port(tx: Tx, port_id: str) -> Port | None:
@@ -197,6 +203,7 @@ def add(tx: Tx, chance: Chance, on: Network, new: NewPort) -> Port:
         "host": new.host,
         "made_by_compute": new.made_by_compute,
         "description": new.description,
+        "profile": new.profile,
         "created_at": tx.now,
         "updated_at": tx.now,
     }
@@ -269,9 +276,18 @@ def _nic(rows: Sequence[Any]) -> Nic:
         network=port.network,
         vni=port.vni,
         mtu=port.mtu,
-        addresses=tuple(
-            Address(ip=_ip(row.number), prefix=int(row.cidr.partition("/")[2]), gateway=row.gateway, dns=row.dns)
-            for row in rows
-            if row.number is not None
-        ),
+        addresses=tuple(_address(row) for row in rows if row.number is not None),
+        network_name=port.network_name,
+        profile=port.profile,
+    )
+
+
+def _address(row: Any) -> Address:
+    return Address(
+        ip=_ip(row.number),
+        prefix=int(row.cidr.partition("/")[2]),
+        gateway=row.gateway,
+        dns=row.dns,
+        routes=row.routes,
+        subnet=row.subnet,
     )

@@ -177,6 +177,25 @@ async def test_subnets(api: Api) -> None:
     )
 
 
+async def test_a_subnet_has_the_routes_that_were_last_given(api: Api) -> None:
+    routes = [{"destination": "10.9.0.0/16", "nexthop": "10.0.0.9"}]
+    await api.play(
+        "/network/v2.0",
+        [
+            ("demo", "POST /networks", NET, 201, {"network": {"id": Keep("net")}}),
+            (
+                "demo",
+                "POST /subnets",
+                subnet("{net}", "10.0.0.0/24", host_routes=routes),
+                201,
+                {"subnet": {"id": Keep("one"), "host_routes": routes}},
+            ),
+            ("demo", "PUT /subnets/{one}", {"subnet": {"name": "x"}}, 200, {"subnet": {"host_routes": routes}}),
+            ("demo", "PUT /subnets/{one}", {"subnet": {"host_routes": []}}, 200, {"subnet": {"host_routes": []}}),
+        ],
+    )
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -190,7 +209,9 @@ async def test_subnets(api: Api) -> None:
         {"dns_nameservers": ["example.org"]},
         {"allocation_pools": [{"start": "10.0.0.9", "end": "10.0.0.8"}]},
         {"allocation_pools": [{"start": "10.0.0.9", "end": "10.0.1.8"}]},
-        {"host_routes": [{"destination": "0.0.0.0/0", "nexthop": "10.0.0.9"}]},
+        {"host_routes": [{"destination": "somewhere", "nexthop": "10.0.0.9"}]},
+        {"host_routes": [{"destination": "10.9.0.0/16", "nexthop": "someone"}]},
+        {"host_routes": [{"destination": "10.9.0.0/16", "nexthop": "10.0.0.9"}] * 2},
     ],
 )
 async def test_a_subnet_must_be_sound(api: Api, wrong: dict[str, object]) -> None:

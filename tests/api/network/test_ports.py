@@ -176,3 +176,19 @@ async def test_security_groups(api: Api) -> None:
             ("demo", "GET /security-groups/{web}", None, 404, None),
         ],
     )
+
+
+async def test_a_binding_profile_is_the_operators(api: Api) -> None:
+    profile = {"binding:profile": {"rack": "seven"}}
+    await with_network(api)
+    await api.play(
+        "/network/v2.0",
+        [
+            ("demo", "POST /ports", {"port": {"network_id": "{net}", **profile}}, 403, FORBIDDEN),
+            ("demo", "POST /ports", {"port": {"network_id": "{net}"}}, 201, {"port": {"id": Keep("one")}}),
+            ("demo", "PUT /ports/{one}", {"port": profile}, 403, FORBIDDEN),
+            ("admin", "PUT /ports/{one}", {"port": profile}, 200, {"port": profile}),
+            ("admin", "PUT /ports/{one}", {"port": {"name": "x"}}, 200, {"port": profile}),
+            ("admin", "PUT /ports/{one}", {"port": {"binding:vnic_type": "direct"}}, 400, INVALID),
+        ],
+    )

@@ -12,6 +12,7 @@ import pytest
 from renova.drivers.hypervisor.config_drive import config_drive, files, meta_data, network_data
 from renova.model.errors import Refused
 from renova.model.guest import Address, Personal
+from renova.model.network import Route
 
 from .guests import GUEST
 
@@ -72,6 +73,12 @@ def test_without_a_gateway_there_is_no_default_route() -> None:
     nic = msgspec.structs.replace(GUEST.nics[0], addresses=(Address("10.0.0.5", 24, None),))
     (network,) = network_data((nic,))["networks"]
     assert network["routes"] == []
+
+
+def test_a_subnets_routes_follow_the_default_route() -> None:
+    routed = msgspec.structs.replace(GUEST.nics[0].addresses[0], routes=(Route("10.9.0.0/16", "10.0.0.9"),))
+    (network,) = network_data((msgspec.structs.replace(GUEST.nics[0], addresses=(routed,)),))["networks"]
+    assert network["routes"][1:] == [{"network": "10.9.0.0", "netmask": "255.255.0.0", "gateway": "10.0.0.9"}]
 
 
 def test_a_second_address_is_a_second_network_on_the_same_link() -> None:

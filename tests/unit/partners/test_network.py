@@ -11,7 +11,7 @@ from renova.model.clock import SystemClock
 from renova.model.errors import NotFound, Refused
 from renova.model.guest import Address
 from renova.model.ids import NetworkId, PortId, ProjectId, ServerId, SubnetId
-from renova.model.network import Subnet
+from renova.model.network import Route, Subnet
 from renova.partners.network import PortWish
 from renova.partners.network.builtin import BuiltinNetworks
 from renova.store import networks as store
@@ -38,6 +38,7 @@ def make_network(tx: Tx) -> None:
         enable_dhcp=True,
         created_at=tx.now,
         updated_at=tx.now,
+        routes=(Route("10.9.0.0/16", "10.0.0.9"),),
     )
     store.add_subnet(tx, subnet)
 
@@ -111,7 +112,16 @@ async def test_a_guests_nics_say_all_it_needs(networks: BuiltinNetworks) -> None
     port = await networks.give_port(ONE, PROJECT, 0, PortWish(network=NET), "nova")
     (nic,) = await networks.nics(ONE)
     assert (nic.port, nic.mac, nic.network, nic.vni, nic.mtu) == (port.id, port.mac, NET, 1000, 1450)
-    assert nic.addresses == (Address(ip="10.0.0.2", prefix=26, gateway="10.0.0.1", dns=("9.9.9.9",)),)
+    assert nic.addresses == (
+        Address(
+            ip="10.0.0.2",
+            prefix=26,
+            gateway="10.0.0.1",
+            dns=("9.9.9.9",),
+            routes=(Route("10.9.0.0/16", "10.0.0.9"),),
+            subnet="sub",
+        ),
+    )
     assert await networks.nics(TWO) == ()
 
 

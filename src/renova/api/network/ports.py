@@ -47,7 +47,7 @@ class NewPort(msgspec.Struct, forbid_unknown_fields=True):
     project_id: str | None = None
     host: str = field(default="", name="binding:host_id")
     vnic_type: str = field(default="normal", name="binding:vnic_type")
-    profile: dict[str, Any] | None = field(default=None, name="binding:profile")
+    profile: dict[str, str] | None = field(default=None, name="binding:profile")
 
 
 class NewPortBody(msgspec.Struct):
@@ -64,7 +64,7 @@ class PortChanges(msgspec.Struct, forbid_unknown_fields=True):
     security_groups: list[str] | UnsetType = UNSET
     host: str | UnsetType | None = field(default=UNSET, name="binding:host_id")
     vnic_type: str = field(default="normal", name="binding:vnic_type")
-    profile: dict[str, Any] | None = field(default=None, name="binding:profile")
+    profile: dict[str, str] | UnsetType | None = field(default=UNSET, name="binding:profile")
 
 
 class PortChangesBody(msgspec.Struct):
@@ -90,7 +90,7 @@ async def one(call: Call) -> Reply:
 
 async def create(call: Call) -> Reply:
     want = call.json(NewPortBody, lax=True).port
-    _demand_plain(want.vnic_type, want.profile)
+    _demand_normal(want.vnic_type)
     project = owner(call, want.project_id, want.tenant_id)
     mac = want.mac_address.lower() if want.mac_address else None
     if mac is not None and (not re.fullmatch("([0-9a-f]{2}:){5}[0-9a-f]{2}", mac) or int(mac[:2], 16) & 1):
@@ -106,6 +106,8 @@ async def create(call: Call) -> Reply:
             call.demand("create_port:fixed_ips:ip_address", target)
         if want.host:
             call.demand("create_port:binding:host_id", target)
+        if want.profile:
+            call.demand("create_port:binding:profile", target)
         new = store.NewPort(
             id=PortId(call.cloud.chance.uuid()),
             project=project,
@@ -118,6 +120,7 @@ async def create(call: Call) -> Reply:
             host=checked_name(want.host),
             description=checked_name(want.description),
             security_groups=_groups(call, tx, project, want.security_groups),
+            profile=_profile(want.profile),
         )
         return store.add(tx, call.cloud.chance, network, new)
 
@@ -126,7 +129,7 @@ async def create(call: Call) -> Reply:
 
 async def update(call: Call) -> Reply:
     want = call.json(PortChangesBody, lax=True).port
-    _demand_plain(want.vnic_type, want.profile)
+    _demand_normal(want.vnic_type)
     changes: dict[str, Any] = {
         name: value
         for name in ("name", "description", "admin_state_up", "device_id", "device_owner", "host")
@@ -137,6 +140,8 @@ async def update(call: Call) -> Reply:
     for name, value in changes.items():
         if name != "admin_state_up":
             checked_name(value)
+    if want.profile is not UNSET:
+        changes["profile"] = _profile(want.profile)
 
     def change(tx: Tx) -> Port:
         found = _visible(call, tx, call.path["port"])
@@ -146,6 +151,8 @@ async def update(call: Call) -> Reply:
         call.demand("update_port", target)
         if "host" in changes:
             call.demand("update_port:binding:host_id", target)
+        if "profile" in changes:
+            call.demand("update_port:binding:profile", target)
         kept_by_compute = {"device_id", "device_owner"} & changes.keys() or want.fixed_ips is not UNSET
         if kept_by_compute and store.is_nic(tx, found.id):
             raise Conflict(f"Port {found.id} is a nic of server {found.device_id}. Detach it from the server first.")
@@ -184,9 +191,16 @@ def _target(project: ProjectId, network: Network) -> dict[str, str]:
     return {"project_id": project, "network:project_id": network.project}
 
 
-def _demand_plain(vnic_type: str, profile: dict[str, Any] | None) -> None:
-    if vnic_type != "normal" or profile:
-        raise Invalid("Ports have the vnic_type 'normal' and no binding profile.")
+def _demand_normal(vnic_type: str) -> None:
+    if vnic_type != "normal":
+        raise Invalid("Ports have the vnic_type 'normal'.")
+
+
+def _profile(asked: dict[str, str] | None) -> dict[str, str]:
+    for entry in (asked or {}).items():
+        for text in entry:
+            checked_name(text)
+    return asked or {}
 
 
 def _addresses(asked: list[AskedAddress]) -> store.Wanted:

@@ -64,7 +64,7 @@ def subnet_shape(subnet: Subnet) -> dict[str, Any]:
         "gateway_ip": subnet.gateway,
         "allocation_pools": _pools(subnet),
         "dns_nameservers": list(subnet.dns),
-        "host_routes": [],
+        "host_routes": [{"destination": each.destination, "nexthop": each.next_hop} for each in subnet.routes],
         "enable_dhcp": subnet.enable_dhcp,
         "ipv6_address_mode": None,
         "ipv6_ra_mode": None,
@@ -109,7 +109,7 @@ def port_shape(call: Call, port: Port) -> dict[str, Any]:
     if call.allows("get_port:binding:host_id"):
         shape |= {
             "binding:host_id": port.host,
-            "binding:profile": {},
+            "binding:profile": port.profile,
             "binding:vif_type": "bridge" if port.host else "unbound",
             # Security groups do not filter anything yet.
             "binding:vif_details": {"port_filter": False} if port.host else {},

@@ -13,13 +13,21 @@ from renova.api.network.shapes import checked_name, subnet_shape
 from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.ids import SubnetId
 from renova.model.network import Network, Subnet
+from renova.model.network import Route as SubnetRoute
 from renova.store import networks as store
 from renova.store.database import Tx
+
+MAX_ROUTES = 20  # Neutron's default
 
 
 class Pool(msgspec.Struct):
     start: str
     end: str
+
+
+class AskedRoute(msgspec.Struct, forbid_unknown_fields=True):
+    destination: str
+    nexthop: str
 
 
 class NewSubnet(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,7 +39,7 @@ class NewSubnet(msgspec.Struct, forbid_unknown_fields=True):
     gateway_ip: str | UnsetType | None = UNSET
     allocation_pools: list[Pool] | None = None
     dns_nameservers: list[str] | None = None
-    host_routes: list[Any] | None = None
+    host_routes: list[AskedRoute] | None = None
     enable_dhcp: bool = True
     tenant_id: str | None = None
     project_id: str | None = None
@@ -47,6 +55,7 @@ class SubnetChanges(msgspec.Struct, forbid_unknown_fields=True):
     gateway_ip: str | UnsetType | None = UNSET
     allocation_pools: list[Pool] | UnsetType = UNSET
     dns_nameservers: list[str] | UnsetType = UNSET
+    host_routes: list[AskedRoute] | UnsetType = UNSET
     enable_dhcp: bool | UnsetType = UNSET
 
 
@@ -69,8 +78,6 @@ async def create(call: Call) -> Reply:
     want = call.json(NewSubnetBody, lax=True).subnet
     if want.ip_version != 4:
         raise Invalid("Invalid input for ip_version. Reason: only IPv4 subnets can be made.")
-    if want.host_routes:
-        raise Invalid("Invalid input for host_routes. Reason: host routes are not available.")
     if want.description:
         raise Invalid("Invalid input for description. Reason: subnets have none.")
     cidr = _cidr(want.cidr)
@@ -80,6 +87,7 @@ async def create(call: Call) -> Reply:
     if want.allocation_pools:
         _demand_gateway_outside(gateway, first, last)
     dns = tuple(_address(each) for each in want.dns_nameservers or ())
+    routes = _routes(want.host_routes or [])
 
     def add(tx: Tx) -> Subnet:
         network = visible_network(call, tx, want.network_id)
@@ -97,6 +105,7 @@ async def create(call: Call) -> Reply:
             enable_dhcp=want.enable_dhcp,
             created_at=tx.now,
             updated_at=tx.now,
+            routes=routes,
         )
         _demand_inside(made)
         store.add_subnet(tx, made)
@@ -116,6 +125,8 @@ async def update(call: Call) -> Reply:
         changes["gateway"] = want.gateway_ip or None
     if want.dns_nameservers is not UNSET:
         changes["dns"] = tuple(_address(each) for each in want.dns_nameservers)
+    if want.host_routes is not UNSET:
+        changes["routes"] = _routes(want.host_routes)
     if want.allocation_pools is not UNSET:
         first, last = _pool(want.allocation_pools)
         changes |= {"first": str(first), "last": str(last)}
@@ -166,6 +177,21 @@ def _cidr(text: str) -> IPv4Network:
     if cidr.prefixlen > 30 or cidr.is_multicast or cidr.is_loopback or cidr.is_unspecified:
         raise Invalid(f"Invalid input for cidr. Reason: '{text}' has no addresses for ports.")
     return cidr
+
+
+def _routes(asked: list[AskedRoute]) -> tuple[SubnetRoute, ...]:
+    if len(asked) > MAX_ROUTES:
+        raise Invalid(f"Invalid input for host_routes. Reason: a subnet has at most {MAX_ROUTES}.")
+    routes = []
+    for each in asked:
+        try:
+            destination = IPv4Network(each.destination)
+        except ValueError as error:
+            raise Invalid(f"Invalid input for host_routes. Reason: '{each.destination}' is no IPv4 CIDR.") from error
+        routes.append(SubnetRoute(str(destination), _address(each.nexthop)))
+    if len({route.destination for route in routes}) < len(routes):
+        raise Invalid("Invalid input for host_routes. Reason: a destination is given twice.")
+    return tuple(routes)
 
 
 def _address(text: str) -> str:

@@ -15,6 +15,7 @@ import pycdlib
 from renova.drivers.network import tap_name
 from renova.model.errors import Refused
 from renova.model.guest import Address, Guest, Nic
+from renova.model.network import Route
 
 LABEL = "config-2"
 VERSIONS = ("latest", "2018-08-27")  # cloud-init asks for a dated one that it knows, others for the latest
@@ -97,8 +98,17 @@ def _network(name: str, nic: Nic, address: Address) -> dict[str, Any]:
         "network_id": nic.network,
         "ip_address": address.ip,
         "netmask": str(subnet.netmask),
-        "routes": [default] if address.gateway else [],
+        "routes": [*([default] if address.gateway else []), *(_route(each) for each in address.routes)],
         "services": [_dns(server) for server in address.dns],
+    }
+
+
+def _route(route: Route) -> dict[str, Any]:
+    destination = ipaddress.ip_network(route.destination)
+    return {
+        "network": str(destination.network_address),
+        "netmask": str(destination.netmask),
+        "gateway": route.next_hop,
     }
 
 
