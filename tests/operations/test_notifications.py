@@ -11,10 +11,12 @@ from renova.model.ids import ServerId
 from renova.model.server import VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
+from renova.operations.suspend import accept_resume, accept_suspend
 from renova.partners.notifications import CloudEvent
 from renova.settings import ControllerSettings
 from renova.simulation.cloud import QUICK_LEASE
@@ -84,6 +86,16 @@ async def nothing(told: Told, server: ServerId) -> None: ...
 
 async def stop(told: Told, server: ServerId) -> None:
     await told.ask(accept_stop, server)
+    await told.idle(server)
+
+
+async def pause(told: Told, server: ServerId) -> None:
+    await told.ask(accept_pause, server)
+    await told.idle(server)
+
+
+async def suspend(told: Told, server: ServerId) -> None:
+    await told.ask(accept_suspend, server)
     await told.idle(server)
 
 
@@ -210,6 +222,16 @@ SEQUENCES: dict[str, tuple[Ready, Callable[..., Any], tuple[Any, ...], dict[str,
         ["active powering-off", "power_off.start", "stopped -", "power_off.end"],
     ),
     "start": (stop, accept_start, (), {}, ["stopped powering-on", "power_on.start", "active -", "power_on.end"]),
+    "pause": (nothing, accept_pause, (), {}, ["active pausing", "pause.start", "paused -", "pause.end"]),
+    "unpause": (pause, accept_unpause, (), {}, ["paused unpausing", "unpause.start", "active -", "unpause.end"]),
+    "suspend": (
+        nothing,
+        accept_suspend,
+        (),
+        {},
+        ["active suspending", "suspend.start", "suspended -", "suspend.end"],
+    ),
+    "resume": (suspend, accept_resume, (), {}, ["suspended resuming", "resume.start", "active -", "resume.end"]),
     "delete": (
         nothing,
         accept_delete,

@@ -13,6 +13,7 @@ from renova.model.ids import ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
+from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import leave_as_it_was, note_found_off
 from renova.operations.stop import FOREVER
@@ -44,6 +45,7 @@ async def pause_server(run: Run, want: PauseServer) -> None:
 
 @write(patience=FOREVER)
 def begin_pause(work: Work, tx: Tx, want: PauseServer) -> Right:
+    notify(work.cloud, tx, work.held.server, "instance.pause.start")
     actions.open_event(tx, work.held.action, "compute_pause_instance", work.server_now(tx).host_name)
     return work.right_here(tx)
 
@@ -59,6 +61,7 @@ def mark_paused(work: Work, tx: Tx, want: PauseServer, power: PowerState) -> Non
         note_found_off(tx, work.held, power)
         return
     servers.change(tx, work.held.server, vm_state=VmState.PAUSED, task_state=None, power_state=power, fault=None)
+    notify(work.cloud, tx, work.held.server, "instance.pause.end")
     actions.close_events(tx, work.held.action)
 
 
@@ -81,6 +84,7 @@ async def unpause_server(run: Run, want: UnpauseServer) -> None:
 
 @write(patience=FOREVER)
 def begin_unpause(work: Work, tx: Tx, want: UnpauseServer) -> Right:
+    notify(work.cloud, tx, work.held.server, "instance.unpause.start")
     actions.open_event(tx, work.held.action, "compute_unpause_instance", work.server_now(tx).host_name)
     return work.right_here(tx)
 
@@ -96,6 +100,7 @@ def mark_unpaused(work: Work, tx: Tx, want: UnpauseServer, power: PowerState) ->
         note_found_off(tx, work.held, power)
         return
     servers.change(tx, work.held.server, vm_state=VmState.ACTIVE, task_state=None, power_state=power, fault=None)
+    notify(work.cloud, tx, work.held.server, "instance.unpause.end")
     actions.close_events(tx, work.held.action)
 
 

@@ -13,6 +13,7 @@ from renova.model.ids import ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
+from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import leave_as_it_was, note_found_off
 from renova.operations.stop import FOREVER
@@ -44,6 +45,7 @@ async def suspend_server(run: Run, want: SuspendServer) -> None:
 
 @write(patience=FOREVER)
 def begin_suspend(work: Work, tx: Tx, want: SuspendServer) -> Right:
+    notify(work.cloud, tx, work.held.server, "instance.suspend.start")
     actions.open_event(tx, work.held.action, "compute_suspend_instance", work.server_now(tx).host_name)
     return work.right_here(tx)
 
@@ -62,6 +64,7 @@ def mark_suspended(work: Work, tx: Tx, want: SuspendServer, saved: bool) -> None
     servers.change(
         tx, work.held.server, vm_state=VmState.SUSPENDED, task_state=None, power_state=PowerState.SHUTDOWN, fault=None
     )
+    notify(work.cloud, tx, work.held.server, "instance.suspend.end")
     actions.close_events(tx, work.held.action)
 
 
@@ -84,6 +87,7 @@ async def resume_server(run: Run, want: ResumeServer) -> None:
 
 @write(patience=FOREVER)
 def begin_resume(work: Work, tx: Tx, want: ResumeServer) -> Right:
+    notify(work.cloud, tx, work.held.server, "instance.resume.start")
     actions.open_event(tx, work.held.action, "compute_resume_instance", work.server_now(tx).host_name)
     return work.right_here(tx)
 
@@ -96,6 +100,7 @@ async def resume_guest(work: Work, want: ResumeServer, right: Right) -> PowerSta
 @end()
 def mark_resumed(work: Work, tx: Tx, want: ResumeServer, power: PowerState) -> None:
     servers.change(tx, work.held.server, vm_state=VmState.ACTIVE, task_state=None, power_state=power, fault=None)
+    notify(work.cloud, tx, work.held.server, "instance.resume.end")
     actions.close_events(tx, work.held.action)
 
 
