@@ -18,6 +18,7 @@ from renova.model.errors import BadSetup
 
 # Upper limits, too: they keep out what is no number or has no end.
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+Multiplier = Annotated[float, Meta(ge=-1_000_000, le=1_000_000)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 LogLevel = Annotated[str, Meta(pattern="(?i)^(debug|info|warning|error|critical)$")]
 
@@ -53,6 +54,24 @@ class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
+class SchedulerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How hosts are chosen; names and meanings are Nova's (its section filter_scheduler).
+
+    A multiplier says how much a wish counts; a negative one turns it around. Metadata of an aggregate overrides the
+    multipliers and `max_instances_per_host` for its hosts.
+    """
+
+    ram_weight_multiplier: Multiplier = 1.0
+    cpu_weight_multiplier: Multiplier = 1.0
+    disk_weight_multiplier: Multiplier = 1.0
+    soft_affinity_weight_multiplier: Multiplier = 1.0
+    soft_anti_affinity_weight_multiplier: Multiplier = 1.0
+    max_instances_per_host: Annotated[int, Meta(ge=0)] = 0  # 0: as many as fit
+    isolated_hosts: tuple[str, ...] = ()  # names of hosts for the isolated images
+    isolated_images: tuple[str, ...] = ()  # ids of images whose servers run on the isolated hosts only
+    restrict_isolated_hosts_to_isolated_images: bool = True
+
+
 class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a controller needs to know."""
 
@@ -67,6 +86,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     extra_peers: tuple[str, ...] = ()  # further ends of the hosts' tunnels, such as a gateway's
     region: str = "RegionOne"
     lease: LeaseTimes = LeaseTimes()
+    scheduler: SchedulerSettings = SchedulerSettings()
     power: str = ""  # how to read and switch hosts' power: "" (not at all) or "command:<command>"
     policy_file: str = ""
     soft_reboot_wait: Seconds = 120.0  # seconds a guest is given to restart by itself

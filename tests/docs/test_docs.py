@@ -11,7 +11,7 @@ import typer
 
 from renova.api.everything import WITH_RULES
 from renova.main.commands import app
-from renova.settings import AgentSettings, ControllerSettings, LeaseTimes
+from renova.settings import AgentSettings, ControllerSettings, LeaseTimes, SchedulerSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -112,12 +112,18 @@ def defaults(kind: type[msgspec.Struct]) -> dict[str, str]:
     return {
         field.name: msgspec.json.encode(field.default).decode()
         for field in msgspec.structs.fields(kind)
-        if field.type is not LeaseTimes
+        if field.type not in (LeaseTimes, SchedulerSettings)
     }
 
 
 @pytest.mark.parametrize(
-    ("heading", "kind"), [("Controller", ControllerSettings), ("Lease", LeaseTimes), ("Agent", AgentSettings)]
+    ("heading", "kind"),
+    [
+        ("Controller", ControllerSettings),
+        ("Lease", LeaseTimes),
+        ("Scheduler", SchedulerSettings),
+        ("Agent", AgentSettings),
+    ],
 )
 def test_every_setting_is_listed_with_its_default(heading: str, kind: type[msgspec.Struct]) -> None:
     (section,) = re.findall(rf"^### {heading}\n(.*?)(?=^#|\Z)", OPERATE.read_text(), re.MULTILINE | re.DOTALL)

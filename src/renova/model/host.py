@@ -84,3 +84,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     total: dict[str, float]  # by resource class, what may be claimed in all: (total - reserved) x ratio
     used: dict[str, int]
     servers: int
+    hypervisor_type: str = ""
+    hypervisor_version: int = 0
+    hypervisor_types: frozenset[str] = frozenset()  # that an image may ask for: "qemu", and "kvm" where that runs
+    cpu_info: dict[str, str] = {}
+    marks: dict[str, frozenset[str]] = {}  # metadata of its aggregates: every value that a key has, split at commas

@@ -4,6 +4,7 @@ from typing import NewType
 
 ServerId = NewType("ServerId", str)
 HostId = NewType("HostId", str)  # a host's uuid, given at enrolment; names may be reused, ids never are
+GroupId = NewType("GroupId", str)  # of a server group
 ProjectId = NewType("ProjectId", str)
 UserId = NewType("UserId", str)
 ImageId = NewType("ImageId", str)

@@ -1,12 +1,13 @@
 """A server: what the user owns, its states, and the record that the database keeps of it."""
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
 from renova.model.flavor import Flavor
 from renova.model.guest import PowerState
-from renova.model.ids import HostId, ImageId, NetworkId, PortId, ProjectId, ServerId, UserId
+from renova.model.ids import GroupId, HostId, ImageId, NetworkId, PortId, ProjectId, ServerId, UserId
 
 
 class VmState(StrEnum):
@@ -120,7 +121,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     networks: tuple[AttachedNetwork, ...] = ()
     security_groups: tuple[str, ...] = ("default",)
-    scheduler_hints: dict[str, str] = {}
+    scheduler_hints: dict[str, Any] = {}  # as they were given: texts, lists of texts, objects
+    group: GroupId | None = None  # its server group, while that exists
     config_drive: str = ""
     disk_config: str = "MANUAL"
     access_ipv4: str | None = None

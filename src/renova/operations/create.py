@@ -4,26 +4,29 @@ Submitted by `api.compute.servers`; runs in a controller. A host that cannot bui
 another is tried. When none can, everything taken is given back and the server is left in ERROR with the reason.
 """
 
+from typing import Any
+
 import msgspec
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.errors import Broken
 from renova.model.flavor import Flavor
 from renova.model.guest import PowerState
-from renova.model.ids import HostId, ServerId
+from renova.model.ids import GroupId, HostId, ServerId
 from renova.model.image import Image
 from renova.model.server import AttachedNetwork, KeyPair, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.guest import attached_networks
+from renova.operations.parts.needs import needs
 from renova.operations.parts.notify import notify
 from renova.operations.parts.run_guest import Built, build, clear
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.partners.network import PortWish
-from renova.scheduling.rules import Request
-from renova.store import actions, placement, rights, servers
+from renova.store import actions, aggregates, placement, rights, servers
 from renova.store.database import Tx
 
 EVENT = "compute__do_build_and_run_instance"
@@ -47,7 +50,8 @@ class NewServer(msgspec.Struct, frozen=True, kw_only=True):
     host: str | None = None
     config_drive: str = ""
     security_groups: tuple[str, ...] = ("default",)
-    hints: dict[str, str] = {}
+    hints: dict[str, Any] = {}
+    group: GroupId | None = None
     access_ipv4: str | None = None
     access_ipv6: str | None = None
     admin_pass: str | None = None
@@ -93,6 +97,7 @@ def accept_create(cloud: Cloud, tx: Tx, asked: Asked, new: NewServer) -> Server:
             tags=new.tags,
             security_groups=new.security_groups,
             scheduler_hints=new.hints,
+            group=new.group,
             config_drive=new.config_drive,
             disk_config=new.disk_config,
             access_ipv4=new.access_ipv4,
@@ -130,13 +135,7 @@ async def create_server(run: Run, want: CreateServer) -> None:
 def claim_host(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...], reason: str) -> Claim:
     """Choose a host and claim what the server needs of it; hosts that failed already are not tried again."""
     server = work.server_now(tx)
-    request = Request(
-        resources=server.flavor.resources(),
-        architecture=server.image_properties.get("architecture"),
-        zone=server.pinned_zone,
-        only=want.host,
-        not_on=frozenset(failed),
-    )
+    request = needs(work.cloud, tx, server, only=want.host, not_on=frozenset(failed))
     taken = claim(work, tx, server, request, failed=reason)
     actions.open_event(tx, work.held.action, EVENT, taken.name)
     servers.change(
@@ -144,7 +143,7 @@ def claim_host(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...
         server.id,
         host=taken.host,
         host_name=taken.name,
-        availability_zone=server.pinned_zone or "nova",
+        availability_zone=aggregates.zone_of(tx, taken.host),
         task_state=TaskState.NETWORKING,
     )
     notify(work.cloud, tx, work.held.server, "instance.create.start")
@@ -165,7 +164,7 @@ def release_claim(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, 
 async def give_ports(work: Work, want: CreateServer, taken: Claim) -> tuple[AttachedNetwork, ...]:
     """Have the server's ports with their addresses, bound to the host before the guest starts there."""
     server = await work.server()
-    zone = server.availability_zone or "nova"
+    zone = server.availability_zone or DEFAULT_ZONE
     for index, wish in enumerate(want.wishes):
         port = await work.cloud.networks.give_port(server.id, server.project, index, wish, zone)
         await work.cloud.networks.bind(port.id, taken.name, zone)

@@ -15,6 +15,7 @@ from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.guest import attached_networks, bind_all_ports
+from renova.operations.parts.needs import needs
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.run_guest import Built, build, clear, drop_other_disks, freed
@@ -22,8 +23,7 @@ from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.rebuild import take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
-from renova.scheduling.rules import Request
-from renova.store import actions, hosts, migrations, placement, rights, servers
+from renova.store import actions, aggregates, hosts, migrations, placement, rights, servers
 from renova.store.database import Tx
 
 
@@ -141,10 +141,11 @@ async def evacuate_server(run: Run, want: EvacuateServer) -> None:
 def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...], reason: str) -> Claim:
     """Claim another host beside the dead one's allocation, and grant it the server: the dead one's right ends here."""
     server = work.server_now(tx)
-    request = Request(
-        resources=server.flavor.resources(),
-        architecture=server.image_properties.get("architecture"),
-        zone=server.pinned_zone,
+    request = needs(
+        work.cloud,
+        tx,
+        server,
+        leaving=want.source,
         only=want.host,
         forced=want.forced,
         not_on=frozenset((want.source, *failed)),
@@ -251,6 +252,7 @@ def move_server(
         work.held.server,
         host=taken.host,
         host_name=taken.name,
+        availability_zone=aggregates.zone_of(tx, taken.host),
         vm_state=VmState.STOPPED if stopped else VmState.ACTIVE,
         task_state=None,
         power_state=built.power,

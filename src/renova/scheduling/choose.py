@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import msgspec
 
 from renova.model.host import HostView
-from renova.scheduling.rules import ALL, Request, Rule
-
-WEIGHED = ("MEMORY_MB", "VCPU", "DISK_GB")  # Nova's RAM, CPU and disk weighers: spread
+from renova.scheduling.request import Request
+from renova.scheduling.rules import Rule, rules_for
+from renova.scheduling.weights import weigh
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -26,24 +26,30 @@ class Ranking(msgspec.Struct, frozen=True):
         return "; ".join(parts) or "there are no hosts"
 
 
-def rank(request: Request, hosts: Sequence[HostView], rules: Sequence[Rule] = ALL) -> Ranking:
-    """Test each host by the rules in order, and sort those left by free resources, normalised over them."""
+def rank(request: Request, hosts: Sequence[HostView], rules: Sequence[Rule] | None = None) -> Ranking:
+    """Test each host by the rules in order (those that the request needs, unless told), and sort those left by weight.
+
+    Where servers of its group have to follow this one (affinity), hosts with room for all of them come first.
+    """
     fit: list[HostView] = []
     refusals: Counter[str] = Counter()
+    tested = rules_for(request) if rules is None else rules
     for host in hosts:
-        for rule in rules:
+        for rule in tested:
             if (reason := rule(request, host)) is not None:
                 refusals[reason] += 1
                 break
         else:
             fit.append(host)
-    weights = [0.0] * len(fit)
-    for name in WEIGHED:
-        free = [host.total.get(name, 0) - host.used.get(name, 0) for host in fit]
-        low, high = min(free, default=0), max(free, default=0)
-        if high > low:
-            for place, amount in enumerate(free):
-                weights[place] += (amount - low) / (high - low)
+    weights = weigh(request, fit)
+    company = request.group.company if request.group else {}
     # Fewer servers break ties, then the name: the same picture always gives the same answer.
-    order = sorted(range(len(fit)), key=lambda place: (-weights[place], fit[place].servers, fit[place].name))
+    order = sorted(
+        range(len(fit)),
+        key=lambda place: (_short(company, fit[place]), -weights[place], fit[place].servers, fit[place].name),
+    )
     return Ranking(tuple(fit[place] for place in order), dict(refusals))
+
+
+def _short(needed: dict[str, int], host: HostView) -> bool:
+    return any(host.total.get(name, 0) - host.used.get(name, 0) < amount for name, amount in needed.items())

@@ -5,6 +5,7 @@ from pathlib import Path
 from renova.model.clock import Clock
 from renova.store import (
     actions,
+    aggregates,
     flavors,
     hosts,
     identity,
@@ -19,12 +20,14 @@ from renova.store import (
     quotas,
     rights,
     security_groups,
+    server_groups,
     servers,
 )
 from renova.store.database import Database, open_sqlite
 
 MODULES = (
     actions,
+    aggregates,
     flavors,
     hosts,
     identity,
@@ -39,6 +42,7 @@ MODULES = (
     quotas,
     rights,
     security_groups,
+    server_groups,
     servers,
 )
 

@@ -262,10 +262,11 @@ async def test_only_administrators_choose_the_host(api: ComputeApi) -> None:
 
 
 async def test_hints_are_kept_and_groups_are_unknown(api: ComputeApi) -> None:
-    body = {"server": NEW, "os:scheduler_hints": {"same_host": str(NETWORK)}}
+    hints = {"build_near_host_ip": "192.0.2.1", "query": ["=", "$host", "a"]}
+    body = {"server": NEW, "os:scheduler_hints": hints}
     made = (await api.got("demo", "POST /servers", body, status=202))["server"]
     shown = (await api.got("demo", f"GET /servers/{made['id']}", version="2.100"))["server"]
-    assert shown["scheduler_hints"] == {"same_host": NETWORK}
+    assert shown["scheduler_hints"] == hints
     grouped = {"server": NEW, "OS-SCH-HNT:scheduler_hints": {"group": str(NETWORK)}}
     assert "could not be found" in await api.refused("demo", "POST /servers", 400, grouped)
 

@@ -9,7 +9,7 @@ from renova.model.host import HostState
 from renova.model.ids import HostId, ServerId
 from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.fleet import FRESH
-from renova.scheduling.rules import Request
+from renova.scheduling.request import Request
 from renova.store import hosts, placement, rights, servers
 from renova.store.database import Tx
 from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, C, add_server, come_back, prove

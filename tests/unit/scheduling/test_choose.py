@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from renova.model.host import HostView
 from renova.model.ids import HostId
 from renova.scheduling.choose import rank
-from renova.scheduling.rules import ALL, Request
+from renova.scheduling.request import Request
+from renova.scheduling.rules import ALL
 
 ROOM = {"VCPU": 16.0, "MEMORY_MB": 4096.0, "DISK_GB": 100.0}
 

@@ -1,12 +1,15 @@
-"""Availability zones: there is one, of all hosts."""
+"""Availability zones: those that aggregates name, and the default one of all other hosts."""
 
 from typing import Any
 
 from renova.api.compute.host_life import is_up
 from renova.api.compute.route import route
 from renova.api.http import Call, Reply
-from renova.operations.parts.fleet import ZONE
-from renova.store import hosts
+from renova.model.aggregate import DEFAULT_ZONE
+from renova.model.errors import Invalid
+from renova.model.host import Host
+from renova.store import aggregates, hosts
+from renova.store.database import Tx
 
 POLICY = {
     "os_compute_api:os-availability-zone:list": "@",
@@ -24,20 +27,41 @@ async def detail(call: Call) -> Reply:
     return Reply(200, {"availabilityZoneInfo": await _zones(call, detailed=True)})
 
 
+def by_zone(tx: Tx) -> dict[str, list[Host]]:
+    """Return the hosts of every zone; without any host there is the default one."""
+    zones = aggregates.zones(tx)
+    found: dict[str, list[Host]] = {}
+    for host in hosts.every(tx):
+        found.setdefault(zones.get(host.id, DEFAULT_ZONE), []).append(host)
+    return found or {DEFAULT_ZONE: []}
+
+
+def demand_zone(tx: Tx, zone: str) -> None:
+    """Raise `Invalid` unless servers may be put into the zone: it has a host that is not disabled, or is to get one."""
+    members = by_zone(tx).get(zone)
+    if members is None or (members and all(host.disabled for host in members)):
+        raise Invalid("The requested availability zone is not available")
+
+
 async def _zones(call: Call, *, detailed: bool) -> list[dict[str, Any]]:
-    found = await call.cloud.database.read(hosts.every)
-    services = {
-        host.name: {
-            "nova-compute": {
-                "available": is_up(call.cloud, host),
-                "active": not host.disabled,
-                "updated_at": host.last_seen or host.updated_at,
-            }
+    zones = await call.cloud.database.read(by_zone)
+    return [
+        {
+            "zoneName": zone,
+            "zoneState": {"available": any(not host.disabled for host in members)},
+            "hosts": {host.name: _services(call, host) for host in members} if detailed else None,
         }
-        for host in found
+        for zone, members in sorted(zones.items())
+    ]
+
+
+def _services(call: Call, host: Host) -> dict[str, Any]:
+    life = {
+        "available": is_up(call.cloud, host),
+        "active": not host.disabled,
+        "updated_at": host.last_seen or host.updated_at,
     }
-    available = any(not host.disabled for host in found)
-    return [{"zoneName": ZONE, "zoneState": {"available": available}, "hosts": services if detailed else None}]
+    return {"nova-compute": life}
 
 
 ROUTES = [

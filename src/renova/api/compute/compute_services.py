@@ -10,11 +10,11 @@ from renova.api.compute.fields import Body, HostName, Name, Truth, is_true, is_u
 from renova.api.compute.host_life import is_up
 from renova.api.compute.route import known, route
 from renova.api.http import Call, Reply
+from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.host import Host, HostState
 from renova.model.ids import HostId
-from renova.operations.parts.fleet import ZONE
-from renova.store import hosts, migrations, placement, rights, servers
+from renova.store import aggregates, hosts, migrations, placement, rights, servers
 from renova.store.database import Tx
 
 POLICY = {
@@ -55,12 +55,12 @@ class ForcedService(NamedService):
     forced_down: Truth = True
 
 
-def _view(call: Call, host: Host) -> dict[str, Any]:
+def _view(call: Call, host: Host, zone: str) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": host.id if call.version >= (2, 53) else host.serial,
         "binary": BINARY,
         "host": host.name,
-        "zone": ZONE,
+        "zone": zone,
         "status": "disabled" if host.disabled else "enabled",
         "state": "up" if is_up(call.cloud, host) else "down",
         "updated_at": host.last_seen or host.updated_at,
@@ -73,10 +73,10 @@ def _view(call: Call, host: Host) -> dict[str, Any]:
 
 async def index(call: Call) -> Reply:
     call.demand("os_compute_api:os-services:list")
-    found = await call.cloud.database.read(hosts.every)
+    found, zones = await call.cloud.database.read(lambda tx: (hosts.every(tx), aggregates.zones(tx)))
     name, binary = call.one("host"), call.one("binary")
     chosen = [host for host in found if name in (None, "", host.name) and binary in (None, "", BINARY)]
-    return Reply(200, {"services": [_view(call, host) for host in chosen]})
+    return Reply(200, {"services": [_view(call, host, zones.get(host.id, DEFAULT_ZONE)) for host in chosen]})
 
 
 async def update(call: Call) -> Reply:
@@ -94,7 +94,8 @@ async def update(call: Call) -> Reply:
         raise Invalid("No updates were requested. Fields 'status' or 'forced_down' should be specified.")
     service = _uuid(call)
     host = await _change(call, lambda tx: hosts.get(tx, service), f"Service {service} could not be found.", values)
-    return Reply(200, {"service": _view(call, host)})
+    zone = await call.cloud.database.read(lambda tx: aggregates.zone_of(tx, service))
+    return Reply(200, {"service": _view(call, host, zone)})
 
 
 async def enable(call: Call) -> Reply:
@@ -178,6 +179,7 @@ async def delete(call: Call) -> Reply:
         if host.state is HostState.RETURNING:
             raise Conflict("Unable to delete compute service that is cleaning up. Wait until it is up, or off.")
         rights.forgive(tx, host.id)
+        aggregates.forget_host(tx, host.id)
         hosts.remove(tx, host.id)
         placement.withdraw(tx, host.id)
         tx.then(call.cloud.fleet.stale)

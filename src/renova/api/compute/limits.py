@@ -5,7 +5,7 @@ from typing import Any
 from renova.api.compute.route import known, route
 from renova.api.http import Call, Reply
 from renova.model.ids import ProjectId
-from renova.store import quotas, servers
+from renova.store import quotas, server_groups, servers
 from renova.store.database import Tx
 
 POLICY = {
@@ -34,10 +34,10 @@ async def show(call: Call) -> Reply:
         project = ProjectId(other)
         call.demand("os_compute_api:limits:other_project", {"project_id": project})
 
-    def work(tx: Tx) -> tuple[dict[str, int], tuple[int, int, int]]:
-        return quotas.of_project(tx, project), servers.usage(tx, project)
+    def work(tx: Tx) -> tuple[dict[str, int], tuple[int, int, int], int]:
+        return quotas.of_project(tx, project), servers.usage(tx, project), server_groups.count(tx, project)
 
-    most, (instances, cores, ram) = await call.cloud.database.read(work)
+    most, (instances, cores, ram), groups = await call.cloud.database.read(work)
     absolute: dict[str, Any] = {name: most[resource] for name, resource in _NAMES.items()}
     if call.version <= _IMAGES_UNTIL:
         absolute["maxImageMeta"] = most["metadata_items"]
@@ -48,7 +48,7 @@ async def show(call: Call) -> Reply:
         unlimited = ("maxTotalFloatingIps", "maxSecurityGroups", "maxSecurityGroupRules")
         absolute |= dict.fromkeys(unlimited, -1) | {"totalFloatingIpsUsed": 0, "totalSecurityGroupsUsed": 0}
     absolute |= {"totalInstancesUsed": instances, "totalCoresUsed": cores, "totalRAMUsed": ram}
-    absolute["totalServerGroupsUsed"] = 0
+    absolute["totalServerGroupsUsed"] = groups
     return Reply(200, {"limits": {"rate": [], "absolute": absolute}})
 
 

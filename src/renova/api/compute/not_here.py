@@ -4,13 +4,9 @@ from renova.api.compute.route import known, route
 from renova.api.compute.visible import find_server
 from renova.api.dispatch import Failure
 from renova.api.http import Call, Reply
-from renova.model.errors import Invalid, NotFound
+from renova.model.errors import NotFound
 
 POLICY = {
-    "os_compute_api:os-server-groups:index": "rule:project_reader_or_admin",
-    "os_compute_api:os-server-groups:create": "rule:project_member_or_admin",
-    "os_compute_api:os-aggregates:index": "rule:admin_api",
-    "os_compute_api:os-aggregates:create": "rule:admin_api",
     "os_compute_api:os-volumes-attachments:index": "rule:project_reader_or_admin",
     "os_compute_api:os-server-password:show": "rule:project_reader_or_admin",
     "os_compute_api:os-server-diagnostics": "rule:admin_api",
@@ -20,6 +16,7 @@ POLICY = {
 
 # Extensions were an idea of API v2; clients still ask which there are. What is served is in v2.1 itself.
 _EXTENSIONS = {
+    "os-aggregates": "Aggregates",
     "os-availability-zone": "AvailabilityZone",
     "os-console-output": "ConsoleOutput",
     "os-evacuate": "Evacuate",
@@ -33,40 +30,11 @@ _EXTENSIONS = {
     "os-lock-server": "LockServer",
     "os-migrations": "Migrations",
     "os-quota-sets": "Quotas",
+    "os-server-groups": "ServerGroups",
     "os-services": "Services",
     "os-simple-tenant-usage": "SimpleTenantUsage",
     "servers": "Servers",
 }
-
-
-async def server_groups(call: Call) -> Reply:
-    call.demand("os_compute_api:os-server-groups:index")
-    return Reply(200, {"server_groups": []})
-
-
-async def server_group(call: Call) -> Reply:
-    call.demand("os_compute_api:os-server-groups:index")
-    raise NotFound(f"Instance group {call.path['group']} could not be found.")
-
-
-async def create_server_group(call: Call) -> Reply:
-    call.demand("os_compute_api:os-server-groups:create")
-    raise Invalid("Server groups are not supported yet.")
-
-
-async def aggregates(call: Call) -> Reply:
-    call.demand("os_compute_api:os-aggregates:index")
-    return Reply(200, {"aggregates": []})
-
-
-async def aggregate(call: Call) -> Reply:
-    call.demand("os_compute_api:os-aggregates:index")
-    raise NotFound(f"Aggregate {call.path['aggregate']} could not be found.")
-
-
-async def create_aggregate(call: Call) -> Reply:
-    call.demand("os_compute_api:os-aggregates:create")
-    raise Invalid("Host aggregates are not supported yet.")
 
 
 async def volume_attachments(call: Call) -> Reply:
@@ -121,13 +89,6 @@ async def gone(call: Call) -> Reply:  # noqa: ARG001
 _GONE = ("os-networks", "os-tenant-networks", "os-cells", "os-agents", "os-fping", "os-cloudpipe", "os-certificates")
 
 ROUTES = [
-    route("GET", "/os-server-groups", server_groups, query=known("all_projects", "limit", "offset")),
-    route("POST", "/os-server-groups", create_server_group),
-    route("GET", "/os-server-groups/{group}", server_group),
-    route("DELETE", "/os-server-groups/{group}", server_group),
-    route("GET", "/os-aggregates", aggregates),
-    route("POST", "/os-aggregates", create_aggregate),
-    route("GET", "/os-aggregates/{aggregate}", aggregate),
     route("GET", "/servers/{server}/os-volume_attachments", volume_attachments, query=known("limit", "offset")),
     route("GET", "/servers/{server}/os-server-password", password),
     route("GET", "/servers/{server}/diagnostics", diagnostics),

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from renova.model.errors import Forbidden
 from renova.model.flavor import Flavor
-from renova.model.ids import ProjectId
-from renova.store import quotas, servers
+from renova.model.ids import GroupId, ProjectId
+from renova.store import quotas, server_groups, servers
 from renova.store.database import Tx
 
 
@@ -40,3 +40,17 @@ def demand_metadata_within(tx: Tx, project: ProjectId, items: int) -> None:
     most = quotas.of_project(tx, project)["metadata_items"]
     if 0 <= most < items:
         raise Forbidden(f"Quota exceeded, too many metadata items: {items}, of {most} at most.")
+
+
+def demand_group_within(tx: Tx, project: ProjectId) -> None:
+    """Raise `Forbidden` when the project has as many server groups as it may."""
+    most = quotas.of_project(tx, project)["server_groups"]
+    if 0 <= most <= server_groups.count(tx, project):
+        raise Forbidden("Quota exceeded, too many server groups.")
+
+
+def demand_members_within(tx: Tx, project: ProjectId, group: GroupId, more: int) -> None:
+    """Raise `Forbidden` when the group would have more servers than the project's quota lets one have."""
+    most = quotas.of_project(tx, project)["server_group_members"]
+    if 0 <= most < len(server_groups.members(tx, [group])[group]) + more:
+        raise Forbidden("Quota exceeded, too many servers in group")

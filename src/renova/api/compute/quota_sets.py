@@ -11,7 +11,7 @@ from renova.api.compute.route import known, route
 from renova.api.http import Call, Reply
 from renova.model.errors import Invalid
 from renova.model.ids import ProjectId
-from renova.store import quotas, servers
+from renova.store import quotas, server_groups, servers
 from renova.store.database import Tx
 
 POLICY = {
@@ -84,7 +84,8 @@ async def detail(call: Call) -> Reply:
 
 
 def _used(tx: Tx, project: ProjectId) -> dict[str, int]:
-    return dict(zip(("instances", "cores", "ram"), servers.usage(tx, project), strict=True))
+    used = dict(zip(("instances", "cores", "ram"), servers.usage(tx, project), strict=True))
+    return {**used, "server_groups": server_groups.count(tx, project)}
 
 
 async def defaults(call: Call) -> Reply:

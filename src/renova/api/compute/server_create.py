@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from renova.api.compute import host_names, network_wishes
+from renova.api.compute import host_names, network_wishes, scheduler_hints
+from renova.api.compute.availability_zones import demand_zone
 from renova.api.compute.bootable import demand_bootable, find_image
 from renova.api.compute.fields import (
     Body,
@@ -29,7 +30,7 @@ from renova.api.compute.fields import (
 from renova.api.compute.flavors import reach
 from renova.api.compute.network_wishes import Wanted
 from renova.api.compute.passwords import new_password
-from renova.api.compute.quota import demand_metadata_within, servers_within
+from renova.api.compute.quota import demand_members_within, demand_metadata_within, servers_within
 from renova.api.compute.server_view import ServerViews
 from renova.api.compute.visible import asked
 from renova.api.http import Call, Reply, Version
@@ -39,7 +40,6 @@ from renova.model.ids import ServerId
 from renova.model.image import Image
 from renova.model.server import KeyPair, Server
 from renova.operations.create import NewServer, accept_create
-from renova.operations.parts.fleet import ZONE
 from renova.store import flavors, hosts, keypairs
 from renova.store.database import Tx
 
@@ -121,7 +121,8 @@ async def create(call: Call) -> Reply:
     _demand_supported(wanted)
     least, most = _counts(wanted)
     zone, host = _place(call, wanted)
-    found = await call.cloud.database.read(lambda tx: _find(call, tx, wanted, host))
+    hints = scheduler_hints.checked({**given(body.old_hints, {}), **given(body.hints, {})})
+    found = await call.cloud.database.read(lambda tx: _find(call, tx, wanted, zone, host))
     image = await _image(call, wanted)
     demand_bootable(call, image, found.flavor, call.caller.project)
     first = NewServer(
@@ -140,7 +141,8 @@ async def create(call: Call) -> Reply:
         host=host,
         config_drive="True" if wanted.config_drive and is_true(wanted.config_drive) else "",
         security_groups=_security_groups(call, wanted),
-        hints=_hints(body),
+        hints=hints,
+        group=scheduler_hints.group(hints),
         access_ipv4=optional_address(given(wanted.access_ipv4, None), "accessIPv4", 4),
         access_ipv6=optional_address(given(wanted.access_ipv6, None), "accessIPv6", 6),
         admin_pass=given(wanted.admin_pass, "") or new_password(call.cloud.chance),
@@ -157,7 +159,10 @@ async def create(call: Call) -> Reply:
 
 def _accept(call: Call, tx: Tx, everyone: list[NewServer], least: int) -> list[Server]:
     demand_metadata_within(tx, call.caller.project, len(everyone[0].metadata))
+    scheduler_hints.demand_known(call, tx, everyone[0].hints)
     room = servers_within(tx, call.caller.project, everyone[0].flavor, least, len(everyone))
+    if everyone[0].group is not None:
+        demand_members_within(tx, call.caller.project, everyone[0].group, room)
     return [accept_create(call.cloud, tx, asked(call), new) for new in everyone[:room]]
 
 
@@ -195,11 +200,13 @@ def _place(call: Call, wanted: WantedServer) -> tuple[str | None, str | None]:
     zone: str | None = given(wanted.availability_zone, None)
     host: str | None = None
     if zone is not None and ":" in zone:
-        zone, host, *node = zone.split(":", 2)
+        zone, host, *node = zone.split(":")
+        if len(node) > 1:
+            raise Invalid(f"Unable to parse availability_zone {wanted.availability_zone}: zone:host:node is expected.")
+        if node and host and node[0] not in ("", host):
+            raise Invalid(f"Compute host {host} has no node {node[0]}.")
         host = host or (node[0] if node else None)  # a host's one node has its name
         call.demand("os_compute_api:servers:create:forced_host")
-    if zone not in (None, "", ZONE):
-        raise Invalid("The requested availability zone is not available")
     asked_host = given(wanted.host, None) or given(wanted.hypervisor_hostname, None)
     if asked_host is not None:
         call.demand("os_compute_api:compute:servers:create:requested_destination")
@@ -211,7 +218,7 @@ def _place(call: Call, wanted: WantedServer) -> tuple[str | None, str | None]:
     return zone or None, host or None
 
 
-def _find(call: Call, tx: Tx, wanted: WantedServer, host: str | None) -> Found:
+def _find(call: Call, tx: Tx, wanted: WantedServer, zone: str | None, host: str | None) -> Found:
     flavor_id = str(wanted.flavor).rstrip("/").rpartition("/")[2]  # a link to it will do
     flavor = flavors.get(tx, flavor_id, reach(call))
     if flavor is None:
@@ -221,6 +228,8 @@ def _find(call: Call, tx: Tx, wanted: WantedServer, host: str | None) -> Found:
         key = find_key(call, tx, wanted.key_name)
     if host is not None and hosts.by_name(tx, host) is None:
         raise Invalid(f"Compute host {host} could not be found.")
+    if zone is not None:
+        demand_zone(tx, zone)
     return Found(flavor, key)
 
 
@@ -247,17 +256,6 @@ def _security_groups(call: Call, wanted: WantedServer) -> tuple[str, ...]:
         if name != "default":
             raise Invalid(f"Security group {name} not found for project {call.caller.project}.")
     return names or ("default",)
-
-
-def _hints(body: CreateServer) -> dict[str, str]:
-    hints: dict[str, str] = {}
-    for name, value in {**given(body.old_hints, {}), **given(body.hints, {})}.items():
-        if name == "group":
-            raise Invalid(f"Instance group {value} could not be found.")
-        if not isinstance(value, str):
-            raise Invalid(f"The scheduler hint {name} must be a text; lists and objects are not supported yet.")
-        hints[name] = value
-    return hints
 
 
 def _numbered(call: Call, wanted: WantedServer, first: NewServer, place: int, most: int) -> NewServer:

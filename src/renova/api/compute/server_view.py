@@ -81,7 +81,7 @@ class ServerViews:
         """Return the answer to GET /servers/{id}: an entry of the detailed list, and the server's groups."""
         shown = self.detailed(server)
         if self._version >= (2, 71):
-            shown["server_groups"] = []
+            shown["server_groups"] = [server.group] if server.group else []
         return shown
 
     def updated(self, server: Server) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class ServerViews:
             return self.shown(server)
         shown = self._basic(server)
         if self._version >= (2, 71):
-            shown["server_groups"] = []
+            shown["server_groups"] = [server.group] if server.group else []
         return shown
 
     def rebuilt(self, server: Server, admin_pass: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from renova.api.compute import host_names, paging
-from renova.api.compute.fields import Body, Description, DiskConfig, Name, given, optional_address, read
+from renova.api.compute.availability_zones import demand_zone
+from renova.api.compute.fields import Body, Description, DiskConfig, Name, optional_address, read
 from renova.api.compute.route import route
 from renova.api.compute.server_create import create
 from renova.api.compute.server_query import PARAMETERS, server_query
@@ -14,10 +15,12 @@ from renova.api.compute.server_view import ServerViews
 from renova.api.compute.visible import asked, find_server, the_server, views
 from renova.api.http import Call, Reply, Version
 from renova.model.errors import Invalid
+from renova.model.ids import ServerId
 from renova.model.server import Server
 from renova.operations.delete import accept_delete
-from renova.operations.parts.fleet import ZONE
-from renova.store import servers
+from renova.operations.parts.state import get_server
+from renova.store import aggregates, servers
+from renova.store.database import Tx
 
 POLICY = {
     "os_compute_api:servers:index": "rule:project_reader_or_admin",
@@ -99,13 +102,25 @@ async def update(call: Call) -> Reply:
     if wanted.access_ipv6 is not UNSET:
         values["access_ipv6"] = optional_address(wanted.access_ipv6, "accessIPv6", 6)
     if wanted.pinned_availability_zone is not UNSET:
-        if given(wanted.pinned_availability_zone, None) not in (None, ZONE):
-            raise Invalid("The requested availability zone is not available")
         values["pinned_zone"] = wanted.pinned_availability_zone
+
+    def work(tx: Tx) -> None:
+        if values.get("pinned_zone") is not None:
+            _demand_own_zone(tx, server.id, values["pinned_zone"])
+        servers.change(tx, server.id, **values)
+
     if values:
-        await call.cloud.database.transact(lambda tx: servers.change(tx, server.id, **values))
+        await call.cloud.database.transact(work)
     changed = await the_server(call, server.id)
     return Reply(200, {"server": (await views(call, [changed])).updated(changed)})
+
+
+def _demand_own_zone(tx: Tx, server: ServerId, zone: str) -> None:
+    """Raise `Invalid` unless the server may be pinned to the zone: that is the one it is in, so nothing has to move."""
+    demand_zone(tx, zone)
+    now = get_server(tx, server)
+    if now.host is not None and zone != aggregates.zone_of(tx, now.host):
+        raise Invalid(f"The server can only be pinned to {now.availability_zone}, the zone that it is in.")
 
 
 async def delete(call: Call) -> Reply:

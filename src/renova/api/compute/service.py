@@ -6,6 +6,7 @@ from types import ModuleType
 
 from renova.api.compute import (
     actions,
+    aggregates,
     availability_zones,
     bootable,
     compute_services,
@@ -20,6 +21,7 @@ from renova.api.compute import (
     not_here,
     quota_sets,
     server_create,
+    server_groups,
     server_metadata,
     server_network,
     server_query,
@@ -50,6 +52,8 @@ _RESOURCES: tuple[ModuleType, ...] = (
     hypervisors,
     migrations,
     availability_zones,
+    aggregates,
+    server_groups,
     limits,
     quota_sets,
     usage,

@@ -7,7 +7,7 @@ from renova.model.ids import HostId
 from renova.model.server import Server
 from renova.operations.work import Work
 from renova.scheduling.choose import rank
-from renova.scheduling.rules import Request
+from renova.scheduling.request import Request
 from renova.store import placement, rights
 from renova.store.database import Tx
 
@@ -27,7 +27,8 @@ def claim(
     """Claim the best host that has room and grant it the server. `Conflict` explains why no host will do.
 
     `failed` is why the host that was tried before could not have the server: told where no other is left.
-    Two claims that both saw the last free place cannot both take it: the amounts are tested again as they are added.
+    Two claims that both saw the last free place cannot both take it: the amounts are tested again as they are added,
+    and where the members of a group are was read in this very transaction (`needs`).
     """
     fleet = work.cloud.fleet
     ranking = rank(request, fleet.views(tx))

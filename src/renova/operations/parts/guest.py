@@ -1,9 +1,14 @@
 """Deriving a guest from the database: what a host is told to run, anew for every operation."""
 
+import msgspec
+
+from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.guest import Guest, LocalDisks, Nic, Personal, RootDisk
 from renova.model.ids import ImageId
 from renova.model.server import AttachedAddress, AttachedNetwork, Server
 from renova.operations.work import Work
+from renova.store import aggregates, hosts, rights
+from renova.store.database import Tx
 
 
 def disks_of(server: Server) -> LocalDisks:
@@ -41,15 +46,23 @@ def guest_of(server: Server, incarnation: int, nics: tuple[Nic, ...], admin_pass
             metadata=server.metadata,
             user_data=server.user_data,
             admin_pass=admin_pass,
-            availability_zone=server.availability_zone or "nova",
+            availability_zone=server.availability_zone or DEFAULT_ZONE,
         ),
     )
 
 
 async def current_guest(work: Work, incarnation: int, admin_pass: str | None = None) -> Guest:
     """Derive the guest from what the database and the network service say now."""
-    server = await work.server()
+    server = await work.cloud.database.read(lambda tx: _where_it_may_run(tx, work.server_now(tx)))
     return guest_of(server, incarnation, await work.cloud.networks.nics(server.id), admin_pass)
+
+
+def _where_it_may_run(tx: Tx, server: Server) -> Server:
+    """Return the server in the zone of the host that has the right to it: while it moves, its row names the old one."""
+    right = rights.right(tx, server.id)
+    if right is None:
+        return server
+    return msgspec.structs.replace(server, availability_zone=aggregates.zone_of(tx, right.host))
 
 
 async def attached_networks(work: Work) -> tuple[AttachedNetwork, ...]:
@@ -67,7 +80,12 @@ async def attached_networks(work: Work) -> tuple[AttachedNetwork, ...]:
 
 async def bind_all_ports(work: Work, host_name: str) -> None:
     """Bind the server's ports to the host of this name."""
-    server = await work.server()
-    for port in await work.cloud.networks.ports(server.id):
+
+    def zone(tx: Tx) -> str:
+        host = hosts.by_name(tx, host_name)
+        return aggregates.zone_of(tx, host.id) if host else DEFAULT_ZONE
+
+    of_host = await work.cloud.database.read(zone)
+    for port in await work.cloud.networks.ports(work.held.server):
         if port.host != host_name:
-            await work.cloud.networks.bind(port.id, host_name, server.availability_zone or "nova")
+            await work.cloud.networks.bind(port.id, host_name, of_host)

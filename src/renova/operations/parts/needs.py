@@ -1,0 +1,136 @@
+"""What a server needs of a host now: its flavor, image, zone, hints and group, as the claiming transaction finds them.
+
+A request that is made in the transaction that claims sees every member of the server's group where it is then: so
+what a group's policy asks holds however many are created and moved at once. It is made anew for each claim and never
+kept: what an administrator asked of one move does not bind the next.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from renova.model.group import GroupPolicy, ServerGroup
+from renova.model.ids import HostId, ImageId, ServerId
+from renova.model.server import Server
+from renova.operations.cloud import Cloud
+from renova.scheduling.capabilities import asked_of_host
+from renova.scheduling.request import GroupPlaces, Request
+from renova.store import server_groups, servers
+from renova.store.database import Tx
+from renova.store.server_groups import Place
+
+AGGREGATE_SPECS = "aggregate_instance_extra_specs:"
+
+# Other words for the same (Nova, objects.fields): what images say, and what hosts do.
+_ARCHITECTURES = {"amd64": "x86_64", "x64": "x86_64", "i386": "i686", "i486": "i686", "i586": "i686"}
+_VM_MODES = {"hv": "hvm", "full": "hvm"}
+
+
+def needs(
+    cloud: Cloud,
+    tx: Tx,
+    server: Server,
+    *,
+    leaving: HostId | None = None,
+    only: str | None = None,
+    forced: bool = False,
+    not_on: frozenset[HostId] = frozenset(),
+) -> Request:
+    """Return what the server needs of its next host, in the transaction that claims that.
+
+    `leaving` is the host that it moves away from, with the other members of its group that are still there: these bind
+    it to no host. `only` is the name of the host asked for; `forced` leaves out whether that is disabled, or in the
+    server's zone, and nothing else.
+    """
+    fleet = cloud.fleet
+    names = {view.id: view.name for view in fleet.views(tx)}
+    specs = server.flavor.extra_specs
+    return Request(
+        resources=server.flavor.resources(),
+        zone=server.pinned_zone,
+        only=only,
+        forced=forced,
+        not_on=not_on,
+        group=_group_places(tx, server, leaving, names),
+        apart_from=_hosts_of(_hinted(tx, server, "different_host") or []),
+        beside=_beside(_hinted(tx, server, "same_host"), leaving),
+        capabilities=asked_of_host(specs),
+        aggregate_specs={
+            key.removeprefix(AGGREGATE_SPECS): asked for key, asked in specs.items() if key.startswith(AGGREGATE_SPECS)
+        },
+        project=server.project,
+        marks=fleet.marks,
+        settings=cloud.settings.scheduler,
+        **of_image(server.image, server.image_properties),
+    )
+
+
+def of_image(image: ImageId | None, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request that an image fills; each property may have its old name or its new one."""
+    architecture = _said(properties, "hw_architecture", "architecture")
+    mode = _said(properties, "hw_vm_mode", "vm_mode")
+    return {
+        "image": image,
+        "image_properties": dict(properties),
+        "architecture": _ARCHITECTURES.get(architecture, architecture) if architecture else None,
+        "hypervisor_type": _said(properties, "img_hv_type", "hypervisor_type"),
+        "vm_mode": _VM_MODES.get(mode, mode) if mode else None,
+    }
+
+
+def _said(properties: Mapping[str, Any], *names: str) -> str | None:
+    return next((str(properties[name]).lower() for name in names if properties.get(name)), None)
+
+
+def _group_places(tx: Tx, server: Server, leaving: HostId | None, names: Mapping[HostId, str]) -> GroupPlaces | None:
+    group = server_groups.get(tx, server.group) if server.group else None
+    if group is None:
+        return None
+    others = [place for place in server_groups.places(tx, group.id) if place.server != server.id]
+    bound = _bound(others, leaving)
+    return GroupPlaces(
+        policy=group.policy,
+        most=group.most_on_a_host,
+        on=dict(Counter(host for place in others for host in place.hosts)),
+        bound={host: names.get(host, host) for host in sorted(bound)},
+        company=_company(tx, group, server, leaving) if leaving and not bound else {},
+    )
+
+
+def _bound(places: list[Place], leaving: HostId | None) -> set[HostId]:
+    """Return where these servers live or are on their way to, unless that is the host which is being left."""
+    homes = {place.runs_on or place.host for place in places}
+    return {home for home in homes if home is not None and home != leaving}
+
+
+def _company(tx: Tx, group: ServerGroup, server: Server, leaving: HostId | None) -> dict[str, int]:
+    """Return what the members on the host that is being left need together: where the first goes, they must follow."""
+    if group.policy is not GroupPolicy.AFFINITY:
+        return {}
+    columns = servers.servers.c
+    together: Counter[str] = Counter(server.flavor.resources())
+    for other in servers.find(tx, [columns.group == group.id, columns.host == leaving, columns.deleted.is_(False)]):
+        if other.id != server.id:
+            together.update(other.flavor.resources())
+    return dict(together)
+
+
+def _hinted(tx: Tx, server: Server, hint: str) -> list[Place] | None:
+    """Return where the servers are that the hint names; None without the hint."""
+    given = server.scheduler_hints.get(hint)
+    if not given:
+        return None
+    named = [ServerId(str(each).lower()) for each in (given if isinstance(given, list) else [given])]
+    return server_groups.places_of(tx, server.project, named)
+
+
+def _hosts_of(places: list[Place]) -> frozenset[HostId]:
+    return frozenset(host for place in places for host in place.hosts)
+
+
+def _beside(places: list[Place] | None, leaving: HostId | None) -> frozenset[HostId] | None:
+    if places is None:
+        return None
+    homes = _bound(places, leaving)
+    # All of them are on the host that is being left: whoever goes first is bound to none, and the others follow.
+    return None if places and not homes and leaving else frozenset(homes)
