@@ -27,6 +27,7 @@ TX = TypeVar("TX")
 R = TypeVar("R")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between tries; doubling, with jitter
+LONGEST_SETTLING_PAUSE = 60.0  # seconds between tries of a failed operation's end
 
 
 class _StoryEnds(Exception):
@@ -148,7 +149,23 @@ class Runner(Generic[C, TX]):
             story.settle(context, tx, want, failure)
             return book.close("failed")
 
-        self.start_next(await self.persist(lambda: self._journal.commit(held, settle)))
+        self.start_next(await self._settle(held, settle))
+
+    async def _settle(self, held: Held, settle: Callable[[TX, Book], Held | None]) -> Held | None:
+        """Commit a failed operation's end, however often it takes: as long as it is active, its server has no other.
+
+        An error here is a bug, or rows that nobody expected: both are mended while we run, the rows at least.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await self.persist(lambda: self._journal.commit(held, settle))
+            except Lost:
+                raise
+            except Exception:
+                log.error("operation not settled yet", exc_info=True)
+            await self._clock.sleep(pause * self._chance.uniform(0.8, 1.2))
+            pause = min(2 * pause, LONGEST_SETTLING_PAUSE)
 
     async def _undo(self, held: Held, telling: "_Telling[C, TX]", undone: set[int]) -> None:
         for place, step, arguments in reversed(telling.taken):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from renova.engine.operation import Run, Story
-from renova.engine.runner import FIRST_PAUSE, LONGEST_PAUSE
+from renova.engine.runner import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_SETTLING_PAUSE
 from renova.model.errors import Broken, NotNow, Refused
 
 from .delivery import DONE, PATIENCE, TAKEN_BACK, Office, Want, close, deliver, enter, fetch, in_office, send, settle
@@ -160,6 +160,19 @@ def test_an_error_of_the_story_itself_is_taken_back_like_that_of_a_step() -> Non
     async def story(office: Office) -> None:
         assert await office.tell(Story("stumbling", 1, Want, stumbling, settle)) == "failed"
         assert office.world.said == ["fetch", "bring back", "settle"]
+
+    in_office(story)
+
+
+def test_a_failed_operation_that_cannot_be_settled_is_tried_again_until_it_is() -> None:
+    async def story(office: Office) -> None:
+        office.world.faults = {"fetch": [Refused("never")], "settle": [KeyError("a row that nobody expected")] * 15}
+        assert await office.tell() == "failed"
+        times = office.world.times_of("settle")
+        assert len(times) == 16
+        assert max(later - earlier for earlier, later in pairwise(times)) <= 1.2 * LONGEST_SETTLING_PAUSE
+        assert len(office.logged("operation not settled yet")) == 15
+        assert await office.marked() == ["settle"]
 
     in_office(story)
 
