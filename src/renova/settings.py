@@ -123,6 +123,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     join_token_file: str = ""
     underlay_device: str = ""  # "" is the device that reaches the controllers
     libvirt_uri: str = "qemu:///system"
+    aside_days: Annotated[float, Meta(ge=0, le=3650)] = 7.0  # days for which disks that were set aside are kept
     log_level: LogLevel = "info"
 
 

@@ -4,8 +4,8 @@ An agent holds one TLS WebSocket to each controller, with its host's client cert
 message, msgpack-encoded, tagged by its kind; unknown kinds and malformed frames end the connection. New fields have
 defaults, so that neighbours of different releases understand each other.
 
-    agent → controller    Hello, Renew, Answer, Report, Cleaned, WantImage
-    controller → agent    Welcome, Renewed, Fenced, Command, Read, Clean, Peers, ImagePiece
+    agent → controller    Hello, Renew, Answer, Report, Cleaned, NotCleaned, WantImage
+    controller → agent    Welcome, Renewed, Fenced, Standing, Command, Read, Clean, Peers, ImagePiece
 
 A host speaks only for itself: whose message it is follows from the certificate of the connection, never from its text.
 """
@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from renova.model.errors import Broken
-from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts
+from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts
 from renova.model.ids import ImageId, ServerId
 
 PATH = "/host"
@@ -80,12 +80,14 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
 class Duty(msgspec.Struct, frozen=True):
     """What a returning host must clean up: guests of the server with an incarnation below `below`.
 
-    Disks are set aside only where `disks` says so: never on storage that the server's new host shares.
+    Disks go only where `disks` says so: never on storage that the server's new host shares. With `aside` they are
+    kept for some days, out of the way; else they are deleted, for the server is gone.
     """
 
     server: ServerId
     below: int
     disks: bool
+    aside: bool = False
 
 
 class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
@@ -99,6 +101,7 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     renew: float  # seconds between renewals
     duties: tuple[Duty, ...]
     peers: tuple[str, ...]
+    forced_down: bool = False
 
 
 class Renew(Message, frozen=True, kw_only=True, tag="renew"):
@@ -127,6 +130,12 @@ class Fenced(Message, frozen=True, kw_only=True, tag="fenced"):
     epoch: int
 
 
+class Standing(Message, frozen=True, kw_only=True, tag="standing"):
+    """Whether an operator has forced the host down: then it starts no guest until that is taken back."""
+
+    forced_down: bool
+
+
 class Clean(Message, frozen=True, kw_only=True, tag="clean"):
     """A duty that came up while the host was connected."""
 
@@ -138,6 +147,14 @@ class Cleaned(Message, frozen=True, kw_only=True, tag="cleaned"):
 
     server: ServerId
     below: int
+
+
+class NotCleaned(Message, frozen=True, kw_only=True, tag="not-cleaned"):
+    """What keeps a duty from being done; the host goes on trying."""
+
+    server: ServerId
+    below: int
+    reason: str
 
 
 class Peers(Message, frozen=True, kw_only=True, tag="peers"):
@@ -269,7 +286,13 @@ class ConsoleText(msgspec.Struct, frozen=True, tag="console"):
     text: bytes
 
 
-Result: TypeAlias = Prepared | Rebooted | Saved | State | ConsoleText
+class Asides(msgspec.Struct, frozen=True, tag="asides"):
+    """The disks that the host has set aside."""
+
+    asides: tuple[Aside, ...]
+
+
+Result: TypeAlias = Prepared | Rebooted | Saved | State | ConsoleText | Asides
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):
@@ -287,11 +310,15 @@ class ReadConsole(Act, frozen=True, tag="read-console"):
     limit: int
 
 
+class ReadAsides(Act, frozen=True, tag="read-asides"):
+    """List the disks that were set aside."""
+
+
 class Read(Message, frozen=True, kw_only=True, tag="read"):
     """A question that changes nothing and needs no right."""
 
     id: int
-    what: ReadConsole
+    what: ReadConsole | ReadAsides
 
 
 class Answer(Message, frozen=True, kw_only=True, tag="answer"):
@@ -326,8 +353,8 @@ class ImagePiece(Message, frozen=True, kw_only=True, tag="image-piece"):
     why: str = ""
 
 
-FromAgent: TypeAlias = Hello | Renew | Answer | Report | Cleaned | WantImage
-FromController: TypeAlias = Welcome | Renewed | Fenced | Command | Read | Clean | Peers | ImagePiece
+FromAgent: TypeAlias = Hello | Renew | Answer | Report | Cleaned | NotCleaned | WantImage
+FromController: TypeAlias = Welcome | Renewed | Fenced | Standing | Command | Read | Clean | Peers | ImagePiece
 ToNewHost: TypeAlias = Enrolled | NotEnrolled
 
 _encoder = msgspec.msgpack.Encoder()

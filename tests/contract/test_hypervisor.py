@@ -137,6 +137,30 @@ async def test_disks_of_a_newer_incarnation_are_not_dropped(bench: Bench) -> Non
     assert await bench.first.owner(guest.server) is None
 
 
+async def test_disks_that_are_set_aside_are_in_nobodys_way_and_kept_until_they_are_dropped(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    await bench.first.prepare(guest, bench.images)
+    assert await bench.first.set_aside(guest.server, guest.incarnation)
+    assert not await bench.first.has_disks(guest.server, guest.disks)
+    assert await bench.first.owner(guest.server) is None
+    assert await bench.first.set_aside(guest.server, guest.incarnation), "it may run again"
+    (aside,) = [each for each in await bench.first.asides() if each.server == guest.server]
+    assert aside.incarnation == guest.incarnation
+    assert await bench.first.prepare(next_incarnation(guest), bench.images), "a fresh disk takes its place"
+    assert aside not in await bench.first.drop_asides(older_than_s=3600)
+    assert aside in await bench.first.asides()
+    assert aside in await bench.first.drop_asides(older_than_s=-1)
+    assert aside not in await bench.first.asides()
+    assert await bench.first.has_disks(guest.server, guest.disks)
+
+
+async def test_disks_of_a_newer_incarnation_are_not_set_aside(bench: Bench) -> None:
+    guest = next_incarnation(bench.deaf_guest())
+    await bench.first.prepare(guest, bench.images)
+    assert not await bench.first.set_aside(guest.server, guest.incarnation - 1)
+    assert await bench.first.has_disks(guest.server, guest.disks)
+
+
 async def test_disks_of_a_running_guest_stay(bench: Bench) -> None:
     guest = await running(bench)
     with pytest.raises(Refused):

@@ -236,3 +236,21 @@ async def test_an_id_that_is_no_uuid_touches_no_path(disks: Disks, instances: Pa
     with pytest.raises(Broken):
         await disks.drop(guest.server, None, None)
     assert outside.exists()
+
+
+async def test_a_disk_that_was_set_aside_still_has_its_image(disks: Disks, instances: Path, tmp_path: Path) -> None:
+    images = Images()
+    guest = a_guest(images.add(qcow2(tmp_path), "qcow2", size_gb=1))
+    await disks.prepare(guest, images)
+    root = disks.paths(guest.server, guest.disks).root
+    assert root is not None
+    base = await asyncio.to_thread(backing_of, root)
+    assert await disks.set_aside(guest.server, guest.incarnation)
+    (aside,) = await disks.asides()
+    kept = instances / "_aside" / aside.name / "disk.1"
+    assert await asyncio.to_thread(backing_of, kept) == base
+    await asyncio.to_thread(subprocess.check_call, ["qemu-img", "check", "-q", str(kept)])
+    assert (instances / "_aside").stat().st_mode & 0o777 == 0o700, "what is aside is nobody else's to read"
+    assert [each.name for each in await disks.drop_asides(older_than_s=-1)] == [aside.name]
+    assert not kept.parent.exists()
+    assert base.exists(), "an image may be used by others"

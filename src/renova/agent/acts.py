@@ -99,8 +99,13 @@ class Acts:
         if found is not None:
             log.info("old guest removed", server=duty.server, incarnation=found.incarnation, below=duty.below)
         await self._remove(duty.server, () if newer else known)
-        if duty.disks:
+        if not duty.disks:
+            return
+        # Both look at the owner kept beside the disks: those of a newer incarnation are not touched.
+        if not duty.aside:
             await self._hypervisor.drop_disks(duty.server, None, up_to=duty.below - 1)
+        elif await self._hypervisor.set_aside(duty.server, duty.below - 1):
+            log.info("old disks set aside", server=duty.server, below=duty.below)
 
     async def _prepare(self, act: Prepare) -> Prepared:
         if act.must_exist and not await self._hypervisor.has_disks(act.guest.server, act.guest.disks):

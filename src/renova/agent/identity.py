@@ -22,6 +22,19 @@ class Identity(msgspec.Struct, frozen=True):
     controllers: tuple[str, ...]  # host:port
 
 
+def check_name(identity: Identity, name: str) -> None:
+    """Raise `BadSetup` when the machine has another name than the host that was enrolled.
+
+    It may have been renamed, or be a copy of another machine: either way nothing may be done in the host's name.
+    """
+    if name != identity.name:
+        raise BadSetup(
+            f"This host is enrolled as {identity.name}, and now calls itself {name}. Hosts are not renamed: set "
+            f"RENOVA_NAME={identity.name}; or evacuate it, delete its compute service, and enrol it anew from an empty "
+            "state directory."
+        )
+
+
 def key_file(state_dir: Path) -> Path:
     return state_dir / "key.pem"
 

@@ -32,6 +32,7 @@ from renova.model.guest import GuestChanged
 from renova.settings import AgentSettings
 from renova.wire import (
     Answer,
+    Asides,
     Clean,
     Cleaned,
     Command,
@@ -40,15 +41,20 @@ from renova.wire import (
     Fenced,
     FromController,
     Hello,
+    NotCleaned,
     Peers,
     Read,
+    ReadConsole,
     Renewed,
+    Standing,
     Welcome,
 )
 
 log = structlog.get_logger()
 
 WELCOME_S = 30.0  # a controller that does not welcome a host for so long is dialled anew
+SWEEP_S = 3600.0  # between looks for disks that were set aside long enough ago
+DAY_S = 86400.0
 LONGEST_CONSOLE = 1024 * 1024  # bytes of a console that go into one answer
 
 
@@ -84,7 +90,9 @@ class Agent:
         self._sessions = Sessions()  # welcomed ones
         self._connections: list[Session] = []  # all
         images = Images(self._sessions, clock)
-        self._guests = Guests(journal, Acts(hypervisor, network, images, self._lease.must_hold), self._look_again)
+        self._forced_down = False
+        self._keep_asides_s = settings.aside_days * DAY_S
+        self._guests = Guests(journal, Acts(hypervisor, network, images, self._may_start), self._look_again)
         self._welcoming = asyncio.Lock()
         self._answering: set[asyncio.Task[None]] = set()
         self._peers: tuple[str, ...] = ()
@@ -100,6 +108,7 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._renew(), name=f"renew-{self._name}")
                 group.create_task(self._tell_peers(), name=f"peers-{self._name}")
+                group.create_task(self._sweep(), name=f"sweep-{self._name}")
                 for dialer in self._dialers:
                     group.create_task(self._keep_connected(dialer), name=f"{self._name}-{dialer.address}")
         finally:
@@ -193,6 +202,7 @@ class Agent:
                 await self._guests.halt("the host has a new lease")
             session.id = welcome.session
             self._renew_s = welcome.renew
+            self._forced_down = welcome.forced_down
             self._sessions.add(session)
             self._renew_now.set()
             self._take_peers(welcome.peers)
@@ -206,15 +216,28 @@ class Agent:
                     self._renew_now.set()
                 self._lease.acknowledged(message)
             case Read():
-                _spawn(self._answering, self._tell(session, message), f"read-{message.what.server}")
+                _spawn(self._answering, self._tell(session, message), f"read-{message.id}")
             case Clean():
                 _spawn(children, self._do_duty(session, message.duty), f"duty-{message.duty.server}")
             case Peers():
                 self._take_peers(message.addresses)
             case Fenced():
                 await self._be_fenced(message)
+            case Standing():
+                self._take_standing(message)
             case _:
                 raise Broken(f"the controller sent {type(message).__name__} out of turn")
+
+    def _take_standing(self, standing: Standing) -> None:
+        if standing.forced_down != self._forced_down:
+            self._forced_down = standing.forced_down
+            log.warning("host forced down" if standing.forced_down else "host no longer forced down")
+
+    def _may_start(self) -> None:
+        """Raise `NotNow` while this host must not start guests."""
+        self._lease.must_hold()
+        if self._forced_down:
+            raise NotNow("an operator has forced this host down: it starts no guest")
 
     async def _be_fenced(self, fenced: Fenced) -> None:
         log.warning("host fenced", epoch=fenced.epoch)
@@ -253,12 +276,15 @@ class Agent:
         with suppress(Closed):
             try:
                 # Not through the actor: a console is read while its guest is being changed.
-                text = await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE))
-                answer = Answer(id=question.id, result=ConsoleText(text))
+                if isinstance(what, ReadConsole):
+                    text = await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE))
+                    answer = Answer(id=question.id, result=ConsoleText(text))
+                else:
+                    answer = Answer(id=question.id, result=Asides(tuple(await self._hypervisor.asides())))
             except (Refused, NotNow) as error:
                 answer = _failure(question.id, error)
             except Exception as error:  # as with commands
-                log.exception("question failed", server=what.server)
+                log.exception("question failed", question=type(what).__name__)
                 answer = _failure(question.id, error)
             await session.send(answer)
 
@@ -274,6 +300,8 @@ class Agent:
                 reason = str(error) or type(error).__name__
                 if reason != last_reason:
                     where.warning("duty not done yet", reason=reason, exc_info=not isinstance(error, NotNow))
+                    with suppress(Closed):
+                        await session.send(NotCleaned(server=duty.server, below=duty.below, reason=reason))
                 last_reason = reason
             await pauses.pause()
         where.info("duty done")
@@ -281,6 +309,16 @@ class Agent:
             await session.send(Cleaned(server=duty.server, below=duty.below))
 
     # What goes on by itself.
+
+    async def _sweep(self) -> None:
+        """Delete for good, now and then, what was set aside long enough ago."""
+        while True:
+            try:
+                for aside in await self._hypervisor.drop_asides(self._keep_asides_s):
+                    log.info("disks that were set aside deleted", server=aside.server, since=aside.at)
+            except Exception:  # kept longer than need be, which harms nobody
+                log.error("disks that were set aside not deleted", exc_info=True)
+            await self._clock.sleep(SWEEP_S)
 
     async def _renew(self) -> None:
         """Renew the lease over one connection; over the next one when a renewal was not acknowledged in time."""

@@ -52,6 +52,7 @@ class Monitor:
         seeking = []
         for host in await self.cloud.database.read(host_rows.every):
             self._note_change(host)
+            await self.cloud.hosts.stand(host)
             if (silence := silences.get(host.id)) is not None:
                 seeking.append(self.consider(host, silence))
         # Together: a rack's worth of silent hosts must not be proven dead one after the other.

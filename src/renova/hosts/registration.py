@@ -76,6 +76,9 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     host = host_rows.get(tx, host_id)
     if host is None:
         raise Conflict("this host is not enrolled here any more")
+    if hello.name != host.name:
+        # A renamed machine, or a copy of another one: nothing is cleaned up, given or taken on a guess.
+        raise Conflict(f"this host is enrolled as {host.name}, and calls itself {hello.name!r}: hosts are not renamed")
     era = host_rows.era(tx)
     known = host_rows.lease(tx, host_id)
     if hello.era > era or hello.epoch > (known.epoch if known else 0):
@@ -141,7 +144,10 @@ def _duties(tx: Tx, host: HostId, hello: Hello) -> tuple[Duty, ...]:
 
 
 def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
-    """Say how a debt is to be paid: disks go only if the server is gone or lives on storage that is not this host's."""
+    """Say how a debt is to be paid: disks go only if the server is gone or lives on storage that is not this host's.
+
+    Those of a server that lives elsewhere are set aside: they may hold the newest of what its user wrote.
+    """
     server = servers.get(tx, debt.server)
     if server is None or server.launched_at is None:
         return Duty(debt.server, debt.below, disks=True)
@@ -151,7 +157,7 @@ def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
     # Where the server still lives here, its evacuation is under way or failed: this may be the only disk it has.
     moved = server.host != debt.host
     local = bool(storage_id and theirs and storage_id != theirs)
-    return Duty(debt.server, debt.below, disks=moved and local)
+    return Duty(debt.server, debt.below, disks=moved and local, aside=moved and local)
 
 
 def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:

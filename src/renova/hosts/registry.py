@@ -18,7 +18,7 @@ from renova.model.chance import Chance
 from renova.model.channel import Channel, Closed
 from renova.model.clock import Clock
 from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused
-from renova.model.guest import GuestChanged
+from renova.model.guest import Aside, GuestChanged
 from renova.model.host import Host, HostState
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.settings import LeaseTimes
@@ -28,6 +28,7 @@ from renova.store.database import Database, Tx
 from renova.wire import (
     Answer,
     AnyAct,
+    Asides,
     Clean,
     Cleaned,
     Command,
@@ -38,13 +39,16 @@ from renova.wire import (
     Hello,
     ImagePiece,
     Message,
+    NotCleaned,
     Order,
     Peers,
     Read,
+    ReadAsides,
     ReadConsole,
     Renew,
     Report,
     Result,
+    Standing,
     WantImage,
     Welcome,
     decode_from_agent,
@@ -57,6 +61,7 @@ R = TypeVar("R")
 # Seconds for which newcomers are gathered before all are told, as each telling goes to every host: at least, and more
 # for each host.
 GATHER_PEERS, GATHER_PEERS_PER_HOST = 0.5, 0.01
+LONGEST_REASON = 1000  # characters of what a host says of its troubles
 HELLO_LIMIT = 10.0  # seconds in which a new connection must introduce its host
 
 
@@ -71,6 +76,7 @@ class Link:
         self.channel = channel
         self.place = place
         self.session = session
+        self.told_forced_down = place.host.forced_down
         self._next = 0
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
 
@@ -172,6 +178,23 @@ class Hosts:
         assert isinstance(result, ConsoleText)
         return result.text
 
+    async def asides(self, host: HostId) -> tuple[Aside, ...]:
+        """Return the disks that the host has set aside; `NotNow` when it is away."""
+        link = self._links.get(host)
+        if link is None:
+            raise NotNow("The host is not connected.")
+        answer = await link.ask(lambda number: Read(id=number, what=ReadAsides()))
+        result = _result(answer, link.place.host)
+        assert isinstance(result, Asides)
+        return result.asides
+
+    async def stand(self, host: Host) -> None:
+        """Tell a host that is connected whether it is forced down, if that has changed since it heard last."""
+        link = self._links.get(host.id)
+        if link is not None and link.told_forced_down is not host.forced_down:
+            link.told_forced_down = host.forced_down
+            await _send(link, encode(Standing(forced_down=host.forced_down)))
+
     async def call_in_debts(self, host: HostId) -> None:
         """Tell the host, if it is connected, what it owes; a host that is away hears it when it says hello."""
         link = self._links.get(host)
@@ -250,6 +273,7 @@ class Hosts:
                 renew=self._times.renew,
                 duties=place.duties,
                 peers=await self._peers(),
+                forced_down=place.host.forced_down,
             )
         )
         # Only now: what is said to a host before its welcome, it takes for a fault.
@@ -302,6 +326,10 @@ class Hosts:
                     link.answered(message)
                 case Cleaned():
                     await self._cleaned(host, link, message)
+                case NotCleaned():
+                    await self._database.transact(
+                        lambda tx: rights.trouble(tx, host, message.server, message.reason[:LONGEST_REASON])
+                    )
                 case Report():
                     self.on_report(host, message.changes)
                 case WantImage():

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from renova import log as logs
 from renova.agent.connection import TlsDialer
-from renova.agent.identity import read_identity
+from renova.agent.identity import check_name, read_identity
 from renova.agent.journal import FileJournal
 from renova.agent.service import Agent
 from renova.drivers.hypervisor.accelerator import probe_kvm
@@ -46,6 +46,7 @@ async def _serve(settings: AgentSettings) -> None:
     identity = read_identity(state)
     if identity is None:
         raise BadSetup(f"This host is not enrolled: there is no identity in {state}. Start it with `renova agent`.")
+    check_name(identity, settings.name)
     accelerator = await asyncio.to_thread(probe_kvm)
     log.info("accelerator chosen", kind=accelerator.kind, reason=accelerator.reason)
     controllers = settings.controllers or identity.controllers

@@ -143,6 +143,15 @@ class GuestChanged(msgspec.Struct, frozen=True):
     power: PowerState
 
 
+class Aside(msgspec.Struct, frozen=True):
+    """Disks of a server that has gone to another host, kept here for some days in case somebody misses them."""
+
+    server: ServerId
+    incarnation: int  # that owned them
+    at: str  # when they were set aside, UTC
+    name: str  # of the directory that holds them, below `_aside` in the instances directory
+
+
 class HostFacts(msgspec.Struct, frozen=True):
     """What a host has to offer, as its hypervisor reports it. Amounts are totals, nothing deducted."""
 

@@ -29,6 +29,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     forced_down: bool = False
     disabled: bool = False
     disabled_reason: str | None = None
+    disabled_by: str | None = None  # who, for people: a tool that disables hosts may forget to enable them again
+    disabled_at: str | None = None
+    forced_down_by: str | None = None
+    forced_down_at: str | None = None
     boot: str = ""
     resume: bool = False  # it has booted, and its servers that were active are still to be started again
     journal: str = ""

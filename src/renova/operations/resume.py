@@ -25,7 +25,7 @@ def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> list[ServerId]:
     Returns the servers that are stopped instead.
     """
     host = hosts.get(tx, host_id)
-    if host is None or host.state is not HostState.UP:
+    if host is None or host.state is not HostState.UP or host.forced_down:
         return []
     stopped: list[ServerId] = []
     for server in servers.on_host(tx, host_id):

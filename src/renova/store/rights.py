@@ -5,7 +5,7 @@ rests on in its own transaction (docs/decisions/0004). One row a server.
 """
 
 import msgspec
-from sqlalchemy import Column, Integer, String, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Column, Integer, String, Table, Text, bindparam, delete, insert, select, update
 
 from renova.model.errors import Conflict
 from renova.model.host import HostState, Right
@@ -30,6 +30,7 @@ debts = Table(
     Column("server", String(36), primary_key=True),
     Column("below", Integer, nullable=False),  # guests of lower incarnations are to go
     Column("migration", Integer),  # to be completed when this is paid
+    Column("trouble", Text),  # what has kept the host from paying, as it says
     Column("created_at", Stamp, nullable=False),
 )
 
@@ -49,6 +50,7 @@ class Debt(msgspec.Struct, frozen=True):
     server: ServerId
     below: int
     migration: int | None
+    trouble: str | None = None  # what keeps the host from it, as it says
 
 
 def right(tx: Tx, server: ServerId) -> Right | None:
@@ -125,7 +127,12 @@ def owes(tx: Tx, host: HostId, server: ServerId) -> bool:
 
 def debts_of(tx: Tx, host: HostId) -> list[Debt]:
     rows = tx.execute(_DEBTS_OF, {"host": host})
-    return [Debt(row.host, row.server, row.below, row.migration) for row in rows]
+    return [Debt(row.host, row.server, row.below, row.migration, row.trouble) for row in rows]
+
+
+def trouble(tx: Tx, host: HostId, server: ServerId, reason: str) -> None:
+    """Note what keeps the host from cleaning up, for people."""
+    tx.execute(update(debts).where(debts.c.host == host, debts.c.server == server).values(trouble=reason))
 
 
 def pay(tx: Tx, host: HostId, server: ServerId, below: int) -> Debt | None:

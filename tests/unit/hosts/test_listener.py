@@ -307,7 +307,7 @@ async def test_a_host_speaks_for_the_id_in_its_certificate_only(port: Port) -> N
     liar = await port.dial_as(first)
     victim = read_identity(second)
     assert victim is not None
-    await liar.send(encode(a_hello(victim.host, name="host2", address="192.0.2.66")))
+    await liar.send(encode(a_hello(victim.host, name="host1", address="192.0.2.66")))
     welcome = await hear(liar)
     assert isinstance(welcome, Welcome)
     mine = read_identity(first)
@@ -326,7 +326,7 @@ async def test_a_certificate_replaced_by_a_newer_one_is_worth_nothing(port: Port
     assert row is not None
     await port.database.transact(lambda tx: host_rows.change(tx, row.id, certificate="of another key"))
     connection = await port.dial_as(state)
-    await connection.send(encode(a_hello(row.id)))
+    await connection.send(encode(a_hello(row.id, name=row.name)))
     assert await end_of(connection) == 1000
     assert not port.hosts.connected(row.id)
 
@@ -336,13 +336,13 @@ async def test_a_removed_hosts_certificate_opens_no_door(port: Port) -> None:
     row = await port.host()
     assert row is not None
     connection = await port.dial_as(state)
-    await connection.send(encode(a_hello(row.id)))
+    await connection.send(encode(a_hello(row.id, name=row.name)))
     await hear(connection)
     await port.database.transact(lambda tx: host_rows.remove(tx, row.id))
     await port.hosts.drop(row.id)
     await end_of(connection)
     again = await port.dial_as(state)
-    await again.send(encode(a_hello(row.id)))
+    await again.send(encode(a_hello(row.id, name=row.name)))
     await end_of(again)
     assert not port.hosts.connected(row.id)
 
@@ -374,7 +374,7 @@ async def test_what_no_agent_sends_ends_the_connection(port: Port, frame: Any, c
     connection = await port.dial_as(await port.enrol())
     row = await port.host()
     assert row is not None
-    await connection.send(encode(a_hello(row.id)))
+    await connection.send(encode(a_hello(row.id, name=row.name)))
     assert isinstance(await hear(connection), Welcome)
     await connection.send(frame)
     assert await end_of(connection) == code
@@ -387,7 +387,7 @@ async def test_closing_the_port_ends_the_connections(tmp_path: Path) -> None:
     connection = await port.dial_as(await port.enrol())
     row = await port.host()
     assert row is not None
-    await connection.send(encode(a_hello(row.id)))
+    await connection.send(encode(a_hello(row.id, name=row.name)))
     assert isinstance(await hear(connection), Welcome)
     closing = asyncio.ensure_future(port.listener.close())
     assert await end_of(connection) == 1001
@@ -423,7 +423,7 @@ async def test_an_enrolment_whose_answer_was_lost_may_be_repeated(port: Port) ->
     second = await enrolled(settings)
     assert second == first
     connection = await port.dial_as(port.directory / "host1")
-    await connection.send(encode(a_hello(first.host)))
+    await connection.send(encode(a_hello(first.host, name="host1")))
     assert isinstance(await hear(connection), Welcome)
     await connection.close()
 
@@ -432,7 +432,7 @@ async def test_a_name_that_is_in_use_is_not_taken_over(port: Port) -> None:
     connection = await port.dial_as(await port.enrol())
     row = await port.host()
     assert row is not None
-    await connection.send(encode(a_hello(row.id)))
+    await connection.send(encode(a_hello(row.id, name=row.name)))
     await hear(connection)
     thief = port.settings(await port.token())
     with pytest.raises(BadSetup, match="enrolled already"):

@@ -102,10 +102,11 @@ def test_a_hello_tells_what_the_host_is_now(tables: Tables) -> None:
     assert (host.address, host.facts and host.facts.vcpus, host.last_seen) == ("10.1.0.9", 4, host.updated_at)
 
 
-def test_the_name_in_a_hello_counts_for_nothing(tables: Tables) -> None:
-    greet(tables, name=f"name-of-{B}")
+def test_a_host_that_was_renamed_is_not_let_in(tables: Tables) -> None:
+    with pytest.raises(Conflict, match=f"enrolled as name-of-{A}, and calls itself 'name-of-{B}'"):
+        greet(tables, name=f"name-of-{B}")
     assert [host.name for host in tables.do(hosts.every)] == [f"name-of-{A}", f"name-of-{B}"]
-    assert (state(tables, A), state(tables, B)) == (HostState.UP, HostState.ENROLLED)
+    assert (state(tables, A), state(tables, B)) == (HostState.ENROLLED, HostState.ENROLLED)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,7 @@ def test_a_returning_host_owes_the_guests_it_lost_and_sets_disks_aside_only_wher
     dead_and_evacuated(tables, shared=shared)
     own = replace(FACTS, storage_id="common" if shared else "of a")
     place = greet(tables, epoch=1, boot="next boot", facts=own, guests=(found(ONE, 1),))
-    assert place.duties == (Duty(ONE, 2, disks=not shared),)
+    assert place.duties == (Duty(ONE, 2, disks=not shared, aside=not shared),)
     assert (place.state, state(tables)) == (HostState.RETURNING, HostState.RETURNING)
 
 

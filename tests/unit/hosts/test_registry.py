@@ -34,6 +34,7 @@ from renova.wire import (
     Message,
     Peers,
     Read,
+    ReadConsole,
     Renew,
     Renewed,
     Report,
@@ -244,7 +245,7 @@ def test_a_host_speaks_for_itself_whatever_it_says() -> None:
     async def story(bench: Bench) -> None:
         await bench.connected(B)
         liar = bench.dial(A)
-        await liar.say(a_hello(B))
+        await liar.say(a_hello(B, name=f"name-of-{A}"))
         assert (await liar.hear(Welcome)).host == A
         assert bench.hosts.connected(B)
         rows = await bench.database.read(host_rows.every)
@@ -402,7 +403,7 @@ def test_a_console_is_read_where_the_host_is_and_is_for_later_where_it_is_not() 
         host = await bench.connected()
         asked = asyncio.ensure_future(bench.hosts.console(A, ONE, 10))
         question = await host.hear(Read)
-        assert (question.what.server, question.what.limit) == (ONE, 10)
+        assert question.what == ReadConsole(server=ONE, limit=10)
         await host.answer(question, result=ConsoleText(b"login: "))
         assert await asked == b"login: "
 

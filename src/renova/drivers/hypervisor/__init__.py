@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from renova.model.errors import Refused
-from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks
+from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks
 from renova.model.ids import ImageId, ServerId
 
 
@@ -114,6 +114,22 @@ class Hypervisor(Protocol):
         With `up_to`, nothing is touched when an incarnation above it owns them: they were moved to another host
         that shares the directory. Returns whether they are gone. Refused for a running guest without `keep`.
         """
+        ...
+
+    async def set_aside(self, server: ServerId, up_to: int) -> bool:
+        """Move the server's disks here out of the way, all together; they are kept until `drop_asides`.
+
+        Nothing is touched when an incarnation above `up_to` owns them. Returns whether they are out of the way;
+        absent is fine. Refused for a running guest.
+        """
+        ...
+
+    async def asides(self) -> list[Aside]:
+        """List what was set aside here, the oldest first."""
+        ...
+
+    async def drop_asides(self, older_than_s: float) -> list[Aside]:
+        """Delete for good what was set aside longer ago than that, and return what it was."""
         ...
 
     async def owner(self, server: ServerId) -> int | None:

@@ -2,6 +2,7 @@
 
     <instances>/.storage-id            identity of the directory; the same on every host that shares it
     <instances>/_base/<sum>            cached images (`image_cache`)
+    <instances>/_aside/                what servers that have gone to other hosts left here (`aside`)
     <instances>/<server>/disk.<n>      root disk of generation n, an overlay on a cached image
                          disk.eph0.<n> first ephemeral disk, blank when it was made
                          disk.swap.<n> swap
@@ -24,7 +25,7 @@ from typing import ParamSpec, TypeVar
 
 from renova.drivers.blocking import in_thread
 from renova.drivers.file_lock import opened_locked
-from renova.drivers.hypervisor import ImageSource, qemu_img
+from renova.drivers.hypervisor import ImageSource, aside, qemu_img
 from renova.drivers.hypervisor.config_drive import config_drive
 from renova.drivers.hypervisor.domain_xml import GuestPaths
 from renova.drivers.hypervisor.image_cache import ImageCache, publish, sync_directory, sync_file
@@ -32,7 +33,7 @@ from renova.drivers.hypervisor.qemu_img import run_program
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, Broken, NotNow, Refused
-from renova.model.guest import Guest, LocalDisks, RootDisk
+from renova.model.guest import Aside, Guest, LocalDisks, RootDisk
 from renova.model.ids import ServerId
 
 P = ParamSpec("P")
@@ -49,6 +50,7 @@ class Disks:
 
     def __init__(self, instances: Path, clock: Clock, chance: Chance) -> None:
         self._instances = instances
+        self._clock = clock
         self._chance = chance
         self._images = ImageCache(instances / "_base", clock)
 
@@ -109,6 +111,16 @@ class Disks:
     async def drop(self, server: ServerId, keep: int | None, up_to: int | None) -> bool:
         """Delete the server's files except `keep` and what its guest needs; False when a newer one owns them."""
         return await self._do(self._drop, server, keep, up_to)
+
+    async def set_aside(self, server: ServerId, up_to: int) -> bool:
+        """Move all of the server's files out of the way; False when a newer incarnation owns them."""
+        return await self._do(self._set_aside, server, up_to)
+
+    async def asides(self) -> list[Aside]:
+        return await self._do(aside.found, self._instances)
+
+    async def drop_asides(self, older_than_s: float) -> list[Aside]:
+        return await self._do(aside.drop, self._instances, self._clock.wall(), older_than_s)
 
     async def console(self, server: ServerId, limit: int) -> bytes:
         """Return the end of the console log."""
@@ -215,6 +227,17 @@ class Disks:
                 (at / "owner").unlink()
                 with contextlib.suppress(OSError):  # not empty: another host has just begun to use it
                     at.rmdir()
+        return True
+
+    def _set_aside(self, server: ServerId, up_to: int) -> bool:
+        at = self._at(server)
+        if not at.exists():
+            return True
+        with opened_locked(at / "owner") as file:
+            owner = int(file.read() or 0)
+            if owner > up_to:
+                return False
+            aside.put(self._instances, at, server, owner, self._clock.wall())
         return True
 
 

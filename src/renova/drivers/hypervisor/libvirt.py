@@ -21,7 +21,7 @@ from renova.drivers.hypervisor.domain_xml import RENOVA, Accelerator, Descriptio
 from renova.drivers.hypervisor.libvirt_connection import Connection
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, NotNow, Refused
-from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, PowerState
+from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, PowerState
 from renova.model.ids import ServerId
 
 log = structlog.get_logger()
@@ -181,6 +181,17 @@ class LibvirtHypervisor:
         if keep is None and await self._connection.call(_active, server):
             raise Refused(f"{server} runs, so its disks stay")
         return await self._disks.drop(server, keep, up_to)
+
+    async def set_aside(self, server: ServerId, up_to: int) -> bool:
+        if await self._connection.call(_active, server):
+            raise Refused(f"{server} runs, so its disks stay")
+        return await self._disks.set_aside(server, up_to)
+
+    async def asides(self) -> list[Aside]:
+        return await self._disks.asides()
+
+    async def drop_asides(self, older_than_s: float) -> list[Aside]:
+        return await self._disks.drop_asides(older_than_s)
 
     async def owner(self, server: ServerId) -> int | None:
         return await self._disks.owner(server)

@@ -9,14 +9,15 @@ crashes, guests that ignore ACPI, what guests wrote.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import msgspec
 
 from renova.drivers.hypervisor import DiskLocked, ImageSource
 from renova.drivers.hypervisor.image import verified
-from renova.model.clock import Clock
+from renova.model.clock import Clock, stamp
 from renova.model.errors import NotNow, Refused
-from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, PowerState, RootDisk
+from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, PowerState, RootDisk
 from renova.model.ids import ImageId, ServerId
 
 GIB = 1 << 30
@@ -62,6 +63,7 @@ class SimulatedStorage:
         self.disks: dict[tuple[ServerId, int], SimulatedDisk] = {}  # by server and generation
         self.owners: dict[ServerId, int] = {}
         self.consoles: dict[ServerId, bytearray] = {}
+        self.asides: list[tuple[Aside, dict[int, SimulatedDisk]]] = []  # with the disks by generation
         self._images: set[tuple[ImageId, str]] = set()
         self._downloads: dict[tuple[ImageId, str], asyncio.Lock] = {}
 
@@ -278,6 +280,31 @@ class SimulatedHypervisor:
             self._storage.owners.pop(server, None)
             self._storage.consoles.pop(server, None)
         return True
+
+    async def set_aside(self, server: ServerId, up_to: int) -> bool:
+        self._reach()
+        if self._active(server):
+            raise Refused(f"{server} runs, so its disks stay")
+        owner = self._storage.owners.get(server, 0)
+        if owner > up_to:
+            return False
+        found = {at[1]: disk for at, disk in self._storage.disks.items() if at[0] == server}
+        if found:
+            at = stamp(self._clock.wall())
+            aside = Aside(server=server, incarnation=owner, at=at, name=f"{server}-{owner}-{at}")
+            self._storage.asides.append((aside, found))
+        return await self.drop_disks(server, None)
+
+    async def asides(self) -> list[Aside]:
+        self._reach()
+        return [aside for aside, _ in self._storage.asides]
+
+    async def drop_asides(self, older_than_s: float) -> list[Aside]:
+        self._reach()
+        before = stamp(self._clock.wall() - timedelta(seconds=older_than_s))
+        old = [aside for aside, _ in self._storage.asides if aside.at < before]
+        self._storage.asides = [entry for entry in self._storage.asides if entry[0] not in old]
+        return old
 
     async def owner(self, server: ServerId) -> int | None:
         self._reach()
