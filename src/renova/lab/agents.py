@@ -56,7 +56,7 @@ class LabAgent:
         return {
             "name": self.host.name,
             "state_dir": str(self.host.directories.agent),
-            "instances_dir": str(self.host.home.instances),
+            "instances_dir": str(self.host.instances),
             "join_token_file": str(self.host.directories.join_token),
             "underlay_device": "eth0",
         }

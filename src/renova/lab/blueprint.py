@@ -21,6 +21,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: int
     api_port: int
     agents_port: int  # of the simulated hosts; real ones have a port of their own in the rack
+    local_disks: bool = False  # each host has an instances directory of its own, instead of one for all
     furnished: bool = False  # images, flavors, network and key were made; what users delete afterwards stays deleted
 
     @property
@@ -55,7 +56,14 @@ def write(home: Home, blueprint: Blueprint) -> None:
     new.replace(home.cloud_json)
 
 
-def plan(known: Blueprint | None, *, simulated: bool | None, hosts: int | None, api_port: int | None) -> Blueprint:
+def plan(
+    known: Blueprint | None,
+    *,
+    simulated: bool | None,
+    hosts: int | None,
+    api_port: int | None,
+    local_disks: bool | None = None,
+) -> Blueprint:
     """Return what is to be, given what is. None stands for: as it is, else the usual.
 
     Raises BadSetup when the cloud would have to become another one.
@@ -67,11 +75,22 @@ def plan(known: Blueprint | None, *, simulated: bool | None, hosts: int | None, 
         raise BadSetup(f"A {_kind(simulated)} cloud has 1 to {most} hosts, not {hosts}.")
     if known is None:
         port = api_port or DEFAULT_API_PORT
-        return Blueprint(simulated=simulated, hosts=hosts or DEFAULT_HOSTS, api_port=port, agents_port=port + 1)
+        return Blueprint(
+            simulated=simulated,
+            hosts=hosts or DEFAULT_HOSTS,
+            api_port=port,
+            agents_port=port + 1,
+            local_disks=bool(local_disks),
+        )
     if known.simulated != simulated:
         raise BadSetup(
             f"The cloud here is a {_kind(known.simulated)} one. Choose another home for a {_kind(simulated)} cloud "
             "(RENOVA_HOME), or remove this one."
+        )
+    if local_disks is not None and known.local_disks != local_disks:
+        raise BadSetup(
+            "Whether the hosts of a cloud share their instances directory is settled when it is made. Choose another "
+            "home (RENOVA_HOME), or remove this one."
         )
     if hosts is not None and hosts < known.hosts:
         raise BadSetup(

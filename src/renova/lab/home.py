@@ -39,6 +39,11 @@ class HostHome:
         return self.path / "agent"
 
     @property
+    def instances(self) -> Path:
+        """Disks of its own guests, where hosts share none: the same path inside."""
+        return self.path / "instances"
+
+    @property
     def agent_settings(self) -> Path:
         return self.path / "agent.toml"
 

@@ -57,13 +57,15 @@ _LIBVIRT_USER = {
 class Host:
     """One host of the cloud in `home`; a new object means the same host.
 
-    `number` (1 to 253) gives its address on the rack; `kvm` lets its guests use /dev/kvm.
+    `number` (1 to 253) gives its address on the rack; `kvm` lets its guests use /dev/kvm; with
+    `local_disks` it shares its instances directory with nobody.
     """
 
     home: Home
     name: str
     number: int
     kvm: bool = False
+    local_disks: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -75,6 +77,10 @@ class Host:
     def address(self) -> str:
         """Its address on the rack's network."""
         return host_address(self.number)
+
+    @property
+    def instances(self) -> Path:
+        return self.directories.instances if self.local_disks else self.home.instances
 
     @property
     def directories(self) -> HostHome:

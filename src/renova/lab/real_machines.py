@@ -114,7 +114,7 @@ class RealMachines:
         return self._host(name).exec_argv(argv)
 
     def _host(self, name: str) -> Host:
-        return Host(self.home, name, self.blueprint.number(name), kvm=self._kvm)
+        return Host(self.home, name, self.blueprint.number(name), self._kvm, self.blueprint.local_disks)
 
     def _at_once(self, names: Sequence[str], act: Callable[[Host], None]) -> None:
         """Do it to all; the first error is raised when all have ended."""

@@ -98,6 +98,8 @@ class SimulatedMachines:
         self.home.simulated_socket.unlink(missing_ok=True)
         log = self.home.log_file("simulated")
         argv = renova_argv("simulated-hosts", "--home", self.home.path, "--hosts", str(self.blueprint.hosts))
+        if self.blueprint.local_disks:
+            argv.append("--local-disks")
         process = processes.start(self.home.pid_file("simulated"), argv, log, environment())
         limit = _START_S + _PER_HOST_S * self.blueprint.hosts
         there = self.home.simulated_socket.exists

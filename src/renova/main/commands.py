@@ -77,12 +77,13 @@ def agent(config: ConfigFile = None) -> None:
 def simulated_hosts(
     home: Annotated[Path, typer.Option(help="Directory of the cloud, made by renova lab up.", resolve_path=True)],
     hosts: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")],
+    local_disks: Annotated[bool, typer.Option("--local-disks", help="Each has disks of its own.")] = False,
 ) -> None:
     """Run simulated hosts, each with its agent, in this process; renova lab up --simulated starts it."""
     from renova.lab.home import Home
     from renova.main.simulated_process import serve
 
-    serve(Home(home), hosts)
+    serve(Home(home), hosts, local_disks=local_disks)
 
 
 @app.command(epilog="Example: renova version")

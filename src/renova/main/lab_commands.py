@@ -42,6 +42,14 @@ HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host, s
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Hosts = Annotated[int | None, typer.Option(metavar="N", help="How many hosts; as many as there are, else 3.")]
 ApiPort = Annotated[int | None, typer.Option(min=1, max=65534, help="The API's port; as it is, else 8774.")]
+LocalDisks = Annotated[
+    bool | None,
+    typer.Option(
+        "--local-disks/--shared-disks",
+        help="Whether each host has an instances directory of its own; as it is, else one that all share.",
+        show_default=False,
+    ),
+]
 
 
 @lab.command(epilog="Example: renova lab up --simulated 1000 --home /tmp/big --api-port 9774")
@@ -50,12 +58,15 @@ def up(
     hosts: Hosts = None,
     simulated: Annotated[int | None, typer.Option(metavar="N", help="N simulated hosts; needs no root.")] = None,
     api_port: ApiPort = None,
+    local_disks: LocalDisks = None,
 ) -> None:
     """Have the cloud up: what is down is started, what was made stays. Mends a half-dead cloud, too."""
     from renova.lab.progress import Teller
 
     hosts = hosts if simulated is None else simulated
-    _planned(home, hosts, api_port, simulated=None if simulated is None else True).up(Teller(Console()))
+    _planned(home, hosts, api_port, simulated=None if simulated is None else True, local_disks=local_disks).up(
+        Teller(Console())
+    )
 
 
 @lab.command(epilog="Example: renova lab run --simulated --once")
@@ -66,12 +77,13 @@ def run(
     story: Annotated[bool, typer.Option(help="Tell the story of a server's life on it.")] = True,
     once: Annotated[bool, typer.Option("--once", help="Stop everything at the end.")] = False,
     api_port: ApiPort = None,
+    local_disks: LocalDisks = None,
 ) -> None:
     """Have the cloud up, tell the story on it, and say how to go on."""
     from renova.lab.progress import Teller
 
     teller = Teller(Console())
-    cloud = _planned(home, hosts, api_port, simulated=simulated or None)
+    cloud = _planned(home, hosts, api_port, simulated=simulated or None, local_disks=local_disks)
     try:
         cloud.up(teller)
         if story:
@@ -170,7 +182,9 @@ def ping(address: Annotated[str, typer.Argument(help="Address of a server.")], h
     raise typer.Exit(0 if answered else 1)
 
 
-def _planned(home: Path, hosts: int | None, api_port: int | None, *, simulated: bool | None) -> "LabCloud":
+def _planned(
+    home: Path, hosts: int | None, api_port: int | None, *, simulated: bool | None, local_disks: bool | None
+) -> "LabCloud":
     """Return the cloud as it is to be."""
     _need_clients()
     from renova.lab import blueprint
@@ -178,7 +192,8 @@ def _planned(home: Path, hosts: int | None, api_port: int | None, *, simulated: 
     from renova.lab.home import Home as LabHome
 
     lab_home = LabHome(home)
-    plan = blueprint.plan(blueprint.read(lab_home), simulated=simulated, hosts=hosts, api_port=api_port)
+    known = blueprint.read(lab_home)
+    plan = blueprint.plan(known, simulated=simulated, hosts=hosts, api_port=api_port, local_disks=local_disks)
     return LabCloud(lab_home, plan)
 
 

@@ -83,11 +83,12 @@ class _Host:
 class Rack:
     """All hosts of this process, with their switches (`lab.switches.Switchboard`)."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, local_disks: bool) -> None:
         self._home = home
+        self._local_disks = local_disks
         self._clock = SystemClock()
         self._chance = SystemChance()
-        self._storage = SimulatedStorage("simulated-shared-storage")
+        self._shared = SimulatedStorage("simulated-shared-storage")
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._hosts: dict[str, _Host] = {}
 
@@ -98,16 +99,15 @@ class Rack:
                 group.create_task(self._add(f"host{number}"))
 
     async def _add(self, name: str) -> None:
-        facts = replace(SMALL_HOST, storage_id=self._storage.identity, vcpus=VCPUS)
+        storage = SimulatedStorage(f"simulated-storage-{name}") if self._local_disks else self._shared
+        facts = replace(SMALL_HOST, storage_id=storage.identity, vcpus=VCPUS)
         directories = self._home.host(name)
         settings = AgentSettings(
             name=name, state_dir=str(directories.agent), join_token_file=str(directories.join_token)
         )
         host = _Host(
             name,
-            SimulatedHypervisor(
-                self._clock, self._storage, facts, start_s=START_S, boot_s=BOOT_S, shut_down_s=SHUT_DOWN_S
-            ),
+            SimulatedHypervisor(self._clock, storage, facts, start_s=START_S, boot_s=BOOT_S, shut_down_s=SHUT_DOWN_S),
             SimulatedNetwork(),
             MemoryJournal(self._chance),
         )
@@ -184,15 +184,15 @@ def _say_why(agent: "asyncio.Task[None]") -> None:
         log.error("agent ended", host=agent.get_name(), reason=str(error))
 
 
-def serve(home: Home, count: int, log_level: str = "info") -> None:
+def serve(home: Home, count: int, *, local_disks: bool = False, log_level: str = "info") -> None:
     """Run the simulated hosts of the cloud in `home` until told to end."""
     logs.set_up(log_level, process="simulated")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(home, count))
+        runner.run(_serve(home, count, local_disks=local_disks))
 
 
-async def _serve(home: Home, count: int) -> None:
-    rack = Rack(home)
+async def _serve(home: Home, count: int, *, local_disks: bool) -> None:
+    rack = Rack(home, local_disks=local_disks)
 
     async def work() -> None:
         await rack.begin(count)

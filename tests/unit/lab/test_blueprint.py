@@ -26,6 +26,14 @@ def test_a_known_cloud_stays_as_it_is_and_may_grow() -> None:
     assert plan(known, simulated=False, hosts=4, api_port=None) == msgspec.structs.replace(known, hosts=4)
 
 
+def test_whether_disks_are_shared_is_settled_with_the_first_plan() -> None:
+    local = plan(None, simulated=None, hosts=None, api_port=None, local_disks=True)
+    assert local.local_disks
+    assert plan(local, simulated=None, hosts=None, api_port=None) == local
+    with pytest.raises(BadSetup, match="settled when it is made"):
+        plan(local, simulated=None, hosts=None, api_port=None, local_disks=False)
+
+
 @pytest.mark.parametrize(
     ("simulated", "hosts", "reason"),
     [
