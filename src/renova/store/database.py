@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
-from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event
+from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
@@ -293,7 +293,20 @@ def open_sqlite(path: Path | None, clock: Clock) -> Database:
             f"The database {path} cannot be opened ({error.orig}). "
             "Restore it, or name another file with RENOVA_DATABASE."
         ) from error
+    _demand_all_columns(engine, path)
     return Database(Inline(engine, clock) if path is None else WriterThread(engine, clock))
+
+
+def _demand_all_columns(engine: Engine, path: Path | None) -> None:
+    """Raise `BadSetup` if a table was made by a release that knew less of it: better now than in some request."""
+    here = inspect(engine)
+    for table in metadata.sorted_tables:
+        missing = {column.name for column in table.columns} - {each["name"] for each in here.get_columns(table.name)}
+        if missing:
+            raise BadSetup(
+                f"The database {path} was made by an earlier release of Renova: its table {table.name} has no "
+                f"{', '.join(sorted(missing))}. Go on with that release, or begin a new cloud with another database."
+            )
 
 
 _locks: list[int] = []  # held until the process ends: closing the descriptor would give the lock away
