@@ -6,19 +6,21 @@ declared dead; it is `returning` until it has confirmed every duty, and only the
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
+from renova.hosts.capabilities import traits
 from renova.model.clock import stamp
 from renova.model.errors import Conflict, Invalid
 from renova.model.guest import HostFacts
 from renova.model.host import Host, HostState, Lease
 from renova.model.ids import HostId
 from renova.settings import LeaseTimes
+from renova.store import aggregates, migrations, placement, rights, servers
 from renova.store import hosts as host_rows
-from renova.store import migrations, placement, rights, servers
 from renova.store.database import Tx
 from renova.wire import Duty, Hello
 
@@ -113,18 +115,26 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         facts=hello.facts,
         last_seen=tx.now,
     )
-    placement.provide(tx, host_id, host.name, inventory(host_id, hello.facts))
+    offered = inventory(host_id, hello.facts, placement.inventory(tx, host_id))
+    placement.provide(tx, host_id, host.name, offered, traits(hello.facts, disabled=host.disabled))
+    aggregates.mirror(tx, host_id)
     if state is not host.state:
         log.info("host changed", host=host.name, old=host.state, new=state, epoch=lease.epoch, duties=len(duties))
     return Place(host, era, lease, duties, state, booted=resume)
 
 
-def inventory(host: HostId, facts: HostFacts) -> list[placement.Inventory]:
-    """Return what a host offers to placement (spec: scheduling, section 7)."""
+def inventory(host: HostId, facts: HostFacts, known: Sequence[placement.Inventory] = ()) -> list[placement.Inventory]:
+    """Return what a host offers to placement (spec: scheduling, section 7). A ratio that an operator has set stays."""
+    ratios = {item.resource_class: item.allocation_ratio for item in known}
+    reserved = min(RESERVED_MEMORY_MB, facts.memory_mb - 1)
     return [
-        placement.Inventory(host, "VCPU", facts.vcpus, 0, CPU_RATIO),
-        placement.Inventory(host, "MEMORY_MB", facts.memory_mb, min(RESERVED_MEMORY_MB, facts.memory_mb - 1), 1.0),
-        placement.Inventory(host, "DISK_GB", facts.local_gb, 0, 1.0),
+        placement.Inventory(host, name, total, kept, ratios.get(name, ratio), max_unit=total)
+        for name, total, kept, ratio in (
+            ("VCPU", facts.vcpus, 0, CPU_RATIO),
+            ("MEMORY_MB", facts.memory_mb, reserved, 1.0),
+            ("DISK_GB", facts.local_gb, 0, 1.0),
+        )
+        if total > 0
     ]
 
 

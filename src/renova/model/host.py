@@ -87,7 +87,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
     total: dict[str, float]  # by resource class, what may be claimed in all: (total - reserved) x ratio
     used: dict[str, int]
-    servers: int
+    servers: int  # that hold something of it
+    units: dict[str, tuple[int, int, int]] = {}  # by resource class: least, most and step of one claim
     hypervisor_type: str = ""
     hypervisor_version: int = 0
     hypervisor_types: frozenset[str] = frozenset()  # that an image may ask for: "qemu", and "kvm" where that runs

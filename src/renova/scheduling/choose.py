@@ -1,21 +1,69 @@
 """Ranks the hosts that will do, and explains the others."""
 
 from collections import Counter
-from collections.abc import Sequence
-
-import msgspec
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 from renova.model.host import HostView
+from renova.scheduling.board import Board
+from renova.scheduling.columns import COLUMNS
 from renova.scheduling.request import Request
 from renova.scheduling.rules import Rule, rules_for
 from renova.scheduling.weights import weigh
 
 
-class Ranking(msgspec.Struct, frozen=True):
-    """Hosts that will do, the best first, and how many will not for which reason."""
+class Ranking:
+    """Hosts that will do, the best first, and how many will not for which reason; worked out as far as it is asked."""
 
-    hosts: tuple[HostView, ...]
-    refusals: dict[str, int]
+    def __init__(self, request: Request, board: Board, rules: Sequence[Rule], fit: list[int]) -> None:
+        self._request = request
+        self._board = board
+        self._rules = rules
+        self._fit = fit
+        self._weights = weigh(request, board, fit)
+
+    def best(self) -> Iterator[HostView]:
+        """Give the hosts that will do, the best first; the first is found without sorting the others."""
+        fit, weights, views = self._fit, self._weights, self._board.views
+        if not fit:
+            return
+        if self._company:
+            yield from self.hosts
+            return
+        high = max(weights)
+        ties = [views[place] for place, weight in zip(fit, weights, strict=True) if weight == high]
+        fewest = min([host.servers for host in ties])
+        yield min([host for host in ties if host.servers == fewest], key=lambda host: host.name)
+        yield from self.hosts[1:]
+
+    @property
+    def _company(self) -> dict[str, int]:
+        return self._request.group.company if self._request.group else {}
+
+    @cached_property
+    def hosts(self) -> tuple[HostView, ...]:
+        """All hosts that will do, the best first.
+
+        Where servers of its group have to follow this one (affinity), hosts with room for all of them come first.
+        """
+        fit, weights, company = [self._board.views[place] for place in self._fit], self._weights, self._company
+        # Fewer servers break ties, then the name: the same picture always gives the same answer.
+        order = sorted(
+            range(len(fit)),
+            key=lambda nth: (_short(company, fit[nth]), -weights[nth], fit[nth].servers, fit[nth].name),
+        )
+        return tuple(fit[nth] for nth in order)
+
+    @cached_property
+    def refusals(self) -> dict[str, int]:
+        """How many hosts will not do, by the reason of the first rule that refuses each."""
+        found: Counter[str] = Counter()
+        fit = set(self._fit)
+        for place, host in enumerate(self._board.views):
+            if place not in fit:
+                reasons = (rule(self._request, host) for rule in self._rules)
+                found[next(reason for reason in reasons if reason is not None)] += 1
+        return dict(found)
 
     def explanation(self) -> str:
         """Say it as an operator reads it: "2 hosts: needs 4096 MEMORY_MB, 512 free; 1 host: down"."""
@@ -26,29 +74,22 @@ class Ranking(msgspec.Struct, frozen=True):
         return "; ".join(parts) or "there are no hosts"
 
 
-def rank(request: Request, hosts: Sequence[HostView], rules: Sequence[Rule] | None = None) -> Ranking:
-    """Test each host by the rules in order (those that the request needs, unless told), and sort those left by weight.
+def rank(request: Request, board: Board, rules: Sequence[Rule] | None = None) -> Ranking:
+    """Test the hosts by the rules in order (those that the request needs, unless told), and weigh those left.
 
-    Where servers of its group have to follow this one (affinity), hosts with room for all of them come first.
+    The board must not change while the ranking is read.
     """
-    fit: list[HostView] = []
-    refusals: Counter[str] = Counter()
     tested = rules_for(request) if rules is None else rules
-    for host in hosts:
-        for rule in tested:
-            if (reason := rule(request, host)) is not None:
-                refusals[reason] += 1
-                break
-        else:
-            fit.append(host)
-    weights = weigh(request, fit)
-    company = request.group.company if request.group else {}
-    # Fewer servers break ties, then the name: the same picture always gives the same answer.
-    order = sorted(
-        range(len(fit)),
-        key=lambda place: (_short(company, fit[place]), -weights[place], fit[place].servers, fit[place].name),
-    )
-    return Ranking(tuple(fit[place] for place in order), dict(refusals))
+    fit = list(range(len(board)))
+    for rule in tested:
+        if not fit:
+            break
+        fit = COLUMNS.get(rule, _one_by_one(rule))(request, board, fit)
+    return Ranking(request, board, tested, fit)
+
+
+def _one_by_one(rule: Rule) -> Callable[[Request, Board, list[int]], list[int]]:
+    return lambda request, board, fit: [place for place in fit if rule(request, board.views[place]) is None]
 
 
 def _short(needed: dict[str, int], host: HostView) -> bool:

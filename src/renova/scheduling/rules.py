@@ -142,6 +142,21 @@ def has_room(request: Request, host: HostView) -> str | None:
     return None
 
 
+def in_units(amount: int, units: tuple[int, int, int]) -> bool:
+    least, most, step = units
+    return least <= amount <= most and amount % step == 0
+
+
+def claimable(request: Request, host: HostView) -> str | None:
+    """Say of which resource the host gives no such amount at once, however much of it is free."""
+    for name, amount in request.resources.items():
+        units = host.units.get(name)
+        if units is not None and not in_units(amount, units):
+            least, most, step = units
+            return f"gives {least} to {most} {name} to a server" + (f", in steps of {step}" if step > 1 else "")
+    return None
+
+
 ALL: tuple[Rule, ...] = (
     asked_for,
     not_excluded,
@@ -162,6 +177,7 @@ ALL: tuple[Rule, ...] = (
     apart_from_group,
     beside_group,
     has_room,
+    claimable,
 )
 
 # Those that an image can break: all that a rebuild with another one must satisfy, and on its own host only.

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from renova.model.group import GroupPolicy
 from renova.model.host import HostView
+from renova.scheduling.board import Board
 from renova.scheduling.request import Request
 
 # Nova's RAM, CPU and disk weighers: more free is better, so servers are spread.
@@ -21,28 +22,34 @@ _GROUP = {
 }
 
 
-def weigh(request: Request, hosts: Sequence[HostView]) -> list[float]:
-    """Return the weight of each host, the best having the highest."""
-    weights = [0.0] * len(hosts)
-    for multiplier, amounts in _wishes(request, hosts):
+def weigh(request: Request, board: Board, places: Sequence[int]) -> list[float]:
+    """Return the weight of the host at each of these places, the best having the highest."""
+    weights = [0.0] * len(places)
+    for multiplier, amounts in _wishes(request, board, places):
         low, high = min(amounts, default=0), max(amounts, default=0)
         if high == low:
             continue
-        own = multiplier in request.marks  # some aggregate has a multiplier of its own
         usual: float = getattr(request.settings, multiplier)
-        for place, amount in enumerate(amounts):
-            factor = _multiplier(hosts[place], multiplier, usual) if own else usual
-            weights[place] += factor * (amount - low) / (high - low)
+        span = high - low
+        if multiplier in request.marks:  # some aggregate has a multiplier of its own
+            factors = [_multiplier(board.views[place], multiplier, usual) for place in places]
+            weights = [
+                weight + factor * (amount - low) / span
+                for weight, factor, amount in zip(weights, factors, amounts, strict=True)
+            ]
+        else:
+            weights = [weight + usual * (amount - low) / span for weight, amount in zip(weights, amounts, strict=True)]
     return weights
 
 
-def _wishes(request: Request, hosts: Sequence[HostView]) -> Iterator[tuple[str, list[float]]]:
+def _wishes(request: Request, board: Board, places: Sequence[int]) -> Iterator[tuple[str, list[float]]]:
     for name, multiplier in _FREE.items():
-        yield multiplier, [host.total.get(name, 0) - host.used.get(name, 0) for host in hosts]
+        if (free := board.free(name)) is not None:
+            yield multiplier, [free[place] for place in places]
     group = request.group
     if group is not None and group.policy in _GROUP:
         multiplier, sign = _GROUP[group.policy]
-        yield multiplier, [float(sign * group.on.get(host.id, 0)) for host in hosts]
+        yield multiplier, [float(sign * group.on.get(board.views[place].id, 0)) for place in places]
 
 
 def _multiplier(host: HostView, name: str, usual: float) -> float:

@@ -7,6 +7,7 @@ from sqlalchemy import Column, Integer, String, Table, bindparam, delete, insert
 from renova.model.aggregate import DEFAULT_ZONE, Aggregate
 from renova.model.errors import Conflict
 from renova.model.ids import HostId
+from renova.store import providers
 from renova.store.database import Tx
 from renova.store.schema import Document, Stamp, metadata
 
@@ -73,6 +74,8 @@ def change(tx: Tx, aggregate: int, *, name: str | None = None, values: Mapping[s
     if values is not None:
         changes["metadata"] = dict(values)
     tx.execute(update(aggregates).where(aggregates.c.id == aggregate).values(**changes))
+    for row in tx.execute(_HOSTS_OF, {"wanted": aggregate}).all():
+        providers.note(tx, row.host)
 
 
 def _demand_free(tx: Tx, name: str, but: int | None) -> None:
@@ -88,12 +91,22 @@ def remove(tx: Tx, aggregate: int) -> None:
 
 def add_host(tx: Tx, aggregate: int, host: HostId) -> None:
     tx.execute(insert(aggregate_hosts).values(aggregate=aggregate, host=host))
+    mirror(tx, host)
     tx.execute(update(aggregates).where(aggregates.c.id == aggregate).values(updated_at=tx.now))
 
 
 def remove_host(tx: Tx, aggregate: int, host: HostId) -> None:
+    left = get(tx, aggregate)
+    if left is not None:
+        providers.leave(tx, host, left.uuid)
     tx.execute(delete(aggregate_hosts).where(aggregate_hosts.c.aggregate == aggregate, aggregate_hosts.c.host == host))
     tx.execute(update(aggregates).where(aggregates.c.id == aggregate).values(updated_at=tx.now))
+
+
+def mirror(tx: Tx, host: HostId) -> None:
+    """Have the host's provider in the aggregates of the host; those that only Placement knows stay its own."""
+    for found in of_host(tx, host):
+        providers.join(tx, host, found.uuid)
 
 
 def forget_host(tx: Tx, host: HostId) -> None:

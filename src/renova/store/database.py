@@ -14,7 +14,7 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -36,12 +36,13 @@ GROUP = 64  # transactions a commit: more gains nothing (docs/decisions/0003), a
 class Tx:
     """A transaction: statements, the time it began, and what to do at its end and once it is committed."""
 
-    __slots__ = ("_connection", "afterwards", "ending", "now", "watch")
+    __slots__ = ("_connection", "afterwards", "ending", "now", "otherwise", "watch")
 
     def __init__(self, connection: Connection, now: str) -> None:
         self._connection = connection
         self.now = now
         self.afterwards: list[Callable[[], None]] = []
+        self.otherwise: list[Callable[[], None]] = []
         self.ending: list[Callable[[], None]] = []
         self.watch: Watch | None = None
 
@@ -51,6 +52,15 @@ class Tx:
     def then(self, call: Callable[[], None]) -> None:
         """Have `call` run on the event loop after the commit; never if it does not commit."""
         self.afterwards.append(call)
+
+    def unless(self, call: Callable[[], None]) -> None:
+        """Have `call` run before the next transaction if this one does not commit; never if it does."""
+        self.otherwise.append(call)
+
+    def undone(self) -> None:
+        """Tell those who wanted to know that it did not commit."""
+        for call in self.otherwise:
+            call()
 
     def last(self, call: Callable[[], None]) -> None:
         """Have `call` run in this transaction, when all else of it is done; only in one that is watched."""
@@ -111,8 +121,12 @@ class Inline:
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
         tx = Tx(self._connection, stamp(self._clock.wall()))
-        with self._connection.begin():
-            result = fn(tx)
+        try:
+            with self._connection.begin():
+                result = fn(tx)
+        except BaseException:
+            tx.undone()
+            raise
         for call in tx.afterwards:
             call()
         return result
@@ -132,7 +146,7 @@ class _Job:
     loop: asyncio.AbstractEventLoop
     result: Any = None
     error: BaseException | None = None
-    afterwards: list[Callable[[], None]] = field(default_factory=list)
+    tx: Tx | None = None
 
 
 class WriterThread:
@@ -198,6 +212,8 @@ class WriterThread:
         except Exception as error:  # the commit itself failed: nothing of the group is known
             log.error("commit failed", group=len(group), exc_info=True)
             for job in group:
+                if job.tx is not None and job.error is None:
+                    job.tx.undone()
                 job.error = NotNow(f"the database could not commit: {_reason(error)}")
         # A whole group may have one loop in common; it is woken once.
         for loop in {job.loop for job in group}:
@@ -211,10 +227,12 @@ class WriterThread:
         raw = connection.connection.driver_connection
         assert raw is not None
         raw.execute("SAVEPOINT member")
+        job.tx = tx
         try:
             job.result = job.fn(tx)
-            job.afterwards = tx.afterwards
         except Exception as error:
+            tx.undone()
+            job.error = error  # also in a group that ends here: it is not undone twice
             if not raw.in_transaction:
                 raise  # a full disk, and SQLite has given up the whole transaction: of the group nothing is there
             raw.execute("ROLLBACK TO member")
@@ -233,8 +251,8 @@ def _reason(error: Exception) -> str:
 
 def _tell(group: list[_Job]) -> None:
     for job in group:
-        if job.error is None:
-            for call in job.afterwards:
+        if job.error is None and job.tx is not None:
+            for call in job.tx.afterwards:
                 try:
                     call()
                 except Exception:  # it is committed all the same, and the others of the group wait to hear of theirs

@@ -1,5 +1,6 @@
 """Hosts, their leases, the proofs of their deaths, and the tokens by which new ones join."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Boolean, Column, Float, Integer, String, Table, bindparam, delete, insert, select, update
@@ -7,6 +8,7 @@ from sqlalchemy import Boolean, Column, Float, Integer, String, Table, bindparam
 from renova.model.guest import HostFacts
 from renova.model.host import Host, HostState, Lease, Proof
 from renova.model.ids import HostId
+from renova.store import providers
 from renova.store.database import Tx
 from renova.store.schema import Document, Stamp, metadata
 
@@ -82,6 +84,7 @@ cluster = Table(
 # Made once: making a statement costs five times as much as running it.
 _BY_ID = select(hosts).where(hosts.c.id == bindparam("host"))
 _EVERY = select(hosts).order_by(hosts.c.serial)
+_SOME = select(hosts).where(hosts.c.id.in_(bindparam("ids", expanding=True)))
 _CHANGE = update(hosts).where(hosts.c.id == bindparam("host"))
 _LEASE = select(leases).where(leases.c.host == bindparam("host"))
 _ALL_LEASES = select(leases)
@@ -150,6 +153,10 @@ def every(tx: Tx) -> list[Host]:
     return [_host(row) for row in tx.execute(_EVERY)]
 
 
+def some(tx: Tx, ids: Sequence[str]) -> list[Host]:
+    return [_host(row) for row in tx.execute(_SOME, {"ids": list(ids)})]
+
+
 def addresses(tx: Tx) -> list[str]:
     """List the hosts' addresses on the underlay."""
     return list(tx.execute(select(hosts.c.address).where(hosts.c.address != "").order_by(hosts.c.serial)).scalars())
@@ -157,6 +164,7 @@ def addresses(tx: Tx) -> list[str]:
 
 def change(tx: Tx, host: HostId, **values: Any) -> None:
     tx.execute(_CHANGE, {"host": host, "updated_at": tx.now, **values})
+    providers.note(tx, host)
 
 
 def remove(tx: Tx, host: HostId) -> None:

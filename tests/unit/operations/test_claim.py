@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from renova.model.errors import Conflict, NotNow
@@ -50,10 +51,59 @@ def test_the_best_host_is_claimed_and_granted_in_one(small: SmallCloud) -> None:
 
 
 def test_the_next_claim_does_not_aim_at_the_same_free_place(small: SmallCloud) -> None:
-    """Though nothing was read anew in between."""
     assert take(small, ONE, 7000).host == A
     assert take(small, TWO, 3000).host == B
-    assert small.fleet.views(None) != []  # type: ignore[arg-type]
+
+
+def test_what_a_transaction_saw_and_did_not_commit_is_seen_by_no_other(small: SmallCloud) -> None:
+    """Of claims that were undone, nothing is left in the picture; and what was done stays in it."""
+
+    def undone(tx: Tx) -> None:
+        placement.claim(tx, TWO, PROJECT, USER, A, {"MEMORY_MB": 680})
+        hosts.change(tx, B, disabled=True)
+        seen = small.fleet.views(tx)
+        assert seen[0].used["MEMORY_MB"] >= 680
+        assert seen[1].disabled
+        raise RuntimeError
+
+    before = small.tables.do(small.fleet.views)
+    with pytest.raises(RuntimeError):
+        small.tables.do(undone)
+    assert small.tables.do(small.fleet.views) == before
+    take(small, ONE, 7000)
+    assert small.tables.do(small.fleet.views)[0].used["MEMORY_MB"] == 7000
+    with pytest.raises(RuntimeError):
+        small.tables.do(undone)
+    assert [(view.used["MEMORY_MB"], view.disabled) for view in small.tables.do(small.fleet.views)] == [
+        (7000, False),
+        (0, False),
+        (0, False),
+    ]
+
+
+def test_hosts_that_come_and_go_do_so_in_the_picture(small: SmallCloud) -> None:
+    small.tables.do(small.fleet.views)
+    small.tables.do(lambda tx: hosts.remove(tx, A))
+    small.tables.do(lambda tx: placement.withdraw(tx, A))
+    assert {view.id for view in small.tables.do(small.fleet.views)} == {B, C}
+    small.have_host(HostId("host-d"), memory_mb=9000)
+    assert {view.id for view in small.tables.do(small.fleet.views)} == {B, C, "host-d"}
+    assert take(small).host == "host-d"
+
+
+def test_only_amounts_that_the_host_gives_at_once_are_claimed(small: SmallCloud) -> None:
+    def coarse(tx: Tx) -> None:
+        known = placement.inventory(tx, A)
+        offered = [
+            msgspec.structs.replace(each, step_size={"MEMORY_MB": 1024}.get(each.resource_class, 1)) for each in known
+        ]
+        placement.set_inventories(tx, A, offered)
+
+    small.tables.do(coarse)
+    with pytest.raises(Conflict, match="gives 1 to 8192 MEMORY_MB to a server, in steps of 1024"):
+        take(small, memory_mb=512, only="name-of-host-a")
+    with pytest.raises(Conflict, match="no room for 512 MEMORY_MB"):
+        small.tables.do(lambda tx: placement.claim(tx, ONE, PROJECT, USER, A, {"MEMORY_MB": 512}))
 
 
 def test_a_host_that_filled_up_since_is_passed_over(small: SmallCloud) -> None:
@@ -114,12 +164,17 @@ def test_a_claim_that_fails_has_the_picture_read_anew(small: SmallCloud) -> None
     assert take(small).host == A
 
 
-def test_the_picture_is_kept_for_a_moment_only(small: SmallCloud) -> None:
+def test_who_is_heard_is_looked_at_every_moment_and_what_is_written_at_once(small: SmallCloud) -> None:
     small.tables.do(small.fleet.views)
     small.tables.do(lambda tx: hosts.change(tx, A, disabled=True))
-    assert [view.disabled for view in small.tables.do(small.fleet.views)] == [False] * 3
+    small.registry.heard.discard(B)
+    assert [(view.disabled, view.up) for view in small.tables.do(small.fleet.views)] == [
+        (True, True),
+        (False, True),
+        (False, True),
+    ]
     small.clock.now += FRESH
-    assert [view.disabled for view in small.tables.do(small.fleet.views)] == [True, False, False]
+    assert [view.up for view in small.tables.do(small.fleet.views)] == [True, False, True]
 
 
 def dead_and_back(tx: Tx) -> None:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from renova.model.host import HostView
 from renova.model.ids import HostId
-from renova.scheduling.choose import rank
+from renova.scheduling.board import Board
+from renova.scheduling.choose import Ranking
+from renova.scheduling.choose import rank as rank_board
 from renova.scheduling.request import Request
 from renova.scheduling.rules import ALL
 
@@ -31,6 +33,10 @@ def view(name: str, **changes: Any) -> HostView:
     return HostView(**fields | changes)
 
 
+def rank(request: Request, hosts: list[HostView]) -> Ranking:
+    return rank_board(request, Board(hosts))
+
+
 def wanted(**changes: Any) -> Request:
     return Request(**{"resources": {"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 1}} | changes)
 
@@ -51,6 +57,9 @@ def wanted(**changes: Any) -> Request:
         ({"architecture": "aarch64"}, {}, "cannot run aarch64"),
         ({}, {"used": {"MEMORY_MB": 3584}}, None),
         ({}, {"used": {"MEMORY_MB": 3585}}, "needs 512 MEMORY_MB, 511 free"),
+        ({}, {"units": {"MEMORY_MB": (1, 511, 1)}}, "gives 1 to 511 MEMORY_MB to a server"),
+        ({}, {"units": {"MEMORY_MB": (64, 4096, 100)}}, "gives 64 to 4096 MEMORY_MB to a server, in steps of 100"),
+        ({}, {"units": {"MEMORY_MB": (512, 512, 128)}}, None),
         ({"resources": {"PCI_DEVICE": 1}}, {}, "needs 1 PCI_DEVICE, 0 free"),
         ({"resources": {}}, {"total": {}}, None),
         ({}, {"used": {"VCPU": 15}, "total": {**ROOM, "VCPU": 15.5}}, "needs 1 VCPU, 0.5 free"),
@@ -112,11 +121,14 @@ VIEWS = st.lists(
         architecture=st.sampled_from(["x86_64", "aarch64"]),
         total=st.dictionaries(CLASSES, st.floats(0, 10_000)),
         used=st.dictionaries(CLASSES, st.integers(0, 10_000)),
+        units=st.dictionaries(CLASSES, st.sampled_from([(1, 8000, 1), (2, 100, 2)])),
         servers=st.integers(0, 3),
+        hypervisor_types=st.sampled_from([frozenset({"qemu"}), frozenset({"qemu", "kvm"})]),
     ),
     unique_by=lambda host: host.id,
     max_size=8,
 )
+IDS = st.sampled_from([HostId("id-of-a"), HostId("id-of-b"), HostId("id-of-c")])
 REQUESTS = st.builds(
     Request,
     resources=st.dictionaries(CLASSES, st.integers(1, 8000)),
@@ -124,7 +136,10 @@ REQUESTS = st.builds(
     zone=st.sampled_from([None, "nova"]),
     only=st.sampled_from([None, "a"]),
     forced=st.booleans(),
-    not_on=st.frozensets(st.sampled_from([HostId("id-of-a"), HostId("id-of-b")])),
+    not_on=st.frozensets(IDS),
+    apart_from=st.frozensets(IDS),
+    beside=st.none() | st.frozensets(IDS),
+    hypervisor_type=st.sampled_from([None, "kvm"]),
 )
 
 
@@ -140,4 +155,6 @@ def test_every_ranked_host_satisfies_every_rule_and_every_other_is_counted(
             host.used.get(name, 0) + amount <= host.total.get(name, 0) for name, amount in request.resources.items()
         )
     shuffled = data.draw(st.permutations(hosts))
-    assert rank(request, shuffled) == ranking, "the order in which hosts are read must not matter"
+    again = rank(request, shuffled)
+    assert (again.hosts, again.refusals) == (ranking.hosts, ranking.refusals), "the order of reading must not matter"
+    assert tuple(ranking.best()) == ranking.hosts

@@ -36,8 +36,12 @@ class Tables:
     def do(self, fn: Callable[[Tx], T]) -> T:
         self.now += timedelta(seconds=1)
         tx = Tx(self._connection, stamp(self.now))
-        with self._connection.begin_nested():
-            result = fn(tx)
+        try:
+            with self._connection.begin_nested():
+                result = fn(tx)
+        except BaseException:
+            tx.undone()
+            raise
         for call in tx.afterwards:
             call()
         return result

@@ -62,7 +62,7 @@ def test_what_a_host_does_not_offer_cannot_be_claimed(tables: Tables) -> None:
 
 
 def test_a_ratio_stretches_the_whole_and_a_reserve_shortens_it_but_none_gets_more_than_there_is(tables: Tables) -> None:
-    offered = [Inventory(A, "VCPU", 4, 1, 4.0)]
+    offered = [Inventory(A, "VCPU", 4, 1, 4.0, max_unit=4)]
     tables.do(lambda tx: placement.provide(tx, A, "a", offered))
     with pytest.raises(Conflict):
         tables.do(lambda tx: claim(tx, ServerId("wide"), A, VCPU=5))
@@ -96,7 +96,7 @@ def test_who_holds_something_is_a_consumer_and_nobody_else(tables: Tables) -> No
     tables.do(lambda tx: claim(tx, ONE, A, VCPU=1))
     tables.do(lambda tx: claim(tx, ONE, B, VCPU=1))
     consumer = tables.do(lambda tx: placement.consumer(tx, ONE))
-    assert consumer == placement.Consumer(ONE, PROJECT, USER, 2)
+    assert consumer == placement.Consumer(ONE, PROJECT, USER, 2, placement.SERVER)
     tables.do(lambda tx: placement.release(tx, ONE, A))
     assert tables.do(lambda tx: placement.consumer(tx, ONE)) is not None
     tables.do(lambda tx: placement.release(tx, ONE, B))

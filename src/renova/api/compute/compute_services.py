@@ -10,6 +10,7 @@ from renova.api.compute.fields import Body, HostName, Name, Truth, is_true, is_u
 from renova.api.compute.host_life import is_up
 from renova.api.compute.route import known, route
 from renova.api.http import Call, Reply
+from renova.hosts.capabilities import DISABLED
 from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.host import Host, HostState
@@ -145,6 +146,8 @@ async def _change(call: Call, find: Callable[[Tx], Host | None], missing: str, v
                 "are not yet cleaned up there."
             )
         hosts.change(tx, host.id, **values)
+        if "disabled" in values:
+            placement.show_trait(tx, host.id, DISABLED, shown=values["disabled"])
         tx.then(call.cloud.fleet.stale)
         return msgspec.structs.replace(host, updated_at=tx.now, **values)
 

@@ -7,7 +7,8 @@ from renova.model.errors import NotFound
 from renova.model.ids import HostId
 from renova.store import placement as store
 from renova.store.database import Tx
-from renova.store.placement import Inventory, Provider
+from renova.store.placement import Inventory
+from renova.store.providers import Provider
 
 _LINKS = (
     ("inventories", (1, 0)),

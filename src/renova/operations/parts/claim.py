@@ -31,9 +31,9 @@ def claim(
     and where the members of a group are was read in this very transaction (`needs`).
     """
     fleet = work.cloud.fleet
-    ranking = rank(request, fleet.views(tx))
+    ranking = rank(request, fleet.board(tx))
     last: Conflict | None = None
-    for host in ranking.hosts:
+    for host in ranking.best():
         try:
             placement.claim(tx, server.id, server.project, server.user, host.id, request.resources)
             right = rights.grant(tx, server.id, host.id, migration)
@@ -42,7 +42,6 @@ def claim(
             placement.release(tx, server.id, host.id)
             last = error
             continue
-        fleet.claimed(host.id, request.resources)
         return Claim(host.id, host.name, right.incarnation, host.storage)
     fleet.stale()
     if not work.cloud.hosts.leases.settled:

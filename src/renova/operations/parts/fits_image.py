@@ -18,7 +18,7 @@ def fits_image(cloud: Cloud, tx: Tx, server: Server, image: Image) -> str | None
 
     For the transaction that accepts a rebuild. A server without a host may have any image.
     """
-    host = next((view for view in cloud.fleet.views(tx) if view.id == server.host), None)
+    host = cloud.fleet.board(tx).view(server.host) if server.host else None
     if host is None:
         return None
     request = Request(resources={}, settings=cloud.settings.scheduler, **of_image(image.id, image.properties))

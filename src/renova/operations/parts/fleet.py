@@ -1,10 +1,11 @@
-"""All hosts as scheduling sees them: read in one go, kept for a moment, and brought up to date by our own claims.
+"""All hosts as scheduling sees them, kept on a board: what has changed in the database is read when it is next used.
 
-It may be a little old: then a claim refuses, and another host is tried. Used only inside transactions, which run one
-at a time.
+Whether a host is heard is nothing the database knows; it is looked at every moment, and when a host comes or goes. So
+the board may be a little old: then a claim refuses, and another host is tried. Used only inside transactions that may
+write, which run one at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,12 +13,15 @@ from msgspec.structs import replace
 from renova.model.aggregate import Aggregate
 from renova.model.clock import Clock
 from renova.model.guest import HostFacts
-from renova.model.host import HostState, HostView
+from renova.model.host import Host, HostState, HostView
 from renova.model.ids import HostId
-from renova.store import aggregates, hosts, placement, servers
+from renova.model.provider import ProviderView
+from renova.scheduling.board import Board
+from renova.store import aggregates, hosts
 from renova.store.database import Tx
+from renova.store.picture import FEW, Picture
 
-FRESH = 1.0  # seconds for which a picture is used
+FRESH = 1.0  # seconds after which it is asked again which hosts are heard
 
 
 class Fleet:
@@ -26,57 +30,68 @@ class Fleet:
     def __init__(self, clock: Clock, up: Callable[[HostId], bool]) -> None:
         self._clock = clock
         self._up = up
-        self._views: dict[HostId, HostView] = {}
-        self._read_at = float("-inf")
-        self.marks: frozenset[str] = frozenset()  # metadata keys of all hosts' aggregates, as of the last look
+        self._picture = Picture()
+        self._board = Board()
+        self._usable: dict[HostId, bool] = {}  # what the database has to say of its being up
+        self._looked_at = float("-inf")
 
     def stale(self, *_: Any) -> None:
-        """Have the next use read anew: a host came, went or changed."""
-        self._read_at = float("-inf")
+        """Have the next use ask which hosts are heard: one came, went or changed."""
+        self._looked_at = float("-inf")
 
     def views(self, tx: Tx) -> list[HostView]:
+        return list(self.board(tx).views)
+
+    def board(self, tx: Tx) -> Board:
+        """Return all hosts as of now; it is good until the next use of the fleet."""
+        if changed := self._picture.refresh(tx):
+            self._read(tx, changed)
         now = self._clock.monotonic()
-        if now - self._read_at >= FRESH:
-            self._views = {view.id: view for view in self._read(tx)}
-            self._read_at = now
-            self.marks = frozenset(key for view in self._views.values() for key in view.marks)
-        return list(self._views.values())
+        if now - self._looked_at >= FRESH:
+            self._look()
+            self._looked_at = now
+        return self._board
 
-    def claimed(self, host: HostId, amounts: dict[str, int]) -> None:
-        """Note a claim of ours, so that the next one does not aim at the same free place."""
-        view = self._views.get(host)
-        if view is not None:
-            used = {name: view.used.get(name, 0) + amounts.get(name, 0) for name in {*view.used, *amounts}}
-            self._views[host] = replace(view, used=used, servers=view.servers + 1)
+    def _read(self, tx: Tx, changed: Sequence[str]) -> None:
+        many = len(changed) > FEW
+        rows = {host.id: host for host in (hosts.every(tx) if many else hosts.some(tx, changed))}
+        grouped = aggregates.of_hosts(tx) if many else {}
+        for provider in map(HostId, changed):
+            host, view = rows.get(provider), self._picture.views.get(provider)
+            if host is None or view is None:
+                self._board.drop(provider)
+                self._usable.pop(provider, None)
+                continue
+            usable = self._usable[provider] = host.state is HostState.UP and not host.forced_down
+            found = grouped.get(provider, []) if many else aggregates.of_host(tx, provider)
+            self._board.put(_view(host, view, found, up=usable and self._up(provider)))
 
-    def _read(self, tx: Tx) -> list[HostView]:
-        total: dict[HostId, dict[str, float]] = {}
-        used: dict[HostId, dict[str, int]] = {}
-        for item in placement.inventory(tx):
-            total.setdefault(item.provider, {})[item.resource_class] = item.capacity
-            used.setdefault(item.provider, {})[item.resource_class] = item.used
-        counts = servers.count_on_hosts(tx)
-        grouped = aggregates.of_hosts(tx)
-        return [
-            HostView(
-                id=host.id,
-                name=host.name,
-                up=host.state is HostState.UP and not host.forced_down and self._up(host.id),
-                disabled=host.disabled,
-                zone=aggregates.zone_among(grouped.get(host.id, [])),
-                marks=_marks(grouped.get(host.id, [])),
-                storage=host.facts.storage_id if host.facts else "",
-                architecture=host.facts.architecture if host.facts else "",
-                total=total.get(host.id, {}),
-                used=used.get(host.id, {}),
-                servers=counts.get(host.id, 0),
-                hypervisor_type=host.facts.hypervisor_type if host.facts else "",
-                hypervisor_version=host.facts.hypervisor_version if host.facts else 0,
-                hypervisor_types=_hypervisor_types(host.facts),
-                cpu_info=host.facts.cpu_info if host.facts else {},
-            )
-            for host in hosts.every(tx)
-        ]
+    def _look(self) -> None:
+        for host in list(self._board.views):
+            up = self._usable[host.id] and self._up(host.id)
+            if up is not host.up:
+                self._board.put(replace(host, up=up))
+
+
+def _view(host: Host, provider: ProviderView, found: list[Aggregate], *, up: bool) -> HostView:
+    return HostView(
+        id=host.id,
+        name=host.name,
+        up=up,
+        disabled=host.disabled,
+        zone=aggregates.zone_among(found),
+        marks=_marks(found),
+        storage=host.facts.storage_id if host.facts else "",
+        architecture=host.facts.architecture if host.facts else "",
+        total={name: stock.capacity for name, stock in provider.stocks.items()},
+        used={name: stock.used for name, stock in provider.stocks.items()},
+        units={name: (stock.min_unit, stock.max_unit, stock.step_size) for name, stock in provider.stocks.items()},
+        servers=provider.consumers,
+        hypervisor_type=host.facts.hypervisor_type if host.facts else "",
+        hypervisor_version=host.facts.hypervisor_version if host.facts else 0,
+        hypervisor_types=_hypervisor_types(host.facts),
+        cpu_info=host.facts.cpu_info if host.facts else {},
+    )
 
 
 def _marks(found: list[Aggregate]) -> dict[str, frozenset[str]]:

@@ -13,6 +13,7 @@ from renova.model.group import GroupPolicy, ServerGroup
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import Server
 from renova.operations.cloud import Cloud
+from renova.scheduling.board import Board
 from renova.scheduling.capabilities import asked_of_host
 from renova.scheduling.request import GroupPlaces, Request
 from renova.store import server_groups, servers
@@ -42,8 +43,7 @@ def needs(
     it to no host. `only` is the name of the host asked for; `forced` leaves out whether that is disabled, or in the
     server's zone, and nothing else.
     """
-    fleet = cloud.fleet
-    names = {view.id: view.name for view in fleet.views(tx)}
+    board = cloud.fleet.board(tx)
     specs = server.flavor.extra_specs
     return Request(
         resources=server.flavor.resources(),
@@ -51,7 +51,7 @@ def needs(
         only=only,
         forced=forced,
         not_on=not_on,
-        group=_group_places(tx, server, leaving, names),
+        group=_group_places(tx, server, leaving, board),
         apart_from=_hosts_of(_hinted(tx, server, "different_host") or []),
         beside=_beside(_hinted(tx, server, "same_host"), leaving),
         capabilities=asked_of_host(specs),
@@ -59,7 +59,7 @@ def needs(
             key.removeprefix(AGGREGATE_SPECS): asked for key, asked in specs.items() if key.startswith(AGGREGATE_SPECS)
         },
         project=server.project,
-        marks=fleet.marks,
+        marks=board.marks,
         settings=cloud.settings.scheduler,
         **of_image(server.image, server.image_properties),
     )
@@ -82,7 +82,7 @@ def _said(properties: Mapping[str, Any], *names: str) -> str | None:
     return next((str(properties[name]).lower() for name in names if properties.get(name)), None)
 
 
-def _group_places(tx: Tx, server: Server, leaving: HostId | None, names: Mapping[HostId, str]) -> GroupPlaces | None:
+def _group_places(tx: Tx, server: Server, leaving: HostId | None, board: Board) -> GroupPlaces | None:
     group = server_groups.get(tx, server.group) if server.group else None
     if group is None:
         return None
@@ -92,7 +92,7 @@ def _group_places(tx: Tx, server: Server, leaving: HostId | None, names: Mapping
         policy=group.policy,
         most=group.most_on_a_host,
         on=dict(Counter(host for place in others for host in place.hosts)),
-        bound={host: names.get(host, host) for host in sorted(bound)},
+        bound={host: view.name if (view := board.view(host)) else host for host in sorted(bound)},
         company=_company(tx, group, server, leaving) if leaving and not bound else {},
     )
 
