@@ -4,8 +4,8 @@ An agent holds one TLS WebSocket to each controller, with its host's client cert
 message, msgpack-encoded, tagged by its kind; unknown kinds and malformed frames end the connection. New fields have
 defaults, so that neighbours of different releases understand each other.
 
-    agent → controller    Hello, Renew, Answer, Report, Cleaned, NotCleaned, WantImage
-    controller → agent    Welcome, Renewed, Fenced, Standing, Command, Read, Clean, Peers, ImagePiece
+    agent → controller    Hello, Renew, Answer, Report, Cleaned, NotCleaned, WantImage, ImageBytes
+    controller → agent    Welcome, Renewed, Fenced, Standing, Command, Read, Clean, Peers, ImagePiece, ImageTaken
 
 A host speaks only for itself: whose message it is follows from the certificate of the connection, never from its text.
 """
@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from renova.model.errors import Broken
-from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts
+from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks
 from renova.model.ids import ImageId, ServerId
 
 PATH = "/host"
@@ -240,6 +240,28 @@ class Suspend(Act, frozen=True, tag="suspend"):
     """Have the guest's memory saved on this host, and the guest off. Result: Saved."""
 
 
+class Snapshot(Act, frozen=True, tag="snapshot"):
+    """Have a copy of the server's root disk here, as it is at one moment, under the image's name.
+
+    It is one qcow2 file that needs no other. A guest that runs goes on meanwhile. Result: Copied.
+    """
+
+    image: ImageId
+    disks: LocalDisks
+
+
+class Upload(Act, frozen=True, tag="upload"):
+    """Send the copy to the controller that asks, over the connection by which it asks. Result: Copied."""
+
+    image: ImageId
+
+
+class DropSnapshot(Act, frozen=True, tag="drop-snapshot"):
+    """Have no copy, nor half of one, under the image's name. Result: State(None)."""
+
+    image: ImageId
+
+
 class DropDisks(Act, frozen=True, tag="drop-disks"):
     """Delete the server's disks here except those of the generation `keep`. Result: State(None)."""
 
@@ -253,7 +275,21 @@ class Remove(Act, frozen=True, tag="remove"):
     disks: bool
 
 
-AnyAct: TypeAlias = Prepare | Start | Define | SoftReboot | Stop | Pause | Unpause | Suspend | DropDisks | Remove
+AnyAct: TypeAlias = (
+    Prepare
+    | Start
+    | Define
+    | SoftReboot
+    | Stop
+    | Pause
+    | Unpause
+    | Suspend
+    | Snapshot
+    | Upload
+    | DropSnapshot
+    | DropDisks
+    | Remove
+)
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
@@ -266,6 +302,12 @@ class Rebooted(msgspec.Struct, frozen=True, tag="rebooted"):
     """Whether the guest restarted by itself."""
 
     done: bool
+
+
+class Copied(msgspec.Struct, frozen=True, tag="copied"):
+    """The size of a copy in bytes."""
+
+    size: int
 
 
 class Saved(msgspec.Struct, frozen=True, tag="saved"):
@@ -292,7 +334,7 @@ class Asides(msgspec.Struct, frozen=True, tag="asides"):
     asides: tuple[Aside, ...]
 
 
-Result: TypeAlias = Prepared | Rebooted | Saved | State | ConsoleText | Asides
+Result: TypeAlias = Prepared | Rebooted | Copied | Saved | State | ConsoleText | Asides
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):
@@ -353,8 +395,28 @@ class ImagePiece(Message, frozen=True, kw_only=True, tag="image-piece"):
     why: str = ""
 
 
-FromAgent: TypeAlias = Hello | Renew | Answer | Report | Cleaned | NotCleaned | WantImage
-FromController: TypeAlias = Welcome | Renewed | Fenced | Standing | Command | Read | Clean | Peers | ImagePiece
+class ImageBytes(Message, frozen=True, kw_only=True, tag="image-bytes"):
+    """The agent sends the next bytes of an image that Upload asked it for; empty, with the sum of all, at the end."""
+
+    id: int
+    image: ImageId
+    offset: int
+    data: bytes = b""
+    sha256: str = ""
+
+
+class ImageTaken(Message, frozen=True, kw_only=True, tag="image-taken"):
+    """The bytes are taken, and the next may come; or why they are not. `why` as in Answer."""
+
+    id: int
+    error: str | None = None
+    why: str = ""
+
+
+FromAgent: TypeAlias = Hello | Renew | Answer | Report | Cleaned | NotCleaned | WantImage | ImageBytes
+FromController: TypeAlias = (
+    Welcome | Renewed | Fenced | Standing | Command | Read | Clean | Peers | ImagePiece | ImageTaken
+)
 ToNewHost: TypeAlias = Enrolled | NotEnrolled
 
 _encoder = msgspec.msgpack.Encoder()

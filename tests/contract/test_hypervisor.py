@@ -1,6 +1,8 @@
 """What every hypervisor promises; the simulated one and libvirt pass the same tests."""
 
 import asyncio
+import contextlib
+import uuid
 from collections.abc import Callable
 
 import msgspec
@@ -9,6 +11,7 @@ import pytest
 from renova.drivers.hypervisor import DiskLocked
 from renova.model.errors import Refused
 from renova.model.guest import FoundGuest, Guest, GuestChanged, PowerState, RootDisk
+from renova.model.ids import ImageId
 
 from .benches import Bench, a_guest, told_boots, until, until_booted
 
@@ -388,6 +391,97 @@ async def test_another_incarnation_has_another_memory(bench: Bench) -> None:
     new = next_incarnation(guest)
     assert await bench.first.resume(new) == as_found(new, PowerState.RUNNING)
     await until_booted(bench.first, guest, 1, 2)
+
+
+# Copies for the image service.
+
+
+async def copied(bench: Bench, guest: Guest, image: ImageId) -> RootDisk:
+    """Return a root disk of an image that is this copy of the guest's."""
+    size = await bench.first.snapshot(guest.server, guest.disks, image)
+    content = b"".join([piece async for piece in bench.first.read_snapshot(guest.server, image)])
+    assert len(content) == size
+    return bench.images.add(content, "qcow2")
+
+
+async def boots_of_a_copy(bench: Bench, root: RootDisk, *boots: int) -> None:
+    """Assert that another server boots from the copy, and finds there what was written before."""
+    another = a_guest(root)
+    await bench.first.prepare(another, bench.images)
+    await bench.first.start(another)
+    await until_booted(bench.first, another, *boots)
+    await bench.first.kill(another.server)
+
+
+async def test_a_running_guests_disk_is_copied_while_it_runs_on(bench: Bench) -> None:
+    guest, image = await running(bench), new_image()
+    root = await copied(bench, guest, image)
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.RUNNING)
+    await boots_of_a_copy(bench, root, 2)
+    # Nothing of its disk has changed: the other host takes it over as it is.
+    await bench.first.kill(guest.server)
+    moved = next_incarnation(guest)
+    await bench.second.prepare(moved, bench.images)
+    await bench.second.start(moved)
+    await until_booted(bench.second, moved, 1, 2)
+
+
+async def test_a_copy_is_made_once_under_its_name(bench: Bench) -> None:
+    guest, image = await running(bench), new_image()
+    first = await copied(bench, guest, image)
+    await bench.first.kill(guest.server)
+    await bench.first.start(guest)
+    await until_booted(bench.first, guest, 1, 2)
+    assert (await copied(bench, guest, image)).image_sha256 == first.image_sha256
+    await boots_of_a_copy(bench, await copied(bench, guest, new_image()), 3)
+    for _ in range(2):
+        await bench.first.drop_snapshot(guest.server, image)
+    with pytest.raises(Refused):
+        await anext(bench.first.read_snapshot(guest.server, image))
+
+
+@pytest.mark.parametrize("state", ["off", "paused", "suspended"])
+async def test_the_disk_of_a_guest_that_does_not_run_is_copied(bench: Bench, state: str) -> None:
+    guest = await running(bench)
+    powers = {"off": PowerState.SHUTDOWN, "paused": PowerState.PAUSED, "suspended": PowerState.SHUTDOWN}
+    if state == "off":
+        await bench.first.kill(guest.server)
+    elif state == "paused":
+        await bench.first.pause(guest.server)
+    else:
+        await bench.first.suspend(guest.server)
+    await boots_of_a_copy(bench, await copied(bench, guest, new_image()), 2)
+    assert await bench.first.guest(guest.server) == as_found(guest, powers[state])
+    if state == "suspended":
+        await bench.first.resume(guest)
+        assert await told_boots(bench.first, guest) == [1]
+
+
+async def test_a_cancelled_copy_leaves_the_guest_alone(bench: Bench) -> None:
+    guest, image = await running(bench), new_image()
+    copying = asyncio.create_task(bench.first.snapshot(guest.server, guest.disks, image))
+    await asyncio.sleep(0)
+    copying.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await copying
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.RUNNING)
+    await bench.first.drop_snapshot(guest.server, image)
+    await boots_of_a_copy(bench, await copied(bench, guest, image), 2)
+
+
+async def test_copies_go_with_the_servers_disks(bench: Bench) -> None:
+    guest, image = await running(bench), new_image()
+    await bench.first.snapshot(guest.server, guest.disks, image)
+    await bench.first.kill(guest.server)
+    assert await bench.first.drop_disks(guest.server, keep=None)
+    with pytest.raises(Refused):
+        await anext(bench.first.read_snapshot(guest.server, image))
+    with pytest.raises(Refused):
+        await bench.first.snapshot(guest.server, guest.disks, image)
+
+
+def new_image() -> ImageId:
+    return ImageId(str(uuid.uuid4()))
 
 
 # Powering off.

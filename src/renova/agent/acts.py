@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from renova.agent.uploads import Uploads
 from renova.drivers.hypervisor import Hypervisor, ImageSource
 from renova.drivers.network import Network
 from renova.model.errors import Broken, Refused
@@ -15,8 +16,10 @@ from renova.model.guest import FoundGuest, Guest, Nic, PowerState
 from renova.model.ids import ServerId
 from renova.wire import (
     Act,
+    Copied,
     Define,
     DropDisks,
+    DropSnapshot,
     Duty,
     Order,
     Pause,
@@ -26,12 +29,14 @@ from renova.wire import (
     Remove,
     Result,
     Saved,
+    Snapshot,
     SoftReboot,
     Start,
     State,
     Stop,
     Suspend,
     Unpause,
+    Upload,
 )
 
 log = structlog.get_logger()
@@ -41,11 +46,17 @@ class Acts:
     """Performs acts. `may_start` raises `NotNow` while this host must not start guests."""
 
     def __init__(
-        self, hypervisor: Hypervisor, network: Network, images: ImageSource, may_start: Callable[[], None]
+        self,
+        hypervisor: Hypervisor,
+        network: Network,
+        images: ImageSource,
+        uploads: Uploads,
+        may_start: Callable[[], None],
     ) -> None:
         self._hypervisor = hypervisor
         self._network = network
         self._images = images
+        self._uploads = uploads
         self._may_start = may_start
 
     async def found(self, server: ServerId) -> FoundGuest | None:
@@ -81,6 +92,14 @@ class Acts:
                 return State(await self.found(server))
             case Suspend():
                 return Saved(await self._hypervisor.suspend(server))
+            case Snapshot():
+                return Copied(await self._hypervisor.snapshot(server, act.disks, act.image))
+            case Upload():
+                pieces = self._hypervisor.read_snapshot(server, act.image)
+                return Copied(await self._uploads.send(order.session, act.image, pieces))
+            case DropSnapshot():
+                await self._hypervisor.drop_snapshot(server, act.image)
+                return State(None)
             case DropDisks():
                 await self._drop_disks(act, order)
                 return State(None)

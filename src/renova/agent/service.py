@@ -22,6 +22,7 @@ from renova.agent.journal import HostPage, Journal, ServerPage
 from renova.agent.lease import Lease
 from renova.agent.pauses import Pauses
 from renova.agent.session import Session, Sessions
+from renova.agent.uploads import Uploads
 from renova.drivers.hypervisor import Hypervisor
 from renova.drivers.network import Network
 from renova.model.chance import Chance
@@ -92,7 +93,9 @@ class Agent:
         images = Images(self._sessions, clock)
         self._forced_down = False
         self._keep_asides_s = settings.aside_days * DAY_S
-        self._guests = Guests(journal, Acts(hypervisor, network, images, self._may_start), self._look_again)
+        self._guests = Guests(
+            journal, Acts(hypervisor, network, images, Uploads(self._sessions), self._may_start), self._look_again
+        )
         self._welcoming = asyncio.Lock()
         self._answering: set[asyncio.Task[None]] = set()
         self._peers: tuple[str, ...] = ()

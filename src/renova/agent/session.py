@@ -9,7 +9,17 @@ from collections.abc import AsyncGenerator, Callable
 from renova.model.channel import Channel, Closed
 from renova.model.guest import GuestChanged
 from renova.model.ids import ImageId, ServerId
-from renova.wire import FromAgent, FromController, ImagePiece, Report, WantImage, decode_from_controller, encode
+from renova.wire import (
+    FromAgent,
+    FromController,
+    ImageBytes,
+    ImagePiece,
+    ImageTaken,
+    Report,
+    WantImage,
+    decode_from_controller,
+    encode,
+)
 
 
 class Session:
@@ -24,6 +34,7 @@ class Session:
         self._changed = asyncio.Event()
         self._asked = 0
         self._pieces: dict[int, asyncio.Future[ImagePiece]] = {}
+        self._taken: dict[int, asyncio.Future[ImageTaken]] = {}
 
     async def send(self, message: FromAgent) -> None:
         """Send a message; `Closed` when the connection has ended."""
@@ -43,15 +54,23 @@ class Session:
                 piece = self._pieces.get(message.id)
                 if piece is not None and not piece.done():
                     piece.set_result(message)
+            elif isinstance(message, ImageTaken):
+                taken = self._taken.get(message.id)
+                if taken is not None and not taken.done():
+                    taken.set_result(message)
             else:
                 yield message
 
     async def close(self) -> None:
-        """End it; whoever waits for a piece of an image hears `Closed`."""
+        """End it; whoever waits for a piece of an image, or for one to be taken, hears `Closed`."""
         self.ended = True
+        closed = f"the connection to {self.address} ended"
         for piece in self._pieces.values():
             if not piece.done():
-                piece.set_exception(Closed(f"the connection to {self.address} ended"))
+                piece.set_exception(Closed(closed))
+        for taken in self._taken.values():
+            if not taken.done():
+                taken.set_exception(Closed(closed))
         await self._channel.close()
 
     async def piece(self, image: ImageId, offset: int) -> ImagePiece:
@@ -65,6 +84,18 @@ class Session:
             return await piece
         finally:
             del self._pieces[number]
+
+    async def give(self, image: ImageId, offset: int, data: bytes, sha256: str) -> ImageTaken:
+        """Send the image's bytes from `offset` on, and wait until they are taken or refused."""
+        self._asked += 1
+        number = self._asked
+        taken: asyncio.Future[ImageTaken] = asyncio.get_running_loop().create_future()
+        self._taken[number] = taken
+        try:
+            await self.send(ImageBytes(id=number, image=image, offset=offset, data=data, sha256=sha256))
+            return await taken
+        finally:
+            del self._taken[number]
 
     def change(self, change: GuestChanged) -> None:
         """Have the change reported; only the latest of a guest is."""
@@ -100,6 +131,10 @@ class Sessions:
     def remove(self, session: Session) -> None:
         if session in self._open:
             self._open.remove(session)
+
+    def named(self, session: str) -> Session | None:
+        """Return the open session of this id."""
+        return next((each for each in self._open if each.id == session and not each.ended), None)
 
     async def one(self, after: Session | None = None) -> Session:
         """Return a session, the next one after `after` in turn; wait while there is none."""

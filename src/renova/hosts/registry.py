@@ -14,6 +14,7 @@ import structlog
 
 from renova.hosts.leases import Leases
 from renova.hosts.registration import Place, cleaned, duty, welcome
+from renova.hosts.uploads import Uploads
 from renova.model.chance import Chance
 from renova.model.channel import Channel, Closed
 from renova.model.clock import Clock
@@ -37,6 +38,7 @@ from renova.wire import (
     Fenced,
     FromAgent,
     Hello,
+    ImageBytes,
     ImagePiece,
     Message,
     NotCleaned,
@@ -128,6 +130,7 @@ class Hosts:
         self._links: dict[HostId, Link] = {}
         self._peers_changed = False
         self._telling: asyncio.Task[None] | None = None
+        self.uploads = Uploads()  # images that operations are asking hosts for
         self.leases = Leases(database, clock, times)
         self.join_token: Callable[[str], str] = _no_agents_port  # set by who opens the agents' port
         self.seek_proof: Callable[[HostId], Awaitable[bool]] = _seek_nothing  # set by who watches the hosts
@@ -332,6 +335,8 @@ class Hosts:
                     )
                 case Report():
                     self.on_report(host, message.changes)
+                case ImageBytes():
+                    await link.tell(await self.uploads.take(host, message))
                 case WantImage():
                     await link.tell(await self._image_piece(message))
                 case Hello():

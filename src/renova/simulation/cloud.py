@@ -5,6 +5,7 @@ any point; what they keep (database, journals, storage) outlives them, as on dis
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from renova.drivers.network.simulated import SimulatedNetwork
 from renova.hosts.registration import enrol
 from renova.model.chance import SeededChance
 from renova.model.channel import Channel
-from renova.model.errors import NotFound
+from renova.model.errors import Conflict, NotFound
 from renova.model.guest import HostFacts
 from renova.model.ids import HostId, ImageId, ProjectId, ServerId
 from renova.model.image import Image
@@ -47,6 +48,25 @@ class MemoryImages:
     async def image(self, image: ImageId, caller: Caller | None) -> Image | None:  # noqa: ARG002
         found = self.images.get(image)
         return found[0] if found else None
+
+    async def add(self, image: Image) -> None:
+        self.images.setdefault(image.id, (replace(image, status="queued"), b""))
+
+    async def write(self, image: ImageId, pieces: AsyncIterator[bytes]) -> None:
+        if image not in self.images:
+            raise NotFound(f"no image {image}")
+        content = b"".join([piece async for piece in pieces])
+        if image not in self.images:
+            raise NotFound(f"no image {image}")
+        described = self.images[image][0]
+        if described.status != "queued":
+            raise Conflict(f"image {image} is {described.status}")
+        sha256 = hashlib.sha256(content).hexdigest()
+        whole = replace(described, status="active", size=len(content), virtual_size=len(content), sha256=sha256)
+        self.images[image] = (whole, content)
+
+    async def remove(self, image: ImageId) -> None:
+        self.images.pop(image, None)
 
     async def read(self, image: ImageId, offset: int = 0) -> AsyncIterator[bytes]:
         if image not in self.images:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage, Write
+from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
+from renova.drivers.hypervisor.simulated_image import Write
 from renova.model.errors import NotNow
 from renova.model.guest import GuestChanged, PowerState
 from renova.model.ids import ImageId

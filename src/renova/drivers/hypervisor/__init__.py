@@ -10,7 +10,7 @@ The server's disks have an owner: the highest incarnation that was ever prepared
 them. An older incarnation is refused, so a host that slept through a move cannot touch disks that it shares.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
 from renova.model.errors import Refused
@@ -94,6 +94,23 @@ class Hypervisor(Protocol):
 
     async def resume(self, guest: Guest) -> FoundGuest:
         """Have the guest running, as `start`, but going on from its saved memory where this incarnation has any."""
+        ...
+
+    async def snapshot(self, server: ServerId, disks: LocalDisks, image: ImageId) -> int:
+        """Have a copy of the root disk here, as it is at one moment, in one qcow2 file; returns its size in bytes.
+
+        It is kept under the image's name: when it is there already, it is not made anew. A guest that runs, stands
+        still or has its memory saved is left so, on the disks it has. `Refused` without a root disk; `NotNow` when
+        the guest went off in the middle. A cancelled call, or one that failed, leaves no half of a copy that counts.
+        """
+        ...
+
+    def read_snapshot(self, server: ServerId, image: ImageId) -> AsyncGenerator[bytes]:
+        """Give the copy's bytes, in pieces of at most 1 MiB. `Refused` when there is none."""
+        ...
+
+    async def drop_snapshot(self, server: ServerId, image: ImageId) -> None:
+        """Have no copy under this name, and nobody making one. Absent is fine."""
         ...
 
     async def shut_down(self, server: ServerId, wait_s: float) -> bool:

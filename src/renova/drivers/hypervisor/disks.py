@@ -8,6 +8,7 @@
                          disk.swap.<n> swap
                          disk.config   config drive
                          console.log   what the guest wrote to its serial console
+                         copy.<image>  the root disk, copied for the image service
                          owner         the highest incarnation that used the disks
 
 The directory may be shared by hosts, so everything here bears two of them at once; who may run a server is decided
@@ -19,7 +20,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -34,7 +35,7 @@ from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, Broken, NotNow, Refused
 from renova.model.guest import Aside, Guest, LocalDisks, RootDisk
-from renova.model.ids import ServerId
+from renova.model.ids import ImageId, ServerId
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,6 +105,43 @@ class Disks:
     async def own(self, server: ServerId, incarnation: int) -> None:
         """Note that this incarnation uses the disks; refused when a newer one did."""
         await self._do(self._own, server, incarnation)
+
+    async def copy_size(self, server: ServerId, image: ImageId) -> int | None:
+        """Return the size in bytes of the root disk's copy under the image's name; None when there is none."""
+        return await self._do(_size, self._copy(server, image))
+
+    @contextlib.asynccontextmanager
+    async def new_copy(self, server: ServerId, image: ImageId) -> AsyncGenerator[Path]:
+        """Give the path where a copy is to be made, which is not there yet; its name comes once it is whole."""
+        path = self._copy(server, image)
+        partial = path.with_name(f"{path.name}.part")
+        await self._do(partial.unlink, missing_ok=True)
+        try:
+            yield partial
+            await self._do(_publish_copy, partial, path)
+        finally:
+            await self._do(partial.unlink, missing_ok=True)
+
+    async def read_copy(self, server: ServerId, image: ImageId) -> AsyncGenerator[bytes]:
+        """Give the copy's bytes, in pieces of at most 1 MiB. `Refused` when there is none."""
+        if await self.copy_size(server, image) is None:
+            raise Refused(f"there is no copy {image} of {server} here")
+        file = await self._do(self._copy(server, image).open, "rb")
+        with file:
+            while piece := await self._do(file.read, MIB):
+                yield piece
+
+    async def drop_copy(self, server: ServerId, image: ImageId) -> None:
+        """Have no copy, whole or half, under the image's name."""
+        path = self._copy(server, image)
+        for each in (path, path.with_name(f"{path.name}.part")):
+            await self._do(each.unlink, missing_ok=True)
+
+    def _copy(self, server: ServerId, image: ImageId) -> Path:
+        try:
+            return self._at(server) / f"copy.{uuid.UUID(image)}"
+        except ValueError as error:
+            raise Broken(f"{image!r} is no image's id") from error
 
     async def owner(self, server: ServerId) -> int | None:
         return await self._do(self._owner, server)
@@ -249,6 +287,19 @@ def _storage_errors() -> Iterator[None]:
     except OSError as error:
         meaning = Refused if error.errno in FINAL else NotNow
         raise meaning(f"the instances directory: {error.strerror or error}") from error
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _publish_copy(partial: Path, path: Path) -> None:
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    publish(partial, path)
 
 
 def _can_be_written(path: Path) -> bool:

@@ -9,24 +9,26 @@ import asyncio
 import contextlib
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Any
 
 import libvirt
 import structlog
 
-from renova.drivers.hypervisor import DiskLocked, ImageSource
+from renova.drivers.hypervisor import DiskLocked, ImageSource, libvirt_backup, qemu_img
 from renova.drivers.hypervisor.disks import Disks
 from renova.drivers.hypervisor.domain_xml import RENOVA, Accelerator, Description, description, domain_xml
 from renova.drivers.hypervisor.libvirt_connection import Connection
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, NotNow, Refused
 from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, PowerState
-from renova.model.ids import ServerId
+from renova.model.ids import ImageId, ServerId
 
 log = structlog.get_logger()
 
 PRESS_AGAIN_S = 10.0  # a guest that is still booting does not hear the power button
+BACKUP_LOOK_S = 0.2
 LOOK_AGAIN_S = 2.0  # should an event get lost on a connection that breaks
 
 POWER = {
@@ -173,6 +175,46 @@ class LibvirtHypervisor:
             saving.cancel()
             await asyncio.wait([saving])
             raise
+
+    async def snapshot(self, server: ServerId, disks: LocalDisks, image: ImageId) -> int:
+        root = self._disks.paths(server, disks).root
+        if root is None or not await self._disks.has(server, disks):
+            raise Refused(f"{server} has no root disk {disks.generation} here")
+        size = await self._disks.copy_size(server, image)
+        if size is not None:
+            return size
+        await self._end_backup(server)
+        async with self._disks.new_copy(server, image) as partial:
+            if await self._connection.call(_active, server):
+                await self._back_up(server, partial)
+            else:
+                await qemu_img.flatten(root, partial)
+        size = await self._disks.copy_size(server, image)
+        assert size is not None
+        return size
+
+    def read_snapshot(self, server: ServerId, image: ImageId) -> AsyncGenerator[bytes]:
+        return self._disks.read_copy(server, image)
+
+    async def drop_snapshot(self, server: ServerId, image: ImageId) -> None:
+        await self._end_backup(server)
+        await self._disks.drop_copy(server, image)
+
+    async def _back_up(self, server: ServerId, partial: Path) -> None:
+        try:
+            await self._connection.call(_begin_backup, server, partial)
+            while (found := await self._connection.call(_backup_progress, server))[0] == "runs":
+                await self._clock.sleep(BACKUP_LOOK_S)
+        except BaseException:
+            await asyncio.shield(self._end_backup(server))
+            raise
+        if found[0] == "failed":
+            raise NotNow(f"the root disk of {server} was not copied: {found[1]}")
+
+    async def _end_backup(self, server: ServerId) -> None:
+        """Have no job of the guest go on: it would write to a file that nobody waits for."""
+        while not await self._connection.call(_abort_backup, server):
+            await self._clock.sleep(BACKUP_LOOK_S)
 
     async def undefine(self, server: ServerId) -> None:
         await self._connection.call(_undefine, server)
@@ -365,6 +407,23 @@ def _saved(domain: Any) -> int | None:
         return None
     found = ET.fromstring(xml).find(f"metadata/{{{RENOVA}}}guest")  # noqa: S314  (written by us, kept by libvirt)
     return None if found is None else description(ET.tostring(found, encoding="unicode")).incarnation
+
+
+def _begin_backup(connection: Any, server: ServerId, partial: Path) -> None:
+    domain = _domain(connection, server)
+    if domain is None:
+        raise NotNow(f"{server} is not defined any more")
+    libvirt_backup.begin(domain, partial)
+
+
+def _backup_progress(connection: Any, server: ServerId) -> tuple[libvirt_backup.Progress, str]:
+    domain = _domain(connection, server)
+    return libvirt_backup.progress(domain) if domain else ("failed", "the guest is gone")
+
+
+def _abort_backup(connection: Any, server: ServerId) -> bool:
+    domain = _domain(connection, server)
+    return domain is None or libvirt_backup.abort(domain)
 
 
 def _abort_job(connection: Any, server: ServerId) -> None:

@@ -47,6 +47,11 @@ async def create_overlay(path: Path, backing: str, backing_format: str, size_byt
     )
 
 
+async def flatten(disk: Path, copy: Path) -> None:
+    """Copy a disk that nobody has open, with all below it, into one qcow2 file. `Refused` when somebody has."""
+    await run_program("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2", str(disk), str(copy))
+
+
 def _header(path: Path) -> tuple[bytes, int, int, int, int, int, int, int]:
     with path.open("rb") as file:
         start = file.read(HEADER.size)

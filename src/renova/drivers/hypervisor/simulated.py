@@ -7,7 +7,7 @@ crashes, guests that ignore ACPI, what guests wrote.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -15,6 +15,7 @@ import msgspec
 
 from renova.drivers.hypervisor import DiskLocked, ImageSource
 from renova.drivers.hypervisor.image import verified
+from renova.drivers.hypervisor.simulated_image import Write, packed, unpacked
 from renova.model.clock import Clock, stamp
 from renova.model.errors import NotNow, Refused
 from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, PowerState, RootDisk
@@ -32,14 +33,6 @@ SMALL_HOST = HostFacts(
     local_gb=1000,
     cpu_info={"arch": "x86_64", "model": "simulated", "vendor": "Renova"},
 )
-
-
-@dataclass(frozen=True)
-class Write:
-    """Something a guest wrote to its root disk."""
-
-    incarnation: int
-    text: str
 
 
 @dataclass
@@ -64,7 +57,8 @@ class SimulatedStorage:
         self.owners: dict[ServerId, int] = {}
         self.consoles: dict[ServerId, bytearray] = {}
         self.asides: list[tuple[Aside, dict[int, SimulatedDisk]]] = []  # with the disks by generation
-        self._images: set[tuple[ImageId, str]] = set()
+        self.copies: dict[tuple[ServerId, ImageId], bytes] = {}  # of root disks, on their way to the image service
+        self._images: dict[tuple[ImageId, str], list[Write]] = {}  # cached, each with what its disk had held
         self._downloads: dict[tuple[ImageId, str], asyncio.Lock] = {}
 
     async def cache(self, root: RootDisk, images: ImageSource) -> None:
@@ -74,9 +68,8 @@ class SimulatedStorage:
             return
         async with self._downloads.setdefault(key, asyncio.Lock()):
             if key not in self._images:
-                async for _ in verified(root, images):
-                    pass
-                self._images.add(key)
+                content = b"".join([piece async for piece in verified(root, images)])
+                self._images[key] = unpacked(content)
         self._downloads.pop(key, None)
 
     def root(self, guest: Guest) -> SimulatedDisk:
@@ -84,6 +77,10 @@ class SimulatedStorage:
         if disk is None:
             raise Refused(f"disks of generation {guest.disks.generation} of {guest.server} are not here")
         return disk
+
+    def content(self, root: RootDisk) -> list[Write]:
+        """Return what a disk begins with that is made of this cached image."""
+        return list(self._images[root.image, root.image_sha256])
 
     def own(self, server: ServerId, incarnation: int) -> None:
         if self.owners.get(server, incarnation) > incarnation:
@@ -168,7 +165,9 @@ class SimulatedHypervisor:
         self._storage.consoles.setdefault(guest.server, bytearray())
         if (guest.server, generation) in self._storage.disks:
             return False
-        self._storage.disks[guest.server, generation] = SimulatedDisk(root.image if root else None)
+        self._storage.disks[guest.server, generation] = SimulatedDisk(
+            root.image if root else None, self._storage.content(root) if root else []
+        )
         return True
 
     async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:
@@ -238,6 +237,33 @@ class SimulatedHypervisor:
         self._tell(domain)
         return domain.found()
 
+    async def snapshot(self, server: ServerId, disks: LocalDisks, image: ImageId) -> int:
+        self._reach()
+        domain, copies = self._domains.get(server), self._storage.copies
+        disk = self._storage.disks.get((server, disks.generation))
+        if disk is None or disks.root is None:
+            raise Refused(f"{server} has no root disk {disks.generation} here")
+        if (server, image) not in copies:
+            if domain:
+                self._boot(domain)
+            content = packed(disk.writes, max(disks.root.size_gb * GIB, disks.root.image_bytes))
+            await self._take(self._start_s)
+            copies[server, image] = content
+        return len(copies[server, image])
+
+    async def read_snapshot(self, server: ServerId, image: ImageId) -> AsyncGenerator[bytes]:
+        self._reach()
+        content = self._storage.copies.get((server, image))
+        if content is None:
+            raise Refused(f"there is no copy {image} of {server} here")
+        for start in range(0, len(content), 1 << 16):
+            self._reach()
+            yield content[start : start + (1 << 16)]
+
+    async def drop_snapshot(self, server: ServerId, image: ImageId) -> None:
+        self._reach()
+        self._storage.copies.pop((server, image), None)
+
     async def shut_down(self, server: ServerId, wait_s: float) -> bool:
         self._reach()
         domain = self._active(server)
@@ -277,6 +303,8 @@ class SimulatedHypervisor:
             if keep is None or at[1] != keep:
                 del self._storage.disks[at]
         if keep is None:
+            for copy in [copy for copy in self._storage.copies if copy[0] == server]:
+                del self._storage.copies[copy]
             self._storage.owners.pop(server, None)
             self._storage.consoles.pop(server, None)
         return True

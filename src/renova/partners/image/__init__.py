@@ -15,6 +15,22 @@ class Images(Protocol):
         """Return the image if the caller may see it (None as caller: the cloud itself, which sees all)."""
         ...
 
+    async def add(self, image: Image) -> None:
+        """Have the image, without bytes yet: `queued`. One that is there already under this id is left as it is."""
+        ...
+
+    async def write(self, image: ImageId, pieces: AsyncIterator[bytes]) -> None:
+        """Give a queued image its bytes; it is active once all are stored. Cancelled or failed, it is queued again.
+
+        `NotFound` when it was deleted meanwhile, `Conflict` when it has bytes, `Invalid` when they are not of its
+        format, `NotNow` when they cannot be stored.
+        """
+        ...
+
+    async def remove(self, image: ImageId) -> None:
+        """Have the image gone, with its bytes. Absent is fine."""
+        ...
+
     def read(self, image: ImageId, offset: int = 0) -> AsyncIterator[bytes]:
         """Give an active image's bytes from `offset` on, in pieces of at most 1 MiB. `NotFound`, `NotNow`."""
         ...

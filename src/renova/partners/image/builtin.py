@@ -6,6 +6,8 @@ Called by `hosts` (bytes for agents), by operations (descriptions) and by `api.i
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import Conflict, Invalid, NotFound
@@ -47,6 +49,15 @@ class BuiltinImages:
         if found is None or caller is None or "admin" in caller.roles or found.owner == caller.project:
             return found
         return found if found.visibility in ("public", "community") else None
+
+    async def add(self, image: Image) -> None:
+        """Have the image, queued, unless there is one of this id."""
+
+        def work(tx: Tx) -> None:
+            if store.image(tx, image.id) is None:
+                store.add(tx, replace(image, status="queued", created_at=tx.now, updated_at=tx.now))
+
+        await self._database.transact(work)
 
     async def read(self, image: ImageId, offset: int = 0) -> AsyncIterator[bytes]:
         found = await self._database.read(lambda tx: store.image(tx, image))
