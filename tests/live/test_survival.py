@@ -1,112 +1,20 @@
 """Whatever is killed with -9 on real hosts with real guests: the cloud goes on, and nothing runs twice."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import copytree
 
 import pytest
-from openstack import exceptions as sdk
-from rich.console import Console
 
-from renova.lab import access, blueprint, furniture, processes
-from renova.lab.cloud import LabCloud
-from renova.lab.home import Home
-from renova.lab.processes import wait_until
-from renova.lab.progress import Teller
-from tests.live.ports import free_ports
+from renova.lab import processes
+from tests.live.lab import Lab, running_lab
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
-
-LIMIT_S = 120.0
-TELLER = Teller(Console())
-
-
-class Lab:
-    """A cloud of three real hosts, and what the tests ask and see of it."""
-
-    def __init__(self, cloud: LabCloud) -> None:
-        self.cloud = cloud
-        self.admin = access.connect(cloud.home, access.ADMIN)
-        self.compute = self.admin.compute
-
-    def until(self, true: Callable[[], bool], what: str) -> None:
-        wait_until(true, LIMIT_S, what)
-
-    def create(self, name: str) -> str:
-        flavor = self.compute.find_flavor("m1.tiny", ignore_missing=False)
-        image = self.admin.image.find_image(furniture.IMAGES[0], ignore_missing=False)
-        network = self.admin.network.find_network(furniture.NETWORK, ignore_missing=False)
-        server: str = self.compute.create_server(
-            name=name, flavor_id=flavor.id, image_id=image.id, networks=[{"uuid": network.id}]
-        ).id
-        return server
-
-    def state(self, server: str) -> str | None:
-        """Return the server's status once nothing is being done to it."""
-        try:
-            found = self.compute.get_server(server)
-        except sdk.SDKException:
-            return None  # the controller is down, and will be back
-        return None if found.task_state else str(found.status)
-
-    def active(self, server: str) -> None:
-        self.until(lambda: self.state(server) == "ACTIVE", f"server {server} did not become ACTIVE")
-
-    def host(self, server: str) -> str:
-        return str(self.compute.get_server(server).compute_host or "")
-
-    def running_on(self, server: str) -> list[str]:
-        """Name the hosts on which libvirt itself has a running guest of the server."""
-        return [
-            name
-            for name in self.cloud.plan.names
-            if self.cloud.machines.look(name).powered
-            and server in self.run_on(name, "virsh", "list", "--uuid", "--state-running").split()
-        ]
-
-    def run_on(self, host: str, *argv: str) -> str:
-        done = subprocess.run(
-            self.cloud.exec_argv(host, argv), capture_output=True, text=True, check=True, timeout=LIMIT_S
-        )
-        return done.stdout
-
-    def kill_controller(self) -> None:
-        process = processes.running(self.cloud.home.pid_file("controller"))
-        assert process is not None
-        process.kill()
-
-    def mend(self) -> None:
-        self.cloud.up(TELLER)
-
-    def migrations(self, server: str) -> list[str]:
-        found = self.compute.get("/os-migrations", params={"instance_uuid": server}, microversion="2.23").json()
-        return [each["status"] for each in found["migrations"]]
-
-    def evacuate(self, server: str) -> None:
-        sdk.raise_from_response(
-            self.compute.post(f"/servers/{server}/action", json={"evacuate": {}}, microversion="2.94")
-        )
-
-    def console(self, server: str) -> str:
-        return str((self.compute.get_server_console_output(server) or {}).get("output") or "")
-
-    def boots(self, server: str, number: int) -> None:
-        self.until(lambda: f" boots={number} " in self.console(server), f"boot {number} of the disk was not seen")
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, guest_image_path: Path) -> Iterator[Lab]:
-    home = Home(tmp_path_factory.mktemp("survival"))
-    copytree(guest_image_path.parent, home.guest_image, dirs_exist_ok=True)
-    api_port, agents_port = free_ports(2)
-    plan = blueprint.Blueprint(simulated=False, hosts=3, api_port=api_port, agents_port=agents_port)
-    cloud = LabCloud(home, plan)
-    try:
-        cloud.up(TELLER)
-        yield Lab(cloud)
-    finally:
-        cloud.down(TELLER)
+    with running_lab(tmp_path_factory.mktemp("survival"), guest_image_path) as lab:
+        yield lab
 
 
 POINTS: dict[str, Callable[[Lab, str], bool]] = {
