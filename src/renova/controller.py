@@ -4,7 +4,7 @@ It opens no port: the API (`api.app`) and the agents' listener (`hosts.listener`
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from renova.partners.image import Images
 from renova.partners.network import Networks
 from renova.partners.notifications import Sink
 from renova.partners.notifications.outbox import Limits, Outbox
+from renova.partners.volume import StorageHosts, Volumes
 from renova.power import Power
 from renova.settings import ControllerSettings
 from renova.store.database import Database, Tx
@@ -49,6 +50,7 @@ class Parts:
     identity: Identity
     images: Images
     networks: Networks
+    volumes: Callable[[StorageHosts], Volumes]  # made by the controller: only it reaches storage hosts
     power: Power
     sink: Sink | None = None  # who is told what happens
 
@@ -83,6 +85,7 @@ class Controller:
             identity=parts.identity,
             images=parts.images,
             networks=parts.networks,
+            volumes=parts.volumes(registry),
             operations=self.runner,
             fleet=Fleet(parts.clock, registry.up),
             notices=_outbox(parts),
@@ -133,6 +136,7 @@ class Controller:
                 group.create_task(self.monitor.serve(), name="monitor")
                 if self.cloud.notices is not None:
                     group.create_task(self.cloud.notices.serve(), name="notices")
+                group.create_task(self.cloud.volumes.serve(), name="volumes")
         finally:
             await self.runner.close()
 

@@ -5,18 +5,20 @@ message, msgpack-encoded, tagged by its kind; unknown kinds and malformed frames
 defaults, so that neighbours of different releases understand each other.
 
     agent → controller    Hello, Renew, Answer, Report, Cleaned, NotCleaned, WantImage, ImageBytes
-    controller → agent    Welcome, Renewed, Fenced, Standing, Command, Read, Clean, Peers, ImagePiece, ImageTaken
+    controller → agent    Welcome, Renewed, Fenced, Standing, Command, StorageCommand, Read, Clean, Peers, ImagePiece,
+                          ImageTaken
 
 A host speaks only for itself: whose message it is follows from the certificate of the connection, never from its text.
 """
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from renova.model.errors import Broken
 from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks
-from renova.model.ids import ImageId, ServerId
+from renova.model.ids import ImageId, ServerId, SnapshotId, VolumeId
+from renova.model.storage import Export, StorageFacts, WantedVolume
 
 PATH = "/host"
 ENROL_PATH = "/enrol"
@@ -75,6 +77,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     facts: HostFacts
     guests: tuple[FoundGuest, ...]
     guard: str = "none"
+    role: Literal["compute", "storage"] = "compute"
+    storage: StorageFacts | None = None  # of a storage host
 
 
 class Duty(msgspec.Struct, frozen=True):
@@ -334,7 +338,13 @@ class Asides(msgspec.Struct, frozen=True, tag="asides"):
     asides: tuple[Aside, ...]
 
 
-Result: TypeAlias = Prepared | Rebooted | Copied | Saved | State | ConsoleText | Asides
+class Stored(msgspec.Struct, frozen=True, tag="stored"):
+    """The names that the thing is served under now: those that were wanted."""
+
+    exports: tuple[Export, ...] = ()
+
+
+Result: TypeAlias = Prepared | Rebooted | Copied | Saved | State | ConsoleText | Asides | Stored
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):
@@ -343,6 +353,48 @@ class Command(Message, frozen=True, kw_only=True, tag="command"):
     id: int
     order: Order
     act: AnyAct
+
+
+class StorageOrder(msgspec.Struct, frozen=True):
+    """Where a storage command stands. The agent refuses it if any member is below what it has seen for this thing or
+    host."""
+
+    era: int
+    host_epoch: int
+    session: str
+    thing: VolumeId | SnapshotId
+    version: int  # of what is wanted of the thing; only rises
+
+
+class HaveVolume(Act, frozen=True, tag="have-volume"):
+    """Have the volume, served under exactly the names it says and none else. Result: Stored."""
+
+    want: WantedVolume
+
+
+class DropVolume(Act, frozen=True, tag="drop-volume"):
+    """Have the volume served to nobody and gone. Result: Stored."""
+
+
+class HaveVolumeSnapshot(Act, frozen=True, tag="have-volume-snapshot"):
+    """Have a snapshot of the volume as it is at one moment of this act, served or not. Result: Stored."""
+
+    volume: VolumeId
+
+
+class DropVolumeSnapshot(Act, frozen=True, tag="drop-volume-snapshot"):
+    """Have the snapshot gone. Result: Stored."""
+
+
+StorageAct: TypeAlias = HaveVolume | DropVolume | HaveVolumeSnapshot | DropVolumeSnapshot
+
+
+class StorageCommand(Message, frozen=True, kw_only=True, tag="storage-command"):
+    """Have a volume or a snapshot as the act says."""
+
+    id: int
+    order: StorageOrder
+    act: StorageAct
 
 
 class ReadConsole(Act, frozen=True, tag="read-console"):
@@ -415,7 +467,7 @@ class ImageTaken(Message, frozen=True, kw_only=True, tag="image-taken"):
 
 FromAgent: TypeAlias = Hello | Renew | Answer | Report | Cleaned | NotCleaned | WantImage | ImageBytes
 FromController: TypeAlias = (
-    Welcome | Renewed | Fenced | Standing | Command | Read | Clean | Peers | ImagePiece | ImageTaken
+    Welcome | Renewed | Fenced | Standing | Command | StorageCommand | Read | Clean | Peers | ImagePiece | ImageTaken
 )
 ToNewHost: TypeAlias = Enrolled | NotEnrolled
 

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from renova.agent.acts import Acts
 from renova.agent.journal import Journal, ServerPage
-from renova.agent.orders import Stale, noted, settled
-from renova.model.errors import CloudError, NotNow, Refused
+from renova.agent.orders import noted, settled
+from renova.model.errors import CloudError, NotNow, Refused, Stale
 from renova.model.ids import ServerId
 from renova.wire import Act, Duty, Order, Result
 

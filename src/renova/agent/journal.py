@@ -4,6 +4,7 @@ The agent reads it on start and before each command. `FileJournal` keeps one sma
 
     <directory>/host.json              the host's page
                 servers/<server>.json  a page each; a removed server's page stays, so that it stays dead
+                things/<id>.json       a page each volume and snapshot that a storage host holds or held
                 lock                   held by the agent that runs
 
 A journal that was lost or damaged gets a new id: controllers then know that this host may obey what it obeyed before.
@@ -22,7 +23,7 @@ from renova.drivers.blocking import in_thread
 from renova.model.chance import Chance
 from renova.model.errors import BadSetup, Broken, NotNow
 from renova.model.guest import Nic
-from renova.model.ids import ServerId
+from renova.model.ids import ServerId, SnapshotId, VolumeId
 
 log = structlog.get_logger()
 
@@ -35,6 +36,12 @@ class ServerPage(msgspec.Struct, frozen=True):
     epoch: int = 0
     burnt: int = 0  # this incarnation and all below it are dead
     nics: tuple[Nic, ...] = ()
+
+
+class ThingPage(msgspec.Struct, frozen=True):
+    """What is known of a volume or a snapshot: the newest version of what was wanted of it."""
+
+    version: int = 0
 
 
 class HostPage(msgspec.Struct, frozen=True):
@@ -65,6 +72,12 @@ class Journal(Protocol):
 
     async def write_server(self, server: ServerId, page: ServerPage) -> None: ...
 
+    async def thing(self, thing: VolumeId | SnapshotId) -> ThingPage:
+        """Return the page of a volume or snapshot; an empty one when nothing was ever heard of it."""
+        ...
+
+    async def write_thing(self, thing: VolumeId | SnapshotId, page: ThingPage) -> None: ...
+
 
 class MemoryJournal:
     """A journal for the simulation: it survives the agent, as a file survives a process."""
@@ -73,6 +86,7 @@ class MemoryJournal:
         self._chance = chance
         self._host: HostPage | None = None
         self._servers: dict[ServerId, ServerPage] = {}
+        self._things: dict[str, ThingPage] = {}
 
     async def open(self) -> HostPage:
         if self._host is None:
@@ -91,9 +105,15 @@ class MemoryJournal:
     async def write_server(self, server: ServerId, page: ServerPage) -> None:
         self._servers[server] = page
 
+    async def thing(self, thing: VolumeId | SnapshotId) -> ThingPage:
+        return self._things.get(thing, ThingPage())
+
+    async def write_thing(self, thing: VolumeId | SnapshotId, page: ThingPage) -> None:
+        self._things[thing] = page
+
     def lose(self) -> None:
         """Forget everything, as when the host's disk was replaced."""
-        self._host, self._servers = None, {}
+        self._host, self._servers, self._things = None, {}, {}
 
 
 class FileJournal:
@@ -102,6 +122,7 @@ class FileJournal:
     def __init__(self, directory: Path, chance: Chance) -> None:
         self._directory = directory
         self._servers = directory / "servers"
+        self._things = directory / "things"
         self._chance = chance
         self._lock: IO[bytes] | None = None
 
@@ -117,14 +138,16 @@ class FileJournal:
         await in_thread(None, _write, self._directory / "host.json", page)
 
     async def server(self, server: ServerId) -> ServerPage:
-        return await in_thread(None, _read, self._path(server), ServerPage) or ServerPage()
+        return await in_thread(None, _read, _path(self._servers, server), ServerPage) or ServerPage()
 
     async def write_server(self, server: ServerId, page: ServerPage) -> None:
-        await in_thread(None, _write, self._path(server), page)
+        await in_thread(None, _write, _path(self._servers, server), page)
 
-    def _path(self, server: ServerId) -> Path:
-        # A server's id comes from outside and becomes a path: nothing but a uuid will do.
-        return self._servers / f"{uuid.UUID(server)}.json"
+    async def thing(self, thing: VolumeId | SnapshotId) -> ThingPage:
+        return await in_thread(None, _read, _path(self._things, thing), ThingPage) or ThingPage()
+
+    async def write_thing(self, thing: VolumeId | SnapshotId, page: ThingPage) -> None:
+        await in_thread(None, _write, _path(self._things, thing), page)
 
     def _open(self) -> HostPage:
         try:
@@ -147,15 +170,16 @@ class FileJournal:
     def _checked(self) -> HostPage:
         """Read every page once; what cannot be read is set aside and makes the journal another one."""
         host, whole = _read_or_set_aside(self._directory / "host.json", HostPage)
-        if not self._servers.exists():
-            self._servers.mkdir(mode=0o700)
-            sync_directory(self._directory)
-            whole = False
-        for path in self._servers.iterdir():
-            if path.suffix == ".json":
-                whole = _read_or_set_aside(path, ServerPage)[1] and whole
-            elif path.suffix == ".new":
-                path.unlink()  # a write that a crash ended: whoever asked for it was never told that it was done
+        for pages, kind in ((self._servers, ServerPage), (self._things, ThingPage)):
+            if not pages.exists():
+                pages.mkdir(mode=0o700)
+                sync_directory(self._directory)
+                whole = False
+            for path in pages.iterdir():
+                if path.suffix == ".json":
+                    whole = _read_or_set_aside(path, kind)[1] and whole
+                elif path.suffix == ".new":
+                    path.unlink()  # a write that a crash ended: whoever asked for it was never told that it was done
         if host is None or not whole:
             page = msgspec.structs.replace(host or HostPage(""), journal=self._chance.uuid())
             log.warning("journal begun anew", old=host.journal if host else None, new=page.journal)
@@ -164,7 +188,12 @@ class FileJournal:
         return host
 
 
-P = TypeVar("P", HostPage, ServerPage)
+P = TypeVar("P", bound=msgspec.Struct)
+
+
+def _path(pages: Path, thing: str) -> Path:
+    # An id comes from outside and becomes a path: nothing but a uuid will do.
+    return pages / f"{uuid.UUID(thing)}.json"
 
 
 def _read(path: Path, kind: type[P]) -> P | None:
@@ -185,7 +214,7 @@ def _read_or_set_aside(path: Path, kind: type[P]) -> tuple[P | None, bool]:
         return None, False
 
 
-def _write(path: Path, page: HostPage | ServerPage) -> None:
+def _write(path: Path, page: msgspec.Struct) -> None:
     try:
         write_whole(path, msgspec.json.encode(page))
     except OSError as error:

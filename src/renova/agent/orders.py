@@ -6,26 +6,14 @@ or executor changes nothing here (`wire.Order`). What is obeyed is first noted i
 
 from msgspec.structs import replace
 
-from renova.agent.journal import HostPage, ServerPage
-from renova.model.errors import Broken, NotNow, Refused
-from renova.wire import Act, Define, Order, Prepare, Remove, SoftReboot, Start
-
-
-class Stale(Refused):
-    """Something newer is known here. Nothing was done, and nothing of the kind ever will be."""
+from renova.agent.journal import HostPage, ServerPage, ThingPage
+from renova.model.errors import Broken, NotNow, Stale
+from renova.wire import Act, Define, Order, Prepare, Remove, SoftReboot, Start, StorageOrder
 
 
 def check(order: Order, act: Act, session: str, host: HostPage, server: ServerPage) -> None:
     """Return if the order may be obeyed; raise `Stale`, or `NotNow` if the host still has to hear of its lease."""
-    if order.session != session:
-        raise Stale("the command belongs to another connection")
-    if order.era < host.era:
-        raise Stale(f"era {order.era} is over: this host has seen era {host.era}")
-    if order.host_epoch < host.epoch:
-        raise Stale(f"epoch {order.host_epoch} of this host's lease is over: it is at {host.epoch}")
-    if (order.era, order.host_epoch) != (host.era, host.epoch):
-        # It must be welcomed first: whoever gives it a new lease also says what to clean up before.
-        raise NotNow(f"this host was not yet welcomed in era {order.era}, epoch {order.host_epoch}")
+    _check_place(order, session, host)
     if order.incarnation < server.incarnation:
         raise Stale(f"incarnation {order.incarnation} is over: this host has seen {server.incarnation}")
     if order.incarnation <= server.burnt and not isinstance(act, Remove):
@@ -36,6 +24,25 @@ def check(order: Order, act: Act, session: str, host: HostPage, server: ServerPa
             f"operation {order.number} (epoch {order.epoch}) is over: this host has seen "
             f"operation {server.number} (epoch {server.epoch})"
         )
+
+
+def check_storage(order: StorageOrder, session: str, host: HostPage, thing: ThingPage) -> None:
+    """Return if the storage order may be obeyed; raise as `check` does."""
+    _check_place(order, session, host)
+    if order.version < thing.version:
+        raise Stale(f"version {order.version} of {order.thing} is over: this host has seen {thing.version}")
+
+
+def _check_place(order: Order | StorageOrder, session: str, host: HostPage) -> None:
+    if order.session != session:
+        raise Stale("the command belongs to another connection")
+    if order.era < host.era:
+        raise Stale(f"era {order.era} is over: this host has seen era {host.era}")
+    if order.host_epoch < host.epoch:
+        raise Stale(f"epoch {order.host_epoch} of this host's lease is over: it is at {host.epoch}")
+    if (order.era, order.host_epoch) != (host.era, host.epoch):
+        # It must be welcomed first: whoever gives it a new lease also says what to clean up before.
+        raise NotNow(f"this host was not yet welcomed in era {order.era}, epoch {order.host_epoch}")
 
 
 def check_shape(order: Order, act: Act) -> None:

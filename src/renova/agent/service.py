@@ -18,17 +18,19 @@ from renova.agent.acts import Acts
 from renova.agent.connection import Dialer
 from renova.agent.guests import Guests
 from renova.agent.images import Images
-from renova.agent.journal import HostPage, Journal, ServerPage
+from renova.agent.journal import HostPage, Journal, ServerPage, ThingPage
 from renova.agent.lease import Lease
 from renova.agent.pauses import Pauses
 from renova.agent.session import Session, Sessions
+from renova.agent.stores import Stores
 from renova.agent.uploads import Uploads
 from renova.drivers.hypervisor import Hypervisor
 from renova.drivers.network import Network
+from renova.drivers.volume import Storage
 from renova.model.chance import Chance
 from renova.model.channel import Closed
 from renova.model.clock import Clock
-from renova.model.errors import BadSetup, Broken, NotNow, Refused
+from renova.model.errors import BadSetup, Broken, NotNow, Refused, Stale
 from renova.model.guest import GuestChanged
 from renova.settings import AgentSettings
 from renova.wire import (
@@ -48,6 +50,7 @@ from renova.wire import (
     ReadConsole,
     Renewed,
     Standing,
+    StorageCommand,
     Welcome,
 )
 
@@ -74,6 +77,7 @@ class Agent:
         *,
         boot: str,
         address: str,
+        storage: Storage | None = None,
     ) -> None:
         self._name = settings.name
         self._address = address
@@ -93,6 +97,8 @@ class Agent:
         images = Images(self._sessions, clock)
         self._forced_down = False
         self._keep_asides_s = settings.aside_days * DAY_S
+        self._storage = storage  # of a storage host
+        self._stores = Stores(journal, storage, images) if storage is not None else None
         self._guests = Guests(
             journal, Acts(hypervisor, network, images, Uploads(self._sessions), self._may_start), self._look_again
         )
@@ -108,6 +114,8 @@ class Agent:
             self._lease.enter(self._page.era, self._page.epoch)
             await self._note(replace(self._page, boot=self._boot))
             await self._reach_hypervisor()
+            if self._storage is not None:
+                await self._storage.open(self._exports_lost)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._renew(), name=f"renew-{self._name}")
                 group.create_task(self._tell_peers(), name=f"peers-{self._name}")
@@ -115,8 +123,10 @@ class Agent:
                 for dialer in self._dialers:
                     group.create_task(self._keep_connected(dialer), name=f"{self._name}-{dialer.address}")
         finally:
-            await self._guests.halt("the agent stops")
+            await self._halt("the agent stops")
             await _end_tasks(self._answering)
+            if self._storage is not None:
+                await self._storage.close()
             await self._hypervisor.close()
             await self._journal.close()
 
@@ -187,6 +197,8 @@ class Agent:
             epoch=self._page.epoch,
             facts=await self._hypervisor.facts(),
             guests=tuple(await self._hypervisor.guests()),
+            role="compute" if self._storage is None else "storage",
+            storage=None if self._storage is None else await self._storage.facts(),
         )
 
     async def _enter(self, session: Session, welcome: Welcome) -> None:
@@ -202,7 +214,7 @@ class Agent:
                 log.info("host enters a lease", host=welcome.host, era=welcome.era, epoch=welcome.epoch)
                 await self._note(replace(known, era=welcome.era, epoch=welcome.epoch))
                 self._lease.enter(welcome.era, welcome.epoch)
-                await self._guests.halt("the host has a new lease")
+                await self._halt("the host has a new lease")
             session.id = welcome.session
             self._renew_s = welcome.renew
             self._forced_down = welcome.forced_down
@@ -214,6 +226,8 @@ class Agent:
         match message:
             case Command():
                 _spawn(self._answering, self._obey(session, message), f"command-{message.order.server}")
+            case StorageCommand():
+                _spawn(self._answering, self._store(session, message), f"command-{message.order.thing}")
             case Renewed():
                 if self._lease.trails(message):
                     self._renew_now.set()
@@ -248,7 +262,19 @@ class Agent:
         # Every controller has to welcome this host anew: a late command of the old lease finds no connection. In this
         # order: once the acts are being ended, no connection may bring another one.
         closing = [session.close() for session in self._connections]
-        await asyncio.gather(*closing, self._guests.halt("the host's lease was revoked"))
+        await asyncio.gather(*closing, self._halt("the host's lease was revoked"))
+
+    async def _halt(self, reason: str) -> None:
+        """End whatever acts, to be tried again; return when it has ended."""
+        await self._guests.halt(reason)
+        if self._stores is not None:
+            await self._stores.halt(reason)
+
+    def _exports_lost(self) -> None:
+        """Have every controller say anew what is to be served: by a new connection, whose hello they answer so."""
+        log.warning("exports lost")
+        for session in self._connections:
+            _spawn(self._answering, session.close(), "close")
 
     # Commands, questions, duties.
 
@@ -258,7 +284,7 @@ class Agent:
 
         def check(page: ServerPage) -> None:
             if session.ended:
-                raise orders.Stale("the connection of the command ended")
+                raise Stale("the connection of the command ended")
             orders.check(order, command.act, session.id, self._page, page)
 
         # The answer leaves before the guest counts as idle, and so before a report of what the act changed.
@@ -271,6 +297,26 @@ class Agent:
                 answer = _failure(command.id, error)
             except Exception as error:  # noqa: BLE001  (whatever went wrong, the controller must hear of it)
                 where.exception("command failed")
+                answer = _failure(command.id, error)
+            await session.send(answer)
+
+    async def _store(self, session: Session, command: StorageCommand) -> None:
+        order = command.order
+
+        def check(page: ThingPage) -> None:
+            if session.ended:
+                raise Stale("the connection of the command ended")
+            orders.check_storage(order, session.id, self._page, page)
+
+        with suppress(Closed):
+            try:
+                if self._stores is None:
+                    raise Refused("this host runs guests and holds no volumes")
+                answer = Answer(id=command.id, result=await self._stores.obey(order, command.act, check))
+            except (Refused, NotNow) as error:
+                answer = _failure(command.id, error)
+            except Exception as error:  # as with commands
+                log.exception("storage command failed", thing=order.thing)
                 answer = _failure(command.id, error)
             await session.send(answer)
 
@@ -385,7 +431,7 @@ class Agent:
 
 def _failure(number: int, error: Exception) -> Answer:
     why = "broken"
-    if isinstance(error, orders.Stale):
+    if isinstance(error, Stale):
         why = "stale"
     elif isinstance(error, Refused):
         why = "refused"

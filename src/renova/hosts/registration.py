@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from msgspec.structs import replace
 
 from renova.hosts.capabilities import traits
 from renova.model.clock import stamp
 from renova.model.errors import Conflict, Invalid
 from renova.model.guest import HostFacts
-from renova.model.host import Host, HostState, Lease
+from renova.model.host import Host, HostState, Lease, Role
 from renova.model.ids import HostId
 from renova.settings import LeaseTimes
 from renova.store import aggregates, migrations, placement, rights, servers
@@ -81,6 +82,9 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     if hello.name != host.name:
         # A renamed machine, or a copy of another one: nothing is cleaned up, given or taken on a guess.
         raise Conflict(f"this host is enrolled as {host.name}, and calls itself {hello.name!r}: hosts are not renamed")
+    if host.state is not HostState.ENROLLED and host.role != hello.role:
+        raise Conflict(f"this host is a {host.role} host here; remove it, and enrol it anew as another")
+    role = Role(hello.role)
     era = host_rows.era(tx)
     known = host_rows.lease(tx, host_id)
     if hello.era > era or hello.epoch > (known.epoch if known else 0):
@@ -108,6 +112,8 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         tx,
         host_id,
         state=state,
+        role=role,
+        storage=hello.storage,
         address=hello.address,
         boot=hello.boot,
         resume=resume,
@@ -115,12 +121,13 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         facts=hello.facts,
         last_seen=tx.now,
     )
-    offered = inventory(host_id, hello.facts, placement.inventory(tx, host_id))
-    placement.provide(tx, host_id, host.name, offered, traits(hello.facts, disabled=host.disabled))
-    aggregates.mirror(tx, host_id)
+    if role is Role.COMPUTE:
+        offered = inventory(host_id, hello.facts, placement.inventory(tx, host_id))
+        placement.provide(tx, host_id, host.name, offered, traits(hello.facts, disabled=host.disabled))
+        aggregates.mirror(tx, host_id)
     if state is not host.state:
         log.info("host changed", host=host.name, old=host.state, new=state, epoch=lease.epoch, duties=len(duties))
-    return Place(host, era, lease, duties, state, booted=resume)
+    return Place(replace(host, role=role), era, lease, duties, state, booted=resume)
 
 
 def inventory(host: HostId, facts: HostFacts, known: Sequence[placement.Inventory] = ()) -> list[placement.Inventory]:

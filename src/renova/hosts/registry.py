@@ -18,10 +18,10 @@ from renova.hosts.uploads import Uploads
 from renova.model.chance import Chance
 from renova.model.channel import Channel, Closed
 from renova.model.clock import Clock
-from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused
+from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused, Stale
 from renova.model.guest import Aside, GuestChanged
-from renova.model.host import Host, HostState
-from renova.model.ids import HostId, ImageId, ServerId
+from renova.model.host import Host, HostState, Role
+from renova.model.ids import HostId, ImageId, ServerId, SnapshotId, VolumeId
 from renova.settings import LeaseTimes
 from renova.store import hosts as host_rows
 from renova.store import rights
@@ -37,6 +37,7 @@ from renova.wire import (
     Duty,
     Fenced,
     FromAgent,
+    HaveVolume,
     Hello,
     ImageBytes,
     ImagePiece,
@@ -51,6 +52,10 @@ from renova.wire import (
     Report,
     Result,
     Standing,
+    StorageAct,
+    StorageCommand,
+    StorageOrder,
+    Stored,
     WantImage,
     Welcome,
     decode_from_agent,
@@ -65,10 +70,6 @@ R = TypeVar("R")
 GATHER_PEERS, GATHER_PEERS_PER_HOST = 0.5, 0.01
 LONGEST_REASON = 1000  # characters of what a host says of its troubles
 HELLO_LIMIT = 10.0  # seconds in which a new connection must introduce its host
-
-
-class Stale(Refused):
-    """The host knows a newer order for this server: whoever sent this one is no longer in charge of it."""
 
 
 class Link:
@@ -136,6 +137,7 @@ class Hosts:
         self.seek_proof: Callable[[HostId], Awaitable[bool]] = _seek_nothing  # set by who watches the hosts
         self.on_change: Callable[[HostId], None] = lambda _host: None  # a host came, went or changed
         self.on_up: Callable[[HostId], None] = lambda _host: None  # a host is up, or has cleaned something up
+        self.on_storage: Callable[[HostId], None] = lambda _host: None  # a storage host is here, and serves nothing
         self.on_report: Callable[[HostId, tuple[GuestChanged, ...]], None] = lambda _host, _changes: None
 
     # --- what the rest of the controller asks ---
@@ -170,6 +172,21 @@ class Hosts:
         )
         answer = await link.ask(lambda number: Command(id=number, order=order, act=act))
         return _result(answer, link.place.host)
+
+    async def store(self, host: HostId, thing: VolumeId | SnapshotId, version: int, act: StorageAct) -> None:
+        """Have the storage host hold the volume or snapshot as the act says; raises as `command` does."""
+        link = self._links.get(host)
+        if link is None:
+            raise NotNow("the storage host is not connected")
+        place = link.place
+        order = StorageOrder(
+            era=place.era, host_epoch=place.lease.epoch, session=link.session, thing=thing, version=version
+        )
+        answer = await link.ask(lambda number: StorageCommand(id=number, order=order, act=act))
+        result = _result(answer, place.host)
+        assert isinstance(result, Stored)
+        if isinstance(act, HaveVolume) and set(result.exports) != set(act.want.exports):
+            raise Broken(f"host {place.host.name} serves volume {thing} under other names than it was told")
 
     async def console(self, host: HostId, server: ServerId, limit: int = 102400) -> bytes:
         """Return the end of the server's console log; `NotNow` when its host is away."""
@@ -298,7 +315,7 @@ class Hosts:
     def _tell_up(self, host: HostId, link: Link) -> None:
         """Tell that the host is here and up; while it still cleans up, nothing may start there."""
         if link.place.state is HostState.UP:
-            self.on_up(host)
+            (self.on_up if link.place.host.role is Role.COMPUTE else self.on_storage)(host)
 
     async def _peers(self) -> tuple[str, ...]:
         return (*await self._database.read(host_rows.addresses), *self._extra_peers)

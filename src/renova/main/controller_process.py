@@ -25,6 +25,7 @@ from renova.partners.network.builtin import BuiltinNetworks
 from renova.partners.notifications import Sink
 from renova.partners.notifications.http_sink import HttpSink
 from renova.partners.notifications.log_sink import LogSink
+from renova.partners.volume.builtin import BuiltinVolumes
 from renova.power import NoPower, Power
 from renova.power.command import CommandPower
 from renova.settings import ControllerSettings
@@ -61,6 +62,7 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
             identity=identity,
             images=images,
             networks=BuiltinNetworks(database, clock, chance),
+            volumes=lambda hosts: BuiltinVolumes(database, clock, chance, images, hosts),
             power=_power(settings),
             sink=_sink(settings),
         )

@@ -29,6 +29,10 @@ class Conflict(Refused):
     """The thing is in a state, or held by another operation, that forbids this now (HTTP 409)."""
 
 
+class Stale(Refused):
+    """Something newer is known: whoever asked for this is no longer in charge of it. Nothing was done for it."""
+
+
 class NotNow(CloudError):
     """Something this code needs is away; the same request may work later."""
 

@@ -6,6 +6,7 @@ import msgspec
 
 from renova.model.guest import HostFacts
 from renova.model.ids import HostId
+from renova.model.storage import StorageFacts
 
 
 class HostState(StrEnum):
@@ -17,6 +18,13 @@ class HostState(StrEnum):
     DEAD = "dead"  # a proof says so; its servers may go elsewhere
 
 
+class Role(StrEnum):
+    """What a host is there for; given with its first hello, and never changed."""
+
+    COMPUTE = "compute"  # runs guests
+    STORAGE = "storage"  # holds volumes, and no guest ever
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """A host's row. Whether it is alive now is not stored: that is observed (`ha.monitor`)."""
 
@@ -26,6 +34,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     address: str  # on the underlay, for tunnels between hosts
     certificate: str  # sha256 of the client certificate that may speak for this host
     state: HostState
+    role: Role = Role.COMPUTE
+    storage: StorageFacts | None = None  # of a storage host
     forced_down: bool = False
     disabled: bool = False
     disabled_reason: str | None = None

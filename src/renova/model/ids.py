@@ -13,5 +13,6 @@ SubnetId = NewType("SubnetId", str)
 PortId = NewType("PortId", str)
 VolumeId = NewType("VolumeId", str)
 AttachmentId = NewType("AttachmentId", str)
+SnapshotId = NewType("SnapshotId", str)
 OperationId = NewType("OperationId", int)
 ExecutorId = NewType("ExecutorId", str)  # one run of a controller process; a restart is another executor

@@ -17,6 +17,7 @@ class NbdExport(msgspec.Struct, frozen=True, tag="nbd"):
     port: int
     name: str  # cannot be guessed; whoever knows it may read and write the volume: never logged
     tls: bool
+    tls_name: str = ""  # what the storage host's certificate must be made out to, where `tls`; no address is
 
 
 class VolumeFile(msgspec.Struct, frozen=True, tag="file"):

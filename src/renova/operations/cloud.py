@@ -11,6 +11,7 @@ from renova.partners.identity import Identity
 from renova.partners.image import Images
 from renova.partners.network import Networks
 from renova.partners.notifications.outbox import Outbox
+from renova.partners.volume import Volumes
 from renova.settings import ControllerSettings
 from renova.store.database import Database
 
@@ -27,6 +28,7 @@ class Cloud:
     identity: Identity
     images: Images
     networks: Networks
+    volumes: Volumes
     operations: Operations
     fleet: Fleet
     notices: Outbox | None = None  # None: nobody is told

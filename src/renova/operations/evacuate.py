@@ -56,7 +56,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
     """Begin the evacuation: whatever else was under way on the server is superseded, another evacuation is not."""
     server = get_server(tx, server_id)
     if evacuation.host is not None:
-        if hosts.by_name(tx, evacuation.host) is None:
+        if hosts.compute_host_named(tx, evacuation.host) is None:
             raise NotFound(f"Compute host {evacuation.host} could not be found.")
         if evacuation.host == server.host_name:
             raise Invalid("The target host can't be the same one.")

@@ -15,8 +15,11 @@ from msgspec.structs import replace
 from renova.agent.journal import MemoryJournal
 from renova.agent.service import Agent
 from renova.controller import Controller, Parts
+from renova.drivers.hypervisor.none import NoHypervisor
 from renova.drivers.hypervisor.simulated import SMALL_HOST, SimulatedHypervisor, SimulatedStorage
+from renova.drivers.network.none import NoNetwork
 from renova.drivers.network.simulated import SimulatedNetwork
+from renova.drivers.volume.simulated import SimulatedVolumes
 from renova.hosts.registration import enrol
 from renova.model.chance import SeededChance
 from renova.model.channel import Channel
@@ -28,6 +31,8 @@ from renova.model.server import Server
 from renova.partners.identity import Caller, Identity
 from renova.partners.network.builtin import BuiltinNetworks
 from renova.partners.notifications import Sink
+from renova.partners.volume import StorageHosts
+from renova.partners.volume.builtin import BuiltinVolumes
 from renova.power import Reading
 from renova.settings import AgentSettings, ControllerSettings, LeaseTimes
 from renova.simulation.channel import Line
@@ -101,6 +106,24 @@ class SimulatedHost:
     boots: int = 1
     powered: bool = True
     agent: "asyncio.Task[None] | None" = None
+    volumes: None = None  # it holds none
+
+
+@dataclass
+class SimulatedStorageHost:
+    """One storage host: what outlives its agent, and the agent while it runs."""
+
+    id: HostId
+    name: str
+    address: str
+    volumes: SimulatedVolumes
+    journal: MemoryJournal
+    line: Line
+    hypervisor: NoHypervisor = field(default_factory=NoHypervisor)
+    network: NoNetwork = field(default_factory=NoNetwork)
+    boots: int = 1
+    powered: bool = True
+    agent: "asyncio.Task[None] | None" = None
 
 
 class SwitchBoard:
@@ -110,7 +133,7 @@ class SwitchBoard:
         self._cloud = cloud
 
     async def read(self, host: HostId, name: str) -> Reading:  # noqa: ARG002
-        return Reading.ON if self._cloud.hosts[name].powered else Reading.OFF
+        return Reading.ON if self._cloud.any_host(name).powered else Reading.OFF
 
 
 @dataclass
@@ -129,6 +152,7 @@ class SimulatedCloud:
     shut_down_s: float = 0.3
     latency_s: float = 0.001
     sink: Sink | None = None
+    storage_count: int = 1  # hosts that hold volumes
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
@@ -138,6 +162,7 @@ class SimulatedCloud:
         self.database: Database = open_database(None, self.clock)
         self.networks = BuiltinNetworks(self.database, self.clock, self.chance)
         self.hosts: dict[str, SimulatedHost] = {}
+        self.storage_hosts: dict[str, SimulatedStorageHost] = {}
         self.controller: Controller | None = None
         self._serving: asyncio.Task[None] | None = None
         self._channels: set[Channel] = set()
@@ -150,7 +175,10 @@ class SimulatedCloud:
         for number in range(1, self.count + 1):
             storage = common if self.shared else SimulatedStorage(f"storage-{number}")
             await self.add_host(f"host{number}", f"10.1.0.{number}", storage)
-        await self.until(lambda: all(self.cloud.hosts.up(host.id) for host in self.hosts.values()))
+        for number in range(1, self.storage_count + 1):
+            await self.add_storage_host(f"storage{number}", f"10.1.0.{200 + number}")
+        every: list[SimulatedHost | SimulatedStorageHost] = [*self.hosts.values(), *self.storage_hosts.values()]
+        await self.until(lambda: all(self.cloud.hosts.up(host.id) for host in every))
 
     @property
     def cloud(self) -> Any:
@@ -181,10 +209,26 @@ class SimulatedCloud:
         self.hosts[name] = host
         self.start_agent(name)
 
+    async def add_storage_host(self, name: str, address: str) -> None:
+        host_id = HostId(self.chance.uuid())
+        await self.database.transact(lambda tx: enrol(tx, host_id, name, f"certificate-{name}"))
+        self.storage_hosts[name] = SimulatedStorageHost(
+            id=host_id,
+            name=name,
+            address=address,
+            volumes=SimulatedVolumes(self.clock),
+            journal=MemoryJournal(self.chance),
+            line=Line(lambda channel: self._accept(name, channel), latency_s=self.latency_s),
+        )
+        self.start_agent(name)
+
+    def any_host(self, name: str) -> SimulatedHost | SimulatedStorageHost:
+        return self.hosts.get(name) or self.storage_hosts[name]
+
     async def _accept(self, name: str, channel: Channel) -> None:
         if self.controller is None:
             return  # nobody listens
-        host = self.hosts[name]
+        host = self.any_host(name)
         self._channels.add(channel)
         try:
             await self.controller.cloud.hosts.serve(channel, host.id, f"certificate-{name}")
@@ -204,11 +248,15 @@ class SimulatedCloud:
             identity=self.identity,
             images=self.images,
             networks=self.networks,
+            volumes=self._volumes,
             power=SwitchBoard(self),
             sink=self.sink,
         )
         self.controller = Controller(parts)
         self._serving = self._begin(self.controller.serve(alone=True), "controller")
+
+    def _volumes(self, hosts: StorageHosts) -> BuiltinVolumes:
+        return BuiltinVolumes(self.database, self.clock, self.chance, self.images, hosts)
 
     async def kill_controller(self) -> None:
         """Kill the controller: nothing of it runs on, its connections end, its memory is lost."""
@@ -216,11 +264,11 @@ class SimulatedCloud:
         if serving is not None:
             serving.cancel()
             await asyncio.wait([serving])
-        for host in self.hosts.values():
-            host.line.reset()
+        for name in [*self.hosts, *self.storage_hosts]:
+            self.any_host(name).line.reset()
 
     def start_agent(self, name: str) -> None:
-        host = self.hosts[name]
+        host = self.any_host(name)
         agent = Agent(
             AgentSettings(name=name),
             host.hypervisor,
@@ -231,12 +279,13 @@ class SimulatedCloud:
             [host.line],
             boot=f"boot-{name}-{host.boots}",
             address=host.address,
+            storage=host.volumes,
         )
         host.agent = self._begin(agent.run(), f"agent-{name}")
 
     async def kill_agent(self, name: str) -> None:
-        """Kill the agent only: its guests run on."""
-        host = self.hosts[name]
+        """Kill the agent only: its guests run on. A storage host serves nothing without it."""
+        host = self.any_host(name)
         agent, host.agent = host.agent, None
         if agent is not None:
             agent.cancel()
@@ -244,22 +293,26 @@ class SimulatedCloud:
         host.line.reset()
 
     async def cut_power(self, name: str) -> None:
-        host = self.hosts[name]
+        host = self.any_host(name)
         host.powered = False
-        host.hypervisor.cut_power()
-        host.network.cut_power()
+        if isinstance(host, SimulatedStorageHost):
+            host.volumes.cut_power()
+        else:
+            host.hypervisor.cut_power()
+            host.network.cut_power()
         await self.kill_agent(name)
 
     async def power_on(self, name: str) -> None:
-        host = self.hosts[name]
+        host = self.any_host(name)
         host.powered = True
         host.boots += 1
-        host.hypervisor.power_on()
-        host.network.power_on()
+        if isinstance(host, SimulatedHost):
+            host.hypervisor.power_on()
+            host.network.power_on()
         self.start_agent(name)
 
     async def down(self) -> None:
-        for name in list(self.hosts):
+        for name in [*self.hosts, *self.storage_hosts]:
             await self.kill_agent(name)
         await self.kill_controller()
         self.database.close()

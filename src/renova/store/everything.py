@@ -23,6 +23,10 @@ from renova.store import (
     security_groups,
     server_groups,
     servers,
+    volume_attachments,
+    volume_snapshots,
+    volume_types,
+    volumes,
 )
 from renova.store.database import Database, open_sqlite
 
@@ -46,6 +50,10 @@ MODULES = (
     security_groups,
     server_groups,
     servers,
+    volume_attachments,
+    volume_snapshots,
+    volume_types,
+    volumes,
 )
 
 

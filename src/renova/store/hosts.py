@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Float, Integer, String, Table, bindparam, delete, insert, select, update
 
 from renova.model.guest import HostFacts
-from renova.model.host import Host, HostState, Lease, Proof
+from renova.model.host import Host, HostState, Lease, Proof, Role
 from renova.model.ids import HostId
+from renova.model.storage import StorageFacts
 from renova.store import providers
 from renova.store.database import Tx
 from renova.store.schema import Document, Stamp, metadata
@@ -21,6 +22,8 @@ hosts = Table(
     Column("address", String(64), nullable=False),
     Column("certificate", String(64), nullable=False),
     Column("state", String(16), nullable=False),
+    Column("role", String(16), nullable=False, default=Role.COMPUTE),
+    Column("storage", Document(StorageFacts)),
     Column("forced_down", Boolean, nullable=False, default=False),
     Column("disabled", Boolean, nullable=False, default=False),
     Column("disabled_reason", String(255)),
@@ -85,6 +88,7 @@ cluster = Table(
 _BY_ID = select(hosts).where(hosts.c.id == bindparam("host"))
 _EVERY = select(hosts).order_by(hosts.c.serial)
 _SOME = select(hosts).where(hosts.c.id.in_(bindparam("ids", expanding=True)))
+_OF_ROLE = select(hosts).where(hosts.c.role == bindparam("role")).order_by(hosts.c.serial)
 _CHANGE = update(hosts).where(hosts.c.id == bindparam("host"))
 _LEASE = select(leases).where(leases.c.host == bindparam("host"))
 _ALL_LEASES = select(leases)
@@ -136,6 +140,7 @@ def add(tx: Tx, host: HostId, name: str, address: str, certificate: str) -> None
 def _host(row: Any) -> Host:
     values = dict(row._mapping)
     values["state"] = HostState(values["state"])
+    values["role"] = Role(values["role"])
     return Host(**values)
 
 
@@ -157,9 +162,30 @@ def some(tx: Tx, ids: Sequence[str]) -> list[Host]:
     return [_host(row) for row in tx.execute(_SOME, {"ids": list(ids)})]
 
 
+def computing(tx: Tx) -> list[Host]:
+    """List the hosts that run guests: the only ones that Nova's and Placement's clients ever see."""
+    return [_host(row) for row in tx.execute(_OF_ROLE, {"role": Role.COMPUTE})]
+
+
+def storing(tx: Tx) -> list[Host]:
+    """List the hosts that hold volumes."""
+    return [_host(row) for row in tx.execute(_OF_ROLE, {"role": Role.STORAGE})]
+
+
+def compute_host(tx: Tx, host: HostId) -> Host | None:
+    found = get(tx, host)
+    return found if found and found.role is Role.COMPUTE else None
+
+
+def compute_host_named(tx: Tx, name: str) -> Host | None:
+    found = by_name(tx, name)
+    return found if found and found.role is Role.COMPUTE else None
+
+
 def addresses(tx: Tx) -> list[str]:
-    """List the hosts' addresses on the underlay."""
-    return list(tx.execute(select(hosts.c.address).where(hosts.c.address != "").order_by(hosts.c.serial)).scalars())
+    """List the addresses on the underlay of all hosts that run guests."""
+    known = select(hosts.c.address).where(hosts.c.address != "", hosts.c.role == Role.COMPUTE).order_by(hosts.c.serial)
+    return list(tx.execute(known).scalars())
 
 
 def change(tx: Tx, host: HostId, **values: Any) -> None:

@@ -41,10 +41,12 @@ from renova.operations.parts.fleet import Fleet
 from renova.partners.identity import Caller
 from renova.partners.image import Images
 from renova.partners.network import Networks
+from renova.partners.volume.builtin import BuiltinVolumes
 from renova.settings import ControllerSettings
 from renova.store import hosts, placement, servers
 from renova.store.database import Tx, open_sqlite
 
+from ...storage_at_hand import StorageAtHand
 from ..service_cloud import Api, HandClock
 
 V21 = "/compute/v2.1"
@@ -344,6 +346,9 @@ async def running(state: Path) -> AsyncIterator[ComputeApi]:
         hosts=cast(Hosts, hosts_up),
         images=cast(Images, DictImages(images)),
         networks=cast(Networks, DictNetworks(networks)),
+        volumes=BuiltinVolumes(
+            database, clock, chance, cast(Images, None), StorageAtHand(database, clock, cast(Images, None))
+        ),
         operations=operations,
         fleet=Fleet(clock, hosts_up.up),
     )

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renova.agent.journal import HostPage, ServerPage
-from renova.agent.orders import Stale, check, check_shape, noted, settled
-from renova.model.errors import Broken, CloudError, NotNow
+from renova.agent.orders import check, check_shape, noted, settled
+from renova.model.errors import Broken, CloudError, NotNow, Stale
 from renova.model.ids import ServerId
 from renova.wire import Act, AnyAct, Define, DropDisks, Order, Prepare, Remove, SoftReboot, Start, Stop
 

@@ -8,10 +8,10 @@ import pytest
 import structlog
 
 from renova.hosts.registration import cleaned, enrol
-from renova.hosts.registry import GATHER_PEERS, HELLO_LIMIT, Hosts, Stale
+from renova.hosts.registry import GATHER_PEERS, HELLO_LIMIT, Hosts
 from renova.model.chance import SeededChance
 from renova.model.channel import Closed
-from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused
+from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused, Stale
 from renova.model.guest import FoundGuest, GuestChanged, PowerState
 from renova.model.host import HostState
 from renova.model.ids import HostId, ImageId, ServerId

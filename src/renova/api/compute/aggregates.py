@@ -252,14 +252,14 @@ def _find(call: Call, tx: Tx) -> Aggregate:
 
 
 def _host(tx: Tx, name: str) -> Host:
-    host = hosts.by_name(tx, name)
+    host = hosts.compute_host_named(tx, name)
     if host is None:
         raise NotFound(f"Compute host {name} could not be found.")
     return host
 
 
 def _names(tx: Tx) -> dict[HostId, str]:
-    return {host.id: host.name for host in hosts.every(tx)}
+    return {host.id: host.name for host in hosts.computing(tx)}
 
 
 def _brief(call: Call, aggregate: Aggregate) -> dict[str, Any]:

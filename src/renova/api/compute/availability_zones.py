@@ -31,7 +31,7 @@ def by_zone(tx: Tx) -> dict[str, list[Host]]:
     """Return the hosts of every zone; without any host there is the default one."""
     zones = aggregates.zones(tx)
     found: dict[str, list[Host]] = {}
-    for host in hosts.every(tx):
+    for host in hosts.computing(tx):
         found.setdefault(zones.get(host.id, DEFAULT_ZONE), []).append(host)
     return found or {DEFAULT_ZONE: []}
 

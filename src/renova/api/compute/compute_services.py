@@ -74,7 +74,7 @@ def _view(call: Call, host: Host, zone: str) -> dict[str, Any]:
 
 async def index(call: Call) -> Reply:
     call.demand("os_compute_api:os-services:list")
-    found, zones = await call.cloud.database.read(lambda tx: (hosts.every(tx), aggregates.zones(tx)))
+    found, zones = await call.cloud.database.read(lambda tx: (hosts.computing(tx), aggregates.zones(tx)))
     name, binary = call.one("host"), call.one("binary")
     chosen = [host for host in found if name in (None, "", host.name) and binary in (None, "", BINARY)]
     return Reply(200, {"services": [_view(call, host, zones.get(host.id, DEFAULT_ZONE)) for host in chosen]})
@@ -94,7 +94,8 @@ async def update(call: Call) -> Reply:
     if not values:
         raise Invalid("No updates were requested. Fields 'status' or 'forced_down' should be specified.")
     service = _uuid(call)
-    host = await _change(call, lambda tx: hosts.get(tx, service), f"Service {service} could not be found.", values)
+    missing = f"Service {service} could not be found."
+    host = await _change(call, lambda tx: hosts.compute_host(tx, service), missing, values)
     zone = await call.cloud.database.read(lambda tx: aggregates.zone_of(tx, service))
     return Reply(200, {"service": _view(call, host, zone)})
 
@@ -123,7 +124,7 @@ async def _older(call: Call, named: NamedService, **values: Any) -> Reply:
     if named.binary != BINARY:
         raise Invalid(f"Updating a {named.binary} service is not supported. Only {BINARY} services can be updated.")
     missing = f"Could not find binary {named.binary} on host {named.host}."
-    host = await _change(call, lambda tx: hosts.by_name(tx, named.host), missing, values)
+    host = await _change(call, lambda tx: hosts.compute_host_named(tx, named.host), missing, values)
     shown: dict[str, Any] = {"host": host.name, "binary": BINARY}
     if "disabled" in values:
         shown["status"] = "disabled" if host.disabled else "enabled"
@@ -169,7 +170,7 @@ async def delete(call: Call) -> Reply:
         raise Invalid(f"Invalid service id {service}")
 
     def work(tx: Tx) -> HostId:
-        every = {str(host.id if by_uuid else host.serial): host for host in hosts.every(tx)}
+        every = {str(host.id if by_uuid else host.serial): host for host in hosts.computing(tx)}
         host = every.get(service)
         if host is None:
             raise NotFound(f"Service {service} could not be found.")

@@ -51,7 +51,7 @@ def _all(tx: Tx) -> list[Hypervisor]:
     counts = servers.count_on_hosts(tx)
     return [
         Hypervisor(host, host.facts, offered.get(host.id, {}), counts.get(host.id, 0))
-        for host in hosts.every(tx)
+        for host in hosts.computing(tx)
         if host.facts is not None
     ]
 

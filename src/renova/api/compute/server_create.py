@@ -226,7 +226,7 @@ def _find(call: Call, tx: Tx, wanted: WantedServer, zone: str | None, host: str 
     key = None
     if isinstance(wanted.key_name, str):
         key = find_key(call, tx, wanted.key_name)
-    if host is not None and hosts.by_name(tx, host) is None:
+    if host is not None and hosts.compute_host_named(tx, host) is None:
         raise Invalid(f"Compute host {host} could not be found.")
     if zone is not None:
         demand_zone(tx, zone)

@@ -50,7 +50,7 @@ def _hears_of_hosts(call: Call, project: ProjectId, user: UserId) -> bool:
 
 def _host_statuses(call: Call, tx: Tx, wanted: set[HostId]) -> dict[HostId, str]:
     # A few are asked for one by one, which is cheap however many hosts there are.
-    found = hosts.every(tx) if len(wanted) > 50 else [hosts.get(tx, host) for host in wanted]
+    found = hosts.computing(tx) if len(wanted) > 50 else [hosts.get(tx, host) for host in wanted]
     return {host.id: host_status(host, up=is_up(call.cloud, host)) for host in found if host is not None}
 
 

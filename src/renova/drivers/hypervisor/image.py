@@ -2,13 +2,25 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from typing import Protocol
 
 from renova.drivers.hypervisor import ImageSource
 from renova.model.errors import Refused
-from renova.model.guest import RootDisk
+from renova.model.ids import ImageId
 
 
-async def verified(root: RootDisk, images: ImageSource) -> AsyncIterator[bytes]:
+class Promised(Protocol):
+    """What an image claims to be: a root disk's, or a volume's."""
+
+    @property
+    def image(self) -> ImageId: ...
+    @property
+    def image_bytes(self) -> int: ...
+    @property
+    def image_sha256(self) -> str: ...
+
+
+async def verified(root: Promised, images: ImageSource) -> AsyncIterator[bytes]:
     """Yield the image's bytes; `Refused` as soon as, or when at the end, size or checksum is not as promised.
 
     Nobody may use what was yielded before this iterator ended by itself.

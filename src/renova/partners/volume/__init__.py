@@ -1,11 +1,13 @@
 """Where volumes come from."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
-from renova.model.ids import AttachmentId, ImageId, ProjectId, ServerId, UserId, VolumeId
+from renova.model.ids import AttachmentId, HostId, ImageId, ProjectId, ServerId, SnapshotId, UserId, VolumeId
 from renova.model.volume import Attachment, Connection, Volume
+from renova.wire import StorageAct
 
 
 class NewVolume(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +79,10 @@ class Volumes(Protocol):
         ...
 
     async def create(self, new: NewVolume) -> Volume:
-        """Have the volume, and return it once it is available; `NotNow` while it is being made."""
+        """Have the volume, and return it once it is available.
+
+        `NotNow` while it is being made; `Refused` if it failed.
+        """
         ...
 
     async def delete(self, volume: VolumeId) -> None:
@@ -90,3 +95,22 @@ class Volumes(Protocol):
         Its size is kept. `NotNow` while that goes on. Repeated for the same attachment it does nothing more.
         """
         ...
+
+    async def serve(self) -> None:
+        """Do what nobody waits for, until cancelled."""
+        ...
+
+
+class StorageHosts(Protocol):
+    """Reaches the hosts that hold volumes; `hosts.registry` does. Errors as `Hosts.command` has them."""
+
+    on_storage: Callable[[HostId], None]  # called when a storage host is here: it serves nothing it was not told since
+
+    async def store(self, host: HostId, thing: VolumeId | SnapshotId, version: int, act: StorageAct) -> None:
+        """Have the host hold the volume or snapshot as the act says; of the same `thing`, versions only rise.
+
+        `Stale` when a newer version is known there.
+        """
+        ...
+
+    def up(self, host: HostId) -> bool: ...

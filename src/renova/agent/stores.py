@@ -1,0 +1,95 @@
+"""The volumes and snapshots of a storage host, each obeying one command at a time, and never an older one.
+
+`service` brings the commands. What is wanted of a thing is numbered (`wire.StorageOrder`): the number is on disk
+before anything is done, and a lower one is refused from then on. A newer command ends the running one of the same
+thing, and begins when that has really ended. A command that is repeated joins the one that runs.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from renova.agent.journal import Journal, ThingPage
+from renova.drivers.hypervisor import ImageSource
+from renova.drivers.volume import Storage
+from renova.model.errors import CloudError, NotNow, Stale
+from renova.model.ids import SnapshotId, VolumeId
+from renova.wire import DropVolume, DropVolumeSnapshot, HaveVolume, HaveVolumeSnapshot, StorageAct, StorageOrder, Stored
+
+log = structlog.get_logger()
+
+
+class Stores:
+    """All volumes and snapshots of the host that are being changed."""
+
+    def __init__(self, journal: Journal, storage: Storage, images: ImageSource) -> None:
+        self._journal = journal
+        self._storage = storage
+        self._images = images
+        self._doors: dict[str, asyncio.Lock] = {}  # held while it is decided what runs next
+        self._running: dict[str, _Running] = {}
+
+    async def obey(self, order: StorageOrder, act: StorageAct, check: Callable[[ThingPage], None]) -> Stored:
+        """Have the thing as the act says. `check` raises if the order may not be obeyed, given what is known of it."""
+        async with self._doors.setdefault(order.thing, asyncio.Lock()):
+            page = await self._journal.thing(order.thing)
+            check(page)
+            running = self._running.get(order.thing)
+            if running is None or running.task.done() or (running.version, running.act) != (order.version, act):
+                if order.version > page.version:
+                    await self._journal.write_thing(order.thing, ThingPage(order.version))
+                await self._end(order.thing, Stale("a newer command took the place of this one"))
+                running = self._running[order.thing] = _Running(order, act, self._perform(order, act))
+        return await running.result()
+
+    async def halt(self, reason: str) -> None:
+        """End all that runs, to be tried again; return when it has ended."""
+        await asyncio.gather(*[self._end(thing, NotNow(reason)) for thing in list(self._running)])
+
+    async def _end(self, thing: str, reason: CloudError) -> None:
+        running = self._running.pop(thing, None)
+        if running is not None and not running.task.done():
+            running.ended_because = reason
+            running.task.cancel()
+            await asyncio.wait([running.task])
+
+    async def _perform(self, order: StorageOrder, act: StorageAct) -> Stored:
+        where = log.bind(thing=order.thing, version=order.version, act=type(act).__name__)
+        try:
+            stored = await self._act(order, act)
+        except CloudError as error:
+            where.warning("storage command not done", reason=str(error))
+            raise
+        where.info("storage command done", exports=len(stored.exports))
+        return stored
+
+    async def _act(self, order: StorageOrder, act: StorageAct) -> Stored:
+        match act:
+            case HaveVolume():
+                return Stored(await self._storage.have(act.want, self._images))
+            case DropVolume():
+                await self._storage.drop(VolumeId(order.thing))
+            case HaveVolumeSnapshot():
+                await self._storage.have_snapshot(SnapshotId(order.thing), act.volume)
+            case DropVolumeSnapshot():
+                await self._storage.drop_snapshot(SnapshotId(order.thing))
+        return Stored()
+
+
+class _Running:
+    """A command that was begun."""
+
+    def __init__(self, order: StorageOrder, act: StorageAct, work: Coroutine[Any, Any, Stored]) -> None:
+        self.version = order.version
+        self.act = act
+        self.ended_because: CloudError | None = None
+        self.task = asyncio.get_running_loop().create_task(work, name=f"{type(act).__name__}-{order.thing}")
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # logged, even if nobody waits
+
+    async def result(self) -> Stored:
+        await asyncio.wait([self.task])
+        if self.task.cancelled():
+            raise self.ended_because or NotNow("the agent stops")
+        return self.task.result()

@@ -1,0 +1,93 @@
+"""The hypervisor of a host that runs no guests: a storage host."""
+
+from collections.abc import AsyncGenerator, Callable
+
+from renova.drivers.hypervisor import ImageSource
+from renova.model.errors import Refused
+from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks
+from renova.model.ids import ImageId, ServerId
+
+FACTS = HostFacts("", 0, "none", "", 0, 0, 0)
+
+
+class NoHypervisor:
+    """Has no guests, and refuses to have any. What is asked to be gone is gone."""
+
+    async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def facts(self) -> HostFacts:
+        return FACTS
+
+    async def guests(self) -> list[FoundGuest]:
+        return []
+
+    async def guest(self, server: ServerId) -> FoundGuest | None:  # noqa: ARG002
+        return None
+
+    async def prepare(self, guest: Guest, images: ImageSource) -> bool:  # noqa: ARG002
+        raise _no_guests()
+
+    async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:  # noqa: ARG002
+        return False
+
+    async def start(self, guest: Guest) -> FoundGuest:  # noqa: ARG002
+        raise _no_guests()
+
+    async def define(self, guest: Guest) -> None:  # noqa: ARG002
+        raise _no_guests()
+
+    async def pause(self, server: ServerId) -> None:
+        pass
+
+    async def unpause(self, server: ServerId) -> None:
+        pass
+
+    async def suspend(self, server: ServerId) -> bool:  # noqa: ARG002
+        return False
+
+    async def resume(self, guest: Guest) -> FoundGuest:  # noqa: ARG002
+        raise _no_guests()
+
+    async def snapshot(self, server: ServerId, disks: LocalDisks, image: ImageId) -> int:  # noqa: ARG002
+        raise _no_guests()
+
+    def read_snapshot(self, server: ServerId, image: ImageId) -> AsyncGenerator[bytes]:  # noqa: ARG002
+        raise _no_guests()
+
+    async def drop_snapshot(self, server: ServerId, image: ImageId) -> None:
+        pass
+
+    async def shut_down(self, server: ServerId, wait_s: float) -> bool:  # noqa: ARG002
+        return True
+
+    async def kill(self, server: ServerId) -> None:
+        pass
+
+    async def undefine(self, server: ServerId) -> None:
+        pass
+
+    async def drop_disks(self, server: ServerId, keep: int | None, up_to: int | None = None) -> bool:  # noqa: ARG002
+        return True
+
+    async def set_aside(self, server: ServerId, up_to: int) -> bool:  # noqa: ARG002
+        return True
+
+    async def asides(self) -> list[Aside]:
+        return []
+
+    async def drop_asides(self, older_than_s: float) -> list[Aside]:  # noqa: ARG002
+        return []
+
+    async def owner(self, server: ServerId) -> int | None:  # noqa: ARG002
+        return None
+
+    async def console(self, server: ServerId, limit: int = 102400) -> bytes:  # noqa: ARG002
+        return b""
+
+
+def _no_guests() -> Refused:
+    return Refused("this host holds volumes and runs no guests")

@@ -1,0 +1,100 @@
+"""Attachments of volumes, and under which name each is served. Called by `partners.volume` and `api.volume`.
+
+At most one attachment of a volume has an export: the database itself refuses a second. The row of one that is being
+cut off keeps its export until the storage host has confirmed the cut, and so keeps others out.
+"""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Boolean, Column, Index, Integer, String, Table, delete, insert, select, update
+
+from renova.model.ids import AttachmentId, ImageId, ProjectId, ServerId, VolumeId
+from renova.store.database import Tx
+from renova.store.schema import Stamp, metadata
+
+attachments = Table(
+    "volume_attachments",
+    metadata,
+    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("volume", String(36), nullable=False, index=True),
+    Column("project", String(36), nullable=False, index=True),
+    Column("server", String(36), nullable=False, index=True),
+    Column("host", String(255), nullable=False),
+    Column("device", String(255), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("export", String(64)),
+    Column("gone", Boolean, nullable=False),
+    Column("reimaged", String(36)),
+    Column("attached_at", Stamp),
+    Column("created_at", Stamp, nullable=False),
+)
+
+_served = attachments.c.export.is_not(None)
+Index("one_export", attachments.c.volume, unique=True, sqlite_where=_served, postgresql_where=_served)
+
+
+class StoredAttachment(msgspec.Struct, frozen=True, kw_only=True):
+    """An attachment's row."""
+
+    id: AttachmentId
+    volume: VolumeId
+    project: ProjectId
+    server: ServerId
+    host: str = ""  # for which it was connected
+    device: str = ""
+    status: str = "reserved"  # Cinder's: reserved, attaching, attached, detaching
+    export: str | None = None  # the name under which the volume is served to it: a secret
+    gone: bool = False  # it is to be removed once its export is cut off for certain
+    reimaged: ImageId | None = None  # with which image the volume was filled anew for it
+    attached_at: str | None = None
+    created_at: str
+
+
+_COLUMNS = [attachments.c[name] for name in StoredAttachment.__struct_fields__]
+_ALL = select(*_COLUMNS).order_by(attachments.c.serial)
+
+
+def _found(tx: Tx, *conditions: Any) -> list[StoredAttachment]:
+    return [StoredAttachment(**row._mapping) for row in tx.execute(_ALL.where(*conditions))]
+
+
+def attachment(tx: Tx, attachment_id: str) -> StoredAttachment | None:
+    found = _found(tx, attachments.c.id == attachment_id)
+    return found[0] if found else None
+
+
+def every(tx: Tx, project: ProjectId | None) -> list[StoredAttachment]:
+    """List the attachments of a project's volumes (None: all)."""
+    return _found(tx) if project is None else _found(tx, attachments.c.project == project)
+
+
+def of_volume(tx: Tx, volume: VolumeId) -> list[StoredAttachment]:
+    return _found(tx, attachments.c.volume == volume)
+
+
+def of_server(tx: Tx, server: ServerId) -> list[StoredAttachment]:
+    return _found(tx, attachments.c.server == server)
+
+
+def served(tx: Tx) -> set[VolumeId]:
+    """Name the volumes that should be served to somebody, or were and have yet to be cut off."""
+    return {VolumeId(each) for each in tx.execute(select(attachments.c.volume).where(_served)).scalars()}
+
+
+def add(tx: Tx, new: StoredAttachment) -> None:
+    tx.execute(insert(attachments).values(msgspec.structs.asdict(new)))
+
+
+def change(tx: Tx, attachment_id: AttachmentId, **values: Any) -> None:
+    tx.execute(update(attachments).where(attachments.c.id == attachment_id).values(**values))
+
+
+def remove(tx: Tx, attachment_id: AttachmentId) -> None:
+    tx.execute(delete(attachments).where(attachments.c.id == attachment_id))
+
+
+def remove_gone(tx: Tx, volume: VolumeId) -> None:
+    """Remove the attachments of the volume that were to go: its host has confirmed that they are served no more."""
+    tx.execute(delete(attachments).where(attachments.c.volume == volume, attachments.c.gone.is_(True)))
