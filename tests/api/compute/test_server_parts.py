@@ -189,10 +189,6 @@ async def test_what_is_not_here_yet_says_so(api: ComputeApi) -> None:
     assert await api.got("demo", f"GET /servers/{server.id}/os-server-password") == {"password": ""}
     await api.refused("admin", f"GET /servers/{server.id}/diagnostics", 501)
     await api.refused("demo", f"POST /servers/{server.id}/remote-consoles", 501, {}, "2.6")
-    assert await api.got("demo", "GET /os-server-groups") == {"server_groups": []}
-    await api.refused("demo", "POST /os-server-groups", 400, {"server_group": {}})
-    await api.refused("demo", "GET /os-server-groups/x", 404)
-    assert await api.got("admin", "GET /os-aggregates") == {"aggregates": []}
     await api.refused("demo", "GET /os-networks", 410)
     await api.refused("demo", "GET /os-nothing", 404)
     aliases = [each["alias"] for each in (await api.got("demo", "GET /extensions"))["extensions"]]

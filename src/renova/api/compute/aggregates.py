@@ -34,7 +34,7 @@ POLICY = {
 }
 
 # Without a colon, which parts zone and host where a server is asked for.
-ZoneName = Annotated[Name, Meta(pattern=r"^(?!\s)[^:\x00-\x1f\x7f-\x9f]*(?<!\s)\Z")]
+ZoneName = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^(?!\s)[^:\x00-\x1f\x7f-\x9f]*(?<!\s)\Z")]
 
 
 class NewAggregate(Body):
