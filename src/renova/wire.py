@@ -16,8 +16,8 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from renova.model.errors import Broken
-from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks
-from renova.model.ids import ImageId, ServerId, SnapshotId, VolumeId
+from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, Nic, VolumeDisk
+from renova.model.ids import ImageId, PortId, ServerId, SnapshotId, VolumeId
 from renova.model.storage import Export, StorageFacts, WantedVolume
 
 PATH = "/host"
@@ -272,6 +272,33 @@ class DropDisks(Act, frozen=True, tag="drop-disks"):
     keep: int | None
 
 
+class AttachVolume(Act, frozen=True, tag="attach-volume"):
+    """Have the guest, if it runs, have this volume as a disk. Result: State."""
+
+    disk: VolumeDisk
+
+
+class DetachVolume(Act, frozen=True, tag="detach-volume"):
+    """Have the guest, if it runs, have let go of this volume, asking it for `wait_s`. Result: LetGo."""
+
+    volume: VolumeId
+    wait_s: float
+
+
+class AttachNic(Act, frozen=True, tag="attach-nic"):
+    """Have the guest, if it runs, have this nic, plugged. Result: State."""
+
+    nic: Nic
+
+
+class DetachNic(Act, frozen=True, tag="detach-nic"):
+    """Have the guest, if it runs, have let go of this nic, asking it for `wait_s`; then unplug it. Result: LetGo."""
+
+    port: PortId
+    mac: str
+    wait_s: float
+
+
 class Remove(Act, frozen=True, tag="remove"):
     """Have nothing of the server here: guest, definition, nics, and disks where `disks`. Burns the incarnation: no
     command of it or of a lower one is obeyed any more. Result: State(None)."""
@@ -292,6 +319,10 @@ AnyAct: TypeAlias = (
     | Upload
     | DropSnapshot
     | DropDisks
+    | AttachVolume
+    | DetachVolume
+    | AttachNic
+    | DetachNic
     | Remove
 )
 
@@ -320,6 +351,12 @@ class Saved(msgspec.Struct, frozen=True, tag="saved"):
     done: bool
 
 
+class LetGo(msgspec.Struct, frozen=True, tag="let-go"):
+    """Whether the guest has let go of the device."""
+
+    done: bool
+
+
 class State(msgspec.Struct, frozen=True, tag="state"):
     """The guest as it is after the act; None when there is none."""
 
@@ -344,7 +381,7 @@ class Stored(msgspec.Struct, frozen=True, tag="stored"):
     exports: tuple[Export, ...] = ()
 
 
-Result: TypeAlias = Prepared | Rebooted | Copied | Saved | State | ConsoleText | Asides | Stored
+Result: TypeAlias = Prepared | Rebooted | Copied | LetGo | Saved | State | ConsoleText | Asides | Stored
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):

@@ -16,11 +16,16 @@ from renova.model.guest import FoundGuest, Guest, Nic, PowerState
 from renova.model.ids import ServerId
 from renova.wire import (
     Act,
+    AttachNic,
+    AttachVolume,
     Copied,
     Define,
+    DetachNic,
+    DetachVolume,
     DropDisks,
     DropSnapshot,
     Duty,
+    LetGo,
     Order,
     Pause,
     Prepare,
@@ -103,6 +108,19 @@ class Acts:
             case DropDisks():
                 await self._drop_disks(act, order)
                 return State(None)
+            case AttachVolume():
+                self._may_start()  # as with a start: what is begun here writes the volume
+                await self._hypervisor.attach_volume(server, act.disk)
+                return State(await self.found(server))
+            case DetachVolume():
+                return LetGo(await self._hypervisor.detach_volume(server, act.volume, act.wait_s))
+            case AttachNic():
+                self._may_start()
+                await self._network.plug((act.nic,))
+                await self._hypervisor.attach_nic(server, act.nic)
+                return State(await self.found(server))
+            case DetachNic():
+                return LetGo(await self._detach_nic(act, server, known))
             case Remove():
                 await self._remove(server, known)
                 if act.disks:
@@ -152,6 +170,12 @@ class Acts:
         if runs and not await self._hypervisor.shut_down(act.guest.server, act.wait_s):
             return False
         await self._start(act.guest, known)
+        return True
+
+    async def _detach_nic(self, act: DetachNic, server: ServerId, known: Sequence[Nic]) -> bool:
+        if not await self._hypervisor.detach_nic(server, act.port, act.mac, act.wait_s):
+            return False
+        await self._network.unplug([nic for nic in known if nic.port == act.port])
         return True
 
     async def _remove(self, server: ServerId, nics: Sequence[Nic]) -> None:

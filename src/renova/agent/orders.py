@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from renova.agent.journal import HostPage, ServerPage, ThingPage
 from renova.model.errors import Broken, NotNow, Stale
-from renova.wire import Act, Define, Order, Prepare, Remove, SoftReboot, Start, StorageOrder
+from renova.wire import Act, AttachNic, Define, DetachNic, Order, Prepare, Remove, SoftReboot, Start, StorageOrder
 
 
 def check(order: Order, act: Act, session: str, host: HostPage, server: ServerPage) -> None:
@@ -65,6 +65,8 @@ def noted(order: Order, act: Act, page: ServerPage) -> ServerPage:
         # Those of the former definition too, until the act has taken them away.
         ports = {nic.port for nic in act.guest.nics}
         page = replace(page, nics=act.guest.nics + tuple(nic for nic in page.nics if nic.port not in ports))
+    if isinstance(act, AttachNic):
+        page = replace(page, nics=(*(nic for nic in page.nics if nic.port != act.nic.port), act.nic))
     return page
 
 
@@ -72,6 +74,8 @@ def settled(act: Act, page: ServerPage) -> ServerPage:
     """Return the page to be written when the act has been done."""
     if isinstance(act, Start | Define | SoftReboot):
         return replace(page, nics=act.guest.nics)
+    if isinstance(act, DetachNic):
+        return replace(page, nics=tuple(nic for nic in page.nics if nic.port != act.port))
     if isinstance(act, Remove):
         return replace(page, nics=())
     return page

@@ -7,7 +7,7 @@ import msgspec
 
 from renova.model.flavor import Flavor
 from renova.model.guest import PowerState
-from renova.model.ids import GroupId, HostId, ImageId, NetworkId, PortId, ProjectId, ServerId, UserId
+from renova.model.ids import GroupId, HostId, ImageId, NetworkId, PortId, ProjectId, ServerId, UserId, VolumeId
 
 
 class VmState(StrEnum):
@@ -82,6 +82,13 @@ class AttachedNetwork(msgspec.Struct, frozen=True):
     addresses: tuple[AttachedAddress, ...]
 
 
+class AttachedVolume(msgspec.Struct, frozen=True):
+    """A volume of a server, as lists show it; kept with the server like its networks."""
+
+    volume: VolumeId
+    delete_on_termination: bool
+
+
 class KeyPair(msgspec.Struct, frozen=True):
     """A user's public key, as a server keeps it from its creation on."""
 
@@ -109,7 +116,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     availability_zone: str | None = None
     pinned_zone: str | None = None
     flavor: Flavor
-    image: ImageId | None
+    image: ImageId | None  # None: it boots from a volume
     image_properties: dict[str, str] = {}
     image_format: str = "qcow2"
     image_bytes: int = 0
@@ -120,6 +127,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     tags: tuple[str, ...] = ()
     networks: tuple[AttachedNetwork, ...] = ()
+    volumes: tuple[AttachedVolume, ...] = ()
     security_groups: tuple[str, ...] = ("default",)
     scheduler_hints: dict[str, Any] = {}  # as they were given: texts, lists of texts, objects
     group: GroupId | None = None  # its server group, while that exists

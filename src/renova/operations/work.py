@@ -1,6 +1,8 @@
 """What a step is given: the cloud, and the operation in whose name it works."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from renova.engine.journal import Held
 from renova.model.errors import Broken, Conflict
@@ -8,9 +10,11 @@ from renova.model.host import Right
 from renova.model.ids import HostId
 from renova.model.server import Server
 from renova.operations.cloud import Cloud
-from renova.store import rights, servers
+from renova.store import operations, rights, servers
 from renova.store.database import Tx
 from renova.wire import AnyAct, Result
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,18 @@ class Work:
             epoch=self.held.epoch,
             act=act,
         )
+
+    async def note(self, change: Callable[[Tx], T]) -> T:
+        """Change rows from within an act, in one transaction; `Lost` when the operation is no longer ours.
+
+        For what must be known before the act goes on. As the act may run twice, so may the change.
+        """
+
+        def ours(tx: Tx) -> T:
+            operations.demand_ours(tx, self.held)
+            return change(tx)
+
+        return await self.cloud.database.transact(ours)
 
     async def server(self) -> Server:
         return await self.cloud.database.read(self.server_now)

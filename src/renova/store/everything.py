@@ -6,6 +6,7 @@ from renova.model.clock import Clock
 from renova.store import (
     actions,
     aggregates,
+    block_devices,
     flavors,
     hosts,
     identity,
@@ -33,6 +34,7 @@ from renova.store.database import Database, open_sqlite
 MODULES = (
     actions,
     aggregates,
+    block_devices,
     flavors,
     hosts,
     identity,

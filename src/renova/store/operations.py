@@ -143,6 +143,13 @@ def active(tx: Tx, server: ServerId) -> Held | None:
     return _held(row) if row else None
 
 
+def demand_ours(tx: Tx, held: Held) -> None:
+    """Raise `Lost` unless the operation is active and still run by its executor."""
+    ours = {"id": held.id, "executor": held.executor, "epoch": held.epoch}
+    if tx.execute(_OURS, ours).first() is None:
+        raise Lost(f"operation {held.id} is no longer run by this controller")
+
+
 def has_done(tx: Tx, held: Held, step: str) -> bool:
     """Say whether the operation has journalled this step."""
     found = select(steps.c.place).where(steps.c.operation == held.id, steps.c.step == step)
@@ -233,9 +240,7 @@ class StoredJournal:
 
     async def commit(self, held: Held, change: Callable[[Tx, Book], T]) -> T:
         def work(tx: Tx) -> T:
-            ours = {"id": held.id, "executor": held.executor, "epoch": held.epoch}
-            if tx.execute(_OURS, ours).first() is None:
-                raise Lost(f"operation {held.id} is no longer run by this controller")
+            demand_ours(tx, held)
             return change(tx, _Book(tx, held))
 
         return await self._database.transact(work)

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from renova.model.flavor import Flavor
 from renova.model.guest import PowerState
 from renova.model.ids import HostId, ProjectId, ServerId
-from renova.model.server import AttachedNetwork, Fault, KeyPair, Server, TaskState, VmState
+from renova.model.server import AttachedNetwork, AttachedVolume, Fault, KeyPair, Server, TaskState, VmState
 from renova.store.database import Tx
 from renova.store.schema import Document, Stamp, metadata
 
@@ -59,6 +59,7 @@ servers = Table(
     Column("metadata", Document(dict[str, str]), nullable=False),
     Column("tags", Document(tuple[str, ...]), nullable=False),
     Column("networks", Document(tuple[AttachedNetwork, ...]), nullable=False),
+    Column("volumes", Document(tuple[AttachedVolume, ...]), nullable=False),
     Column("security_groups", Document(tuple[str, ...]), nullable=False),
     Column("scheduler_hints", Document(dict[str, Any]), nullable=False),
     Column("group", String(36), index=True),

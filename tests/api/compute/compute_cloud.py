@@ -354,5 +354,13 @@ async def running(state: Path) -> AsyncIterator[ComputeApi]:
     )
     app = build(compute.services(cloud), Dispatcher(cloud, POLICY))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud.example") as client:
-        yield ComputeApi(cloud, client, clock, hosts=hosts_up, operations=operations, images=images, networks=networks)
+        yield ComputeApi(
+            cloud,
+            client,
+            clock,
+            hosts=hosts_up,
+            operations=operations,
+            images=images,
+            networks=networks,
+        )
     database.close()

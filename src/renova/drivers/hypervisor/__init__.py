@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
 from renova.model.errors import Refused
-from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks
-from renova.model.ids import ImageId, ServerId
+from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, Nic, VolumeDisk
+from renova.model.ids import ImageId, PortId, ServerId, VolumeId
 
 
 class DiskLocked(Refused):
@@ -147,6 +147,28 @@ class Hypervisor(Protocol):
 
     async def drop_asides(self, older_than_s: float) -> list[Aside]:
         """Delete for good what was set aside longer ago than that, and return what it was."""
+        ...
+
+    async def attach_volume(self, server: ServerId, disk: VolumeDisk) -> None:
+        """Have the running guest have this volume; one that is off gets it with its next definition.
+
+        Refused when the guest has the volume by another attachment, no place for it, or cannot open it.
+        """
+        ...
+
+    async def detach_volume(self, server: ServerId, volume: VolumeId, wait_s: float) -> bool:
+        """Ask the running guest to let go of the volume, and wait; False when it did not within `wait_s`.
+
+        True when it does not have it: then nothing of this host writes the volume any more.
+        """
+        ...
+
+    async def attach_nic(self, server: ServerId, nic: Nic) -> None:
+        """Have the running guest have this nic, whose bridge is ready; as `attach_volume`."""
+        ...
+
+    async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:
+        """Ask the running guest to let go of the nic, and wait; as `detach_volume`."""
         ...
 
     async def owner(self, server: ServerId) -> int | None:

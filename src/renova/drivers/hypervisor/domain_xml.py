@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from renova.drivers.network import bridge_name, tap_name
-from renova.model.guest import Guest, LocalDisks, Nic
-from renova.model.ids import ServerId
+from renova.model.guest import Guest, LocalDisks, Nic, VolumeDisk
+from renova.model.ids import ServerId, VolumeId
+from renova.model.volume import NbdExport
 
 Accelerator = Literal["kvm", "tcg"]
 
@@ -184,6 +185,8 @@ def _devices(guest: Guest, paths: GuestPaths) -> ET.Element:
         local_devices(guest.disks), [path for path in (*paths.ephemerals, paths.swap) if path], strict=True
     ):
         _disk(devices, path, device, name, blank)
+    for volume in guest.volumes:
+        devices.append(_volume(volume))
     # A virtio disk and not a CD: cloud kernels may have no driver for the latter.
     config = _disk(devices, paths.config_drive, "vdz", "config-2", {"type": "raw"})
     ET.SubElement(config, "readonly")
@@ -208,6 +211,60 @@ def _disk(devices: ET.Element, path: Path, target: str, serial: str, driver: dic
     ET.SubElement(disk, "target", dev=target, bus="virtio")
     _text(disk, "serial", serial)
     return disk
+
+
+def _volume(disk: VolumeDisk) -> ET.Element:
+    """Describe a volume; no host caching either, and what the guest no longer needs is given back."""
+    way = disk.connection
+    element = ET.Element("disk", type="network" if isinstance(way, NbdExport) else "file", device="disk")
+    kind = "raw" if isinstance(way, NbdExport) else way.format
+    ET.SubElement(element, "driver", name="qemu", type=kind, cache="none", discard="unmap")
+    if isinstance(way, NbdExport):
+        source = ET.SubElement(element, "source", protocol="nbd", name=way.name)
+        if way.tls:
+            source.set("tls", "yes")
+            if way.tls_name:
+                source.set("tlsHostname", way.tls_name)
+        ET.SubElement(source, "host", name=way.address, port=str(way.port))
+    else:
+        ET.SubElement(element, "source", file=way.path)
+    ET.SubElement(element, "target", dev=disk.device, bus="virtio")
+    _text(element, "serial", disk.volume)
+    return element
+
+
+def volume_xml(disk: VolumeDisk) -> str:
+    """Describe the volume to libvirt as a device of its own, to be plugged into a running guest."""
+    return ET.tostring(_volume(disk), encoding="unicode")
+
+
+def interface_xml(nic: Nic) -> str:
+    """Describe the nic to libvirt as a device of its own."""
+    return ET.tostring(_interface(nic), encoding="unicode")
+
+
+def found_volume(domain: str, volume: VolumeId) -> tuple[str, str | None] | None:
+    """Return, out of a domain's XML, the device that is this volume, and its export's name; None without it."""
+    for disk in ET.fromstring(domain).findall("devices/disk"):  # noqa: S314  (libvirtd is trusted)
+        if disk.findtext("serial") == volume:
+            source = disk.find("source")
+            name = None if source is None else source.get("name") or source.get("file")
+            return ET.tostring(disk, encoding="unicode"), name
+    return None
+
+
+def found_interface(domain: str, mac: str) -> str | None:
+    """Return, out of a domain's XML, the device with this MAC address."""
+    for interface in ET.fromstring(domain).findall("devices/interface"):  # noqa: S314
+        address = interface.find("mac")
+        if address is not None and address.get("address") == mac:
+            return ET.tostring(interface, encoding="unicode")
+    return None
+
+
+def source_name(disk: VolumeDisk) -> str:
+    """Return by what `found_volume` names the way to this volume."""
+    return disk.connection.name if isinstance(disk.connection, NbdExport) else disk.connection.path
 
 
 def _interface(nic: Nic) -> ET.Element:

@@ -18,15 +18,37 @@ import structlog
 
 from renova.drivers.hypervisor import DiskLocked, ImageSource, libvirt_backup, qemu_img
 from renova.drivers.hypervisor.disks import Disks
-from renova.drivers.hypervisor.domain_xml import RENOVA, Accelerator, Description, description, domain_xml
+from renova.drivers.hypervisor.domain_xml import (
+    RENOVA,
+    Accelerator,
+    Description,
+    description,
+    domain_xml,
+    found_interface,
+    found_volume,
+    interface_xml,
+    source_name,
+    volume_xml,
+)
 from renova.drivers.hypervisor.libvirt_connection import Connection
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, NotNow, Refused
-from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, PowerState
-from renova.model.ids import ImageId, ServerId
+from renova.model.guest import (
+    Aside,
+    FoundGuest,
+    Guest,
+    GuestChanged,
+    HostFacts,
+    LocalDisks,
+    Nic,
+    PowerState,
+    VolumeDisk,
+)
+from renova.model.ids import ImageId, PortId, ServerId, VolumeId
 
 log = structlog.get_logger()
 
+ASK_AGAIN_S = 5.0  # a guest that is still booting does not hear that a device is to go, either
 PRESS_AGAIN_S = 10.0  # a guest that is still booting does not hear the power button
 BACKUP_LOOK_S = 0.2
 LOOK_AGAIN_S = 2.0  # should an event get lost on a connection that breaks
@@ -235,6 +257,39 @@ class LibvirtHypervisor:
     async def drop_asides(self, older_than_s: float) -> list[Aside]:
         return await self._disks.drop_asides(older_than_s)
 
+    async def attach_volume(self, server: ServerId, disk: VolumeDisk) -> None:
+        await self._connection.call(_attach_volume, server, disk)
+
+    async def detach_volume(self, server: ServerId, volume: VolumeId, wait_s: float) -> bool:
+        return await self._let_go(server, wait_s, lambda domain: _volume_of(domain, volume))
+
+    async def attach_nic(self, server: ServerId, nic: Nic) -> None:
+        await self._connection.call(_attach_nic, server, nic)
+
+    async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:  # noqa: ARG002
+        return await self._let_go(server, wait_s, lambda domain: found_interface(domain.XMLDesc(0), mac))
+
+    async def _let_go(self, server: ServerId, wait_s: float, device: Callable[[Any], str | None]) -> bool:
+        """Ask the guest to let go of the device that `device` describes, until it has none or the time is up."""
+        happened = self._happened.setdefault(server, asyncio.Event())
+        until = self._clock.monotonic() + wait_s
+        ask_at = self._clock.monotonic()
+        try:
+            while True:
+                happened.clear()  # before looking: what happens from here on wakes us
+                now = self._clock.monotonic()
+                ask = now >= ask_at
+                if not await self._connection.call(_has_device, server, device, ask):
+                    return True
+                if now >= until:
+                    return False
+                if ask:
+                    ask_at = now + ASK_AGAIN_S
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(happened.wait(), min(until - now, ask_at - now, LOOK_AGAIN_S))
+        finally:
+            del self._happened[server]
+
     async def owner(self, server: ServerId) -> int | None:
         return await self._disks.owner(server)
 
@@ -430,6 +485,49 @@ def _abort_job(connection: Any, server: ServerId) -> None:
     domain = _domain(connection, server)
     if domain:
         _unless_gone(domain.abortJob)
+
+
+LIVE_TOO = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
+
+
+def _volume_of(domain: Any, volume: VolumeId) -> str | None:
+    found = found_volume(domain.XMLDesc(0), volume)
+    return found[0] if found else None
+
+
+def _attach_volume(connection: Any, server: ServerId, disk: VolumeDisk) -> None:
+    domain = _domain(connection, server)
+    if domain is None or not domain.isActive():
+        return  # it is defined anew when it starts
+    found = found_volume(domain.XMLDesc(0), disk.volume)
+    if found is None:
+        domain.attachDeviceFlags(volume_xml(disk), LIVE_TOO)
+    elif found[1] != source_name(disk):
+        raise Refused(f"{server} has volume {disk.volume} by another attachment")
+
+
+def _attach_nic(connection: Any, server: ServerId, nic: Nic) -> None:
+    domain = _domain(connection, server)
+    if domain is not None and domain.isActive() and found_interface(domain.XMLDesc(0), nic.mac) is None:
+        domain.attachDeviceFlags(interface_xml(nic), LIVE_TOO)
+
+
+def _has_device(connection: Any, server: ServerId, device: Callable[[Any], str | None], ask: bool) -> bool:
+    """Say whether the running guest has the device; `ask` it to let go first."""
+    domain = _domain(connection, server)
+    if domain is None or not domain.isActive():
+        return False
+    xml = device(domain)
+    if xml is None:
+        return False
+    if ask:
+        try:
+            domain.detachDeviceFlags(xml, LIVE_TOO)
+        except libvirt.libvirtError as error:
+            # The guest was asked before and still thinks about it; or it has just let go, or ended.
+            if error.get_error_code() not in {*GONE, libvirt.VIR_ERR_DEVICE_MISSING, libvirt.VIR_ERR_OPERATION_FAILED}:
+                raise
+    return device(domain) is not None
 
 
 def _press_power_button(connection: Any, server: ServerId) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import libvirt
@@ -31,6 +32,7 @@ OPEN_AGAIN_S = 1.0
 THREADS = 1
 
 LIFECYCLE = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+DEVICE_EVENTS = (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED)
 
 # Errors that say nothing about the request: libvirtd or the way to it is at fault.
 AWAY_FROM = {libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE}
@@ -53,7 +55,7 @@ class Connection:
         self._clock = clock
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="libvirt")
         self._open: Any = None  # libvirt.virConnect; None while libvirtd is away
-        self._events = -1  # the registration of `_on_event` on that connection
+        self._events: list[int] = []  # the registrations of `_on_event` on that connection
         self._opening: asyncio.Task[None] | None = None
         self._happened: Callable[[ServerId], None] = lambda _: None
         self._reopened: Callable[[], None] = lambda: None
@@ -133,7 +135,11 @@ class Connection:
         def closed(_connection: Any, _reason: int, _opaque: None) -> None:
             _tell(loop, self._on_loss, connection)
 
-        self._events = connection.domainEventRegisterAny(None, LIFECYCLE, happened, None)
+        def device(_connection: Any, domain: Any, _alias: str, _opaque: None) -> None:
+            _tell(loop, self._on_event, ServerId(domain.UUIDString()))
+
+        self._events = [connection.domainEventRegisterAny(None, LIFECYCLE, happened, None)]
+        self._events += [connection.domainEventRegisterAny(None, event, device, None) for event in DEVICE_EVENTS]
         connection.registerCloseCallback(closed, None)
         return connection
 
@@ -142,7 +148,7 @@ class Connection:
         # nobody listens to it, the connection closes when the last who uses it lets go.
         for stop_listening in (
             connection.unregisterCloseCallback,
-            lambda: connection.domainEventDeregisterAny(self._events),
+            *(partial(connection.domainEventDeregisterAny, event) for event in self._events),
         ):
             with contextlib.suppress(libvirt.libvirtError):  # it may be broken already
                 stop_listening()

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, Callable
 
 from renova.drivers.hypervisor import ImageSource
 from renova.model.errors import Refused
-from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks
-from renova.model.ids import ImageId, ServerId
+from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, Nic, VolumeDisk
+from renova.model.ids import ImageId, PortId, ServerId, VolumeId
 
 FACTS = HostFacts("", 0, "none", "", 0, 0, 0)
 
@@ -81,6 +81,18 @@ class NoHypervisor:
 
     async def drop_asides(self, older_than_s: float) -> list[Aside]:  # noqa: ARG002
         return []
+
+    async def attach_volume(self, server: ServerId, disk: VolumeDisk) -> None:  # noqa: ARG002
+        raise _no_guests()
+
+    async def detach_volume(self, server: ServerId, volume: VolumeId, wait_s: float) -> bool:  # noqa: ARG002
+        return True
+
+    async def attach_nic(self, server: ServerId, nic: Nic) -> None:  # noqa: ARG002
+        raise _no_guests()
+
+    async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:  # noqa: ARG002
+        return True
 
     async def owner(self, server: ServerId) -> int | None:  # noqa: ARG002
         return None

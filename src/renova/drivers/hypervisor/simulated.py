@@ -18,8 +18,19 @@ from renova.drivers.hypervisor.image import verified
 from renova.drivers.hypervisor.simulated_image import Write, packed, unpacked
 from renova.model.clock import Clock, stamp
 from renova.model.errors import NotNow, Refused
-from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, PowerState, RootDisk
-from renova.model.ids import ImageId, ServerId
+from renova.model.guest import (
+    Aside,
+    FoundGuest,
+    Guest,
+    GuestChanged,
+    HostFacts,
+    LocalDisks,
+    Nic,
+    PowerState,
+    RootDisk,
+    VolumeDisk,
+)
+from renova.model.ids import ImageId, PortId, ServerId, VolumeId
 
 GIB = 1 << 30
 ACTIVE = (PowerState.RUNNING, PowerState.PAUSED)
@@ -97,6 +108,10 @@ class _Domain:
     ready_at: float = 0.0  # when the booting guest reaches userspace
     booted: bool = False
 
+    def has(self, **devices: tuple[VolumeDisk, ...] | tuple[Nic, ...]) -> None:
+        """Note what the guest has from now on."""
+        self.guest = msgspec.structs.replace(self.guest, **devices)
+
     def found(self) -> FoundGuest:
         return FoundGuest(self.guest.server, self.guest.incarnation, self.power)
 
@@ -128,6 +143,7 @@ class SimulatedHypervisor:
         self._power_cuts = 0
         self._away = False
         self.ignoring_acpi: set[ServerId] = set()
+        self.holding_on: set[str] = set()  # volumes and ports that guests do not let go of
 
     # The Protocol.
 
@@ -334,6 +350,43 @@ class SimulatedHypervisor:
         self._storage.asides = [entry for entry in self._storage.asides if entry[0] not in old]
         return old
 
+    async def attach_volume(self, server: ServerId, disk: VolumeDisk) -> None:
+        self._reach()
+        domain = self._running(server)
+        if domain is None:
+            return
+        has = [volume for volume in domain.guest.volumes if volume.volume == disk.volume]
+        if has and has[0].connection != disk.connection:
+            raise Refused(f"{server} has volume {disk.volume} by another attachment")
+        if any(volume.device == disk.device for volume in domain.guest.volumes if volume.volume != disk.volume):
+            raise Refused(f"{server} has another volume as {disk.device}")
+        if not has:
+            domain.has(volumes=(*domain.guest.volumes, disk))
+
+    async def detach_volume(self, server: ServerId, volume: VolumeId, wait_s: float) -> bool:
+        self._reach()
+        if volume in self.holding_on and self._running(server):
+            await self._take(wait_s)
+            return not any(disk.volume == volume for disk in self.volumes(server))
+        if domain := self._running(server):
+            domain.has(volumes=tuple(disk for disk in domain.guest.volumes if disk.volume != volume))
+        return True
+
+    async def attach_nic(self, server: ServerId, nic: Nic) -> None:
+        self._reach()
+        domain = self._running(server)
+        if domain is not None and nic.port not in {each.port for each in domain.guest.nics}:
+            domain.has(nics=(*domain.guest.nics, nic))
+
+    async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:  # noqa: ARG002
+        self._reach()
+        if port in self.holding_on and self._running(server):
+            await self._take(wait_s)
+            return not any(nic.port == port for nic in self.nics(server))
+        if domain := self._running(server):
+            domain.has(nics=tuple(nic for nic in domain.guest.nics if nic.port != port))
+        return True
+
     async def owner(self, server: ServerId) -> int | None:
         self._reach()
         return self._storage.owners.get(server)
@@ -391,6 +444,16 @@ class SimulatedHypervisor:
             for server, domain in self._domains.items()
             if domain.power is PowerState.RUNNING
         }
+
+    def volumes(self, server: ServerId) -> tuple[VolumeDisk, ...]:
+        """Return the volumes that the running guest has; none when it does not run."""
+        domain = self._running(server)
+        return domain.guest.volumes if domain else ()
+
+    def nics(self, server: ServerId) -> tuple[Nic, ...]:
+        """Return the nics that the running guest has."""
+        domain = self._running(server)
+        return domain.guest.nics if domain else ()
 
     # Within.
 

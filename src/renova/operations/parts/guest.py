@@ -1,18 +1,22 @@
 """Deriving a guest from the database: what a host is told to run, anew for every operation."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from renova.model.aggregate import DEFAULT_ZONE
+from renova.model.block_device import BlockDevice
 from renova.model.guest import Guest, LocalDisks, Nic, Personal, RootDisk
 from renova.model.ids import ImageId
 from renova.model.server import AttachedAddress, AttachedNetwork, Server
+from renova.operations.parts import volumes
 from renova.operations.work import Work
-from renova.store import aggregates, hosts, rights
+from renova.store import aggregates, block_devices, hosts, rights
 from renova.store.database import Tx
 
 
-def disks_of(server: Server) -> LocalDisks:
-    """Return the disks that the server has as files of its host's."""
+def disks_of(server: Server, devices: Sequence[BlockDevice] = ()) -> LocalDisks:
+    """Return the disks that the server has as files of its host's; without a word on blank ones, its flavor's."""
     root = None
     if server.image is not None:
         root = RootDisk(
@@ -22,11 +26,21 @@ def disks_of(server: Server) -> LocalDisks:
             image_sha256=server.image_sha256,
             size_gb=server.flavor.root_gb,
         )
-    ephemerals = (server.flavor.ephemeral_gb,) if server.flavor.ephemeral_gb else ()
-    return LocalDisks(server.root_generation, root, ephemerals, server.flavor.swap_mb)
+    blank = [device for device in devices if device.destination == "local"]
+    ephemerals = tuple(device.size_gb or server.flavor.ephemeral_gb for device in blank if not device.is_swap)
+    swaps = [device.size_gb or server.flavor.swap_mb for device in blank if device.is_swap]
+    if not ephemerals and server.flavor.ephemeral_gb:
+        ephemerals = (server.flavor.ephemeral_gb,)
+    return LocalDisks(server.root_generation, root, ephemerals, swaps[0] if swaps else server.flavor.swap_mb)
 
 
-def guest_of(server: Server, incarnation: int, nics: tuple[Nic, ...], admin_pass: str | None = None) -> Guest:
+def guest_of(
+    server: Server,
+    incarnation: int,
+    nics: tuple[Nic, ...],
+    admin_pass: str | None = None,
+    devices: Sequence[BlockDevice] = (),
+) -> Guest:
     """Return the guest of this server, in full."""
     return Guest(
         server=server.id,
@@ -37,8 +51,9 @@ def guest_of(server: Server, incarnation: int, nics: tuple[Nic, ...], admin_pass
         flavor_name=server.flavor.name,
         vcpus=server.flavor.vcpus,
         memory_mb=server.flavor.memory_mb,
-        disks=disks_of(server),
+        disks=disks_of(server, devices),
         nics=nics,
+        volumes=volumes.disks_of(devices),
         personal=Personal(
             hostname=server.hostname,
             name=server.name,
@@ -53,8 +68,10 @@ def guest_of(server: Server, incarnation: int, nics: tuple[Nic, ...], admin_pass
 
 async def current_guest(work: Work, incarnation: int, admin_pass: str | None = None) -> Guest:
     """Derive the guest from what the database and the network service say now."""
-    server = await work.cloud.database.read(lambda tx: _where_it_may_run(tx, work.server_now(tx)))
-    return guest_of(server, incarnation, await work.cloud.networks.nics(server.id), admin_pass)
+    server, devices = await work.cloud.database.read(
+        lambda tx: (_where_it_may_run(tx, work.server_now(tx)), block_devices.of_server(tx, work.held.server))
+    )
+    return guest_of(server, incarnation, await work.cloud.networks.nics(server.id), admin_pass, devices)
 
 
 def _where_it_may_run(tx: Tx, server: Server) -> Server:

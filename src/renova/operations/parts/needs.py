@@ -46,7 +46,7 @@ def needs(
     board = cloud.fleet.board(tx)
     specs = server.flavor.extra_specs
     return Request(
-        resources=server.flavor.resources(),
+        resources=server.flavor.resources(volume_backed=server.image is None),
         zone=server.pinned_zone,
         only=only,
         forced=forced,
@@ -108,10 +108,10 @@ def _company(tx: Tx, group: ServerGroup, server: Server, leaving: HostId | None)
     if group.policy is not GroupPolicy.AFFINITY:
         return {}
     columns = servers.servers.c
-    together: Counter[str] = Counter(server.flavor.resources())
+    together: Counter[str] = Counter(server.flavor.resources(volume_backed=server.image is None))
     for other in servers.find(tx, [columns.group == group.id, columns.host == leaving, columns.deleted.is_(False)]):
         if other.id != server.id:
-            together.update(other.flavor.resources())
+            together.update(other.flavor.resources(volume_backed=other.image is None))
     return dict(together)
 
 

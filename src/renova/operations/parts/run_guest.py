@@ -8,6 +8,7 @@ import structlog
 from renova.model.errors import Broken, NotNow, Refused
 from renova.model.guest import PowerState
 from renova.model.ids import HostId
+from renova.operations.parts import volumes
 from renova.operations.parts.guest import current_guest
 from renova.operations.work import Work
 from renova.store import hosts, placement, rights
@@ -36,6 +37,7 @@ async def prepare(
 
 async def bring_up(work: Work, host: HostId, incarnation: int, *, run: bool = True) -> PowerState:
     """Have the guest running (or defined and off) on the host; its disks are ready."""
+    await volumes.have_reachable(work, host)
     guest = await current_guest(work, incarnation)
     result = await work.command(host, incarnation, Start(guest=guest) if run else Define(guest=guest))
     assert isinstance(result, State)
