@@ -7,6 +7,7 @@ import pytest
 from renova.model.group import GroupPolicy
 from renova.model.host import HostView
 from renova.model.ids import HostId
+from renova.scheduling.board import Board
 from renova.scheduling.choose import rank
 from renova.scheduling.request import GroupPlaces, Request
 from renova.settings import SchedulerSettings
@@ -17,7 +18,7 @@ EMPTY, HALF, FULL = view("empty"), view("half", used={"MEMORY_MB": 1000}), view(
 
 
 def order(request: Request, *hosts: HostView) -> list[str]:
-    return [host.name for host in rank(request, hosts).hosts]
+    return [host.name for host in rank(request, Board(hosts)).hosts]
 
 
 def settings(**values: float) -> SchedulerSettings:
