@@ -139,7 +139,7 @@ def test_a_rule_says_why_a_host_will_not_do(
 
 
 def test_a_plain_request_needs_only_what_every_server_does() -> None:
-    assert rules_for(wanted()) == (rules.up, rules.enabled, rules.claimable, rules.has_room)
+    assert rules_for(wanted()) == (rules.up, rules.enabled, rules.has_room, rules.claimable)
 
 
 def test_what_an_aggregate_says_matters_only_where_a_rule_reads_it() -> None:
@@ -148,7 +148,7 @@ def test_what_an_aggregate_says_matters_only_where_a_rule_reads_it() -> None:
 
 def test_a_forced_host_is_still_asked_for_its_group() -> None:
     forced = wanted(only="a", forced=True, zone="attic", group=group("anti-affinity", on={A: 1}))
-    assert rules_for(forced) == (rules.asked_for, rules.up, rules.apart_from_group, rules.claimable, rules.has_room)
+    assert rules_for(forced) == (rules.asked_for, rules.up, rules.apart_from_group, rules.has_room, rules.claimable)
 
 
 def test_every_rule_has_its_place_in_the_order_once() -> None:
