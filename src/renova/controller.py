@@ -19,10 +19,12 @@ from renova.model.clock import Clock
 from renova.model.guest import GuestChanged
 from renova.model.ids import ExecutorId, HostId
 from renova.operations.cloud import Cloud
+from renova.operations.duties.everything import every_duty
 from renova.operations.parts.fleet import Fleet
 from renova.operations.parts.notify import watch_states
 from renova.operations.report import take_report
 from renova.operations.resume import resume_servers
+from renova.operations.rounds import Rounds
 from renova.operations.stories import STORIES
 from renova.operations.work import Work
 from renova.partners.identity import Identity
@@ -88,6 +90,7 @@ class Controller:
             volumes=parts.volumes(registry),
             operations=self.runner,
             fleet=Fleet(parts.clock, registry.up),
+            rounds=Rounds(parts.clock, every_duty(lambda: self.cloud, parts.settings.duties)),
             notices=_outbox(parts),
         )
         watch_states(self.cloud)
@@ -134,6 +137,8 @@ class Controller:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.runner.serve(), name="operations")
                 group.create_task(self.monitor.serve(), name="monitor")
+                if self.cloud.rounds is not None:
+                    group.create_task(self.cloud.rounds.serve(), name="duties")
                 if self.cloud.notices is not None:
                     group.create_task(self.cloud.notices.serve(), name="notices")
                 group.create_task(self.cloud.volumes.serve(), name="volumes")

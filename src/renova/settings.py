@@ -54,6 +54,16 @@ class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
+class DutyTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a controller looks over what may have drifted apart, in seconds; 0: only when somebody asks."""
+
+    power_states: Seconds = 600.0
+    allocations: Seconds = 600.0
+    port_bindings: Seconds = 600.0
+    evacuations: Seconds = 300.0
+    orphans: Seconds = 600.0
+
+
 class SchedulerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How hosts are chosen; names and meanings are Nova's (its section filter_scheduler).
 
@@ -87,10 +97,12 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     region: str = "RegionOne"
     lease: LeaseTimes = LeaseTimes()
     scheduler: SchedulerSettings = SchedulerSettings()
+    duties: DutyTimes = DutyTimes()
     power: str = ""  # how to read and switch hosts' power: "" (not at all) or "command:<command>"
     policy_file: str = ""
     soft_reboot_wait: Seconds = 120.0  # seconds a guest is given to restart by itself
     shutdown_wait: Seconds = 60.0  # seconds a guest is given to power off before it is forced
+    orphan_guests: Literal["report", "destroy"] = "report"  # what becomes of guests of no known server
     create_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
     resume_guests_on_boot: bool = True  # whether servers that were active start again when their host has booted
     token_hours: Annotated[float, Meta(gt=0, le=100_000)] = 24.0

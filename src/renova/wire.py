@@ -369,6 +369,12 @@ class ConsoleText(msgspec.Struct, frozen=True, tag="console"):
     text: bytes
 
 
+class Guests(msgspec.Struct, frozen=True, tag="guests"):
+    """The guests that the host has, whoever started them."""
+
+    guests: tuple[FoundGuest, ...]
+
+
 class Asides(msgspec.Struct, frozen=True, tag="asides"):
     """The disks that the host has set aside."""
 
@@ -381,7 +387,7 @@ class Stored(msgspec.Struct, frozen=True, tag="stored"):
     exports: tuple[Export, ...] = ()
 
 
-Result: TypeAlias = Prepared | Rebooted | Copied | LetGo | Saved | State | ConsoleText | Asides | Stored
+Result: TypeAlias = Prepared | Rebooted | Copied | LetGo | Saved | State | ConsoleText | Asides | Guests | Stored
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):
@@ -445,11 +451,15 @@ class ReadAsides(Act, frozen=True, tag="read-asides"):
     """List the disks that were set aside."""
 
 
+class ListGuests(Act, frozen=True, tag="list-guests"):
+    """List the guests that are here."""
+
+
 class Read(Message, frozen=True, kw_only=True, tag="read"):
     """A question that changes nothing and needs no right."""
 
     id: int
-    what: ReadConsole | ReadAsides
+    what: ReadConsole | ReadAsides | ListGuests
 
 
 class Answer(Message, frozen=True, kw_only=True, tag="answer"):

@@ -11,7 +11,7 @@ import typer
 
 from renova.api.everything import WITH_RULES
 from renova.main.commands import app
-from renova.settings import AgentSettings, ControllerSettings, LeaseTimes, SchedulerSettings
+from renova.settings import AgentSettings, ControllerSettings, DutyTimes, LeaseTimes, SchedulerSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -112,7 +112,7 @@ def defaults(kind: type[msgspec.Struct]) -> dict[str, str]:
     return {
         field.name: msgspec.json.encode(field.default).decode()
         for field in msgspec.structs.fields(kind)
-        if field.type not in (LeaseTimes, SchedulerSettings)
+        if field.type not in (LeaseTimes, SchedulerSettings, DutyTimes)
     }
 
 
@@ -122,6 +122,7 @@ def defaults(kind: type[msgspec.Struct]) -> dict[str, str]:
         ("Controller", ControllerSettings),
         ("Lease", LeaseTimes),
         ("Scheduler", SchedulerSettings),
+        ("Duties", DutyTimes),
         ("Agent", AgentSettings),
     ],
 )

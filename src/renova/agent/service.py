@@ -44,6 +44,7 @@ from renova.wire import (
     Fenced,
     FromController,
     Hello,
+    ListGuests,
     NotCleaned,
     Peers,
     Read,
@@ -53,6 +54,7 @@ from renova.wire import (
     StorageCommand,
     Welcome,
 )
+from renova.wire import Guests as FoundGuests
 
 log = structlog.get_logger()
 
@@ -328,6 +330,8 @@ class Agent:
                 if isinstance(what, ReadConsole):
                     text = await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE))
                     answer = Answer(id=question.id, result=ConsoleText(text))
+                elif isinstance(what, ListGuests):
+                    answer = Answer(id=question.id, result=FoundGuests(tuple(await self._hypervisor.guests())))
                 else:
                     answer = Answer(id=question.id, result=Asides(tuple(await self._hypervisor.asides())))
             except (Refused, NotNow) as error:

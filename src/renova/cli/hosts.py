@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from keystoneauth1 import exceptions as keystone
 
@@ -26,6 +27,16 @@ class HostsClient:
         """Make tokens, each good for enrolling one host for so many hours."""
         made: list[str] = self._ask("POST", "/join-tokens", {"count": count, "hours": hours})["join_tokens"]
         return made
+
+    def duties(self) -> list[dict[str, Any]]:
+        """List the controller's duties: how often each is done, and how it went the last time."""
+        found: list[dict[str, Any]] = self._ask("GET", "/duties")["duties"]
+        return found
+
+    def do_duty(self, name: str) -> dict[str, Any]:
+        """Have a duty done now, and tell how it went."""
+        done: dict[str, Any] = self._ask("POST", f"/duties/{quote(name, safe='')}")["duty"]
+        return done
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         arguments = {} if body is None else {"json": body}

@@ -19,7 +19,7 @@ from renova.model.chance import Chance
 from renova.model.channel import Channel, Closed
 from renova.model.clock import Clock
 from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused, Stale
-from renova.model.guest import Aside, GuestChanged
+from renova.model.guest import Aside, FoundGuest, GuestChanged
 from renova.model.host import Host, HostState, Role
 from renova.model.ids import HostId, ImageId, ServerId, SnapshotId, VolumeId
 from renova.settings import LeaseTimes
@@ -37,10 +37,12 @@ from renova.wire import (
     Duty,
     Fenced,
     FromAgent,
+    Guests,
     HaveVolume,
     Hello,
     ImageBytes,
     ImagePiece,
+    ListGuests,
     Message,
     NotCleaned,
     Order,
@@ -197,6 +199,16 @@ class Hosts:
         result = _result(answer, link.place.host)
         assert isinstance(result, ConsoleText)
         return result.text
+
+    async def guests(self, host: HostId) -> tuple[FoundGuest, ...]:
+        """Return the guests that the host has now, whoever started them; `NotNow` when it is away."""
+        link = self._links.get(host)
+        if link is None:
+            raise NotNow("The host is not connected.")
+        answer = await link.ask(lambda number: Read(id=number, what=ListGuests()))
+        result = _result(answer, link.place.host)
+        assert isinstance(result, Guests)
+        return result.guests
 
     async def asides(self, host: HostId) -> tuple[Aside, ...]:
         """Return the disks that the host has set aside; `NotNow` when it is away."""

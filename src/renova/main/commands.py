@@ -5,7 +5,7 @@ controller or the lab needs.
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -29,6 +29,8 @@ app = typer.Typer(
 host = typer.Typer(help="Hosts of a cloud: list them, let new ones join. Uses OS_* variables.", no_args_is_help=True)
 app.add_typer(host, name="host")
 app.add_typer(lab, name="lab")
+duty = typer.Typer(help="What a controller looks over now and then. Uses OS_* variables.", no_args_is_help=True)
+app.add_typer(duty, name="duty")
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings; RENOVA_<NAME> overrides it.")
@@ -117,6 +119,40 @@ def make_join_token(
     """Make tokens with which new hosts join: each is the content of an agent's join_token_file."""
     tokens = _client().join_tokens(count, hours)
     sys.stdout.write(msgspec.json.encode(tokens).decode() + "\n" if as_json else "\n".join(tokens) + "\n")
+
+
+@app.command("duties", epilog="Example: renova duties --json")
+def list_duties(as_json: Json = False) -> None:
+    """List what the controller looks over now and then, and what it found the last time."""
+    _show(_client().duties(), as_json=as_json)
+
+
+@duty.command("run", epilog="Example: renova duty run allocations")
+def run_duty(
+    name: Annotated[str, typer.Argument(help="Which; renova duties lists them.")], as_json: Json = False
+) -> None:
+    """Have the controller look over it now, and show what it found."""
+    _show([_client().do_duty(name)], as_json=as_json)
+
+
+def _show(rounds: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(rounds)).decode() + "\n")
+        return
+    table = Table("Duty", "Every", "Last", "Took", "Looked at", "Mended", "Failed")
+    for each in rounds:
+        every = f"{each['every_s']:g} s" if each["every_s"] else "on demand"
+        took = f"{each['took_s']:.1f} s" if each["began_at"] else ""
+        counts = [str(each[name]) if each["began_at"] else "" for name in ("looked", "mended", "failed")]
+        table.add_row(each["name"], every, (each["began_at"] or "")[:19], took, *counts)
+    Console().print(table)
+    for each in rounds:
+        if each["error"]:
+            sys.stdout.write(f"{each['name']}: not finished: {each['error']}\n")
+        for finding in each["findings"]:
+            where = " ".join(part for part in (finding["host"], finding["server"]) if part)
+            state = "mended" if finding["mended"] else "as it is"
+            sys.stdout.write(f"{each['name']}: {where}: {finding['what']} ({state})\n")
 
 
 def _client() -> "HostsClient":

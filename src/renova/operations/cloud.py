@@ -6,6 +6,7 @@ from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.operations.parts.fleet import Fleet
+from renova.operations.rounds import Rounds
 from renova.operations.submission import Operations
 from renova.partners.identity import Identity
 from renova.partners.image import Images
@@ -31,4 +32,5 @@ class Cloud:
     volumes: Volumes
     operations: Operations
     fleet: Fleet
+    rounds: Rounds | None = None  # None: no duties are done
     notices: Outbox | None = None  # None: nobody is told

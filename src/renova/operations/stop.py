@@ -3,6 +3,7 @@
 import msgspec
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.errors import Conflict
 from renova.model.guest import PowerState
 from renova.model.host import Right
 from renova.model.ids import ServerId
@@ -11,7 +12,7 @@ from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
-from renova.operations.parts.state import close_failed, fault
+from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.store import actions, servers
@@ -30,6 +31,14 @@ def accept_stop(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None
     server = permitted(tx, server_id, "stop", asked)
     take_task(tx, server, "stop", TaskState.POWERING_OFF)
     submit(tx, cloud.operations, asked, server.id, Submission(STOP, "stop", StopServer(cloud.settings.shutdown_wait)))
+
+
+def force_stop(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
+    """Have a server's guest off at once, whatever the server's state: it should not run. `Conflict` if it is busy."""
+    server = get_server(tx, server_id)
+    if not servers.swap_task(tx, server.id, (None,), TaskState.POWERING_OFF):
+        raise Conflict(f"Cannot 'stop' instance {server.id} while it is in task_state {server.task_state}")
+    submit(tx, cloud.operations, asked, server.id, Submission(STOP, "stop", StopServer(0)))
 
 
 async def stop_server(run: Run, want: StopServer) -> None:

@@ -6,6 +6,7 @@ from renova.engine.operation import Story
 from renova.operations.create import CREATE
 from renova.operations.delete import DELETE
 from renova.operations.evacuate import EVACUATE
+from renova.operations.heal_ports import HEAL_PORTS
 from renova.operations.pause import PAUSE, UNPAUSE
 from renova.operations.reboot import REBOOT
 from renova.operations.rebuild import REBUILD
@@ -15,5 +16,5 @@ from renova.operations.suspend import RESUME, SUSPEND
 
 STORIES: dict[str, Story[Any]] = {
     story.name: story
-    for story in (CREATE, DELETE, EVACUATE, REBOOT, REBUILD, START, STOP, PAUSE, UNPAUSE, SUSPEND, RESUME)
+    for story in (CREATE, DELETE, EVACUATE, HEAL_PORTS, REBOOT, REBUILD, START, STOP, PAUSE, UNPAUSE, SUSPEND, RESUME)
 }

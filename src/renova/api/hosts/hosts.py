@@ -45,6 +45,14 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
             "created_at": proof.created_at,
         },
         "owes": [{"server": debt.server, "below": debt.below} for debt in rights.debts_of(tx, host.id)],
+        "orphans": _orphans(call, host),
         "not_cleaned": migrations.unfinished_from(tx, host.id),
         "last_seen": host.last_seen,
     }
+
+
+def _orphans(call: Call, host: Host) -> list[str]:
+    """List guests of no known server, as they were found when somebody looked last."""
+    rounds = call.cloud.rounds.last() if call.cloud.rounds else []
+    found = [finding for each in rounds if each.name == "orphans" for finding in each.findings]
+    return [finding.server for finding in found if finding.host == host.name and finding.server and not finding.mended]

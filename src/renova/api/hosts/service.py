@@ -1,18 +1,22 @@
 """The routes and rules of Renova's own API, at /renova/v1; for administrators."""
 
 from renova.api.dispatch import Service
-from renova.api.hosts import hosts, join_tokens
+from renova.api.hosts import duties, hosts, join_tokens
 from renova.api.http import Reply, Route
 from renova.operations.cloud import Cloud
 
 POLICY = {
     "renova:join_tokens:create": "rule:admin_api",
     "renova:hosts:list": "rule:admin_api",
+    "renova:duties:list": "rule:admin_api",
+    "renova:duties:run": "rule:admin_api",
 }
 
 _ROUTES = [
     Route("POST", "/join-tokens", join_tokens.create),
     Route("GET", "/hosts", hosts.list_all),
+    Route("GET", "/duties", duties.list_all),
+    Route("POST", "/duties/{duty}", duties.run),
 ]
 
 

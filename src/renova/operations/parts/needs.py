@@ -46,7 +46,7 @@ def needs(
     board = cloud.fleet.board(tx)
     specs = server.flavor.extra_specs
     return Request(
-        resources=server.flavor.resources(volume_backed=server.image is None),
+        resources=amounts(server),
         zone=server.pinned_zone,
         only=only,
         forced=forced,
@@ -63,6 +63,11 @@ def needs(
         settings=cloud.settings.scheduler,
         **of_image(server.image, server.image_properties),
     )
+
+
+def amounts(server: Server) -> dict[str, int]:
+    """Return what the server holds of its host, by resource class: at its claim, and whenever that is looked over."""
+    return server.flavor.resources(volume_backed=server.image is None)
 
 
 def of_image(image: ImageId | None, properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,10 +113,10 @@ def _company(tx: Tx, group: ServerGroup, server: Server, leaving: HostId | None)
     if group.policy is not GroupPolicy.AFFINITY:
         return {}
     columns = servers.servers.c
-    together: Counter[str] = Counter(server.flavor.resources(volume_backed=server.image is None))
+    together: Counter[str] = Counter(amounts(server))
     for other in servers.find(tx, [columns.group == group.id, columns.host == leaving, columns.deleted.is_(False)]):
         if other.id != server.id:
-            together.update(other.flavor.resources(volume_backed=other.image is None))
+            together.update(amounts(other))
     return dict(together)
 
 

@@ -212,7 +212,10 @@ def _task(notice: Notice) -> Payload:
         "image": None,
         "num_instances": 1,
         "security_groups": list(server.security_groups),
-        "scheduler_hints": {name: [value] for name, value in server.scheduler_hints.items()},
+        "scheduler_hints": {
+            name: [str(each) for each in (given if isinstance(given, list) else [given])]
+            for name, given in server.scheduler_hints.items()
+        },
         "ignore_hosts": None,
         "force_hosts": None,
         "force_nodes": None,

@@ -1,0 +1,31 @@
+"""All duties of a controller: a new one is named here, and its interval in `settings.DutyTimes`."""
+
+from collections.abc import Awaitable, Callable
+
+from renova.operations.cloud import Cloud
+from renova.operations.duties.allocations import audit_allocations
+from renova.operations.duties.evacuations import finish_evacuations
+from renova.operations.duties.orphans import find_orphans
+from renova.operations.duties.port_bindings import heal_port_bindings
+from renova.operations.duties.power_states import follow_power_states
+from renova.operations.rounds import Duty, Tally
+from renova.settings import DutyTimes
+
+_DUTIES: dict[str, Callable[[Cloud, Tally], Awaitable[None]]] = {
+    "power_states": follow_power_states,
+    "allocations": audit_allocations,
+    "port_bindings": heal_port_bindings,
+    "evacuations": finish_evacuations,
+    "orphans": find_orphans,
+}
+
+
+def every_duty(cloud: Callable[[], Cloud], times: DutyTimes) -> dict[str, Duty]:
+    """Return the duties by name; `cloud` is asked for only when one is done."""
+    return {name: Duty(_bound(do, cloud), getattr(times, name)) for name, do in _DUTIES.items()}
+
+
+def _bound(
+    do: Callable[[Cloud, Tally], Awaitable[None]], cloud: Callable[[], Cloud]
+) -> Callable[[Tally], Awaitable[None]]:
+    return lambda tally: do(cloud(), tally)

@@ -1,0 +1,128 @@
+"""Power states: what each host says of its guests, and what follows for their servers (spec: evacuate, section 9).
+
+Hosts report changes as they happen (`operations.report`); this finds what no report told of. A guest is asked about
+twice, and its server must not have changed in between: nothing is stopped for a guest that is just being restarted.
+"""
+
+import asyncio
+from functools import partial
+
+from renova.model.errors import NotNow
+from renova.model.guest import FoundGuest, PowerState
+from renova.model.host import Host, HostState
+from renova.model.ids import HostId, ServerId
+from renova.model.server import Server, VmState
+from renova.operations.cloud import Cloud
+from renova.operations.rounds import Tally
+from renova.operations.stop import accept_stop, force_stop
+from renova.operations.submission import Asked
+from renova.store import hosts, operations, rights, servers
+from renova.store.database import Tx
+
+AT_ONCE = 32  # hosts that are asked at the same time
+ANSWER_S = 30.0  # seconds a host has to answer
+
+OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
+UP = (PowerState.RUNNING, PowerState.PAUSED, PowerState.SUSPENDED)
+# What of a server must be as it was before its host was asked.
+Seen = tuple[int, VmState, PowerState]
+
+
+async def follow_power_states(cloud: Cloud, tally: Tally) -> None:
+    """Have servers show the power states of their guests, and stop those that should not run."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def look(host: Host) -> None:
+        async with gate:
+            with tally.apart(host=host.name):
+                await _follow_host(cloud, tally, host)
+
+    await asyncio.gather(*(look(host) for host in await hosts_to_ask(cloud)))
+
+
+async def hosts_to_ask(cloud: Cloud) -> list[Host]:
+    """List the hosts that are in their place and heard now."""
+    every = await cloud.database.read(hosts.every)
+    return [host for host in every if host.state is HostState.UP and cloud.hosts.up(host.id)]
+
+
+async def guests_of(cloud: Cloud, host: HostId) -> dict[ServerId, FoundGuest]:
+    """Ask the host for its guests; `NotNow` when it does not answer in time."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return {guest.server: guest for guest in await cloud.hosts.guests(host)}
+    except TimeoutError as error:
+        raise NotNow("the host does not answer") from error
+
+
+async def _follow_host(cloud: Cloud, tally: Tally, host: Host) -> None:
+    before = await cloud.database.read(lambda tx: servers.on_host(tx, host.id))
+    tally.looked += len(before)
+    idle = {server.id: server for server in before if server.task_state is None}
+    first = await guests_of(cloud, host.id)
+    differing = [server for server in idle.values() if _differs(server, first.get(server.id))]
+    if not differing:
+        return
+    again = await guests_of(cloud, host.id)
+    for server in differing:
+        guest = again.get(server.id)
+        if guest == first.get(server.id):
+            with tally.apart(host=host.name, server=server.id):
+                what = await cloud.database.transact(partial(_follow, cloud, host=host, before=server, guest=guest))
+                if what is not None:
+                    tally.find(what, mended=True, host=host.name, server=server.id)
+
+
+def _power(server: Server, guest: FoundGuest | None) -> PowerState:
+    if guest is not None:
+        return guest.power
+    # A server that is off may well have no definition on its host; one that should run has lost its guest.
+    return PowerState.NOSTATE if server.vm_state in (VmState.ACTIVE, VmState.PAUSED) else server.power_state
+
+
+def _differs(server: Server, guest: FoundGuest | None) -> bool:
+    power = _power(server, guest)
+    return power is not server.power_state or _to_stop(server, power) is not None
+
+
+def _to_stop(server: Server, power: PowerState) -> str | None:
+    """Say why the server is to be stopped, or None."""
+    if server.vm_state is VmState.ACTIVE and power in (*OFF, PowerState.SUSPENDED):
+        return "its guest is off"
+    if server.vm_state is VmState.STOPPED and power in UP:
+        return "its guest runs"
+    if server.vm_state is VmState.PAUSED and power in OFF:
+        return "its guest is off"
+    return None
+
+
+def _seen(server: Server) -> Seen:
+    return server.last_number, server.vm_state, server.power_state
+
+
+def _follow(cloud: Cloud, tx: Tx, host: Host, before: Server, guest: FoundGuest | None) -> str | None:
+    """Have the server follow its guest, unless anything has changed since the host was asked."""
+    now = servers.get(tx, before.id)
+    right = rights.right(tx, before.id)
+    place = hosts.get(tx, host.id)
+    if now is None or now.task_state is not None or now.host != host.id or _seen(now) != _seen(before):
+        return None
+    if operations.active(tx, now.id) is not None or right is None or right.host != host.id:
+        return None
+    if guest is not None and guest.incarnation != right.incarnation:
+        return None
+    if place is None or place.state is not HostState.UP or place.resume:
+        return None  # it has booted, and its servers are about to be started again
+    power = _power(now, guest)
+    told = f"server {now.vm_state}, guest {power.name.lower()}"
+    if power is not now.power_state:
+        servers.change(tx, now.id, power_state=power)
+    reason = _to_stop(now, power)
+    if reason is None:
+        return told if power is not now.power_state else None
+    asked = Asked(now.user, now.project, f"req-{cloud.chance.uuid()}", admin=True)
+    if now.vm_state is VmState.ACTIVE:
+        accept_stop(cloud, tx, asked, now.id)
+    else:
+        force_stop(cloud, tx, asked, now.id)
+    return f"{told}: it is stopped, for {reason}"

@@ -1,0 +1,57 @@
+"""Bind a server's ports to its host again, where they have come to be bound elsewhere.
+
+Asked for by `duties.port_bindings`. An operation, so that none other is under way meanwhile: an evacuation that begins
+binds them last.
+"""
+
+import msgspec
+
+from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.ids import ServerId
+from renova.operations.cloud import Cloud
+from renova.operations.parts.guest import bind_all_ports
+from renova.operations.parts.state import close_failed
+from renova.operations.submission import Asked, Submission, submit
+from renova.operations.work import Work
+from renova.store import actions
+from renova.store.database import Tx
+
+
+class HealPorts(msgspec.Struct, frozen=True):
+    """Nothing more is needed than the server's row."""
+
+
+def accept_heal_ports(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
+    """Have the ports bound; `Conflict` when another operation is under way."""
+    submit(tx, cloud.operations, asked, server_id, Submission(HEAL_PORTS, "heal_ports", HealPorts()))
+
+
+async def heal_ports(run: Run, want: HealPorts) -> None:
+    await run(begin_healing, want)
+    await run(bind_ports, want)
+    await run(mark_healed, want)
+
+
+@write()
+def begin_healing(work: Work, tx: Tx, want: HealPorts) -> None:
+    actions.open_event(tx, work.held.action, "compute_heal_ports", work.server_now(tx).host_name)
+
+
+@act()
+async def bind_ports(work: Work, want: HealPorts) -> None:
+    server = await work.server()
+    if server.host_name is not None:
+        await bind_all_ports(work, server.host_name)
+
+
+@end()
+def mark_healed(work: Work, tx: Tx, want: HealPorts) -> None:
+    actions.close_events(tx, work.held.action)
+
+
+def settle_heal_ports(work: Work, tx: Tx, want: HealPorts, failure: Failure) -> None:
+    """Nothing of the server has changed; the next round tries again."""
+    close_failed(tx, work.held.action, failure)
+
+
+HEAL_PORTS = Story("heal_ports", 1, HealPorts, heal_ports, settle_heal_ports, quiet=True)

@@ -1,0 +1,205 @@
+"""Known failure modes C1 to C15: allocations, ports and volumes after moves and crashes (docs/known-bugs.md)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from renova.model.errors import Refused
+from renova.model.ids import HostId, ProjectId, ServerId, UserId
+from renova.model.server import Server, VmState
+from renova.operations.delete import accept_delete
+from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.rounds import Round
+from renova.simulation.loop import run_virtual
+from renova.store import migrations, placement, rights
+from renova.store.database import Tx
+from tests.operations.story import Told
+from tests.operations.test_failures import break_start, dead_host_of, told_story
+
+
+async def do(told: Told, duty: str) -> Round:
+    done: Round = await told.cloud.cloud.rounds.do(duty)
+    assert (done.error, done.failed) == (None, 0), done
+    return done
+
+
+async def change(told: Told, work: Callable[[Tx], Any]) -> Any:
+    return await told.cloud.database.transact(work)
+
+
+async def held(told: Told, server: str) -> dict[HostId, dict[str, int]]:
+    """Return what the consumer holds, by host."""
+    found: dict[HostId, dict[str, int]] = {}
+    for each in await told.cloud.database.read(lambda tx: placement.held(tx, ServerId(server))):
+        found.setdefault(each.provider, {})[each.resource_class] = each.amount
+    return found
+
+
+def other_host(told: Told, server: Server) -> HostId:
+    return next(host.id for host in told.cloud.hosts.values() if host.id != server.host)
+
+
+async def claim(told: Told, consumer: str, host: HostId, amounts: dict[str, int]) -> None:
+    def work(tx: Tx) -> None:
+        placement.claim(tx, ServerId(consumer), ProjectId("project-1"), UserId("user-1"), host, amounts)
+
+    await change(told, work)
+
+
+NEEDS = {"VCPU": 1, "MEMORY_MB": 128, "DISK_GB": 1}
+
+
+def test_c1_what_was_held_of_a_host_that_will_not_come_back_is_given_back() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await dead_host_of(told, server.id)
+        await told.ask(accept_evacuate, server.id, Evacuation())
+        moved = await told.idle(server.id)
+        assert set(await held(told, server.id)) == {server.host, moved.host}
+        assert (await do(told, "allocations")).mended == 0, "its source has not cleaned up yet"
+        assert (await do(told, "evacuations")).mended == 0
+        # It never will: an operator removes it, and what it owed is forgiven.
+        source = server.host
+        assert source is not None
+        await change(told, lambda tx: rights.forgive(tx, source))
+        assert (await do(told, "evacuations")).mended == 1
+        assert set(await held(told, server.id)) == {moved.host}
+        (record,) = await told.cloud.database.read(migrations.find)
+        assert record.status == "completed"
+
+    told_story(story)
+
+
+def test_c3_what_does_not_fit_is_reported_and_never_taken() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        home = server.host
+        assert home is not None
+        await change(told, lambda tx: placement.release(tx, server.id, home))
+        room = await told.cloud.database.read(lambda tx: placement.inventory(tx, home))
+        memory = next(item for item in room if item.resource_class == "MEMORY_MB")
+        await claim(told, "by-hand", home, {"MEMORY_MB": memory.total - memory.reserved})
+        done = await do(told, "allocations")
+        assert (done.mended, len(done.findings)) == (0, 1)
+        assert "cannot have more" in done.findings[0].what
+        assert await held(told, server.id) == {}
+        await change(told, lambda tx: placement.release(tx, ServerId("by-hand")))
+        assert (await do(told, "allocations")).mended == 1
+        assert await held(told, server.id) == {home: NEEDS}
+
+    told_story(story)
+
+
+def test_c4_what_is_held_for_nothing_is_given_back() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await claim(told, server.id, other_host(told, server), NEEDS)
+        deleted = await told.created()
+        await told.ask(accept_delete, deleted)
+        await told.idle(deleted)
+        await claim(told, deleted, other_host(told, server), NEEDS)
+        assert (await do(told, "allocations")).mended == 2
+        assert await held(told, server.id) == {server.host: NEEDS}
+        assert await held(told, deleted) == {}
+        assert (await do(told, "allocations")).mended == 0
+
+    told_story(story)
+
+
+def test_c4_what_others_allocated_by_hand_is_left_alone() -> None:
+    async def whole(told: Told) -> None:
+        server = await told.get(await told.created())
+        home = server.host
+        assert home is not None
+        await claim(told, "by-hand", home, {"VCPU": 2})
+        assert (await do(told, "allocations")).mended == 0
+        assert await held(told, "by-hand") == {home: {"VCPU": 2}}
+        await change(told, lambda tx: placement.release(tx, ServerId("by-hand")))
+
+    told_story(whole)
+
+
+def test_c4_a_wrong_amount_is_set_right_and_other_classes_stay() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        home = server.host
+        assert home is not None
+        await claim(told, server.id, home, {"VCPU": 3, "MEMORY_MB": 128})
+        assert (await do(told, "allocations")).mended == 1
+        assert await held(told, server.id) == {home: NEEDS}
+
+    told_story(story)
+
+
+def test_c8_an_audit_at_any_moment_of_an_evacuation_takes_nothing_from_it() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await dead_host_of(told, server.id)
+        await told.ask(accept_evacuate, server.id, Evacuation())
+        while (await told.get(server.id)).task_state is not None:
+            for duty in ("allocations", "evacuations", "port_bindings", "orphans"):
+                assert (await do(told, duty)).mended == 0
+            await told.cloud.clock.sleep(0.005)
+        moved = await told.idle(server.id)
+        assert set(await held(told, server.id)) == {server.host, moved.host}
+        await told.cloud.power_on(server.host_name or "")
+        while (await told.cloud.database.read(migrations.find))[0].status != "completed":
+            for duty in ("allocations", "evacuations", "port_bindings"):
+                await do(told, duty)
+            await told.cloud.clock.sleep(0.05)
+        assert set(await held(told, server.id)) == {moved.host}
+        await told.host_up(server.host_name or "")
+
+    told_story(story)
+
+
+def test_c9_ports_that_are_bound_elsewhere_are_bound_to_their_servers_host() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        (port,) = await told.cloud.networks.ports(server.id)
+        await told.cloud.networks.bind(port.id, "a-host-of-old", "nova")
+        assert (await do(told, "port_bindings")).mended == 1
+        await told.idle(server.id)
+        (port,) = await told.cloud.networks.ports(server.id)
+        assert port.host == server.host_name
+        assert (await do(told, "port_bindings")).mended == 0
+
+    told_story(story)
+
+
+def test_c9_a_failed_evacuation_leaves_its_ports_where_the_server_is() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        source = await dead_host_of(told, server.id)
+        for name in told.cloud.hosts:
+            break_start(told.cloud, name, Refused("no such machine type"))
+        await told.ask(accept_evacuate, server.id, Evacuation())
+        await told.idle(server.id)
+        (port,) = await told.cloud.networks.ports(server.id)
+        assert port.host == source
+        assert (await do(told, "port_bindings")).mended == 0
+
+    async def whole() -> None:
+        told = await Told().begin()
+        await story(told)
+        await told.cloud.down()
+
+    run_virtual(whole())
+
+
+def test_c9_an_evacuation_that_begins_meanwhile_has_the_last_word() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        source = await dead_host_of(told, server.id)
+        (port,) = await told.cloud.networks.ports(server.id)
+        await told.cloud.networks.bind(port.id, "a-host-of-old", "nova")
+        assert (await do(told, "port_bindings")).mended == 1
+        await told.ask(accept_evacuate, server.id, Evacuation())
+        moved = await told.idle(server.id)
+        assert moved.vm_state is VmState.ACTIVE
+        assert moved.host_name != source
+        (port,) = await told.cloud.networks.ports(server.id)
+        assert port.host == moved.host_name
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+
+    told_story(story)
