@@ -455,11 +455,17 @@ class ListGuests(Act, frozen=True, tag="list-guests"):
     """List the guests that are here."""
 
 
+class ReadGuest(Act, frozen=True, tag="read-guest"):
+    """Say how the server's guest is. Result: State."""
+
+    server: ServerId
+
+
 class Read(Message, frozen=True, kw_only=True, tag="read"):
     """A question that changes nothing and needs no right."""
 
     id: int
-    what: ReadConsole | ReadAsides | ListGuests
+    what: ReadConsole | ReadAsides | ListGuests | ReadGuest
 
 
 class Answer(Message, frozen=True, kw_only=True, tag="answer"):

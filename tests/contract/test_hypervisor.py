@@ -219,13 +219,15 @@ async def test_a_guest_without_its_disk_is_refused_and_the_old_one_runs_on(bench
     assert await bench.first.guest(guest.server) == as_found(guest, PowerState.RUNNING)
 
 
-async def test_a_rebuilt_guest_has_a_fresh_disk(bench: Bench) -> None:
+async def test_a_rebuilt_guest_has_a_fresh_disk_and_a_new_console(bench: Bench) -> None:
     guest = await running(bench)
+    await until_booted(bench.first, guest, 1)
     new = rebuilt(guest)
     assert await bench.first.prepare(new, bench.images)
     await bench.first.kill(guest.server)
     await bench.first.start(new)
-    await until_booted(bench.first, guest, 1, 1)
+    await bench.first.drop_disks(guest.server, keep=new.disks.generation)
+    await until_booted(bench.first, guest, 1)
 
 
 async def test_killing_leaves_definition_and_disks(bench: Bench) -> None:

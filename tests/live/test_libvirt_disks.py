@@ -184,7 +184,7 @@ async def test_leftovers_of_a_crash_do_no_harm(disks: Disks, instances: Path) ->
     (at / "owner").write_bytes(b"")
     assert await disks.prepare(guest, images)
     assert await disks.drop(guest.server, 1, None)
-    assert names(at) == ["console.log", "disk.1", "disk.config", "owner"]
+    assert names(at) == ["console.log.1", "disk.1", "disk.config", "owner"]
     assert await disks.drop(guest.server, None, None)
     assert not at.exists()
 

@@ -48,9 +48,13 @@ from renova.wire import (
     NotCleaned,
     Peers,
     Read,
+    ReadAsides,
     ReadConsole,
+    ReadGuest,
     Renewed,
+    Result,
     Standing,
+    State,
     StorageCommand,
     Welcome,
 )
@@ -323,23 +327,25 @@ class Agent:
             await session.send(answer)
 
     async def _tell(self, session: Session, question: Read) -> None:
-        what = question.what
         with suppress(Closed):
             try:
-                # Not through the actor: a console is read while its guest is being changed.
-                if isinstance(what, ReadConsole):
-                    text = await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE))
-                    answer = Answer(id=question.id, result=ConsoleText(text))
-                elif isinstance(what, ListGuests):
-                    answer = Answer(id=question.id, result=FoundGuests(tuple(await self._hypervisor.guests())))
-                else:
-                    answer = Answer(id=question.id, result=Asides(tuple(await self._hypervisor.asides())))
+                answer = Answer(id=question.id, result=await self._read(question.what))
             except (Refused, NotNow) as error:
                 answer = _failure(question.id, error)
             except Exception as error:  # as with commands
-                log.exception("question failed", question=type(what).__name__)
+                log.exception("question failed", question=type(question.what).__name__)
                 answer = _failure(question.id, error)
             await session.send(answer)
+
+    async def _read(self, what: ReadConsole | ReadAsides | ListGuests | ReadGuest) -> Result:
+        # Not through the actor: guests are looked at while they are being changed.
+        if isinstance(what, ReadGuest):
+            return State(await self._hypervisor.guest(what.server))
+        if isinstance(what, ReadAsides):
+            return Asides(tuple(await self._hypervisor.asides()))
+        if isinstance(what, ListGuests):
+            return FoundGuests(tuple(await self._hypervisor.guests()))
+        return ConsoleText(await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE)))
 
     async def _do_duty(self, session: Session, duty: Duty) -> None:
         """Do the duty, however often it takes: until it is done the host is not up again."""

@@ -50,10 +50,12 @@ from renova.wire import (
     Read,
     ReadAsides,
     ReadConsole,
+    ReadGuest,
     Renew,
     Report,
     Result,
     Standing,
+    State,
     StorageAct,
     StorageCommand,
     StorageOrder,
@@ -226,6 +228,16 @@ class Hosts:
         if link is not None and link.told_forced_down is not host.forced_down:
             link.told_forced_down = host.forced_down
             await _send(link, encode(Standing(forced_down=host.forced_down)))
+
+    async def guest(self, host: HostId, server: ServerId) -> FoundGuest | None:
+        """Return the server's guest as it is on the host; `NotNow` when the host is away."""
+        link = self._links.get(host)
+        if link is None:
+            raise NotNow("the host is not connected")
+        answer = await link.ask(lambda number: Read(id=number, what=ReadGuest(server=server)))
+        result = _result(answer, link.place.host)
+        assert isinstance(result, State)
+        return result.guest
 
     async def call_in_debts(self, host: HostId) -> None:
         """Tell the host, if it is connected, what it owes; a host that is away hears it when it says hello."""

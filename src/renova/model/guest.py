@@ -152,6 +152,14 @@ class Aside(msgspec.Struct, frozen=True):
     name: str  # of the directory that holds them, below `_aside` in the instances directory
 
 
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a hypervisor can do that another may not (Nova's names, without `supports_`)."""
+
+    evacuate: bool = True  # servers of other hosts can be made anew here
+    rebuild: bool = False  # in a way of its own; without, a guest is stopped, and defined anew on new disks
+    preserve_ephemeral: bool = False  # while it rebuilds
+
+
 class HostFacts(msgspec.Struct, frozen=True):
     """What a host has to offer, as its hypervisor reports it. Amounts are totals, nothing deducted."""
 
@@ -164,3 +172,4 @@ class HostFacts(msgspec.Struct, frozen=True):
     local_gb: int
     cpu_info: dict[str, str] = {}
     storage_id: str = ""  # identity of the instances directory: equal on two hosts when they share it
+    capabilities: Capabilities = Capabilities()

@@ -95,6 +95,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     zone: str
     storage: str  # identity of its instances directory
     architecture: str
+    evacuates: bool = True  # its hypervisor can make servers of other hosts anew
     total: dict[str, float]  # by resource class, what may be claimed in all: (total - reserved) x ratio
     used: dict[str, int]
     servers: int  # that hold something of it

@@ -135,6 +135,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     disk_config: str = "MANUAL"
     access_ipv4: str | None = None
     access_ipv6: str | None = None
+    trusted_certs: tuple[str, ...] | None = None  # ids of certificates that the image's signature may rest on
     locked_by: str | None = None  # "admin" or "owner"
     locked_reason: str | None = None
     reservation: str = ""

@@ -6,6 +6,7 @@ final in one transaction. The former host owes the clean-up, and is not up again
 """
 
 import msgspec
+from msgspec.structs import replace
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.errors import Broken, Conflict, Invalid, NotFound
@@ -14,7 +15,7 @@ from renova.model.ids import HostId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.claim import Claim, claim
-from renova.operations.parts.guest import attached_networks, bind_all_ports
+from renova.operations.parts.guest import attached_networks, bind_all_ports, disks_of, has_any
 from renova.operations.parts.needs import needs
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
@@ -25,6 +26,8 @@ from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
 from renova.store import actions, aggregates, hosts, migrations, placement, rights, servers
 from renova.store.database import Tx
+
+EVENT = "compute_rebuild_instance"
 
 
 class Evacuation(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +52,7 @@ class EvacuateServer(msgspec.Struct, frozen=True):
     end_stopped: bool
     admin_pass: str | None
     on_shared_storage: bool | None
+    keeping_disks_only: bool
     attempts: int
 
 
@@ -92,6 +96,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         end_stopped=evacuation.end_stopped,
         admin_pass=evacuation.admin_pass,
         on_shared_storage=evacuation.on_shared_storage,
+        keeping_disks_only=cloud.settings.evacuate_keeping_disks_only,
         attempts=1 if evacuation.host else cloud.settings.create_attempts,
     )
     held = submit(tx, cloud.operations, asked, server.id, Submission(EVACUATE, "evacuate", want))
@@ -150,10 +155,11 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
         forced=want.forced,
         not_on=frozenset((want.source, *failed)),
     )
+    must_share = want.on_shared_storage or (want.keeping_disks_only and has_any(disks_of(server)))
+    request = replace(request, storage=want.source_storage if must_share else None, evacuated=True)
     taken = claim(work, tx, server, request, migration=want.migration, failed=reason)
-    shared = _shared(want, taken)
-    if want.on_shared_storage is not None and want.on_shared_storage != shared:
-        raise Conflict("Invalid state of instance files on shared storage")
+    if want.on_shared_storage is False and _shared(want, taken):
+        raise Conflict("Invalid state of instance files on shared storage: the host shares them.")
     host = hosts.get(tx, taken.host)
     migrations.move(
         tx,
@@ -164,11 +170,33 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
         destination_name=taken.name,
         destination_address=host.address if host else None,
     )
-    actions.close_events(tx, work.held.action, event="rebuild_server")
-    actions.open_event(tx, work.held.action, "compute_rebuild_instance", taken.name)
+    outcome = _outcome(want, taken, server)
+    if failed:
+        actions.fail_event(tx, work.held.action, EVENT, reason)
+    else:
+        actions.close_events(tx, work.held.action, event="rebuild_server", details=outcome)
+    actions.open_event(tx, work.held.action, EVENT, taken.name, outcome)
     for event in ("instance.rebuild_scheduled", "instance.exists", "instance.rebuild.start"):
         notify(work.cloud, tx, server.id, event, host=taken.name)
     return taken
+
+
+def _outcome(want: EvacuateServer, taken: Claim, server: Server) -> str:
+    """Say what becomes of the server's disks and of the password asked for: kept with the action, for whoever reads."""
+    if not has_any(disks_of(server)):
+        disks = f"The server has no disks on a host; it goes to {taken.name}."
+    elif _shared(want, taken):
+        disks = f"The server's disks are kept: {taken.name} shares the storage of its former host."
+    else:
+        disks = (
+            f"The server's disks are made anew on {taken.name}, which does not share the storage of its former host: "
+            "what was on them is lost."
+        )
+    if want.admin_pass is None:
+        return disks
+    if _shared(want, taken):
+        return f"{disks} The adminPass is not applied: the disk with the former one is kept."
+    return f"{disks} The adminPass is given to the new guest by its config drive."
 
 
 @claim_destination.undo_write
@@ -180,6 +208,11 @@ def release_claim(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId
     right = rights.right(tx, work.held.server)
     if right is not None and right.host != want.source and not rights.owes(tx, right.host, work.held.server):
         freed(work, tx, right.host)
+
+
+def _ends_stopped(want: EvacuateServer) -> bool:
+    """Say whether the server is stopped in the end; one in ERROR is brought up, also from 2.95 on, as in Nova."""
+    return want.vm_state is VmState.STOPPED or (want.end_stopped and want.vm_state is VmState.ACTIVE)
 
 
 def _shared(want: EvacuateServer, taken: Claim) -> bool:
@@ -209,8 +242,10 @@ def note_spawning(work: Work, tx: Tx, want: EvacuateServer) -> None:
 @act()
 async def build_guest(work: Work, want: EvacuateServer, taken: Claim) -> Built:
     """Bring the guest up at the destination: on the disk it has, where storage is shared, else on a fresh one."""
-    run = want.vm_state is not VmState.STOPPED and not (want.end_stopped and want.vm_state is VmState.ACTIVE)
-    built = await build(work, taken.host, taken.incarnation, want.admin_pass, must_exist=_shared(want, taken), run=run)
+    shared = _shared(want, taken)
+    admin_pass = None if shared else want.admin_pass
+    run = not _ends_stopped(want)
+    built = await build(work, taken.host, taken.incarnation, admin_pass, must_exist=shared, run=run)
     if built.refused is None:
         # A rebuild that was cut off may have left another one.
         await drop_other_disks(work, taken.host, taken.incarnation, (await work.server()).root_generation)
@@ -246,7 +281,7 @@ def move_server(
     work: Work, tx: Tx, want: EvacuateServer, taken: Claim, networks: tuple[AttachedNetwork, ...], built: Built
 ) -> None:
     """Switch host, state and migration together: nobody ever sees the server finished on its dead host."""
-    stopped = want.vm_state is VmState.STOPPED or (want.end_stopped and want.vm_state is VmState.ACTIVE)
+    stopped = _ends_stopped(want)
     servers.change(
         tx,
         work.held.server,
@@ -266,6 +301,9 @@ def move_server(
     if clean:
         placement.release(tx, work.held.server, want.source)
     migrations.move(tx, want.migration, ("pre-migrating",), "completed" if clean else "done")
+    if stopped:
+        # As in Nova, although nothing had to be stopped: its guest was never started.
+        actions.open_event(tx, work.held.action, "compute_stop_instance", taken.name)
     actions.close_events(tx, work.held.action)
 
 

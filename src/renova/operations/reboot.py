@@ -3,6 +3,9 @@
 Soft: the guest is asked to restart, and rebooted hard when it does not heed in time. Hard: the guest is ended and
 built anew from the database, with its disks kept: the repair for everything but data. A hard reboot may be asked for
 over a soft one that hangs; it supersedes it. A host that is away is waited for, as in Nova.
+
+Until everything the new guest needs is there, the old one is not touched: a reboot that fails before leaves it running
+and its server active.
 """
 
 import msgspec
@@ -13,13 +16,14 @@ from renova.model.errors import Broken, Refused
 from renova.model.guest import PowerState
 from renova.model.host import Right
 from renova.model.ids import ServerId
-from renova.model.server import TaskState, VmState
+from renova.model.server import AttachedNetwork, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
-from renova.operations.parts.guest import bind_all_ports, current_guest
+from renova.operations.parts.guest import attached_networks, bind_all_ports, current_guest
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault
+from renova.operations.rebuild import take_back_rebuild
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
@@ -38,7 +42,7 @@ class RebootServer(msgspec.Struct, frozen=True):
 
 
 class Restarted(msgspec.Struct, frozen=True):
-    """How it ended: the power state; and why, where the guest could not be restarted."""
+    """How it ended: the guest's power state as it really is; and why, where it could not be restarted."""
 
     power: PowerState
     refused: str | None = None
@@ -49,6 +53,7 @@ def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, ha
     server = permitted(tx, server_id, action, asked)
     take_task(tx, server, action, TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING)
     if hard:
+        take_back_rebuild(tx, server.id)  # one that an administrator has reset the state of
         supersede(tx, cloud.operations, server.id, "superseded by a hard reboot")
     want = RebootServer(hard, cloud.settings.soft_reboot_wait)
     submit(tx, cloud.operations, asked, server.id, Submission(REBOOT, "reboot", want))
@@ -56,7 +61,8 @@ def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, ha
 
 async def reboot_server(run: Run, want: RebootServer) -> None:
     right = await run(begin_reboot, want)
-    await run(note_started, want)
+    networks = await run(mend_ports, want)
+    await run(note_started, want, networks)
     heeded = False
     if not want.hard:
         heeded = await run(ask_guest, want, right)
@@ -75,12 +81,19 @@ def begin_reboot(work: Work, tx: Tx, want: RebootServer) -> Right:
     return work.right_here(tx)
 
 
+@act()
+async def mend_ports(work: Work, want: RebootServer) -> tuple[AttachedNetwork, ...]:
+    """Read the server's ports anew and have them bound here, whatever went wrong with them before."""
+    server = await work.server()
+    await bind_all_ports(work, server.host_name or "")
+    return await attached_networks(work)
+
+
 @write()
-def note_started(work: Work, tx: Tx, want: RebootServer) -> None:
+def note_started(work: Work, tx: Tx, want: RebootServer, networks: tuple[AttachedNetwork, ...]) -> None:
     # A soft reboot keeps its own task states to the end, even when it comes to a hard one.
-    servers.change(
-        tx, work.held.server, task_state=TaskState.REBOOT_STARTED_HARD if want.hard else TaskState.REBOOT_STARTED
-    )
+    started = TaskState.REBOOT_STARTED_HARD if want.hard else TaskState.REBOOT_STARTED
+    servers.change(tx, work.held.server, task_state=started, networks=networks)
 
 
 @act(patience=FOREVER)
@@ -98,37 +111,50 @@ async def ask_guest(work: Work, want: RebootServer, right: Right) -> bool:
 
 @act(patience=FOREVER)
 async def restart_guest(work: Work, want: RebootServer, right: Right) -> Restarted:
-    """End the guest, and build it anew from the database on the disks it has."""
-    await run_guest.stop(work, right.host, right.incarnation, 0)
-    server = await work.server()
-    await bind_all_ports(work, server.host_name or "")  # whatever went wrong with them before is mended here
-    built = await run_guest.build(work, right.host, right.incarnation, must_exist=True, run=True)
-    return Restarted(built.power, built.refused)
+    """End the guest, and build it anew from the database on the disks it has; cached images are fetched if lost."""
+    try:
+        guest = await run_guest.prepare(work, right.host, right.incarnation, must_exist=True)
+        await run_guest.stop(work, right.host, right.incarnation, 0, for_good=False)
+        return Restarted(await run_guest.bring_up(work, right.host, right.incarnation, prepared=guest))
+    except (Refused, Broken) as error:
+        log.warning("guest not restarted", host=right.host, exc_info=True)
+        found = await work.cloud.hosts.guest(right.host, work.held.server)
+        power = found.power if found is not None else PowerState.NOSTATE
+        await work.cloud.networks.settle(work.held.server, active=power is PowerState.RUNNING)
+        return Restarted(power, refused=str(error))
 
 
 @end()
 def conclude(work: Work, tx: Tx, want: RebootServer, restarted: Restarted) -> None:
-    if restarted.refused is None:
-        servers.change(
-            tx, work.held.server, vm_state=VmState.ACTIVE, task_state=None, power_state=restarted.power, fault=None
-        )
-        notify(work.cloud, tx, work.held.server, "instance.reboot.end")
-        actions.close_events(tx, work.held.action)
-        return
-    failure = Failure(restarted.refused, "Refused", "", "reboot.restart_guest")
-    settle_reboot(work, tx, want, failure)
+    """End active, even where the reboot failed but the guest still runs; else in ERROR (spec: reboot, section 7).
 
-
-def settle_reboot(work: Work, tx: Tx, want: RebootServer, failure: Failure) -> None:
-    """Leave the server in ERROR with the reason; its disks are whole, and a hard reboot may be tried again."""
+    The disks are whole, and a hard reboot may be tried again.
+    """
+    failure = None if restarted.refused is None else Failure(restarted.refused, "Refused", "", restart_guest.name)
+    runs = failure is None or restarted.power is PowerState.RUNNING
     servers.change(
         tx,
         work.held.server,
-        vm_state=VmState.ERROR,
+        vm_state=VmState.ACTIVE if runs else VmState.ERROR,
         task_state=None,
-        power_state=PowerState.NOSTATE,
-        fault=fault(tx, failure),
+        power_state=restarted.power,
+        fault=fault(tx, failure) if failure else None,
     )
+    if failure is not None:
+        notify(work.cloud, tx, work.held.server, "instance.reboot.error", failure)
+    if runs:
+        notify(work.cloud, tx, work.held.server, "instance.reboot.end")
+        actions.close_events(tx, work.held.action)
+    elif failure is not None:
+        close_failed(tx, work.held.action, failure)
+
+
+def settle_reboot(work: Work, tx: Tx, want: RebootServer, failure: Failure) -> None:
+    """Leave the server as it was, with the reason; in ERROR, should nobody know what became of its guest."""
+    lost = {}
+    if failure.step in (ask_guest.name, restart_guest.name):
+        lost = {"vm_state": VmState.ERROR, "power_state": PowerState.NOSTATE}
+    servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure), **lost)
     notify(work.cloud, tx, work.held.server, "instance.reboot.error", failure)
     close_failed(tx, work.held.action, failure)
 

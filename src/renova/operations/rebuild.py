@@ -7,20 +7,22 @@ until the new guest is up, everything can be taken back, and is. A stopped serve
 import msgspec
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
-from renova.model.guest import PowerState
+from renova.model.errors import Invalid
+from renova.model.guest import PersonalFile, PowerState
 from renova.model.host import Right
 from renova.model.ids import ImageId, ServerId
 from renova.model.image import Image
 from renova.model.server import KeyPair, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
+from renova.operations.parts.fits_image import fits_image
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
-from renova.store import actions, operations, servers
+from renova.store import actions, operations, personal_files, servers
 from renova.store.database import Tx
 
 
@@ -37,7 +39,9 @@ class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str | None = None
     access_ipv4: str | msgspec.UnsetType | None = msgspec.UNSET
     access_ipv6: str | msgspec.UnsetType | None = msgspec.UNSET
+    trusted_certs: tuple[str, ...] | msgspec.UnsetType | None = msgspec.UNSET
     disk_config: str | None = None
+    files: tuple[PersonalFile, ...] = ()  # the former ones go with the former disk
 
 
 class Before(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +61,7 @@ class Before(msgspec.Struct, frozen=True, kw_only=True):
     user_data: str | None
     access_ipv4: str | None
     access_ipv6: str | None
+    trusted_certs: tuple[str, ...] | None
     disk_config: str
 
 
@@ -64,6 +69,7 @@ class RebuildServer(msgspec.Struct, frozen=True):
     """What the story needs beside the server's row, which already says what is wanted."""
 
     before: Before
+    files_before: tuple[PersonalFile, ...]
     vm_state: VmState
     shutdown_wait_s: float
     admin_pass: str
@@ -72,10 +78,15 @@ class RebuildServer(msgspec.Struct, frozen=True):
 def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebuild: Rebuild) -> Server:
     """Begin the rebuild; the server shows at once what it will be."""
     server = permitted(tx, server_id, "rebuild", asked)
+    if rebuild.image.id != server.image and (reason := fits_image(cloud, tx, server, rebuild.image)) is not None:
+        raise Invalid(f"No valid host was found: {reason}.")
     take_task(tx, server, "rebuild", TaskState.REBUILDING)
     before = Before(**{name: getattr(server, name) for name in Before.__struct_fields__})
+    files_before = personal_files.of_server(tx, server.id)
     servers.change(tx, server.id, progress=0, **_changes(server, rebuild))
-    want = RebuildServer(before, server.vm_state, cloud.settings.shutdown_wait, rebuild.admin_pass)
+    if rebuild.files != files_before:
+        personal_files.put(tx, server.id, rebuild.files)
+    want = RebuildServer(before, files_before, server.vm_state, cloud.settings.shutdown_wait, rebuild.admin_pass)
     submit(tx, cloud.operations, asked, server.id, Submission(REBUILD, "rebuild", want))
     return get_server(tx, server_id)
 
@@ -92,7 +103,7 @@ def _changes(server: Server, rebuild: Rebuild) -> dict[str, object]:
     for name in ("name", "metadata", "hostname", "disk_config"):
         if (value := getattr(rebuild, name)) is not None:
             changes[name] = value
-    for name in ("description", "key", "user_data", "access_ipv4", "access_ipv6"):
+    for name in ("description", "key", "user_data", "access_ipv4", "access_ipv6", "trusted_certs"):
         if (value := getattr(rebuild, name)) is not msgspec.UNSET:
             changes[name] = value
     return changes
@@ -100,12 +111,12 @@ def _changes(server: Server, rebuild: Rebuild) -> dict[str, object]:
 
 async def rebuild_server(run: Run, want: RebuildServer) -> None:
     right = await run(begin_rebuild, want)
-    await run(prepare_new_root, want, right)
+    await run(prepare_new_disks, want, right)
     await run(note_disks_ready, want)
     await run(stop_old_guest, want, right)
     await run(note_spawning, want)
     power = await run(bring_up_new_guest, want, right)
-    await run(drop_old_root, want, right)
+    await run(drop_old_disks, want, right)
     await run(mark_rebuilt, want, power)
 
 
@@ -123,19 +134,20 @@ def begin_rebuild(work: Work, tx: Tx, want: RebuildServer) -> Right:
 
 
 @act(patience=FOREVER)
-async def prepare_new_root(work: Work, want: RebuildServer, right: Right) -> bool:
-    """Make the new root disk beside the old one; the old guest is not touched yet."""
-    return await run_guest.prepare(work, right.host, right.incarnation, want.admin_pass)
+async def prepare_new_disks(work: Work, want: RebuildServer, right: Right) -> None:
+    """Make the new disks beside the old ones; the old guest is not touched yet."""
+    await run_guest.prepare(work, right.host, right.incarnation, want.admin_pass)
 
 
-@prepare_new_root.undo
+@prepare_new_disks.undo
 async def restore_old_guest(work: Work, want: RebuildServer, right: Right) -> None:
-    """Put the row back, then the guest that is derived from it, on the disk it had; then drop the new disk."""
-    before = msgspec.structs.asdict(want.before)
-    await work.cloud.database.transact(lambda tx: servers.change(tx, work.held.server, **before))
+    """Put the row back, then the guest that is derived from it, on the disks it had; then drop the new ones."""
+    await work.cloud.database.transact(lambda tx: _put_back(tx, work.held.server, want))
     run = want.vm_state is VmState.ACTIVE
     restored = await run_guest.build(work, right.host, right.incarnation, must_exist=True, run=run)
     if restored.refused is not None:
+        if run:
+            await work.cloud.networks.settle(work.held.server, active=False)
         await work.cloud.database.transact(
             lambda tx: servers.change(tx, work.held.server, vm_state=VmState.ERROR, power_state=restored.power)
         )
@@ -149,7 +161,8 @@ def note_disks_ready(work: Work, tx: Tx, want: RebuildServer) -> None:
 
 @act(patience=FOREVER)
 async def stop_old_guest(work: Work, want: RebuildServer, right: Right) -> None:
-    await run_guest.stop(work, right.host, right.incarnation, want.shutdown_wait_s)
+    for_good = want.vm_state is VmState.STOPPED
+    await run_guest.stop(work, right.host, right.incarnation, want.shutdown_wait_s, for_good=for_good)
 
 
 @write()
@@ -159,6 +172,7 @@ def note_spawning(work: Work, tx: Tx, want: RebuildServer) -> None:
 
 @act(patience=FOREVER)
 async def bring_up_new_guest(work: Work, want: RebuildServer, right: Right) -> PowerState:
+    """Have the new guest up; that of a stopped server is only defined, and never runs."""
     run = want.vm_state is not VmState.STOPPED
     return await run_guest.bring_up(work, right.host, right.incarnation, run=run)
 
@@ -169,8 +183,8 @@ async def end_new_guest(work: Work, want: RebuildServer, right: Right) -> None:
 
 
 @act(patience=FOREVER)
-async def drop_old_root(work: Work, want: RebuildServer, right: Right) -> None:
-    """Delete the old root disk, now that the new guest is defined."""
+async def drop_old_disks(work: Work, want: RebuildServer, right: Right) -> None:
+    """Delete the old disks, now that the new guest is defined."""
     server = await work.server()
     await run_guest.drop_other_disks(work, right.host, right.incarnation, server.root_generation)
 
@@ -185,10 +199,20 @@ def mark_rebuilt(work: Work, tx: Tx, want: RebuildServer, power: PowerState) -> 
         task_state=None,
         power_state=PowerState.SHUTDOWN if stopped else power,
         launched_at=tx.now,
+        config_drive="True",
         fault=None,
     )
     notify(work.cloud, tx, work.held.server, "instance.rebuild.end")
+    if stopped:
+        # As in Nova, although nothing had to be stopped.
+        actions.open_event(tx, work.held.action, "compute_stop_instance", work.server_now(tx).host_name)
     actions.close_events(tx, work.held.action)
+
+
+def _put_back(tx: Tx, server: ServerId, want: RebuildServer) -> None:
+    """Have the row say again what it said before the request."""
+    servers.change(tx, server, **msgspec.structs.asdict(want.before))
+    personal_files.put(tx, server, want.files_before)
 
 
 def take_back_rebuild(tx: Tx, server: ServerId) -> None:
@@ -200,14 +224,13 @@ def take_back_rebuild(tx: Tx, server: ServerId) -> None:
     begun = operations.active(tx, server)
     for held in [*([begun] if begun else []), *operations.queued(tx, server)]:
         if held.story == REBUILD.name and not operations.has_done(tx, held, bring_up_new_guest.name):
-            want = msgspec.json.decode(held.want, type=RebuildServer)
-            servers.change(tx, server, **msgspec.structs.asdict(want.before))
+            _put_back(tx, server, msgspec.json.decode(held.want, type=RebuildServer))
 
 
 def settle_rebuild(work: Work, tx: Tx, want: RebuildServer, failure: Failure) -> None:
     """Leave the server as it was, with the reason; undoing has brought its old guest back, or set ERROR."""
-    before = msgspec.structs.asdict(want.before)
-    servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure), **before)
+    _put_back(tx, work.held.server, want)
+    servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure))
     notify(work.cloud, tx, work.held.server, "instance.rebuild.error", failure)
     close_failed(tx, work.held.action, failure)
 

@@ -44,8 +44,8 @@ def begin_start(work: Work, tx: Tx, want: StartServer) -> Right:
 
 @act(patience=FOREVER)
 async def start_guest(work: Work, want: StartServer, right: Right) -> PowerState:
-    await run_guest.prepare(work, right.host, right.incarnation, must_exist=True)
-    return await run_guest.bring_up(work, right.host, right.incarnation)
+    guest = await run_guest.prepare(work, right.host, right.incarnation, must_exist=True)
+    return await run_guest.bring_up(work, right.host, right.incarnation, prepared=guest)
 
 
 @end()

@@ -33,6 +33,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     only: str | None = None  # name of the one host that was asked for
     forced: bool = False  # that host though it is disabled or in another zone; never though it is down or full
     not_on: frozenset[HostId] = frozenset()  # the dead source, and hosts that failed already
+    storage: str | None = None  # identity of the instances directory that the host must share
+    evacuated: bool = False  # the server is made anew from what another host left
     group: GroupPlaces | None = None
     apart_from: frozenset[HostId] = frozenset()  # hosts of servers that the hint different_host names
     beside: frozenset[HostId] | None = None  # hosts of servers that the hint same_host names; None: no hint

@@ -133,6 +133,16 @@ def beside_group(request: Request, host: HostView) -> str | None:
     return f"not {' or '.join(sorted(group.bound.values()))}, where its server group is (affinity)"
 
 
+def shares_storage(request: Request, host: HostView) -> str | None:
+    if request.storage is None or (host.storage and host.storage == request.storage):
+        return None
+    return "not on shared storage with the server's disks"
+
+
+def evacuates(request: Request, host: HostView) -> str | None:
+    return "its hypervisor does not support evacuation" if request.evacuated and not host.evacuates else None
+
+
 def has_room(request: Request, host: HostView) -> str | None:
     """Say of which resource too little is free; the claim tests the same again."""
     for name, amount in request.resources.items():
@@ -176,6 +186,8 @@ ALL: tuple[Rule, ...] = (
     beside_as_hinted,
     apart_from_group,
     beside_group,
+    shares_storage,
+    evacuates,
     has_room,
     claimable,
 )
@@ -206,5 +218,7 @@ def rules_for(request: Request) -> tuple[Rule, ...]:
         beside_as_hinted: request.beside is None,
         apart_from_group: policy is not GroupPolicy.ANTI_AFFINITY,
         beside_group: policy is not GroupPolicy.AFFINITY,
+        shares_storage: request.storage is None,
+        evacuates: not request.evacuated,
     }
     return tuple(rule for rule in ALL if not idle.get(rule, False))

@@ -91,23 +91,40 @@ def begin(tx: Tx, server: ServerId, request: str, action: str, user: UserId, pro
     return int(tx.execute(_BEGIN, values).scalar_one())
 
 
-def open_event(tx: Tx, action: int, event: str, host_name: str | None) -> None:
+def open_event(tx: Tx, action: int, event: str, host_name: str | None, details: str | None = None) -> None:
     """Open an event unless it is open already: a step that runs again goes on with the event it opened."""
     if tx.execute(_STILL_OPEN, {"of": action, "named": event}).first() is None:
-        tx.execute(_OPEN, {"action": action, "event": event, "host_name": host_name, "started_at": tx.now})
+        opened = {"event": event, "host_name": host_name, "started_at": tx.now, "details": details}
+        tx.execute(_OPEN, {"action": action, **opened})
 
 
 def close_events(
-    tx: Tx, action: int, *, error: str | None = None, traceback: str | None = None, event: str | None = None
+    tx: Tx,
+    action: int,
+    *,
+    error: str | None = None,
+    traceback: str | None = None,
+    event: str | None = None,
+    details: str | None = None,
 ) -> None:
-    """Close the action's open events (or the one named) as Success, or as Error with the reason."""
+    """Close the action's open events (or the one named) as Success, or as Error with the reason for its details."""
     which = {"of": action} if event is None else {"of": action, "named": event}
-    how = {"finished_at": tx.now, "result": "Error" if error else "Success", "details": error, "traceback": traceback}
+    how: dict[str, Any] = {"finished_at": tx.now, "result": "Error" if error else "Success"}
+    if error:
+        how |= {"details": error, "traceback": traceback}
+    elif details:
+        how["details"] = details
     tx.execute(_CLOSE if event is None else _CLOSE_ONE, {**which, **how})
     values: dict[str, Any] = {"updated_at": tx.now}
     if error:
         values["message"] = "Error"
     tx.execute(_CHANGE, {"wanted": action, **values})
+
+
+def fail_event(tx: Tx, action: int, event: str, error: str) -> None:
+    """Close one event as Error while its action goes on in another way, and may still succeed."""
+    how = {"finished_at": tx.now, "result": "Error", "details": error}
+    tx.execute(_CLOSE_ONE, {"of": action, "named": event, **how})
 
 
 def of_server(tx: Tx, server: ServerId) -> list[Action]:

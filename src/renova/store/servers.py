@@ -67,6 +67,7 @@ servers = Table(
     Column("disk_config", String(8), nullable=False, default="MANUAL"),
     Column("access_ipv4", String(64)),
     Column("access_ipv6", String(64)),
+    Column("trusted_certs", Document(tuple[str, ...])),
     Column("locked_by", String(16)),
     Column("locked_reason", String(255)),
     Column("reservation", String(64), nullable=False, default=""),

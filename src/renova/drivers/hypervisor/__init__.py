@@ -14,7 +14,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
 from renova.model.errors import Refused
-from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, Nic, VolumeDisk
+from renova.model.guest import (
+    Aside,
+    Capabilities,
+    FoundGuest,
+    Guest,
+    GuestChanged,
+    HostFacts,
+    LocalDisks,
+    Nic,
+    VolumeDisk,
+)
 from renova.model.ids import ImageId, PortId, ServerId, VolumeId
 
 
@@ -40,6 +50,10 @@ class Hypervisor(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+    def capabilities(self) -> Capabilities:
+        """Say what this hypervisor can do; its host reports it among its facts."""
+        ...
 
     async def facts(self) -> HostFacts: ...
 
@@ -176,5 +190,8 @@ class Hypervisor(Protocol):
         ...
 
     async def console(self, server: ServerId, limit: int = 102400) -> bytes:
-        """Return the last `limit` bytes the guest wrote to its serial console; empty if it never wrote."""
+        """Return the last `limit` bytes the guest wrote to its serial console; empty if it never wrote.
+
+        A guest on disks of another generation begins a console of its own.
+        """
         ...

@@ -15,7 +15,6 @@ import pycdlib
 from renova.drivers.network import tap_name
 from renova.model.errors import Refused
 from renova.model.guest import Address, Guest, Nic
-from renova.model.network import Route
 
 LABEL = "config-2"
 VERSIONS = ("latest", "2018-08-27")  # cloud-init asks for a dated one that it knows, others for the latest
@@ -23,7 +22,10 @@ VERSIONS = ("latest", "2018-08-27")  # cloud-init asks for a dated one that it k
 
 def config_drive(guest: Guest) -> bytes:
     """Return the guest's config drive, an ISO 9660 image with Joliet and Rock Ridge names."""
-    return iso({f"openstack/{version}/{name}": data for version in VERSIONS for name, data in files(guest).items()})
+    found = {f"openstack/{version}/{name}": data for version in VERSIONS for name, data in files(guest).items()}
+    for number, file in enumerate(guest.personal.files):
+        found[f"openstack{_content(number)}"] = _decoded(file.contents, f"the file {file.path}")
+    return iso(found)
 
 
 def files(guest: Guest) -> dict[str, bytes]:
@@ -34,11 +36,19 @@ def files(guest: Guest) -> dict[str, bytes]:
         "vendor_data.json": _json({}),
     }
     if guest.personal.user_data is not None:
-        try:
-            found["user_data"] = base64.b64decode(guest.personal.user_data, validate=True)
-        except binascii.Error as error:
-            raise Refused("user data is not base64") from error
+        found["user_data"] = _decoded(guest.personal.user_data, "user data")
     return found
+
+
+def _decoded(text: str, what: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except binascii.Error as error:
+        raise Refused(f"{what} is not base64") from error
+
+
+def _content(number: int) -> str:
+    return f"/content/{number:04}"
 
 
 def meta_data(guest: Guest) -> dict[str, Any]:
@@ -57,6 +67,10 @@ def meta_data(guest: Guest) -> dict[str, Any]:
     if personal.public_keys:
         found["public_keys"] = personal.public_keys
         found["keys"] = [{"name": name, "type": "ssh", "data": key} for name, key in personal.public_keys.items()]
+    if personal.files:
+        found["files"] = [
+            {"path": file.path, "content_path": _content(number)} for number, file in enumerate(personal.files)
+        ]
     if personal.admin_pass is not None:
         found["admin_pass"] = personal.admin_pass
     return found
@@ -84,12 +98,9 @@ def _link(nic: Nic) -> dict[str, Any]:
 
 def _network(name: str, nic: Nic, address: Address) -> dict[str, Any]:
     subnet = ipaddress.ip_interface(f"{address.ip}/{address.prefix}").network
-    everywhere = ipaddress.ip_network("::/0" if subnet.version == 6 else "0.0.0.0/0")
-    default = {
-        "network": str(everywhere.network_address),
-        "netmask": str(everywhere.netmask),
-        "gateway": address.gateway,
-    }
+    everywhere = "::/0" if subnet.version == 6 else "0.0.0.0/0"
+    routes = [_route(everywhere, address.gateway)] if address.gateway else []
+    routes += [_route(route.destination, route.next_hop) for route in address.routes]
     # The address and its mask come before the routes': small guests read the first that they find.
     return {
         "id": name,
@@ -98,18 +109,14 @@ def _network(name: str, nic: Nic, address: Address) -> dict[str, Any]:
         "network_id": nic.network,
         "ip_address": address.ip,
         "netmask": str(subnet.netmask),
-        "routes": [*([default] if address.gateway else []), *(_route(each) for each in address.routes)],
+        "routes": routes,
         "services": [_dns(server) for server in address.dns],
     }
 
 
-def _route(route: Route) -> dict[str, Any]:
-    destination = ipaddress.ip_network(route.destination)
-    return {
-        "network": str(destination.network_address),
-        "netmask": str(destination.netmask),
-        "gateway": route.next_hop,
-    }
+def _route(destination: str, next_hop: str) -> dict[str, str]:
+    network = ipaddress.ip_network(destination)
+    return {"network": str(network.network_address), "netmask": str(network.netmask), "gateway": next_hop}
 
 
 def _dns(server: str) -> dict[str, str]:

@@ -7,7 +7,7 @@
                          disk.eph0.<n> first ephemeral disk, blank when it was made
                          disk.swap.<n> swap
                          disk.config   config drive
-                         console.log   what the guest wrote to its serial console
+                         console.log.<n> what the guest of generation n wrote to its serial console
                          copy.<image>  the root disk, copied for the image service
                          owner         the highest incarnation that used the disks
 
@@ -74,7 +74,7 @@ class Disks:
             ephemerals=tuple(at / f"disk.eph{number}.{generation}" for number in range(len(disks.ephemerals_gb))),
             swap=at / f"disk.swap.{generation}" if disks.swap_mb else None,
             config_drive=at / "disk.config",
-            console=at / "console.log",
+            console=at / f"console.log.{generation}",
         )
 
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:
@@ -161,8 +161,8 @@ class Disks:
         return await self._do(aside.drop, self._instances, self._clock.wall(), older_than_s)
 
     async def console(self, server: ServerId, limit: int) -> bytes:
-        """Return the end of the console log."""
-        return await self._do(_tail, self._at(server) / "console.log", limit)
+        """Return the end of the newest console log in which something is written."""
+        return await self._do(_newest_console, self._at(server), limit)
 
     def _at(self, server: ServerId) -> Path:
         # A server's id comes from outside and becomes a path that is deleted: nothing but a uuid will do.
@@ -253,7 +253,7 @@ class Disks:
             return True
         kept = {"owner"}
         if keep is not None:
-            kept |= {"disk.config", "console.log"}
+            kept |= {"disk.config"}
         with opened_locked(at / "owner") as file:
             if up_to is not None and int(file.read() or 0) > up_to:
                 return False
@@ -312,7 +312,7 @@ def _can_be_written(path: Path) -> bool:
 
 
 def _is_of(name: str, generation: int) -> bool:
-    return name.startswith("disk.") and name.rpartition(".")[2] == str(generation)
+    return name.startswith(("disk.", "console.log.")) and name.rpartition(".")[2] == str(generation)
 
 
 def _make_sparse(path: Path, size_bytes: int) -> None:
@@ -341,9 +341,14 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
     publish(partial, path)
 
 
-def _tail(path: Path, limit: int) -> bytes:
+def _newest_console(at: Path, limit: int) -> bytes:
     if limit <= 0:
         return b""
+    logs = sorted(at.glob("console.log.*"), key=lambda path: int(path.suffix[1:]), reverse=True)
+    return next((text for log in logs if (text := _tail(log, limit))), b"")
+
+
+def _tail(path: Path, limit: int) -> bytes:
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

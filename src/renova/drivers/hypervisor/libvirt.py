@@ -35,6 +35,7 @@ from renova.model.clock import Clock
 from renova.model.errors import BadSetup, NotNow, Refused
 from renova.model.guest import (
     Aside,
+    Capabilities,
     FoundGuest,
     Guest,
     GuestChanged,
@@ -112,6 +113,9 @@ class LibvirtHypervisor:
         await self._connection.close()
         await self._slow.close()
 
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
     async def facts(self) -> HostFacts:
         kind, version, cpus, memory_mb = await self._connection.call(_host)
         cpu = await self._connection.call(_host_cpu)
@@ -125,6 +129,7 @@ class LibvirtHypervisor:
             local_gb=await self._disks.total_gb(),
             cpu_info=cpu,
             storage_id=await self._disks.storage_id(),
+            capabilities=self.capabilities(),
         )
 
     async def guests(self) -> list[FoundGuest]:

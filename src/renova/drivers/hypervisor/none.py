@@ -4,10 +4,20 @@ from collections.abc import AsyncGenerator, Callable
 
 from renova.drivers.hypervisor import ImageSource
 from renova.model.errors import Refused
-from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, Nic, VolumeDisk
+from renova.model.guest import (
+    Aside,
+    Capabilities,
+    FoundGuest,
+    Guest,
+    GuestChanged,
+    HostFacts,
+    LocalDisks,
+    Nic,
+    VolumeDisk,
+)
 from renova.model.ids import ImageId, PortId, ServerId, VolumeId
 
-FACTS = HostFacts("", 0, "none", "", 0, 0, 0)
+FACTS = HostFacts("", 0, "none", "", 0, 0, 0, capabilities=Capabilities(evacuate=False))
 
 
 class NoHypervisor:
@@ -18,6 +28,9 @@ class NoHypervisor:
 
     async def close(self) -> None:
         pass
+
+    def capabilities(self) -> Capabilities:
+        return FACTS.capabilities
 
     async def facts(self) -> HostFacts:
         return FACTS

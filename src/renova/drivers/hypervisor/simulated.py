@@ -20,6 +20,7 @@ from renova.model.clock import Clock, stamp
 from renova.model.errors import NotNow, Refused
 from renova.model.guest import (
     Aside,
+    Capabilities,
     FoundGuest,
     Guest,
     GuestChanged,
@@ -66,7 +67,7 @@ class SimulatedStorage:
         self.identity = identity
         self.disks: dict[tuple[ServerId, int], SimulatedDisk] = {}  # by server and generation
         self.owners: dict[ServerId, int] = {}
-        self.consoles: dict[ServerId, bytearray] = {}
+        self.consoles: dict[tuple[ServerId, int], bytearray] = {}  # by server and generation
         self.asides: list[tuple[Aside, dict[int, SimulatedDisk]]] = []  # with the disks by generation
         self.copies: dict[tuple[ServerId, ImageId], bytes] = {}  # of root disks, on their way to the image service
         self._images: dict[tuple[ImageId, str], list[Write]] = {}  # cached, each with what its disk had held
@@ -154,6 +155,9 @@ class SimulatedHypervisor:
     async def close(self) -> None:
         self._changed = None
 
+    def capabilities(self) -> Capabilities:
+        return self._facts.capabilities
+
     async def facts(self) -> HostFacts:
         self._reach()
         return self._facts
@@ -178,7 +182,7 @@ class SimulatedHypervisor:
             await self._storage.cache(root, images)
         self._reach(power_cuts)
         self._storage.own(guest.server, guest.incarnation)  # again: the download may have taken long
-        self._storage.consoles.setdefault(guest.server, bytearray())
+        self._storage.consoles.setdefault((guest.server, generation), bytearray())
         if (guest.server, generation) in self._storage.disks:
             return False
         self._storage.disks[guest.server, generation] = SimulatedDisk(
@@ -318,11 +322,13 @@ class SimulatedHypervisor:
         for at in [at for at in self._storage.disks if at[0] == server]:
             if keep is None or at[1] != keep:
                 del self._storage.disks[at]
+        for at in [at for at in self._storage.consoles if at[0] == server]:
+            if keep is None or at[1] != keep:
+                del self._storage.consoles[at]
         if keep is None:
             for copy in [copy for copy in self._storage.copies if copy[0] == server]:
                 del self._storage.copies[copy]
             self._storage.owners.pop(server, None)
-            self._storage.consoles.pop(server, None)
         return True
 
     async def set_aside(self, server: ServerId, up_to: int) -> bool:
@@ -396,7 +402,9 @@ class SimulatedHypervisor:
         domain = self._running(server)
         if domain:
             self._boot(domain)
-        return bytes(self._storage.consoles.get(server, b"")[-limit:]) if limit > 0 else b""
+        logs = sorted((at for at in self._storage.consoles if at[0] == server), reverse=True)
+        newest = next((log for at in logs if (log := self._storage.consoles[at])), b"")
+        return bytes(newest[-limit:]) if limit > 0 else b""
 
     # For tests and the simulation.
 
@@ -500,7 +508,8 @@ class SimulatedHypervisor:
         domain.booted = True
         domain.disk.writes.append(Write(domain.guest.incarnation, "boot"))
         line = f"GUEST-READY {domain.guest.personal.hostname} boots={domain.disk.boots}\n"
-        self._storage.consoles.setdefault(domain.guest.server, bytearray()).extend(line.encode())
+        at = (domain.guest.server, domain.guest.disks.generation)
+        self._storage.consoles.setdefault(at, bytearray()).extend(line.encode())
 
     def _release(self, domain: _Domain, power: PowerState) -> None:
         self._boot(domain)

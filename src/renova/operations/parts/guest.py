@@ -6,12 +6,12 @@ import msgspec
 
 from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.block_device import BlockDevice
-from renova.model.guest import Guest, LocalDisks, Nic, Personal, RootDisk
+from renova.model.guest import Guest, LocalDisks, Nic, Personal, PersonalFile, RootDisk
 from renova.model.ids import ImageId
 from renova.model.server import AttachedAddress, AttachedNetwork, Server
 from renova.operations.parts import volumes
 from renova.operations.work import Work
-from renova.store import aggregates, block_devices, hosts, rights
+from renova.store import aggregates, block_devices, hosts, personal_files, rights
 from renova.store.database import Tx
 
 
@@ -34,12 +34,18 @@ def disks_of(server: Server, devices: Sequence[BlockDevice] = ()) -> LocalDisks:
     return LocalDisks(server.root_generation, root, ephemerals, swaps[0] if swaps else server.flavor.swap_mb)
 
 
+def has_any(disks: LocalDisks) -> bool:
+    """Say whether there are any disks that only the host, or who shares its storage, has."""
+    return bool(disks.root or disks.ephemerals_gb or disks.swap_mb)
+
+
 def guest_of(
     server: Server,
     incarnation: int,
     nics: tuple[Nic, ...],
     admin_pass: str | None = None,
     devices: Sequence[BlockDevice] = (),
+    files: tuple[PersonalFile, ...] = (),
 ) -> Guest:
     """Return the guest of this server, in full."""
     return Guest(
@@ -62,16 +68,20 @@ def guest_of(
             user_data=server.user_data,
             admin_pass=admin_pass,
             availability_zone=server.availability_zone or DEFAULT_ZONE,
+            files=files,
         ),
     )
 
 
 async def current_guest(work: Work, incarnation: int, admin_pass: str | None = None) -> Guest:
     """Derive the guest from what the database and the network service say now."""
-    server, devices = await work.cloud.database.read(
-        lambda tx: (_where_it_may_run(tx, work.server_now(tx)), block_devices.of_server(tx, work.held.server))
-    )
-    return guest_of(server, incarnation, await work.cloud.networks.nics(server.id), admin_pass, devices)
+
+    def read(tx: Tx) -> tuple[Server, list[BlockDevice], tuple[PersonalFile, ...]]:
+        server, devices = _where_it_may_run(tx, work.server_now(tx)), block_devices.of_server(tx, work.held.server)
+        return server, devices, personal_files.of_server(tx, work.held.server)
+
+    server, devices, files = await work.cloud.database.read(read)
+    return guest_of(server, incarnation, await work.cloud.networks.nics(server.id), admin_pass, devices, files)
 
 
 def _where_it_may_run(tx: Tx, server: Server) -> Server:

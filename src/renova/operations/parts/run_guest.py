@@ -1,19 +1,21 @@
 """Steps by which a server's guest comes to run, or to be gone, on one host; shared by the stories."""
 
+import asyncio
 from contextlib import suppress
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from renova.model.errors import Broken, NotNow, Refused
-from renova.model.guest import PowerState
+from renova.model.guest import Guest, PowerState
 from renova.model.ids import HostId
 from renova.operations.parts import volumes
 from renova.operations.parts.guest import current_guest
 from renova.operations.work import Work
 from renova.store import hosts, placement, rights
 from renova.store.database import Tx
-from renova.wire import Define, DropDisks, Pause, Prepare, Prepared, Remove, Saved, Start, State, Stop, Suspend, Unpause
+from renova.wire import Define, DropDisks, Pause, Prepare, Remove, Saved, Start, State, Stop, Suspend, Unpause
 
 log = structlog.get_logger()
 
@@ -27,19 +29,32 @@ class Built(msgspec.Struct, frozen=True):
 
 async def prepare(
     work: Work, host: HostId, incarnation: int, admin_pass: str | None = None, *, must_exist: bool = False
-) -> bool:
-    """Have the guest's disks ready on the host; says whether any disk was made now."""
+) -> Guest:
+    """Have the guest's disks ready on the host; returns the guest, to be brought up."""
     guest = await current_guest(work, incarnation, admin_pass)
-    result = await work.command(host, incarnation, Prepare(guest=guest, must_exist=must_exist))
-    assert isinstance(result, Prepared)
-    return result.made
+    await work.command(host, incarnation, Prepare(guest=guest, must_exist=must_exist))
+    return guest
 
 
-async def bring_up(work: Work, host: HostId, incarnation: int, *, run: bool = True) -> PowerState:
-    """Have the guest running (or defined and off) on the host; its disks are ready."""
-    await volumes.have_reachable(work, host)
-    guest = await current_guest(work, incarnation)
-    result = await work.command(host, incarnation, Start(guest=guest) if run else Define(guest=guest))
+async def bring_up(
+    work: Work, host: HostId, incarnation: int, *, run: bool = True, prepared: Guest | None = None
+) -> PowerState:
+    """Have the guest running (or defined and off) on the host; its disks are ready.
+
+    `prepared` is the guest as `prepare` has just derived it. `Refused` when the host does not get it done within
+    setting `start_wait`.
+    """
+    has_volumes = await volumes.have_reachable(work, host)
+    guest = prepared if prepared is not None and not has_volumes else await current_guest(work, incarnation)
+    # What only the config drive holds, and is on the host already, does not travel twice.
+    lean = replace(guest, personal=replace(guest.personal, admin_pass=None, user_data=None, files=()))
+    act = Start(guest=lean) if run else Define(guest=lean)
+    limit_s = work.cloud.settings.start_wait
+    try:
+        async with asyncio.timeout(limit_s):
+            result = await work.command(host, incarnation, act)
+    except TimeoutError as error:
+        raise Refused(f"The guest was not {'running' if run else 'defined'} within {limit_s:g} seconds.") from error
     assert isinstance(result, State)
     await work.cloud.networks.settle(work.held.server, active=run)
     return result.guest.power if result.guest else PowerState.NOSTATE
@@ -79,9 +94,11 @@ async def _stand_or_go(work: Work, host: HostId, incarnation: int, act: Pause | 
     return power
 
 
-async def stop(work: Work, host: HostId, incarnation: int, wait_s: float) -> None:
+async def stop(work: Work, host: HostId, incarnation: int, wait_s: float, *, for_good: bool = True) -> None:
+    """Have the guest off; `for_good` where it does not come back in the same step: its ports are down then."""
     await work.command(host, incarnation, Stop(wait_s=wait_s))
-    await work.cloud.networks.settle(work.held.server, active=False)
+    if for_good:
+        await work.cloud.networks.settle(work.held.server, active=False)
 
 
 async def drop_other_disks(work: Work, host: HostId, incarnation: int, keep: int) -> None:
@@ -97,8 +114,8 @@ async def build(
 ) -> Built:
     """Have disks ready and the guest up; a host that cannot gives the reason, so that another may be tried."""
     try:
-        await prepare(work, host, incarnation, admin_pass, must_exist=must_exist)
-        return Built(await bring_up(work, host, incarnation, run=run))
+        guest = await prepare(work, host, incarnation, admin_pass, must_exist=must_exist)
+        return Built(await bring_up(work, host, incarnation, run=run, prepared=guest))
     except (Refused, Broken) as error:
         log.warning("guest not built", host=host, exc_info=True)
         return Built(PowerState.NOSTATE, refused=str(error))

@@ -53,17 +53,20 @@ async def volumes(work: Work) -> list[BlockDevice]:
     return await work.cloud.database.read(lambda tx: block_devices.volumes_of(tx, work.held.server))
 
 
-async def have_reachable(work: Work, host: HostId) -> None:
-    """Have every volume of the server reachable from this host, and from no other.
+async def have_reachable(work: Work, host: HostId) -> bool:
+    """Have every volume of the server reachable from this host, and from no other; says whether there are any.
 
     One that was connected for another host gets a new attachment: the other's export is cut off for good.
     """
+    attached = [device for device in await volumes(work) if device.attached]
+    if not attached:
+        return False
     target = await work.cloud.database.read(lambda tx: hosts.get(tx, host))
     if target is None:
         raise Broken(f"host {host} is gone")
-    for device in await volumes(work):
-        if device.attached:
-            await reach(work, device, target)
+    for device in attached:
+        await reach(work, device, target)
+    return True
 
 
 async def reach(work: Work, device: BlockDevice, host: Host) -> BlockDevice:
