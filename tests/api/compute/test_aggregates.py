@@ -6,6 +6,7 @@ import pytest
 
 from renova.model.ids import HostId
 from renova.store import aggregates as store
+from renova.store import providers
 
 from .compute_cloud import IMAGE, OTHER_IMAGE, ComputeApi
 
@@ -70,6 +71,19 @@ async def test_hosts_come_and_go(api: ComputeApi) -> None:
     await api.got("admin", f"DELETE {PATH}/{aggregate}", status=204)
     await api.refused("admin", f"DELETE {PATH}/{aggregate}", 404)
     await api.refused("admin", f"GET {PATH}/{aggregate}", 404)
+
+
+async def test_placement_knows_the_aggregates_of_hosts(api: ComputeApi) -> None:
+    host = await api.have_host("a")
+
+    async def mirrored() -> set[str]:
+        return set(await api.cloud.database.read(lambda tx: providers.aggregates_of(tx, host)))
+
+    rack, shelf = await made(api, "rack", None, "a"), await made(api, "shelf", None, "a")
+    uuids = [(await shown(api, aggregate, "2.41"))["uuid"] for aggregate in (rack, shelf)]
+    assert await mirrored() == set(uuids)
+    await act(api, rack, remove_host={"host": "a"})
+    assert await mirrored() == {uuids[1]}
 
 
 async def test_metadata_is_set_and_taken_away(api: ComputeApi) -> None:
