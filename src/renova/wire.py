@@ -261,7 +261,7 @@ class Upload(Act, frozen=True, tag="upload"):
 
 
 class DropSnapshot(Act, frozen=True, tag="drop-snapshot"):
-    """Have no copy, nor half of one, under the image's name. Result: State(None)."""
+    """Have no copy, nor half of one, under the image's name. Result: State."""
 
     image: ImageId
 

@@ -102,7 +102,7 @@ def agent_fuse(cloud: SimulatedCloud, name: str) -> Fuse:
 
     fuse = Fuse(kill)
     calls = ("prepare", "start", "define", "shut_down", "kill", "undefine", "drop_disks")
-    more = ("pause", "unpause", "suspend", "resume")
+    more = ("pause", "unpause", "suspend", "resume", "snapshot", "drop_snapshot")
     host.hypervisor = Fused(host.hypervisor, fuse, calls + more)  # type: ignore[assignment]
     host.journal = Fused(host.journal, fuse, ("write_server", "write_host"))  # type: ignore[assignment]
     return fuse

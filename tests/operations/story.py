@@ -12,6 +12,7 @@ from renova.model.image import Image
 from renova.model.network import Subnet
 from renova.model.server import Server, VmState
 from renova.operations.create import NewServer, accept_create
+from renova.operations.create_image import Backup, accept_create_image, describe
 from renova.operations.submission import Asked
 from renova.partners.network import PortWish
 from renova.simulation.cloud import SimulatedCloud
@@ -116,6 +117,14 @@ class Told:
         assert (await self.get(server)).vm_state is VmState.ACTIVE, (await self.get(server)).fault
         return server
 
+    async def make_image(self, server: ServerId, backup: Backup | None = None, **metadata: str) -> ImageId:
+        """Ask for an image as the API does: first it is described."""
+        row, image = await self.get(server), ImageId(self.cloud.chance.uuid())
+        described = describe(row, None, image=image, name="made", metadata=metadata, owner=PROJECT, backup=backup)
+        await self.cloud.images.add(described)
+        await self.ask(accept_create_image, server, image, backup)
+        return image
+
     async def get(self, server: ServerId) -> Server:
         found = await self.cloud.server(server)
         assert found is not None
@@ -166,6 +175,10 @@ class Told:
                 assert not strays, f"guests of no server on {host.name}: {strays}"
             for migration in migrations.find(tx):
                 assert migration.status in ("done", "completed", "failed", "error"), migration
+            for host in cloud.hosts.values():
+                assert not host.storage.copies, f"copies of disks are left on {host.name}"
+            unfinished = [image.id for image, _ in cloud.images.images.values() if image.status != "active"]
+            assert not unfinished, f"images that will never be whole: {unfinished}"
             still_open = tx.execute(select(actions.events).where(actions.events.c.finished_at.is_(None))).all()
             assert not still_open, still_open
 

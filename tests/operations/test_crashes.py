@@ -6,6 +6,7 @@ import pytest
 
 from renova.model.ids import ServerId
 from renova.model.server import Server, VmState
+from renova.operations.create_image import Backup
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.pause import accept_pause, accept_unpause
@@ -73,6 +74,16 @@ def asking(accept: Callable[..., object], *arguments: object, **options: object)
     return ask
 
 
+async def make_image(told: Told, server: ServerId) -> ServerId:
+    await told.make_image(server)
+    return server
+
+
+async def make_backup(told: Told, server: ServerId) -> ServerId:
+    await told.make_image(server, Backup("daily", 1))
+    return server
+
+
 def runs(server: Server) -> bool:
     return server.vm_state is VmState.ACTIVE
 
@@ -87,6 +98,10 @@ def stands_still(server: Server) -> bool:
 
 def is_suspended(server: Server) -> bool:
     return server.vm_state is VmState.SUSPENDED
+
+
+def is_idle(server: Server) -> bool:
+    return server.vm_state in (VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED)
 
 
 def is_gone(server: Server) -> bool:
@@ -108,6 +123,9 @@ CASES: dict[str, tuple[Ready, Ask, Callable[[Server], bool]]] = {
     "suspend": (ready, asking(accept_suspend), is_suspended),
     "resume": (ready_suspended, asking(accept_resume), runs),
     "delete of a suspended server": (ready_suspended, asking(accept_delete), is_gone),
+    "image of a running server": (ready, make_image, is_idle),
+    "image of a suspended server": (ready_suspended, make_image, is_idle),
+    "backup of a stopped server": (ready_stopped, make_backup, is_idle),
     "rebuild": (ready, asking(accept_rebuild, REBUILD), runs),
     "rebuild stopped": (ready_stopped, asking(accept_rebuild, REBUILD), is_off),
     "evacuate": (ready_dead, asking(accept_evacuate, Evacuation()), runs),

@@ -104,7 +104,7 @@ class Acts:
                 return Copied(await self._uploads.send(order.session, act.image, pieces))
             case DropSnapshot():
                 await self._hypervisor.drop_snapshot(server, act.image)
-                return State(None)
+                return State(await self.found(server))
             case DropDisks():
                 await self._drop_disks(act, order)
                 return State(None)

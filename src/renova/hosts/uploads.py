@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
-from renova.model.errors import Broken, NotNow, Refused
+from renova.model.errors import Broken, Refused
 from renova.model.ids import HostId, ImageId
 from renova.wire import ImageBytes, ImageTaken
 
@@ -15,19 +15,32 @@ class Upload:
 
     def __init__(self) -> None:
         self._arrived: asyncio.Queue[ImageBytes] = asyncio.Queue(1)  # no more: the next waits at its host
-        self._over: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._offset = 0
 
     async def take(self, message: ImageBytes) -> None:
-        """Take the next piece, once there is room for it. `Refused`, or whatever ended the upload at its other end."""
+        """Take the next piece, once there is room for it. `Refused` when it is not wanted (any more)."""
         if message.offset != self._offset:
             raise Refused(f"the bytes from {self._offset} on are expected, not from {message.offset}")
-        room = asyncio.get_running_loop().create_task(self._arrived.put(message))
-        self._over.add_done_callback(lambda _: room.cancel())
-        await asyncio.wait([room])
-        if self._over.done():
-            raise self._over.result() or Refused("nobody takes this image any more")
-        self._offset += len(message.data)
+        if not self._over.done() and await self._put(message):
+            self._offset += len(message.data)
+        else:
+            raise Refused(self._over.result() or "nobody takes this image any more")
+
+    async def _put(self, message: ImageBytes) -> bool:
+        """Wait for room; False when nobody takes any more before there is."""
+        putting = asyncio.get_running_loop().create_task(self._arrived.put(message))
+
+        def give_up(_over: object) -> None:
+            putting.cancel()
+
+        self._over.add_done_callback(give_up)
+        try:
+            await asyncio.wait([putting])
+            return not putting.cancelled()
+        finally:
+            self._over.remove_done_callback(give_up)
+            putting.cancel()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Give the pieces; ends when the image is whole. `Broken` when it is not what its host sent."""
@@ -42,10 +55,10 @@ class Upload:
                 raise Broken("the image did not arrive as its host sent it")
             return
 
-    def end(self, error: Exception | None) -> None:
-        """Take no more; who still sends hears the error."""
+    def end(self, reason: str = "") -> None:
+        """Take no more; who still sends hears the reason."""
         if not self._over.done():
-            self._over.set_result(error)
+            self._over.set_result(reason)
 
 
 class Uploads:
@@ -60,12 +73,12 @@ class Uploads:
         upload = Upload()
         former = self._open.pop((host, image), None)
         if former is not None:
-            former.end(None)
+            former.end()
         self._open[host, image] = upload
         try:
             yield upload
         finally:
-            upload.end(None)
+            upload.end()
             if self._open.get((host, image)) is upload:
                 del self._open[host, image]
 
@@ -76,8 +89,6 @@ class Uploads:
             return ImageTaken(id=message.id, error="no operation asks this host for the image", why="refused")
         try:
             await upload.take(message)
-        except NotNow as error:
-            return ImageTaken(id=message.id, error=str(error), why="not_now")
-        except Exception as error:  # noqa: BLE001  (whatever the image service said, the operation hears it in full)
+        except Refused as error:
             return ImageTaken(id=message.id, error=str(error), why="refused")
         return ImageTaken(id=message.id)

@@ -4,6 +4,13 @@ import msgspec
 
 from renova.model.ids import ImageId, ProjectId
 
+# What every image has; its owner's own properties stand beside these, under other names.
+ATTRIBUTES = frozenset(
+    {"id", "name", "status", "visibility", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value"}
+    | {"owner", "size", "virtual_size", "disk_format", "container_format", "min_disk", "min_ram", "tags"}
+    | {"created_at", "updated_at", "self", "file", "schema", "direct_url", "locations", "stores"}
+)
+
 
 class Image(msgspec.Struct, frozen=True):
     """An image as the image service describes it (Glance v2 names)."""

@@ -11,9 +11,10 @@ import msgspec
 from renova.engine.operation import Failure, Run, Story, act, end
 from renova.model.errors import NotNow
 from renova.model.guest import PowerState
-from renova.model.ids import HostId, ServerId
+from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
+from renova.operations.create_image import remove_unfinished_image, unfinished_image
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed, fault
@@ -29,6 +30,7 @@ class DeleteServer(msgspec.Struct, frozen=True):
 
     host: HostId | None
     incarnation: int
+    unfinished_image: ImageId | None = None  # that was being made of it
 
 
 def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
@@ -36,10 +38,11 @@ def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> No
     server = permitted(tx, server_id, "delete", asked)
     if server.task_state is TaskState.DELETING:
         return
+    unfinished = unfinished_image(tx, server.id)
     supersede(tx, cloud.operations, server.id, "superseded: the server is being deleted", at_once=True)
     servers.change(tx, server.id, task_state=TaskState.DELETING, progress=0)
     right = rights.right(tx, server.id)
-    want = DeleteServer(right.host if right else None, rights.incarnation(tx, server.id))
+    want = DeleteServer(right.host if right else None, rights.incarnation(tx, server.id), unfinished)
     held = submit(tx, cloud.operations, asked, server.id, Submission(DELETE, "delete", want))
     actions.open_event(tx, held.action, "compute_terminate_instance", server.host_name)
     notify(cloud, tx, server.id, "instance.delete.start")
@@ -50,6 +53,8 @@ def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> No
 async def delete_server(run: Run, want: DeleteServer) -> None:
     await run(remove_guest, want)
     await run(take_ports, want)
+    if want.unfinished_image is not None:
+        await run(remove_unfinished_image, want.unfinished_image)
     await run(mark_deleted, want)
 
 

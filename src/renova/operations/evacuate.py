@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.errors import Broken, Conflict, Invalid, NotFound
 from renova.model.host import Host
-from renova.model.ids import HostId, ServerId
+from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
+from renova.operations.create_image import remove_unfinished_image, unfinished_image
 from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.guest import attached_networks, bind_all_ports, disks_of, has_any
 from renova.operations.parts.needs import needs
@@ -54,6 +55,7 @@ class EvacuateServer(msgspec.Struct, frozen=True):
     on_shared_storage: bool | None
     keeping_disks_only: bool
     attempts: int
+    unfinished_image: ImageId | None = None  # that was being made of it
 
 
 def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, evacuation: Evacuation) -> None:
@@ -69,6 +71,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         raise Conflict(f"Cannot 'evacuate' instance {server.id}: another evacuation of it is under way")
     source = _dead_source(cloud, tx, server)
     take_back_rebuild(tx, server.id)
+    unfinished = unfinished_image(tx, server.id)
     supersede(tx, cloud.operations, server.id, "superseded: the server is being evacuated", at_once=True)
     proof = hosts.proof(tx, source.id)
     migration = migrations.add(
@@ -98,6 +101,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         on_shared_storage=evacuation.on_shared_storage,
         keeping_disks_only=cloud.settings.evacuate_keeping_disks_only,
         attempts=1 if evacuation.host else cloud.settings.create_attempts,
+        unfinished_image=unfinished,
     )
     held = submit(tx, cloud.operations, asked, server.id, Submission(EVACUATE, "evacuate", want))
     actions.open_event(tx, held.action, "rebuild_server", None)
@@ -126,6 +130,8 @@ def _dead_source(cloud: Cloud, tx: Tx, server: Server) -> Host:
 
 
 async def evacuate_server(run: Run, want: EvacuateServer) -> None:
+    if want.unfinished_image is not None:
+        await run(remove_unfinished_image, want.unfinished_image)
     failed: tuple[HostId, ...] = ()
     reason = ""
     for _attempt in range(want.attempts):

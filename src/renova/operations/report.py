@@ -10,11 +10,13 @@ import structlog
 
 from renova.model.guest import GuestChanged, PowerState
 from renova.model.ids import HostId, ServerId
-from renova.model.server import VmState
+from renova.model.server import Server, VmState
 from renova.store import rights, servers
 from renova.store.database import Tx
 
 log = structlog.get_logger()
+
+LIVING = (VmState.ACTIVE, VmState.PAUSED)  # their guests are not off
 
 
 def take_report(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> list[ServerId]:
@@ -27,13 +29,8 @@ def take_report(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> list[S
             continue
         if right is None or right.host != host or right.incarnation != change.incarnation:
             continue
-        values: dict[str, object] = {"power_state": change.power}
-        if server.vm_state in (VmState.ACTIVE, VmState.PAUSED) and change.power in (
-            PowerState.SHUTDOWN,
-            PowerState.CRASHED,
-        ):
-            # Nova's power sync: a guest that powered itself off, or died, makes its server stopped.
-            values["vm_state"] = VmState.STOPPED
+        values = followed(server, change.power)
+        if "vm_state" in values:
             stopped.append(server.id)
             log.info("guest stopped by itself", server=server.id, power=change.power.name)
         elif server.vm_state is VmState.STOPPED and change.power is PowerState.RUNNING:
@@ -41,3 +38,12 @@ def take_report(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> list[S
         if server.power_state is not change.power or len(values) > 1:
             servers.change(tx, server.id, **values)
     return stopped
+
+
+def followed(server: Server, power: PowerState) -> dict[str, object]:
+    """Return what changes of a server whose guest is found so, and nobody was asked for it."""
+    values: dict[str, object] = {"power_state": power}
+    if server.vm_state in LIVING and power in (PowerState.SHUTDOWN, PowerState.CRASHED):
+        # Nova's power sync: a guest that powered itself off, or died, makes its server stopped.
+        values["vm_state"] = VmState.STOPPED
+    return values

@@ -4,6 +4,7 @@ from typing import Any
 
 from renova.engine.operation import Story
 from renova.operations.create import CREATE
+from renova.operations.create_image import CREATE_IMAGE
 from renova.operations.delete import DELETE
 from renova.operations.evacuate import EVACUATE
 from renova.operations.heal_ports import HEAL_PORTS
@@ -14,7 +15,19 @@ from renova.operations.start import START
 from renova.operations.stop import STOP
 from renova.operations.suspend import RESUME, SUSPEND
 
-STORIES: dict[str, Story[Any]] = {
-    story.name: story
-    for story in (CREATE, DELETE, EVACUATE, HEAL_PORTS, REBOOT, REBUILD, START, STOP, PAUSE, UNPAUSE, SUSPEND, RESUME)
-}
+ALL: tuple[Story[Any], ...] = (
+    CREATE,
+    CREATE_IMAGE,
+    DELETE,
+    EVACUATE,
+    HEAL_PORTS,
+    PAUSE,
+    REBOOT,
+    REBUILD,
+    RESUME,
+    START,
+    STOP,
+    SUSPEND,
+    UNPAUSE,
+)
+STORIES: dict[str, Story[Any]] = {story.name: story for story in ALL}

@@ -6,7 +6,7 @@ any point; what they keep (database, journals, storage) outlives them, as on dis
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,10 @@ class MemoryImages:
         sha256 = hashlib.sha256(content).hexdigest()
         whole = replace(described, status="active", size=len(content), virtual_size=len(content), sha256=sha256)
         self.images[image] = (whole, content)
+
+    async def having(self, properties: Mapping[str, str]) -> list[Image]:
+        every = [image for image, _ in reversed(self.images.values())]
+        return [image for image in every if properties.items() <= image.properties.items()]
 
     async def remove(self, image: ImageId) -> None:
         self.images.pop(image, None)

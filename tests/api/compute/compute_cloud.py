@@ -130,6 +130,12 @@ class DictImages:
     async def image(self, image: ImageId, caller: Caller | None) -> Image | None:
         return self.images.get(image)
 
+    async def add(self, image: Image) -> None:
+        self.images[image.id] = image
+
+    async def remove(self, image: ImageId) -> None:
+        self.images.pop(image, None)
+
 
 @dataclass
 class DictNetworks:

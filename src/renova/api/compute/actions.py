@@ -4,6 +4,7 @@ import msgspec
 
 from renova.api.compute import (
     action_console,
+    action_create_image,
     action_evacuate,
     action_lock,
     action_pause,
@@ -28,12 +29,13 @@ ACTIONS: dict[str, Action] = {
     **action_suspend.ACTIONS,
     **action_reset_state.ACTIONS,
     **action_console.ACTIONS,
+    **action_create_image.ACTIONS,
 }
 
 # Nova's actions that this cloud does not have yet.
 _MISSING = frozenset(
     {"rescue", "unrescue", "changePassword", "trigger_crash_dump"}
-    | {"resize", "confirmResize", "revertResize", "migrate", "os-migrateLive", "createImage", "createBackup"}
+    | {"resize", "confirmResize", "revertResize", "migrate", "os-migrateLive"}
     | {"shelve", "shelveOffload", "unshelve", "restore", "forceDelete", "injectNetworkInfo"}
     | {"addSecurityGroup", "removeSecurityGroup", "os-getVNCConsole", "os-getSPICEConsole", "os-getSerialConsole"}
     | {"addFixedIp", "removeFixedIp", "addFloatingIp", "removeFloatingIp"}
@@ -49,6 +51,7 @@ POLICY = {
     **action_suspend.POLICY,
     **action_reset_state.POLICY,
     **action_console.POLICY,
+    **action_create_image.POLICY,
 }
 
 

@@ -29,6 +29,7 @@ class Notice(msgspec.Struct, frozen=True):
     before: Server | None = None
     failure: Failure | None = None
     host: str | None = None
+    snapshot: str | None = None  # the image that is made of it
     doer: Doer | None = None
     period: Period = Period("", "")
     controller: str = ""

@@ -27,10 +27,12 @@ def notify(
     *,
     host: str | None = None,
     image: str | None = None,
+    snapshot: str | None = None,
 ) -> None:
     """Tell an event of Nova's, such as `instance.reboot.start`, about the server as it is at this moment.
 
     `host`: where it happens, if not on the server's own host. `image`: the one it had, if not the one it has.
+    `snapshot`: the image that is made of it.
     """
     if cloud.notices is None:
         return
@@ -39,7 +41,7 @@ def notify(
         return
     if image is not None:
         server = msgspec.structs.replace(server, image=image)
-    _put(cloud, tx, Notice(event, server, failure=failure, host=host))
+    _put(cloud, tx, Notice(event, server, failure=failure, host=host, snapshot=snapshot))
 
 
 def watch_states(cloud: Cloud) -> None:

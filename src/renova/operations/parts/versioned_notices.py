@@ -46,6 +46,9 @@ def payload(notice: Notice) -> Payload:
         case ["instance", "rebuild" | "rebuild_scheduled", *_]:
             data = {**_action(notice), "trusted_image_certificates": None}
             return _object("InstanceActionRebuildPayload", "1.9", data)
+        case ["instance", "snapshot", *_]:
+            data = {**_action(notice), "snapshot_image_id": notice.snapshot}
+            return _object("InstanceActionSnapshotPayload", "1.9", data)
         case _:
             return _object("InstanceActionPayload", "1.8", _action(notice))
 

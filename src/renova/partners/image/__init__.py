@@ -1,6 +1,6 @@
 """Where images come from."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from renova.model.ids import ImageId
@@ -25,6 +25,10 @@ class Images(Protocol):
         `NotFound` when it was deleted meanwhile, `Conflict` when it has bytes, `Invalid` when they are not of its
         format, `NotNow` when they cannot be stored.
         """
+        ...
+
+    async def having(self, properties: Mapping[str, str]) -> list[Image]:
+        """List the images that have all of these properties, the newest first."""
         ...
 
     async def remove(self, image: ImageId) -> None:

@@ -3,7 +3,7 @@
 Called by `hosts` (bytes for agents), by operations (descriptions) and by `api.image`, which changes descriptions.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -108,6 +108,10 @@ class BuiltinImages:
             # Deleted while its bytes came in.
             await self._files.remove(image)
             raise NotFound(f"No image found with ID {image}")
+
+    async def having(self, properties: Mapping[str, str]) -> list[Image]:
+        every = await self._database.read(store.every)
+        return [image for image in every if properties.items() <= image.properties.items()]
 
     async def remove(self, image: ImageId) -> None:
         """Remove an image. The description goes first: a file without one is swept away at the next start."""

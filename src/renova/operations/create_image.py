@@ -1,0 +1,248 @@
+"""Make an image of a server: its root disk as it is at one moment, copied on its host and sent to the image service.
+
+The image is described before the request is accepted, without bytes: clients look at it at once. It becomes active
+only when it is whole. When anything fails it is removed, and the server is as it was: its guest is never touched.
+Deleting or evacuating the server wins; whoever supersedes this operation removes the image (`unfinished_image`).
+
+A backup is an image of a kind ("daily"), of which only the newest few are kept.
+"""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.errors import CloudError, NotFound
+from renova.model.guest import PowerState
+from renova.model.host import Right
+from renova.model.ids import ImageId, ProjectId, ServerId
+from renova.model.image import Image
+from renova.model.server import Server, TaskState
+from renova.operations.cloud import Cloud
+from renova.operations.parts.guest import disks_of
+from renova.operations.parts.notify import notify
+from renova.operations.parts.permits import permitted, take_task
+from renova.operations.parts.state import leave_as_it_was
+from renova.operations.report import followed
+from renova.operations.stop import FOREVER
+from renova.operations.submission import Asked, Submission, submit
+from renova.operations.work import Work
+from renova.store import actions, operations, servers
+from renova.store.database import Tx
+from renova.wire import Copied, DropSnapshot, Snapshot, State, Upload
+
+log = structlog.get_logger()
+
+# What says how an image's own bytes came about, and not how servers of it are to be: not handed on (Nova's list).
+NOT_INHERITED = frozenset({"cache_in_nova", "bittorrent"})
+NOT_INHERITED_PREFIXES = ("img_signature", "cinder_encryption_", "os_glance_")
+
+
+class Backup(msgspec.Struct, frozen=True):
+    """The kind of backup, and how many of the kind are kept of the server."""
+
+    kind: str
+    rotation: int
+
+
+class CreateImage(msgspec.Struct, frozen=True):
+    """The image, which is described already."""
+
+    image: ImageId
+    backup: Backup | None = None
+
+
+def describe(
+    server: Server,
+    base: Image | None,
+    *,
+    image: ImageId,
+    name: str,
+    metadata: dict[str, str],
+    owner: ProjectId,
+    backup: Backup | None = None,
+) -> Image:
+    """Describe the image that is to be made of the server; `base` is the one it was made of, if there is that still.
+
+    What the owner says goes before what the server's image said of itself.
+    """
+    inherited = {
+        key: value
+        for key, value in server.image_properties.items()
+        if key not in NOT_INHERITED and not key.startswith(NOT_INHERITED_PREFIXES)
+    }
+    own = {
+        "instance_uuid": server.id,
+        "user_id": server.user,
+        "owner_id": server.project,
+        "base_image_ref": server.image or "",
+        "image_type": "snapshot",
+        "image_location": "snapshot",
+        "image_state": "available",
+    }
+    if backup is not None:
+        own |= {"image_type": "backup", "backup_type": backup.kind}
+    return Image(
+        id=image,
+        name=name,
+        status="queued",
+        owner=owner,
+        visibility="private",
+        disk_format="qcow2",
+        container_format="bare",
+        size=None,
+        virtual_size=None,
+        sha256=None,
+        md5=None,
+        # The copy is as large as the disk is, however little is in it.
+        min_disk=max(base.min_disk if base else 0, server.flavor.root_gb),
+        min_ram=base.min_ram if base else 0,
+        protected=False,
+        tags=(),
+        properties={**inherited, **metadata, **own},
+        created_at="",
+        updated_at="",
+    )
+
+
+def accept_create_image(
+    cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, image: ImageId, backup: Backup | None = None
+) -> None:
+    word = "createImage" if backup is None else "createBackup"
+    server = permitted(tx, server_id, word, asked)
+    take_task(tx, server, word, TaskState.IMAGE_SNAPSHOT_PENDING if backup is None else TaskState.IMAGE_BACKUP)
+    submit(tx, cloud.operations, asked, server.id, Submission(CREATE_IMAGE, word, CreateImage(image, backup)))
+
+
+async def create_image(run: Run, want: CreateImage) -> None:
+    right = await run(begin_image, want)
+    await run(copy_root, want, right)
+    await run(note_copied, want)
+    await run(note_uploading, want)
+    await run(upload_copy, want, right)
+    if want.backup is not None:
+        await run(rotate_backups, want)
+    power = await run(drop_copy, want, right)
+    await run(conclude, want, power)
+
+
+@write(patience=FOREVER)
+def begin_image(work: Work, tx: Tx, want: CreateImage) -> Right:
+    event = "compute_snapshot_instance" if want.backup is None else "compute_backup_instance"
+    actions.open_event(tx, work.held.action, event, work.server_now(tx).host_name)
+    if want.backup is None:
+        servers.change(tx, work.held.server, task_state=TaskState.IMAGE_SNAPSHOT)
+    notify(work.cloud, tx, work.held.server, "instance.snapshot.start", snapshot=want.image)
+    return work.right_here(tx)
+
+
+@begin_image.undo
+async def remove_image(work: Work, want: CreateImage) -> None:
+    await work.cloud.images.remove(want.image)
+
+
+@act(patience=FOREVER)
+async def copy_root(work: Work, want: CreateImage, right: Right) -> int:
+    """Have the host copy the disk; returns the copy's size in bytes."""
+    disks = disks_of(await work.server())
+    result = await work.command(right.host, right.incarnation, Snapshot(image=want.image, disks=disks))
+    assert isinstance(result, Copied)
+    return result.size
+
+
+@copy_root.undo
+async def forget_copy(work: Work, want: CreateImage, right: Right) -> None:
+    await work.command(right.host, right.incarnation, DropSnapshot(image=want.image))
+
+
+@write()
+def note_copied(work: Work, tx: Tx, want: CreateImage) -> None:
+    servers.change(tx, work.held.server, task_state=TaskState.IMAGE_PENDING_UPLOAD)
+
+
+@write()
+def note_uploading(work: Work, tx: Tx, want: CreateImage) -> None:
+    servers.change(tx, work.held.server, task_state=TaskState.IMAGE_UPLOADING)
+
+
+@act()
+async def upload_copy(work: Work, want: CreateImage, right: Right) -> None:
+    """Have the copy in the image service, whole; what an earlier try had sent is sent again."""
+    images = work.cloud.images
+    image = await images.image(want.image, None)
+    if image is None:
+        raise NotFound(f"image {want.image} was deleted while it was being made")
+    if image.status == "active":
+        return
+    with work.cloud.hosts.uploads.of(right.host, want.image) as upload:
+        writing = asyncio.get_running_loop().create_task(images.write(want.image, upload.pieces()))
+        # The host waits for every piece to be taken: it must hear when nobody takes them any more.
+        writing.add_done_callback(lambda _: upload.end("the image service takes no more"))
+        try:
+            await work.command(right.host, right.incarnation, Upload(image=want.image))
+            await writing
+        except CloudError:
+            if writing.done():
+                await writing  # what went wrong here says more than what the host heard of it
+            raise
+        finally:
+            writing.cancel()
+            await asyncio.wait([writing])
+
+
+@act()
+async def rotate_backups(work: Work, want: CreateImage) -> None:
+    """Remove the oldest backups of this kind; one that cannot be removed now is left to the next rotation."""
+    assert want.backup is not None
+    of_kind = {"instance_uuid": work.held.server, "image_type": "backup", "backup_type": want.backup.kind}
+    found = await work.cloud.images.having(of_kind)
+    for old in [image for image in found if image.status == "active"][want.backup.rotation :]:
+        try:
+            await work.cloud.images.remove(old.id)
+        except CloudError:
+            log.warning("old backup not removed", image=old.id, exc_info=True)
+
+
+@act(patience=FOREVER)
+async def drop_copy(work: Work, want: CreateImage, right: Right) -> PowerState:
+    """Have no copy on the host any more; returns how the guest is now."""
+    result = await work.command(right.host, right.incarnation, DropSnapshot(image=want.image))
+    assert isinstance(result, State)
+    power = result.guest.power if result.guest else PowerState.NOSTATE
+    if power not in (PowerState.RUNNING, PowerState.PAUSED):
+        await work.cloud.networks.settle(work.held.server, active=False)
+    return power
+
+
+@end()
+def conclude(work: Work, tx: Tx, want: CreateImage, power: PowerState) -> None:
+    # What the guest did by itself meanwhile was not followed, for a task was under way.
+    servers.change(tx, work.held.server, task_state=None, **followed(work.server_now(tx), power))
+    notify(work.cloud, tx, work.held.server, "instance.snapshot.end", snapshot=want.image)
+    actions.close_events(tx, work.held.action)
+
+
+def settle_create_image(work: Work, tx: Tx, want: CreateImage, failure: Failure) -> None:
+    """Leave the server as it was, with the reason; the image is gone."""
+    leave_as_it_was(tx, work.held, failure)
+
+
+def unfinished_image(tx: Tx, server: ServerId) -> ImageId | None:
+    """Return the image that is being made of the server and is not known to be whole.
+
+    For who supersedes that: nobody else will remove it.
+    """
+    held = operations.active(tx, server)
+    if held is None or held.story != CREATE_IMAGE.name or operations.has_done(tx, held, upload_copy.name):
+        return None
+    return msgspec.json.decode(held.want, type=CreateImage).image
+
+
+@act()
+async def remove_unfinished_image(work: Work, image: ImageId) -> None:
+    """Have no image left of an operation that was superseded."""
+    await work.cloud.images.remove(image)
+
+
+CREATE_IMAGE = Story("create-image", 1, CreateImage, create_image, settle_create_image)

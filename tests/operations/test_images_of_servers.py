@@ -1,0 +1,265 @@
+"""An image of a server holds its disk as it was at one moment, is whole or not there, and costs the server nothing."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from msgspec.structs import replace
+
+from renova.model.errors import Conflict, NotNow, Refused
+from renova.model.guest import PowerState
+from renova.model.ids import ImageId, ServerId
+from renova.model.image import Image
+from renova.model.server import Server, TaskState, VmState
+from renova.operations.create_image import Backup, describe
+from renova.operations.delete import accept_delete
+from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.pause import accept_pause
+from renova.operations.stop import accept_stop
+from renova.operations.suspend import accept_resume, accept_suspend
+from tests.operations.story import PROJECT, Told, an_image
+from tests.operations.test_failures import told_story
+from tests.operations.test_standing_still import last_action
+
+
+def image(told: Told, wanted: ImageId) -> Image:
+    return told.cloud.images.images[wanted][0]
+
+
+def written(told: Told, server: Server) -> list[str]:
+    disk = told.cloud.hosts[server.host_name or ""].storage.disks[server.id, server.root_generation]
+    return [write.text for write in disk.writes]
+
+
+async def busy_with(told: Told, server: ServerId, task: TaskState) -> Server:
+    while (found := await told.get(server)).task_state is not task:
+        await told.cloud.clock.sleep(0.001)
+    return found
+
+
+def test_a_server_made_of_an_image_of_another_finds_what_that_had_written() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await told.cloud.clock.sleep(5)
+        told.cloud.hosts[server.host_name or ""].hypervisor.write(server.id, "precious")
+        made = await told.make_image(server.id, colour="red")
+        assert (await told.get(server.id)).task_state is TaskState.IMAGE_SNAPSHOT_PENDING
+        after = await told.idle(server.id)
+        assert (after.vm_state, after.power_state, after.fault) == (VmState.ACTIVE, PowerState.RUNNING, None)
+        assert written(told, after) == ["boot", "precious"]
+        event = ("compute_snapshot_instance", "Success", after.host_name)
+        assert await last_action(told, server.id) == ("createImage", None, [event])
+        whole = image(told, made)
+        assert (whole.status, whole.visibility, whole.min_disk, whole.properties["colour"]) == (
+            "active",
+            "private",
+            1,
+            "red",
+        )
+        another = await told.get(await told.created("another", image=whole))
+        assert written(told, another)[:2] == ["boot", "precious"]
+
+    told_story(story)
+
+
+def test_an_image_inherits_what_the_servers_image_said_and_tells_where_it_is_from() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        server = replace(server, image_properties={"hw_disk_bus": "scsi", "img_signature": "x", "os_type": "linux"})
+        base = an_image("one", min_ram=64, min_disk=3)
+        made = describe(server, base, image=ImageId("i"), name="n", metadata={"os_type": "bsd"}, owner=PROJECT)
+        assert (made.min_ram, made.min_disk, made.disk_format, made.owner) == (64, 3, "qcow2", PROJECT)
+        assert made.properties == {
+            "hw_disk_bus": "scsi",
+            "os_type": "bsd",
+            "instance_uuid": server.id,
+            "user_id": server.user,
+            "owner_id": server.project,
+            "base_image_ref": "image-one",
+            "image_type": "snapshot",
+            "image_location": "snapshot",
+            "image_state": "available",
+        }
+
+    told_story(story)
+
+
+@pytest.mark.parametrize(
+    ("accept", "state"),
+    [(accept_pause, VmState.PAUSED), (accept_suspend, VmState.SUSPENDED), (accept_stop, VmState.STOPPED)],
+)
+def test_a_server_that_does_not_run_stays_as_it_is(accept: Callable[..., object], state: VmState) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await told.cloud.clock.sleep(5)
+        await told.ask(accept, server)
+        before = await told.idle(server)
+        made = await told.make_image(server)
+        after = await told.idle(server)
+        assert (after.vm_state, after.power_state) == (state, before.power_state)
+        assert image(told, made).status == "active"
+        if state is VmState.SUSPENDED:
+            await told.ask(accept_resume, server)
+            assert written(told, await told.idle(server)) == ["boot"]
+
+    told_story(story)
+
+
+async def refuse_copies(told: Told, server: Server) -> None:
+    hypervisor = told.cloud.hosts[server.host_name or ""].hypervisor
+
+    async def snapshot(*_: object) -> int:
+        raise Refused("no space left on the host")
+
+    hypervisor.snapshot = snapshot  # type: ignore[assignment, method-assign]
+
+
+async def refuse_bytes(told: Told, _server: Server) -> None:
+    async def write(*_: object) -> None:
+        raise Refused("these bytes are of no format")
+
+    told.cloud.images.write = write  # type: ignore[assignment, method-assign]
+
+
+async def lose_store(told: Told, _server: Server) -> None:
+    async def write(*_: object) -> None:
+        raise NotNow("the image store does not work")
+
+    told.cloud.images.write = write  # type: ignore[assignment, method-assign]
+
+
+async def garble(told: Told, server: Server) -> None:
+    """Have the host send other bytes than it has summed up."""
+    uploads = told.cloud.cloud.hosts.uploads
+    take = uploads.take
+
+    async def taken(host: object, message: object) -> object:
+        return await take(host, replace(message, data=message.data[::-1]))  # type: ignore[attr-defined, type-var]
+
+    uploads.take = taken
+
+
+@pytest.mark.parametrize(
+    ("hinder", "reason"),
+    [
+        (refuse_copies, "no space left on the host"),
+        (refuse_bytes, "these bytes are of no format"),
+        (lose_store, "the image store does not work"),
+        (garble, "did not arrive as its host sent it"),
+    ],
+)
+def test_an_image_that_cannot_be_made_is_removed_and_the_server_is_as_it_was(
+    hinder: Callable[[Told, Server], Awaitable[None]], reason: str
+) -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await hinder(told, server)
+        made = await told.make_image(server.id)
+        after = await told.idle(server.id)
+        assert (after.vm_state, after.task_state) == (VmState.ACTIVE, None)
+        assert after.fault is not None
+        assert reason in after.fault.message
+        assert made not in told.cloud.images.images
+        assert (await last_action(told, server.id))[1] == "Error"
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("at", [TaskState.IMAGE_SNAPSHOT, TaskState.IMAGE_UPLOADING])
+def test_deleting_the_server_wins_over_its_image(at: TaskState) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        made = await told.make_image(server)
+        await busy_with(told, server, at)
+        await told.ask(accept_delete, server)
+        assert (await told.idle(server)).vm_state is VmState.DELETED
+        assert made not in told.cloud.images.images
+
+    told_story(story)
+
+
+def test_evacuating_the_server_wins_over_its_image() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        made = await told.make_image(server)
+        row = await busy_with(told, server, TaskState.IMAGE_UPLOADING)
+        host = row.host_name or ""
+        await told.cloud.cut_power(host)
+        await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(row.host))
+        assert await told.cloud.cloud.hosts.seek_proof(row.host)
+        await told.ask(accept_evacuate, server, Evacuation())
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        assert made not in told.cloud.images.images
+        await told.cloud.power_on(host)
+        await told.host_up(host)
+        await told.ask(accept_delete, server)  # with what was copied on the storage that the hosts share
+        await told.idle(server)
+
+    told_story(story)
+
+
+def test_deleting_the_image_ends_its_making() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        made = await told.make_image(server)
+        await busy_with(told, server, TaskState.IMAGE_SNAPSHOT)
+        await told.cloud.images.remove(made)
+        after = await told.idle(server)
+        assert (after.vm_state, after.task_state) == (VmState.ACTIVE, None)
+        assert "was deleted while it was being made" in str(after.fault)
+
+    told_story(story)
+
+
+def test_a_guest_that_powers_itself_off_meanwhile_is_noticed() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        made = await told.make_image(server)
+        row = await busy_with(told, server, TaskState.IMAGE_SNAPSHOT)
+        told.cloud.hosts[row.host_name or ""].hypervisor.power_off_inside(server)
+        after = await told.idle(server)
+        assert (after.vm_state, after.power_state) == (VmState.STOPPED, PowerState.SHUTDOWN)
+        assert image(told, made).status == "active"
+
+    told_story(story)
+
+
+def test_a_connection_that_breaks_has_the_image_sent_again() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        made = await told.make_image(server)
+        row = await busy_with(told, server, TaskState.IMAGE_UPLOADING)
+        told.cloud.hosts[row.host_name or ""].line.reset()
+        assert (await told.idle(server)).fault is None
+        assert image(told, made).status == "active"
+
+    told_story(story)
+
+
+def test_one_image_of_a_server_is_made_at_a_time() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await told.make_image(server)
+        with pytest.raises(Conflict, match="image_snapshot_pending"):
+            await told.make_image(server)
+        leftover = [each.id for each, _ in told.cloud.images.images.values()][-1]
+        await told.cloud.images.remove(leftover)  # as the API does with what was refused
+        await told.idle(server)
+
+    told_story(story)
+
+
+def test_backups_of_a_kind_are_rotated() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        made: dict[str, ImageId] = {}
+        for name, kind in (("a", "daily"), ("b", "weekly"), ("c", "daily"), ("d", "daily")):
+            made[name] = await told.make_image(server, Backup(kind, 2))
+            assert (await told.get(server)).task_state is TaskState.IMAGE_BACKUP
+            await told.idle(server)
+        left = {name for name, each in made.items() if each in told.cloud.images.images}
+        assert left == {"b", "c", "d"}
+        assert image(told, made["d"]).properties["backup_type"] == "daily"
+        event, result = (await last_action(told, server))[2][0][:2]
+        assert (event, result) == ("compute_backup_instance", "Success")
+
+    told_story(story)
