@@ -1,0 +1,360 @@
+"""What every storage promises: the simulated one, and the real one with a real daemon, read and written over NBD."""
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from shutil import which
+from typing import Protocol
+
+import pytest
+
+from renova.drivers.volume import Storage
+from renova.drivers.volume.nbd import NbdStorage
+from renova.drivers.volume.simulated import SimulatedVolumes
+from renova.model.clock import SystemClock
+from renova.model.errors import CloudError, Refused
+from renova.model.ids import ImageId, SnapshotId, VolumeId
+from renova.model.storage import Blank, Export, OfImage, OfSnapshot, OfVolume, Source, WantedVolume
+
+MIB = 1 << 20
+VOLUME, COPY = VolumeId("00000000-0000-4000-8000-0000000000a1"), VolumeId("00000000-0000-4000-8000-0000000000a2")
+SNAPSHOT = SnapshotId("00000000-0000-4000-8000-0000000000b1")
+IMAGE = ImageId("00000000-0000-4000-8000-0000000000c1")
+FIRST, SECOND = Export("first-secret"), Export("second-secret")
+
+
+class Bench(Protocol):
+    """A storage, and guests that reach it."""
+
+    lost: int  # how often all exports were lost
+
+    @property
+    def storage(self) -> Storage: ...
+    def note_loss(self) -> None: ...
+    async def size(self, name: str) -> int | None:
+        """Return how many bytes a guest sees; None where that is only pretended."""
+        ...
+
+    async def write(self, name: str, pattern: int) -> bool:
+        """Write a sector through this export; whether it arrived."""
+        ...
+
+    async def read(self, name: str) -> int | None:
+        """Return which pattern the first sector has; None when nothing is served under this name."""
+        ...
+
+    async def connect(self, name: str) -> "Client": ...
+    async def lose_exports(self) -> None: ...
+    async def restart(self) -> None:
+        """End the storage without a word, as its host does, and begin it again."""
+        ...
+
+
+class Client(Protocol):
+    """A guest that stays connected."""
+
+    async def write(self, pattern: int) -> bool: ...
+    async def close(self) -> None: ...
+
+
+class Images:
+    """One image: a raw disk whose first sector is of `pattern`."""
+
+    def __init__(self, pattern: int = 0x33) -> None:
+        self.data = bytes([pattern]) * 512 + bytes(MIB - 512)
+
+    @property
+    def source(self) -> OfImage:
+        return OfImage(IMAGE, "raw", len(self.data), hashlib.sha256(self.data).hexdigest())
+
+    async def read(self, image: ImageId) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.data), 1 << 16):
+            yield self.data[start : start + (1 << 16)]
+
+
+def want(
+    *exports: Export, volume: VolumeId = VOLUME, size: int = 4 * MIB, generation: int = 1, source: Source | None = None
+) -> WantedVolume:
+    return WantedVolume(
+        volume=volume, size_bytes=size, generation=generation, source=source or Blank(), exports=exports
+    )
+
+
+class SimulatedBench:
+    def __init__(self) -> None:
+        self.storage = SimulatedVolumes(SystemClock(), copy_s=0)
+        self.lost = 0
+
+    def note_loss(self) -> None:
+        self.lost += 1
+
+    async def write(self, name: str, pattern: int) -> bool:
+        try:
+            self.storage.write(name, f"{pattern}")
+        except CloudError:
+            return False
+        return True
+
+    async def read(self, name: str) -> int | None:
+        try:
+            content = self.storage.read(name)
+        except CloudError:
+            return None
+        last = content.rpartition("+")[2]
+        return int(last) if last.isdecimal() else 0x33 if content.startswith("image") else 0
+
+    async def size(self, name: str) -> int | None:
+        return None
+
+    async def connect(self, name: str) -> Client:
+        return SimulatedClient(self, name)
+
+    async def lose_exports(self) -> None:
+        self.storage.lose_exports()
+
+    async def restart(self) -> None:
+        self.storage.cut_power()
+        await self.storage.open(self.note_loss)
+
+
+class SimulatedClient:
+    def __init__(self, bench: SimulatedBench, name: str) -> None:
+        self._bench, self._name = bench, name
+
+    async def write(self, pattern: int) -> bool:
+        return await self._bench.write(self._name, pattern)
+
+    async def close(self) -> None:
+        pass
+
+
+class RealBench:
+    def __init__(self, directory: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self._directory = directory
+        self.storage: Storage = self._made()
+        self.lost = 0
+        self._loss = asyncio.Event()
+
+    def _made(self) -> NbdStorage:
+        return NbdStorage(self._directory, SystemClock(), address="127.0.0.1", port=self._port, tls=None)
+
+    def note_loss(self) -> None:
+        self.lost += 1
+        self._loss.set()
+
+    def url(self, name: str) -> str:
+        return f"nbd://127.0.0.1:{self._port}/{name}"
+
+    async def io(self, name: str, command: str) -> bool:
+        reading = ["-r"] if command.startswith("read") else []
+        argv = ["qemu-io", *reading, "-f", "raw", "-c", command, self.url(name)]
+        ended = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=30, check=False)
+        return ended.returncode == 0 and "failed" not in ended.stdout
+
+    async def write(self, name: str, pattern: int) -> bool:
+        return await self.io(name, f"write -P {pattern} 0 512")
+
+    async def read(self, name: str) -> int | None:
+        for pattern in (0, 1, 2, 0x33):
+            if await self.io(name, f"read -P {pattern} 0 512"):
+                return pattern
+        return None
+
+    async def size(self, name: str) -> int | None:
+        argv = ["qemu-img", "info", "--output=json", "-f", "raw", self.url(name)]
+        ended = await asyncio.to_thread(subprocess.run, argv, capture_output=True, timeout=30, check=True)
+        return int(json.loads(ended.stdout)["virtual-size"])
+
+    async def connect(self, name: str) -> Client:
+        process = await asyncio.create_subprocess_exec(
+            *("qemu-io", "-f", "raw", self.url(name)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        client = RealClient(process)
+        assert await client.write(1)
+        return client
+
+    async def lose_exports(self) -> None:
+        pid = (self._directory / "run" / "qemu-storage-daemon.pid").read_text().strip()
+        os.kill(int(pid), signal.SIGKILL)
+        async with asyncio.timeout(20):
+            await self._loss.wait()
+
+    async def restart(self) -> None:
+        # The former is told nothing, as if its agent were killed: whoever comes next ends its daemon.
+        former, self.storage = self.storage, self._made()
+        await self.storage.open(self.note_loss)
+        await former.close()
+
+
+class RealClient:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def write(self, pattern: int) -> bool:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            stdin.write(f"write -P {pattern} 0 512\n".encode())
+            await stdin.drain()
+            async with asyncio.timeout(20):
+                while line := (await stdout.readline()).decode():
+                    if "failed" in line or "error" in line:
+                        return False
+                    if "wrote 512/512" in line:
+                        return True
+        except ConnectionError:
+            pass
+        return False
+
+    async def close(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.communicate()
+
+
+@pytest.fixture(params=["simulated", "real"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    programs = ("qemu-storage-daemon", "qemu-io", "qemu-img", "setpriv")
+    if request.param == "real" and (missing := [program for program in programs if which(program) is None]):
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    made: Bench
+    made = SimulatedBench() if request.param == "simulated" else RealBench(tmp_path)
+    await made.storage.open(made.note_loss)
+    yield made
+    await made.storage.close()
+
+
+async def test_a_volume_is_served_under_the_names_that_are_wanted_and_no_others(bench: Bench) -> None:
+    assert await bench.storage.have(want(), Images()) == ()
+    assert await bench.read(FIRST.name) is None
+    assert await bench.storage.have(want(FIRST), Images()) == (FIRST,)
+    assert await bench.storage.have(want(FIRST), Images()) == (FIRST,)
+    assert await bench.read(FIRST.name) == 0
+    assert await bench.write(FIRST.name, 1)
+    assert await bench.storage.have(want(SECOND), Images()) == (SECOND,)
+    assert await bench.read(FIRST.name) is None
+    assert await bench.read(SECOND.name) == 1
+    assert await bench.storage.exports(VOLUME) == (SECOND,)
+
+
+async def test_who_was_connected_is_cut_off_for_certain_before_the_next_one_is_served(bench: Bench) -> None:
+    await bench.storage.have(want(FIRST), Images())
+    old = await bench.connect(FIRST.name)
+    assert await old.write(1)
+    await bench.storage.have(want(SECOND), Images())
+    assert await bench.write(SECOND.name, 2)
+    assert not await old.write(1)
+    assert await bench.read(SECOND.name) == 2
+    await old.close()
+
+
+async def test_an_export_that_is_not_writable_takes_no_write(bench: Bench) -> None:
+    await bench.storage.have(want(Export("look", writable=False)), Images())
+    assert await bench.read("look") == 0
+    assert not await bench.write("look", 1)
+    assert await bench.read("look") == 0
+
+
+@pytest.mark.parametrize("how", ["restart", "lose_exports"])
+async def test_after_a_restart_nothing_is_served_until_it_is_told(bench: Bench, how: str) -> None:
+    await bench.storage.have(want(FIRST), Images())
+    assert await bench.write(FIRST.name, 1)
+    await (bench.restart() if how == "restart" else bench.lose_exports())
+    assert bench.lost == (how == "lose_exports")
+    assert await bench.storage.exports(VOLUME) == ()
+    assert await bench.read(FIRST.name) is None
+    await bench.storage.have(want(SECOND), Images())
+    assert await bench.read(FIRST.name) is None
+    assert await bench.read(SECOND.name) == 1
+
+
+async def test_a_volume_gets_an_images_content_once_a_generation(bench: Bench) -> None:
+    images = Images()
+    await bench.storage.have(want(FIRST, source=images.source), images)
+    assert await bench.read(FIRST.name) == 0x33
+    assert await bench.write(FIRST.name, 1)
+    await bench.storage.have(want(FIRST, source=images.source), images)
+    assert await bench.read(FIRST.name) == 1
+    with pytest.raises(Refused):
+        await bench.storage.have(want(FIRST, source=images.source, generation=2), images)
+    assert await bench.read(FIRST.name) == 1
+    await bench.storage.have(want(source=images.source, generation=2), images)
+    await bench.storage.have(want(SECOND, source=images.source, generation=2), images)
+    assert await bench.read(SECOND.name) == 0x33
+
+
+async def test_an_image_that_is_not_what_it_claims_leaves_the_volume_as_it_was(bench: Bench) -> None:
+    await bench.storage.have(want(FIRST), Images())
+    assert await bench.write(FIRST.name, 1)
+    await bench.storage.have(want(), Images())
+    with pytest.raises(Refused):
+        await bench.storage.have(want(source=Images(0x44).source, generation=2), Images())
+    await bench.storage.have(want(FIRST), Images())
+    assert await bench.read(FIRST.name) == 1
+
+
+async def test_a_volume_grows_and_never_shrinks(bench: Bench) -> None:
+    await bench.storage.have(want(FIRST), Images())
+    assert await bench.write(FIRST.name, 1)
+    await bench.storage.have(want(size=8 * MIB), Images())
+    await bench.storage.have(want(SECOND, size=2 * MIB), Images())
+    assert await bench.read(SECOND.name) == 1
+    assert await bench.size(SECOND.name) in (8 * MIB, None)
+
+
+async def test_a_snapshot_keeps_what_was_there_while_the_volume_is_written_on(bench: Bench) -> None:
+    await bench.storage.have(want(FIRST), Images())
+    client = await bench.connect(FIRST.name)
+    assert await client.write(1)
+    await bench.storage.have_snapshot(SNAPSHOT, VOLUME)
+    assert await client.write(2)
+    await bench.storage.have_snapshot(SNAPSHOT, VOLUME)
+    copy = want(SECOND, volume=COPY, size=8 * MIB, source=OfSnapshot(SNAPSHOT))
+    await bench.storage.have(copy, Images())
+    assert await bench.read(SECOND.name) == 1
+    assert await bench.read(FIRST.name) == 2
+    await bench.storage.drop_snapshot(SNAPSHOT)
+    await bench.storage.drop_snapshot(SNAPSHOT)
+    assert await bench.read(SECOND.name) == 1
+    await client.close()
+
+
+async def test_a_volume_can_be_a_copy_of_one_that_is_in_use(bench: Bench) -> None:
+    await bench.storage.have(want(FIRST), Images())
+    assert await bench.write(FIRST.name, 2)
+    await bench.storage.have(want(SECOND, volume=COPY, source=OfVolume(VOLUME)), Images())
+    assert await bench.write(FIRST.name, 1)
+    assert await bench.read(SECOND.name) == 2
+    assert await bench.storage.exports(VOLUME) == (FIRST,)
+
+
+async def test_what_is_dropped_is_served_to_nobody_and_gone(bench: Bench) -> None:
+    await bench.storage.have(want(FIRST), Images())
+    client = await bench.connect(FIRST.name)
+    await bench.storage.drop(VOLUME)
+    await bench.storage.drop(VOLUME)
+    assert not await client.write(1)
+    assert await bench.read(FIRST.name) is None
+    with pytest.raises(Refused):
+        await bench.storage.have_snapshot(SNAPSHOT, VOLUME)
+    await client.close()
+
+
+async def test_two_volumes_do_not_disturb_each_other(bench: Bench) -> None:
+    first, second = want(FIRST), want(SECOND, volume=COPY)
+    await asyncio.gather(bench.storage.have(first, Images()), bench.storage.have(second, Images()))
+    assert await bench.write(FIRST.name, 1)
+    await bench.storage.drop(COPY)
+    assert await bench.read(FIRST.name) == 1
