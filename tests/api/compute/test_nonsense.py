@@ -65,7 +65,22 @@ REBUILD = {
 
 BODIES: dict[str, dict[str, Any]] = {
     "POST /servers": {"server": SERVER, "os:scheduler_hints": {"a": "b"}},
+    "POST /servers#1": {
+        "server": {"name": "vm", "imageRef": IMAGE, "flavorRef": "small", "availability_zone": "nova:compute1"},
+        "os:scheduler_hints": {"group": "{group}", "different_host": ["{server}"], "same_host": "{server}"},
+    },
+    "POST /os-server-groups": {"server_group": {"name": "g", "policies": ["affinity"]}},
+    "POST /os-server-groups#1": {
+        "server_group": {"name": "g", "policy": "anti-affinity", "rules": {"max_server_per_host": 2}}
+    },
+    "POST /os-aggregates": {"aggregate": {"name": "a", "availability_zone": "z"}},
+    "PUT /os-aggregates/{aggregate}": {"aggregate": {"name": "a", "availability_zone": "z"}},
+    "POST /os-aggregates/{aggregate}/action": {"add_host": {"host": "compute1"}},
+    "POST /os-aggregates/{aggregate}/action#1": {"remove_host": {"host": "compute1"}},
+    "POST /os-aggregates/{aggregate}/action#2": {"set_metadata": {"metadata": {"availability_zone": "z", "a": None}}},
+    "POST /os-aggregates/{aggregate}/images": {"cache": [{"id": IMAGE}]},
     "PUT /servers/{server}": {"server": {"name": "x", "description": "x", "hostname": "xy", "accessIPv4": ""}},
+    "PUT /servers/{server}#1": {"server": {"pinned_availability_zone": "nova"}},
     "POST /servers/{server}/action": {"rebuild": REBUILD},
     "POST /servers/{server}/action#1": {"evacuate": {"host": "compute1", "adminPass": "x"}},
     "POST /servers/{server}/action#2": {"reboot": {"type": "HARD"}},
@@ -91,6 +106,7 @@ QUERIES = {
     ),
     "/flavors/detail": ("limit", "marker", "is_public", "minRam", "minDisk", "sort_key", "sort_dir", "name"),
     "/os-keypairs": ("limit", "marker", "user_id"),
+    "/os-server-groups": ("limit", "offset", "all_projects"),
     "/os-hypervisors": ("limit", "marker", "hypervisor_hostname_pattern", "with_servers"),
     "/os-migrations": ("limit", "marker", "changes-since", "status", "host", "project_id"),
     "/os-simple-tenant-usage": ("limit", "marker", "start", "end", "detailed"),
@@ -124,6 +140,10 @@ async def test_no_body_is_an_error_of_ours(api: ComputeApi, request_: str, versi
     await api.have_flavor()
     await api.project("demo")
     api.kept["host"] = host
+    group = {"server_group": {"name": "g", "policies": ["affinity"]}}
+    api.kept["group"] = (await api.got("admin", "POST /os-server-groups", group))["server_group"]["id"]
+    aggregate = {"aggregate": {"name": "kept"}}
+    api.kept["aggregate"] = (await api.got("admin", "POST /os-aggregates", aggregate))["aggregate"]["id"]
     for body in spoiled(BODIES[request_]):
         server = await api.have_server("admin", host=host, host_name="compute1")
         api.kept["server"] = server.id
