@@ -89,6 +89,7 @@ def test_aggregates_come_and_go(cloud: WholeCloud, admin: OpenStack) -> None:
     (aggregate,) = cloud.get("/os-aggregates")["aggregates"]
     assert (aggregate["name"], aggregate["hosts"]) == ("rack", ["host1"])
     assert aggregate["metadata"] == {"availability_zone": "attic", "ssd": "true"}
+    admin.at("2.81")("aggregate cache image rack renova-guest")
     admin("aggregate unset --property ssd rack")
     admin("aggregate set --name shelf --property net=fast rack")
     (aggregate,) = cloud.get("/os-aggregates")["aggregates"]
