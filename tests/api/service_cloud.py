@@ -109,11 +109,11 @@ class Api:
             sent.setdefault("content-type", "application/json")
         return await self.client.request(method, self._fill(path), content=content, headers=sent)
 
-    async def play(self, base: str, rows: Sequence[Row]) -> None:
+    async def play(self, base: str, rows: Sequence[Row], headers: dict[str, str] | None = None) -> None:
         """Send the requests one after the other below the base path, and check every answer."""
         for number, (who, request, body, status, expected) in enumerate(rows, 1):
             method, _, path = request.partition(" ")
-            answer = await self.ask(who, f"{method} {base}{path}", body)
+            answer = await self.ask(who, f"{method} {base}{path}", body, headers)
             context = f"row {number}: {who} {request}: {answer.status_code} {answer.text}"
             assert answer.status_code == status, context
             if expected is not None:

@@ -62,6 +62,11 @@ class Unversioned:
         return {}
 
 
+def status_of(error: CloudError) -> int:
+    """Return the HTTP status that stands for the error."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), 500)
+
+
 _PROJECT_ID = re.compile(r"[0-9a-f-]{1,64}")  # what may stand for a project in a path; anything else is a mistake
 
 ErrorBody = Callable[[int, str, str], Reply]  # status, message, request id
@@ -103,7 +108,7 @@ class Dispatcher:
             reply = service.error(failure.status, str(failure), request_id)
             reply.headers.update(failure.headers)
         except CloudError as error:
-            status = next((code for kind, code in _CODES if isinstance(error, kind)), 500)
+            status = status_of(error)
             if status >= 500:
                 log.warning("request failed", request=request_id, status=status, exc_info=True)
             reply = service.error(status, str(error) if status != 500 else _UNEXPECTED, request_id)

@@ -20,6 +20,10 @@ class Stock(msgspec.Struct, frozen=True):
     max_unit: int = MOST
     step_size: int = 1
     used: int = 0
+    free: int = 0  # worked out: it is asked of thousands at once
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "free", self.capacity - self.used)
 
     @property
     def capacity(self) -> int:
@@ -27,11 +31,7 @@ class Stock(msgspec.Struct, frozen=True):
 
     def gives(self, amount: int) -> bool:
         """Say whether this amount may be taken now."""
-        return (
-            self.min_unit <= amount <= self.max_unit
-            and amount % self.step_size == 0
-            and self.used + amount <= self.capacity
-        )
+        return amount <= self.free and self.min_unit <= amount <= self.max_unit and amount % self.step_size == 0
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True):

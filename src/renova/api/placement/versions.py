@@ -7,7 +7,7 @@ from renova.api.http import NO_VERSION, Version
 from renova.model.errors import Invalid
 
 OLDEST: Version = (1, 0)
-NEWEST: Version = (1, 37)  # from 1.38 on, consumers have types
+NEWEST: Version = (1, 39)
 
 
 class PlacementVersions:

@@ -1,0 +1,44 @@
+"""The reshaper: inventories that go from provider to provider, with the allocations that are made of them, in one."""
+
+from renova.api.http import Call, Reply
+from renova.api.placement.allocations import Allocations, holding
+from renova.api.placement.fields import Body, uuid
+from renova.api.placement.inventories import AllInventories, offered
+from renova.model.ids import HostId
+from renova.store import placement as store
+from renova.store import providers
+from renova.store.database import Tx
+
+
+class Reshaped(Body):
+    """What the providers are to have, and the consumers to hold, afterwards."""
+
+    inventories: dict[str, AllInventories]
+    allocations: dict[str, Allocations]
+
+
+async def reshape(call: Call) -> Reply:
+    call.demand("placement:reshaper:reshape")
+    wanted = call.json(Reshaped)
+    new = {
+        (provider := HostId(uuid(each, "Each provider"))): (
+            offered(call, provider, of.inventories),
+            of.resource_provider_generation,
+        )
+        for each, of in wanted.inventories.items()
+    }
+    holdings = [holding(call, uuid(each, "Each consumer"), of) for each, of in wanted.allocations.items()]
+
+    def work(tx: Tx) -> None:
+        for provider, (inventories, generation) in new.items():
+            providers.expect(tx, provider, generation)
+            # Both for a moment: what is held of the old is only now given back.
+            names = {item.resource_class for item in inventories}
+            old = [item for item in store.inventory(tx, provider) if item.resource_class not in names]
+            store.set_inventories(tx, provider, [*inventories, *old])
+        store.replace(tx, holdings)
+        for provider, (inventories, _) in new.items():
+            store.set_inventories(tx, provider, inventories)
+
+    await call.cloud.database.transact(work)
+    return Reply(204)
