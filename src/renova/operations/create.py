@@ -12,7 +12,7 @@ from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.errors import Broken
 from renova.model.flavor import Flavor
-from renova.model.guest import PowerState
+from renova.model.guest import PersonalFile, PowerState
 from renova.model.ids import GroupId, HostId, ServerId
 from renova.model.image import Image
 from renova.model.server import AttachedNetwork, KeyPair, Server, TaskState, VmState
@@ -26,7 +26,7 @@ from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.partners.network import PortWish
-from renova.store import actions, aggregates, placement, rights, servers
+from renova.store import actions, aggregates, personal_files, placement, rights, servers
 from renova.store.database import Tx
 
 EVENT = "compute__do_build_and_run_instance"
@@ -56,6 +56,8 @@ class NewServer(msgspec.Struct, frozen=True, kw_only=True):
     access_ipv6: str | None = None
     admin_pass: str | None = None
     disk_config: str = "MANUAL"
+    trusted_certs: tuple[str, ...] | None = None
+    files: tuple[PersonalFile, ...] = ()
     reservation: str = ""
 
 
@@ -100,6 +102,7 @@ def accept_create(cloud: Cloud, tx: Tx, asked: Asked, new: NewServer) -> Server:
             group=new.group,
             config_drive=new.config_drive,
             disk_config=new.disk_config,
+            trusted_certs=new.trusted_certs,
             access_ipv4=new.access_ipv4,
             access_ipv6=new.access_ipv6,
             reservation=new.reservation,
@@ -108,6 +111,8 @@ def accept_create(cloud: Cloud, tx: Tx, asked: Asked, new: NewServer) -> Server:
         ),
     )
     want = CreateServer(new.wishes, new.host, cloud.settings.create_attempts, new.admin_pass)
+    if new.files:
+        personal_files.put(tx, new.id, new.files)
     submit(tx, cloud.operations, asked, new.id, Submission(CREATE, "create", want))
     server = servers.get(tx, new.id)
     assert server is not None

@@ -20,7 +20,7 @@ from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
 from renova.operations.work import Work
-from renova.store import actions, migrations, placement, rights, servers
+from renova.store import actions, migrations, personal_files, placement, rights, servers
 from renova.store.database import Tx
 from renova.wire import Remove
 
@@ -94,6 +94,7 @@ def mark_deleted(work: Work, tx: Tx, want: DeleteServer) -> None:
     drop_waiting(tx, work.held.server, "the server was deleted")
     rights.release(tx, work.held.server)
     placement.release(tx, work.held.server)
+    personal_files.put(tx, work.held.server, ())
     work.cloud.fleet.stale()
     servers.change(
         tx,

@@ -239,8 +239,9 @@ async def test_a_wrong_rebuild_touches_nothing(
 async def test_a_rebuild_needs_a_fit_image_and_state(api: ComputeApi) -> None:
     server = await rebuildable(api, task_state=TaskState.REBOOTING)
     assert "task_state" in await refuse(api, server, {"rebuild": {"imageRef": IMAGE}}, 409)
+    idle = await api.have_server(host=server.host, host_name="compute1")
     api.images[IMAGE] = msgspec.structs.replace(api.images[IMAGE], min_ram=4096)
-    assert "memory" in await refuse(api, server, {"rebuild": {"imageRef": IMAGE}}, 400)
+    assert "memory" in await refuse(api, idle, {"rebuild": {"imageRef": IMAGE}}, 400)
 
 
 async def of_dead_host(api: ComputeApi, **values: Any) -> Server:

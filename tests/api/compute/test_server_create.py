@@ -129,7 +129,7 @@ async def test_a_host_name_is_made_of_the_name(api: ComputeApi) -> None:
         ("2.52", {"tags": ["a,b"], "networks": "auto"}, "tags"),
         ("2.52", {"tags": [str(number) for number in range(51)], "networks": "auto"}, "tags"),
         ("2.57", {"personality": [], "networks": "auto"}, "personality"),
-        ("2.56", {"personality": [{"path": "/a", "contents": ""}], "networks": "auto"}, "Personality"),
+        ("2.56", {"personality": [{"path": "/a", "contents": "!"}], "networks": "auto"}, "personality of /a"),
         ("2.37", {}, "networks"),
         ("2.73", {"host": "compute1", "networks": "auto"}, "host"),
         ("2.89", {"hostname": "x1", "networks": "auto"}, "hostname"),

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from renova.api.compute import host_names
+from renova.api.compute import host_names, image_properties, personality, quota
 from renova.api.compute.action import Action, Value, read_value
 from renova.api.compute.bootable import demand_bootable, find_image
 from renova.api.compute.fields import (
@@ -14,6 +14,7 @@ from renova.api.compute.fields import (
     DiskConfig,
     Metadata,
     Name,
+    TrustedCerts,
     Truth,
     UserData,
     Uuid,
@@ -21,15 +22,20 @@ from renova.api.compute.fields import (
     given,
     is_true,
     optional_address,
+    trusted_certs,
 )
 from renova.api.compute.passwords import new_password
-from renova.api.compute.quota import demand_metadata_within
+from renova.api.compute.personality import WantedFile
 from renova.api.compute.server_create import find_key
 from renova.api.compute.visible import asked, find_server, views
 from renova.api.http import Call, Reply, Version
 from renova.model.errors import Invalid
+from renova.model.ids import ServerId
+from renova.model.image import Image
 from renova.model.server import KeyPair, Server
+from renova.operations.parts.permits import permitted
 from renova.operations.rebuild import Rebuild, accept_rebuild
+from renova.store import hosts, quotas
 from renova.store.database import Tx
 
 POLICY = {
@@ -58,58 +64,79 @@ class WantedRebuild(Body):
     disk_config: DiskConfig | UnsetType = msgspec.field(default=UNSET, name="OS-DCF:diskConfig")
     access_ipv4: str | UnsetType = msgspec.field(default=UNSET, name="accessIPv4")
     access_ipv6: str | UnsetType = msgspec.field(default=UNSET, name="accessIPv6")
-    personality: list[Any] | UnsetType = UNSET
+    personality: list[WantedFile] | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
     key_name: Name | UnsetType | None = UNSET
     user_data: UserData | UnsetType | None = UNSET
-    trusted_image_certificates: list[str] | UnsetType | None = UNSET
+    trusted_image_certificates: TrustedCerts | UnsetType | None = UNSET
     hostname: str | UnsetType = UNSET
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What the request is about, as it is now."""
+
+    server: Server
+    key: KeyPair | UnsetType | None
+    limits: dict[str, int]
 
 
 async def rebuild(call: Call, value: Value) -> Reply:
     wanted = read_value(call, "rebuild", value, WantedRebuild)
+    asked_for = _asked_for(call, wanted)
     server = await find_server(call, "os_compute_api:servers:rebuild")
-    _demand_supported(wanted)
-    key = await call.cloud.database.read(lambda tx: _key(call, tx, wanted))
+    if wanted.trusted_image_certificates is not UNSET:
+        target = {"project_id": server.project, "user_id": server.user}
+        call.demand("os_compute_api:servers:rebuild:trusted_certs", target)
+    found = await call.cloud.database.read(lambda tx: _find(call, tx, server.id, wanted))
     image = await find_image(call, wanted.image, "Cannot find image for rebuild")
-    admin_pass = given(wanted.admin_pass, "") or new_password(call.cloud.chance)
-    asked_for = Rebuild(
-        image=image,
-        name=given(wanted.name, None),
-        admin_pass=admin_pass,
-        metadata=given(wanted.metadata, None),
-        description=wanted.description,
-        key=key,
-        user_data=base64(wanted.user_data, "user_data") if isinstance(wanted.user_data, str) else wanted.user_data,
-        hostname=host_names.checked(wanted.hostname, call.version) if isinstance(wanted.hostname, str) else None,
-        access_ipv4=_address(wanted.access_ipv4, "accessIPv4", 4),
-        access_ipv6=_address(wanted.access_ipv6, "accessIPv6", 6),
-        disk_config=given(wanted.disk_config, None),
+    _demand_fit(call, found, image, asked_for)
+    disk_config = asked_for["disk_config"] or image_properties.auto_disk_config(image)
+    order = Rebuild(image=image, key=found.key, **{**asked_for, "disk_config": disk_config})
+    rebuilt = await call.cloud.database.transact(
+        lambda tx: accept_rebuild(call.cloud, tx, asked(call), server.id, order)
     )
-    demand_bootable(call, image, server.flavor, server.project)
-
-    def accept(tx: Tx) -> Server:
-        demand_metadata_within(tx, call.caller.project, len(given(wanted.metadata, {})))
-        return accept_rebuild(call.cloud, tx, asked(call), server.id, asked_for)
-
-    rebuilt = await call.cloud.database.transact(accept)
-    shown = (await views(call, [rebuilt])).rebuilt(rebuilt, admin_pass)
+    shown = (await views(call, [rebuilt])).rebuilt(rebuilt, order.admin_pass)
     return Reply(202, {"server": shown}, {"location": shown["links"][0]["href"]})
 
 
-def _demand_supported(wanted: WantedRebuild) -> None:
-    """Raise `Invalid` for what this cloud does not do, before the server is touched."""
-    if is_true(wanted.preserve_ephemeral):
-        raise Invalid("The current driver does not support preserving ephemeral partitions.")
-    if wanted.personality:
-        raise Invalid("Personality files are not supported; use user_data.")
-    if wanted.trusted_image_certificates:
-        raise Invalid("Image signature certificate validation is not supported.")
+def _asked_for(call: Call, wanted: WantedRebuild) -> dict[str, Any]:
+    """Return what of the rebuild the request says by itself. `Invalid` names the field that is wrong."""
+    return {
+        "name": given(wanted.name, None),
+        "admin_pass": given(wanted.admin_pass, "") or new_password(call.cloud.chance),
+        "metadata": given(wanted.metadata, None),
+        "description": wanted.description,
+        "user_data": base64(wanted.user_data, "user_data") if isinstance(wanted.user_data, str) else wanted.user_data,
+        "hostname": host_names.checked(wanted.hostname, call.version) if isinstance(wanted.hostname, str) else None,
+        "access_ipv4": _address(wanted.access_ipv4, "accessIPv4", 4),
+        "access_ipv6": _address(wanted.access_ipv6, "accessIPv6", 6),
+        "trusted_certs": trusted_certs(wanted.trusted_image_certificates),
+        "disk_config": given(wanted.disk_config, None),
+        "files": personality.files(given(wanted.personality, [])),
+    }
 
 
-def _key(call: Call, tx: Tx, wanted: WantedRebuild) -> KeyPair | UnsetType | None:
-    """Return the caller's key (not the server's owner's), None to take the key away, or UNSET to keep it."""
-    return find_key(call, tx, wanted.key_name) if isinstance(wanted.key_name, str) else wanted.key_name
+def _find(call: Call, tx: Tx, server_id: ServerId, wanted: WantedRebuild) -> Found:
+    server = permitted(tx, server_id, "rebuild", asked(call))
+    host = hosts.get(tx, server.host) if server.host else None
+    able = host is not None and host.facts is not None and host.facts.capabilities.preserve_ephemeral
+    if is_true(wanted.preserve_ephemeral) and not able:
+        raise Invalid("The current driver does not support preserving ephemeral partitions: leave preserve_ephemeral.")
+    # The caller's key (not the server's owner's), null to take the key away, or nothing to keep it.
+    key = find_key(call, tx, wanted.key_name) if isinstance(wanted.key_name, str) else wanted.key_name
+    return Found(server, key, quotas.of_project(tx, call.caller.project))
+
+
+def _demand_fit(call: Call, found: Found, image: Image, asked_for: dict[str, Any]) -> None:
+    """Raise unless the server may be made anew from the image as asked for; in Nova's order (spec: rebuild, 2)."""
+    server = found.server
+    image_properties.demand_auto_disk_config(image, asked_for["disk_config"])
+    image_properties.demand_known_architecture(image)
+    quota.demand_metadata(found.limits, len(asked_for["metadata"] or {}))
+    personality.demand_within(found.limits, asked_for["files"])
+    demand_bootable(call, image, server.flavor, server.project)
+    if image.id != server.image:
+        image_properties.demand_same_numa(server.flavor, server.image_properties, image.properties)
 
 
 def _address(text: str | UnsetType, name: str, version: int) -> str | UnsetType | None:

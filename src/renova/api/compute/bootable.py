@@ -1,6 +1,7 @@
 """Whether a server of a flavor can boot from an image: the checks that create and rebuild have in common."""
 
 from renova.api.compute.fields import canonical
+from renova.api.compute.image_properties import demand_consistent, demand_unencrypted
 from renova.api.http import Call
 from renova.model.errors import Forbidden, Invalid
 from renova.model.flavor import Flavor
@@ -23,6 +24,7 @@ async def find_image(call: Call, image: str, message: str) -> Image:
 
 def demand_bootable(call: Call, image: Image, flavor: Flavor, project: ProjectId) -> None:
     """Raise `Invalid` unless servers of the flavor can boot from the image; `Forbidden` where policy is in the way."""
+    demand_unencrypted(image)
     if image.status != "active":
         raise Invalid(f"Image {image.id} is not active.")
     if image.disk_format not in _FORMATS:
@@ -31,8 +33,11 @@ def demand_bootable(call: Call, image: Image, flavor: Flavor, project: ProjectId
         raise Invalid(f"Image {image.id} is unacceptable: img_config_drive must be optional or mandatory.")
     if flavor.memory_mb < image.min_ram:
         raise Invalid("Flavor's memory is too small for requested image.")
-    if flavor.ephemeral_gb or flavor.swap_mb:
-        raise Invalid("Flavors with ephemeral or swap disks are not supported yet.")
+    _demand_room(call, image, flavor, project)
+    demand_consistent(flavor, image.properties)
+
+
+def _demand_room(call: Call, image: Image, flavor: Flavor, project: ProjectId) -> None:
     if flavor.root_gb == 0:
         target = {"project_id": project, "user_id": call.caller.user}
         if not call.allows("os_compute_api:servers:create:zero_disk_flavor", target):

@@ -30,6 +30,7 @@ MetadataValue = Annotated[str, Meta(max_length=255)]
 Metadata = dict[MetadataKey, MetadataValue]
 Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[^,/]*\Z")]
 DiskConfig = Literal["AUTO", "MANUAL"]
+TrustedCerts = Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, max_length=50)]
 UserData = Annotated[str, Meta(max_length=65535)]
 Nothing = Literal["None"] | None | dict[str, Any]
 Truth = (
@@ -122,6 +123,15 @@ def base64(value: str, name: str) -> str:
     except (binascii.Error, ValueError) as error:
         raise Invalid(f"Invalid input for field/attribute {name}. It is not base64.") from error
     return value
+
+
+def trusted_certs(value: list[str] | UnsetType | None) -> tuple[str, ...] | UnsetType | None:
+    """Return the certificates' ids. `Invalid` when one comes twice."""
+    if not isinstance(value, list):
+        return value
+    if len(set(value)) < len(value):
+        raise Invalid("Invalid input for field/attribute trusted_image_certificates. Its ids must differ.")
+    return tuple(value)
 
 
 def canonical(uuid: str) -> str:

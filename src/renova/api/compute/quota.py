@@ -37,7 +37,11 @@ def _message(over: list[str], asked: Mapping[str, int], used: Mapping[str, int],
 
 
 def demand_metadata_within(tx: Tx, project: ProjectId, items: int) -> None:
-    most = quotas.of_project(tx, project)["metadata_items"]
+    demand_metadata(quotas.of_project(tx, project), items)
+
+
+def demand_metadata(limits: Mapping[str, int], items: int) -> None:
+    most = limits["metadata_items"]
     if 0 <= most < items:
         raise Forbidden(f"Quota exceeded, too many metadata items: {items}, of {most} at most.")
 

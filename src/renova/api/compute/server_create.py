@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from renova.api.compute import host_names, network_wishes, scheduler_hints
+from renova.api.compute import host_names, image_properties, network_wishes, personality, scheduler_hints
 from renova.api.compute.availability_zones import demand_zone
 from renova.api.compute.bootable import demand_bootable, find_image
 from renova.api.compute.fields import (
@@ -17,6 +17,7 @@ from renova.api.compute.fields import (
     Metadata,
     Name,
     Tag,
+    TrustedCerts,
     Truth,
     UserData,
     base64,
@@ -26,11 +27,13 @@ from renova.api.compute.fields import (
     is_uuid,
     optional_address,
     read,
+    trusted_certs,
 )
 from renova.api.compute.flavors import reach
 from renova.api.compute.network_wishes import Wanted
 from renova.api.compute.passwords import new_password
-from renova.api.compute.quota import demand_members_within, demand_metadata_within, servers_within
+from renova.api.compute.personality import WantedFile
+from renova.api.compute.quota import demand_members_within, demand_metadata, servers_within
 from renova.api.compute.server_view import ServerViews
 from renova.api.compute.visible import asked
 from renova.api.http import Call, Reply, Version
@@ -40,7 +43,7 @@ from renova.model.ids import ServerId
 from renova.model.image import Image
 from renova.model.server import KeyPair, Server
 from renova.operations.create import NewServer, accept_create
-from renova.store import flavors, hosts, keypairs
+from renova.store import flavors, hosts, keypairs, quotas
 from renova.store.database import Tx
 
 POLICY = {
@@ -80,7 +83,7 @@ class WantedServer(Body):
     disk_config: DiskConfig | UnsetType = msgspec.field(default=UNSET, name="OS-DCF:diskConfig")
     access_ipv4: str | UnsetType = msgspec.field(default=UNSET, name="accessIPv4")
     access_ipv6: str | UnsetType = msgspec.field(default=UNSET, name="accessIPv6")
-    personality: list[Any] | UnsetType = UNSET
+    personality: list[WantedFile] | UnsetType = UNSET
     availability_zone: Name | UnsetType = UNSET
     block_device_mapping: list[dict[str, Any]] | UnsetType = UNSET
     block_device_mapping_v2: list[dict[str, Any]] | UnsetType = UNSET
@@ -93,7 +96,7 @@ class WantedServer(Body):
     user_data: UserData | UnsetType | None = UNSET
     description: Description | UnsetType | None = UNSET
     tags: Annotated[list[Tag], Meta(max_length=50)] | UnsetType = UNSET
-    trusted_image_certificates: list[str] | UnsetType | None = UNSET
+    trusted_image_certificates: TrustedCerts | UnsetType | None = UNSET
     host: HostName | UnsetType = UNSET
     hypervisor_hostname: HostName | UnsetType = UNSET
     hostname: str | UnsetType = UNSET
@@ -118,12 +121,16 @@ async def create(call: Call) -> Reply:
     call.demand("os_compute_api:servers:create")
     body = read(call, CreateServer)
     wanted = body.server
+    if wanted.trusted_image_certificates is not UNSET:
+        call.demand("os_compute_api:servers:create:trusted_certs")
     _demand_supported(wanted)
     least, most = _counts(wanted)
     zone, host = _place(call, wanted)
     hints = scheduler_hints.checked({**given(body.old_hints, {}), **given(body.hints, {})})
     found = await call.cloud.database.read(lambda tx: _find(call, tx, wanted, zone, host))
     image = await _image(call, wanted)
+    image_properties.demand_auto_disk_config(image, given(wanted.disk_config, None))
+    image_properties.demand_known_architecture(image)
     demand_bootable(call, image, found.flavor, call.caller.project)
     first = NewServer(
         id=ServerId(call.cloud.chance.uuid()),
@@ -146,7 +153,9 @@ async def create(call: Call) -> Reply:
         access_ipv4=optional_address(given(wanted.access_ipv4, None), "accessIPv4", 4),
         access_ipv6=optional_address(given(wanted.access_ipv6, None), "accessIPv6", 6),
         admin_pass=given(wanted.admin_pass, "") or new_password(call.cloud.chance),
-        disk_config=given(wanted.disk_config, "MANUAL"),
+        disk_config=given(wanted.disk_config, None) or image_properties.auto_disk_config(image) or "MANUAL",
+        trusted_certs=trusted_certs(given(wanted.trusted_image_certificates, None)) or None,
+        files=personality.files(given(wanted.personality, [])),
         reservation=f"r-{call.cloud.chance.uuid()[:8]}",
     )
     everyone = [_numbered(call, wanted, first, place, most) for place in range(most)]
@@ -158,7 +167,9 @@ async def create(call: Call) -> Reply:
 
 
 def _accept(call: Call, tx: Tx, everyone: list[NewServer], least: int) -> list[Server]:
-    demand_metadata_within(tx, call.caller.project, len(everyone[0].metadata))
+    limits = quotas.of_project(tx, call.caller.project)
+    demand_metadata(limits, len(everyone[0].metadata))
+    personality.demand_within(limits, everyone[0].files)
     scheduler_hints.demand_known(call, tx, everyone[0].hints)
     room = servers_within(tx, call.caller.project, everyone[0].flavor, least, len(everyone))
     if everyone[0].group is not None:
@@ -168,10 +179,6 @@ def _accept(call: Call, tx: Tx, everyone: list[NewServer], least: int) -> list[S
 
 def _demand_supported(wanted: WantedServer) -> None:
     """Raise `Invalid` for what this cloud does not do, before anything else is looked at."""
-    if wanted.personality:
-        raise Invalid("Personality files are not supported; use user_data.")
-    if wanted.trusted_image_certificates:
-        raise Invalid("Image signature certificate validation is not supported.")
     if given(wanted.block_device_mapping, []) or not all(
         map(_is_image_boot, given(wanted.block_device_mapping_v2, []))
     ):

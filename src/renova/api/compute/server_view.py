@@ -179,7 +179,7 @@ class ServerViews:
         if version >= (2, 26):
             shown["tags"] = server.tags
         if version >= (2, 63):
-            shown["trusted_image_certificates"] = None
+            shown["trusted_image_certificates"] = server.trusted_certs
         if version >= (2, 73):
             shown["locked_reason"] = server.locked_reason
         if version >= (2, 96):
