@@ -56,12 +56,35 @@ async def test_a_malformed_action_is_refused(api: ComputeApi, body: Any, message
     assert message in await refuse(api, server, body, 400)
 
 
-async def test_actions_that_are_missing_say_so(api: ComputeApi) -> None:
+@pytest.mark.parametrize(
+    ("version", "who", "body", "status"),
+    [
+        ("2.1", "demo", {"rescue": None}, 501),
+        ("2.1", "demo", {"rescue": {"adminPass": "x"}}, 501),
+        ("2.1", "reader", {"rescue": None}, 404),
+        ("2.1", "demo", {"resize": {"flavorRef": "1"}}, 400),
+        ("2.1", "demo", {"confirmResize": None}, 409),
+        ("2.1", "demo", {"migrate": None}, 403),
+        ("2.1", "admin", {"migrate": None}, 400),
+        ("2.16", "demo", {"trigger_crash_dump": None}, 404),
+        ("2.17", "demo", {"trigger_crash_dump": None}, 400),
+        ("2.5", "demo", {"os-getVNCConsole": {"type": "novnc"}}, 501),
+        ("2.6", "demo", {"os-getVNCConsole": {"type": "novnc"}}, 404),
+        ("2.43", "demo", {"addFixedIp": {"networkId": "x"}}, 400),
+        ("2.44", "demo", {"addFixedIp": {"networkId": "x"}}, 404),
+        ("2.104", "demo", {"resetNetwork": None}, 410),
+    ],
+)
+async def test_actions_that_are_missing_say_so(api: ComputeApi, version: str, who: str, body: Any, status: int) -> None:
+    server = await api.have_server(host=await api.have_host("compute1"), host_name="compute1")
+    await refuse(api, server, body, status, version, who)
+
+
+async def test_a_forced_delete_is_a_delete(api: ComputeApi) -> None:
     server = await api.have_server()
-    assert "rescue" in await refuse(api, server, {"rescue": None}, 501)
-    await refuse(api, server, {"resetNetwork": None}, 410)
-    other = await api.have_server("admin")
-    await refuse(api, other, {"rescue": None}, 404)
+    await refuse(api, server, {"forceDelete": "now"}, 400)
+    await act(api, server, {"forceDelete": None})
+    assert (await row(api, server)).task_state is TaskState.DELETING
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from renova.api.compute import (
     action_console,
     action_create_image,
     action_evacuate,
+    action_force_delete,
     action_lock,
+    action_missing,
     action_pause,
     action_power,
     action_rebuild,
@@ -15,10 +17,9 @@ from renova.api.compute import (
 )
 from renova.api.compute.action import Action
 from renova.api.compute.route import route
-from renova.api.compute.visible import find_server
 from renova.api.dispatch import Failure
 from renova.api.http import Call, Reply
-from renova.model.errors import Invalid
+from renova.model.errors import Invalid, NotFound
 
 ACTIONS: dict[str, Action] = {
     **action_power.ACTIONS,
@@ -30,16 +31,10 @@ ACTIONS: dict[str, Action] = {
     **action_reset_state.ACTIONS,
     **action_console.ACTIONS,
     **action_create_image.ACTIONS,
+    **action_force_delete.ACTIONS,
+    **action_missing.ACTIONS,
 }
 
-# Nova's actions that this cloud does not have yet.
-_MISSING = frozenset(
-    {"rescue", "unrescue", "changePassword", "trigger_crash_dump"}
-    | {"resize", "confirmResize", "revertResize", "migrate", "os-migrateLive"}
-    | {"shelve", "shelveOffload", "unshelve", "restore", "forceDelete", "injectNetworkInfo"}
-    | {"addSecurityGroup", "removeSecurityGroup", "os-getVNCConsole", "os-getSPICEConsole", "os-getSerialConsole"}
-    | {"addFixedIp", "removeFixedIp", "addFloatingIp", "removeFloatingIp"}
-)
 _REMOVED = frozenset({"resetNetwork"})
 
 POLICY = {
@@ -52,6 +47,8 @@ POLICY = {
     **action_reset_state.POLICY,
     **action_console.POLICY,
     **action_create_image.POLICY,
+    **action_force_delete.POLICY,
+    **action_missing.POLICY,
 }
 
 
@@ -61,14 +58,13 @@ async def act(call: Call) -> Reply:
         raise Invalid(f"Exactly one action is expected, not {len(body)}: {', '.join(sorted(body))}")
     ((name, value),) = body.items()
     action = ACTIONS.get(name)
-    if action is not None and action.since <= call.version <= action.until:
-        return await action.run(call, value)
-    if name in _REMOVED:
-        raise Failure(410, f"The action {name} was removed.")
-    if name in _MISSING:
-        await find_server(call, "os_compute_api:servers:show")
-        raise Failure(501, f"The action {name} is not supported by this cloud yet.")
-    raise Invalid(f"There is no such action: {name}")
+    if action is None:
+        if name in _REMOVED:
+            raise Failure(410, f"The action {name} was removed.")
+        raise Invalid(f"There is no such action: {name}")
+    if not action.since <= call.version <= action.until:
+        raise NotFound(f"The action {name} is not there in this microversion.")
+    return await action.run(call, value)
 
 
 ROUTES = [route("POST", "/servers/{server}/action", act)]

@@ -64,6 +64,22 @@ PERMITS: Final[dict[str, Permit]] = {
     "resume": Permit(frozenset({VmState.SUSPENDED}), host=True),
     "createImage": Permit(_KEPT, lock=False, host=True),
     "createBackup": Permit(_KEPT, lock=False, host=True),
+    # What this cloud does not have yet is refused only after the state was asked for.
+    "rescue": Permit(_UP_OR_OFF),
+    "unrescue": Permit(frozenset({VmState.RESCUED})),
+    "changePassword": Permit(frozenset({VmState.ACTIVE})),
+    "trigger_crash_dump": Permit(
+        frozenset({VmState.ACTIVE, VmState.PAUSED, VmState.RESCUED, VmState.RESIZED, VmState.ERROR})
+    ),
+    "resize": Permit(frozenset({VmState.ACTIVE, VmState.STOPPED})),
+    "migrate": Permit(frozenset({VmState.ACTIVE, VmState.STOPPED})),
+    "os-migrateLive": Permit(frozenset({VmState.ACTIVE, VmState.PAUSED})),
+    "confirmResize": Permit(frozenset({VmState.RESIZED})),
+    "revertResize": Permit(frozenset({VmState.RESIZED})),
+    "shelve": Permit(_KEPT),
+    "shelveOffload": Permit(frozenset({VmState.SHELVED})),
+    "unshelve": Permit(frozenset({VmState.SHELVED, VmState.SHELVED_OFFLOADED})),
+    "restore": Permit(frozenset({VmState.SOFT_DELETED})),
     "delete": Permit(ANY_STATE, ANY_TASK, launched=False),
     "lock": Permit(ANY_STATE, ANY_TASK, lock=False, launched=False),
     "unlock": Permit(ANY_STATE, ANY_TASK, lock=False, launched=False),
