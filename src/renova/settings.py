@@ -62,6 +62,8 @@ class DutyTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port_bindings: Seconds = 600.0
     evacuations: Seconds = 300.0
     orphans: Seconds = 600.0
+    images: Seconds = 2400.0
+    image_grace: Annotated[float, Meta(ge=60, le=31_536_000)] = 86_400.0  # how long unused images stay cached
 
 
 class SchedulerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

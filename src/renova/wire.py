@@ -5,8 +5,8 @@ message, msgpack-encoded, tagged by its kind; unknown kinds and malformed frames
 defaults, so that neighbours of different releases understand each other.
 
     agent → controller    Hello, Renew, Answer, Report, Cleaned, NotCleaned, WantImage, ImageBytes
-    controller → agent    Welcome, Renewed, Fenced, Standing, Command, StorageCommand, Read, Clean, Peers, ImagePiece,
-                          ImageTaken
+    controller → agent    Welcome, Renewed, Fenced, Standing, Command, StorageCommand, Read, Tidy, Clean, Peers,
+                          ImagePiece, ImageTaken
 
 A host speaks only for itself: whose message it is follows from the certificate of the connection, never from its text.
 """
@@ -16,7 +16,17 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from renova.model.errors import Broken
-from renova.model.guest import Aside, FoundGuest, Guest, GuestChanged, HostFacts, LocalDisks, Nic, VolumeDisk
+from renova.model.guest import (
+    Aside,
+    CachedImage,
+    FoundGuest,
+    Guest,
+    GuestChanged,
+    HostFacts,
+    LocalDisks,
+    Nic,
+    VolumeDisk,
+)
 from renova.model.ids import ImageId, PortId, ServerId, SnapshotId, VolumeId
 from renova.model.storage import Export, StorageFacts, WantedVolume
 
@@ -375,6 +385,12 @@ class Guests(msgspec.Struct, frozen=True, tag="guests"):
     guests: tuple[FoundGuest, ...]
 
 
+class Tidied(msgspec.Struct, frozen=True, tag="tidied"):
+    """The names of the cached images that were deleted."""
+
+    dropped: tuple[str, ...]
+
+
 class Asides(msgspec.Struct, frozen=True, tag="asides"):
     """The disks that the host has set aside."""
 
@@ -387,7 +403,9 @@ class Stored(msgspec.Struct, frozen=True, tag="stored"):
     exports: tuple[Export, ...] = ()
 
 
-Result: TypeAlias = Prepared | Rebooted | Copied | LetGo | Saved | State | ConsoleText | Asides | Guests | Stored
+Result: TypeAlias = (
+    Prepared | Rebooted | Copied | LetGo | Saved | State | ConsoleText | Asides | Guests | Tidied | Stored
+)
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):
@@ -461,6 +479,14 @@ class ReadGuest(Act, frozen=True, tag="read-guest"):
     server: ServerId
 
 
+class Tidy(Message, frozen=True, kw_only=True, tag="tidy"):
+    """Delete cached images that no server uses; those wanted within `grace_s` stay. Result: Tidied."""
+
+    id: int
+    in_use: tuple[CachedImage, ...]  # by servers of all hosts that share the instances directory
+    grace_s: float
+
+
 class Read(Message, frozen=True, kw_only=True, tag="read"):
     """A question that changes nothing and needs no right."""
 
@@ -520,7 +546,18 @@ class ImageTaken(Message, frozen=True, kw_only=True, tag="image-taken"):
 
 FromAgent: TypeAlias = Hello | Renew | Answer | Report | Cleaned | NotCleaned | WantImage | ImageBytes
 FromController: TypeAlias = (
-    Welcome | Renewed | Fenced | Standing | Command | StorageCommand | Read | Clean | Peers | ImagePiece | ImageTaken
+    Welcome
+    | Renewed
+    | Fenced
+    | Standing
+    | Command
+    | StorageCommand
+    | Read
+    | Tidy
+    | Clean
+    | Peers
+    | ImagePiece
+    | ImageTaken
 )
 ToNewHost: TypeAlias = Enrolled | NotEnrolled
 

@@ -56,6 +56,8 @@ from renova.wire import (
     Standing,
     State,
     StorageCommand,
+    Tidied,
+    Tidy,
     Welcome,
 )
 from renova.wire import Guests as FoundGuests
@@ -240,6 +242,8 @@ class Agent:
                 self._lease.acknowledged(message)
             case Read():
                 _spawn(self._answering, self._tell(session, message), f"read-{message.id}")
+            case Tidy():
+                _spawn(self._answering, self._tidy(session, message), f"tidy-{message.id}")
             case Clean():
                 _spawn(children, self._do_duty(session, message.duty), f"duty-{message.duty.server}")
             case Peers():
@@ -346,6 +350,18 @@ class Agent:
         if isinstance(what, ListGuests):
             return FoundGuests(tuple(await self._hypervisor.guests()))
         return ConsoleText(await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE)))
+
+    async def _tidy(self, session: Session, wanted: Tidy) -> None:
+        with suppress(Closed):
+            try:
+                dropped = await self._hypervisor.drop_images(wanted.in_use, wanted.grace_s)
+                answer = Answer(id=wanted.id, result=Tidied(tuple(dropped)))
+            except (Refused, NotNow) as error:
+                answer = _failure(wanted.id, error)
+            except Exception as error:  # as with commands
+                log.exception("images not tidied")
+                answer = _failure(wanted.id, error)
+            await session.send(answer)
 
     async def _do_duty(self, session: Session, duty: Duty) -> None:
         """Do the duty, however often it takes: until it is done the host is not up again."""

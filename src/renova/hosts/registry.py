@@ -6,7 +6,7 @@ been obeyed, and the caller (a step, which may run twice) tries again.
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import suppress
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from renova.model.chance import Chance
 from renova.model.channel import Channel, Closed
 from renova.model.clock import Clock
 from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused, Stale
-from renova.model.guest import Aside, FoundGuest, GuestChanged
+from renova.model.guest import Aside, CachedImage, FoundGuest, GuestChanged
 from renova.model.host import Host, HostState, Role
 from renova.model.ids import HostId, ImageId, ServerId, SnapshotId, VolumeId
 from renova.settings import LeaseTimes
@@ -60,6 +60,8 @@ from renova.wire import (
     StorageCommand,
     StorageOrder,
     Stored,
+    Tidied,
+    Tidy,
     WantImage,
     Welcome,
     decode_from_agent,
@@ -211,6 +213,16 @@ class Hosts:
         result = _result(answer, link.place.host)
         assert isinstance(result, Guests)
         return result.guests
+
+    async def drop_images(self, host: HostId, in_use: Collection[CachedImage], grace_s: float) -> tuple[str, ...]:
+        """Have the host delete cached images that are not in use, and return their names; `NotNow` when it is away."""
+        link = self._links.get(host)
+        if link is None:
+            raise NotNow("The host is not connected.")
+        answer = await link.ask(lambda number: Tidy(id=number, in_use=tuple(in_use), grace_s=grace_s))
+        result = _result(answer, link.place.host)
+        assert isinstance(result, Tidied)
+        return result.dropped
 
     async def asides(self, host: HostId) -> tuple[Aside, ...]:
         """Return the disks that the host has set aside; `NotNow` when it is away."""

@@ -24,6 +24,14 @@ class PowerState(IntEnum):
     SUSPENDED = 7
 
 
+class CachedImage(msgspec.Struct, frozen=True):
+    """An image as hosts keep it: another content is another one."""
+
+    image: ImageId
+    image_format: str
+    image_sha256: str
+
+
 class RootDisk(msgspec.Struct, frozen=True):
     """A root disk of its host's: an overlay on a cached image."""
 
@@ -32,6 +40,10 @@ class RootDisk(msgspec.Struct, frozen=True):
     image_bytes: int
     image_sha256: str
     size_gb: int  # 0: as large as the image
+
+    @property
+    def cached(self) -> CachedImage:
+        return CachedImage(self.image, self.image_format, self.image_sha256)
 
 
 class LocalDisks(msgspec.Struct, frozen=True):

@@ -10,12 +10,13 @@ The server's disks have an owner: the highest incarnation that was ever prepared
 them. An older incarnation is refused, so a host that slept through a move cannot touch disks that it shares.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from typing import Protocol
 
 from renova.model.errors import Refused
 from renova.model.guest import (
     Aside,
+    CachedImage,
     Capabilities,
     FoundGuest,
     Guest,
@@ -152,6 +153,14 @@ class Hypervisor(Protocol):
 
         Nothing is touched when an incarnation above `up_to` owns them. Returns whether they are out of the way;
         absent is fine. Refused for a running guest.
+        """
+        ...
+
+    async def drop_images(self, in_use: Collection[CachedImage], grace_s: float) -> list[str]:
+        """Delete cached images that are not in use, not below any disk here, and were not wanted within `grace_s`.
+
+        The directory may be shared: `in_use` names the images of the servers of all hosts that share it. Returns the
+        names of what is deleted.
         """
         ...
 

@@ -20,7 +20,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -34,7 +34,7 @@ from renova.drivers.hypervisor.qemu_img import run_program
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, Broken, NotNow, Refused
-from renova.model.guest import Aside, Guest, LocalDisks, RootDisk
+from renova.model.guest import Aside, CachedImage, Guest, LocalDisks, RootDisk
 from renova.model.ids import ImageId, ServerId
 
 P = ParamSpec("P")
@@ -157,6 +157,11 @@ class Disks:
     async def asides(self) -> list[Aside]:
         return await self._do(aside.found, self._instances)
 
+    async def drop_images(self, in_use: Collection[CachedImage], grace_s: float) -> list[str]:
+        """Delete cached images that nobody uses; none that any disk here needs, whatever `in_use` says."""
+        with _storage_errors():
+            return await self._images.drop(await in_thread(None, self._needed), in_use, grace_s)
+
     async def drop_asides(self, older_than_s: float) -> list[Aside]:
         return await self._do(aside.drop, self._instances, self._clock.wall(), older_than_s)
 
@@ -267,6 +272,18 @@ class Disks:
                     at.rmdir()
         return True
 
+    def _needed(self) -> set[str]:
+        """Return the names of the images on which the disks here are built. What cannot be read is an error."""
+        found: set[str] = set()
+        for directory, below, files in os.walk(self._instances, onerror=_unless_gone):
+            if "_base" in below:
+                below.remove("_base")
+            for file in files:
+                with contextlib.suppress(FileNotFoundError):
+                    if (name := qemu_img.backing_name(Path(directory) / file)) is not None:
+                        found.add(name)
+        return found
+
     def _set_aside(self, server: ServerId, up_to: int) -> bool:
         at = self._at(server)
         if not at.exists():
@@ -300,6 +317,11 @@ def _publish_copy(partial: Path, path: Path) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     publish(partial, path)
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _can_be_written(path: Path) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from renova.model.clock import Clock
 from renova.model.errors import BadSetup, NotNow, Refused
 from renova.model.guest import (
     Aside,
+    CachedImage,
     Capabilities,
     FoundGuest,
     Guest,
@@ -258,6 +259,9 @@ class LibvirtHypervisor:
 
     async def asides(self) -> list[Aside]:
         return await self._disks.asides()
+
+    async def drop_images(self, in_use: Collection[CachedImage], grace_s: float) -> list[str]:
+        return await self._disks.drop_images(in_use, grace_s)
 
     async def drop_asides(self, older_than_s: float) -> list[Aside]:
         return await self._disks.drop_asides(older_than_s)

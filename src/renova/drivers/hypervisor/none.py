@@ -1,11 +1,12 @@
 """The hypervisor of a host that runs no guests: a storage host."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 
 from renova.drivers.hypervisor import ImageSource
 from renova.model.errors import Refused
 from renova.model.guest import (
     Aside,
+    CachedImage,
     Capabilities,
     FoundGuest,
     Guest,
@@ -90,6 +91,9 @@ class NoHypervisor:
         return True
 
     async def asides(self) -> list[Aside]:
+        return []
+
+    async def drop_images(self, in_use: Collection[CachedImage], grace_s: float) -> list[str]:  # noqa: ARG002
         return []
 
     async def drop_asides(self, older_than_s: float) -> list[Aside]:  # noqa: ARG002

@@ -6,6 +6,7 @@ data file, and whoever opens the image then reads that file. So the header is re
 
 import asyncio
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -18,6 +19,9 @@ LIMITS = ("prlimit", "--as=2147483648", "--cpu=30", "--")
 # then the incompatible features (version 3 only).
 HEADER = struct.Struct(">4sIQIIQI36xQ")
 DATA_FILE_FEATURE = 1 << 2
+MAGIC = b"QFI\xfb"
+BACKING = struct.Struct(">4sIQI")  # magic, version, where the backing file's name stands, how long it is
+LONGEST_BACKING = 1023  # bytes, by qcow2's specification
 
 
 async def check_image(path: Path, image_format: str) -> None:
@@ -52,10 +56,23 @@ async def flatten(disk: Path, copy: Path) -> None:
     await run_program("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2", str(disk), str(copy))
 
 
+def backing_name(path: Path) -> str | None:
+    """Return the name of the file below this one, without its directory; None if it has none or is not qcow2."""
+    with path.open("rb") as file:
+        start = file.read(BACKING.size)
+        if len(start) < BACKING.size:
+            return None
+        magic, _, offset, length = BACKING.unpack(start)
+        if magic != MAGIC or not offset or not 0 < length <= LONGEST_BACKING:
+            return None
+        file.seek(offset)
+        return Path(os.fsdecode(file.read(length))).name
+
+
 def _header(path: Path) -> tuple[bytes, int, int, int, int, int, int, int]:
     with path.open("rb") as file:
         start = file.read(HEADER.size)
-    if len(start) < HEADER.size or not start.startswith(b"QFI\xfb"):
+    if len(start) < HEADER.size or not start.startswith(MAGIC):
         raise Refused("the image is not qcow2, as it claims")
     magic, version, backing, backing_length, cluster_bits, size, encryption, features = HEADER.unpack(start)
     return magic, version, backing, backing_length, cluster_bits, size, encryption, features

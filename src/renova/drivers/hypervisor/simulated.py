@@ -7,7 +7,7 @@ crashes, guests that ignore ACPI, what guests wrote.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -20,6 +20,7 @@ from renova.model.clock import Clock, stamp
 from renova.model.errors import NotNow, Refused
 from renova.model.guest import (
     Aside,
+    CachedImage,
     Capabilities,
     FoundGuest,
     Guest,
@@ -71,11 +72,31 @@ class SimulatedStorage:
         self.asides: list[tuple[Aside, dict[int, SimulatedDisk]]] = []  # with the disks by generation
         self.copies: dict[tuple[ServerId, ImageId], bytes] = {}  # of root disks, on their way to the image service
         self._images: dict[tuple[ImageId, str], list[Write]] = {}  # cached, each with what its disk had held
+        self._wanted: dict[tuple[ImageId, str], float] = {}  # when each was wanted last
         self._downloads: dict[tuple[ImageId, str], asyncio.Lock] = {}
 
-    async def cache(self, root: RootDisk, images: ImageSource) -> None:
+    def cached(self) -> list[ImageId]:
+        """List the images that are cached here."""
+        return [image for image, _ in self._images]
+
+    def drop_images(self, in_use: Collection[CachedImage], wanted_before: float) -> list[str]:
+        """Forget the images that nobody uses, that no disk is made of, and that were wanted last before then."""
+        aside = [disk for _, disks in self.asides for disk in disks.values()]
+        needed = {disk.image for disk in (*self.disks.values(), *aside)}
+        used = {(each.image, each.image_sha256) for each in in_use}
+        old = [
+            key
+            for key in self._images
+            if key not in used and key[0] not in needed and self._wanted.get(key, 0.0) <= wanted_before
+        ]
+        for key in old:
+            del self._images[key]
+        return [image for image, _ in old]
+
+    async def cache(self, root: RootDisk, images: ImageSource, now: float) -> None:
         """Have the image here, downloaded once, however many ask at the same time."""
         key = (root.image, root.image_sha256)
+        self._wanted[key] = now
         if key in self._images:
             return
         async with self._downloads.setdefault(key, asyncio.Lock()):
@@ -179,7 +200,7 @@ class SimulatedHypervisor:
         self._storage.own(guest.server, guest.incarnation)
         power_cuts = self._power_cuts
         if root:
-            await self._storage.cache(root, images)
+            await self._storage.cache(root, images, self._clock.monotonic())
         self._reach(power_cuts)
         self._storage.own(guest.server, guest.incarnation)  # again: the download may have taken long
         self._storage.consoles.setdefault((guest.server, generation), bytearray())
@@ -348,6 +369,10 @@ class SimulatedHypervisor:
     async def asides(self) -> list[Aside]:
         self._reach()
         return [aside for aside, _ in self._storage.asides]
+
+    async def drop_images(self, in_use: Collection[CachedImage], grace_s: float) -> list[str]:
+        self._reach()
+        return self._storage.drop_images(in_use, self._clock.monotonic() - grace_s)
 
     async def drop_asides(self, older_than_s: float) -> list[Aside]:
         self._reach()

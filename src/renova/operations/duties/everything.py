@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from renova.operations.cloud import Cloud
 from renova.operations.duties.allocations import audit_allocations
 from renova.operations.duties.evacuations import finish_evacuations
+from renova.operations.duties.images import clean_image_caches
 from renova.operations.duties.orphans import find_orphans
 from renova.operations.duties.port_bindings import heal_port_bindings
 from renova.operations.duties.power_states import follow_power_states
@@ -17,6 +18,7 @@ _DUTIES: dict[str, Callable[[Cloud, Tally], Awaitable[None]]] = {
     "port_bindings": heal_port_bindings,
     "evacuations": finish_evacuations,
     "orphans": find_orphans,
+    "images": clean_image_caches,
 }
 
 
