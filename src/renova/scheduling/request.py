@@ -19,6 +19,7 @@ class GroupPlaces(msgspec.Struct, frozen=True, kw_only=True):
     most: int = 1  # servers of the group that a host may have (anti-affinity)
     on: dict[HostId, int] = {}  # how many there are on each host, those on their way to it among them
     bound: dict[HostId, str] = {}  # hosts that the group is bound to (affinity), with their names
+    unsettled: bool = False  # all that binds it are servers which may yet have to leave their host again
     company: dict[str, int] = {}  # what the servers need that have to follow this one, and this one itself
 
 

@@ -5,12 +5,14 @@ place that their group's policy leaves.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Column, Integer, String, Table, bindparam, delete, func, insert, select, update
 
 from renova.model.group import GroupPolicy, ServerGroup
 from renova.model.ids import GroupId, HostId, ProjectId, ServerId
+from renova.model.server import VmState
 from renova.store.database import Tx
 from renova.store.rights import rights
 from renova.store.schema import Stamp, metadata
@@ -34,7 +36,7 @@ _FIELDS = [server_groups.c[name] for name in ServerGroup.__struct_fields__]
 # Made once: making a statement costs five times as much as running it.
 _BY_ID = select(*_FIELDS).where(server_groups.c.id == bindparam("wanted"))
 _PLACES = (
-    select(servers.c.id, servers.c.host, rights.c.host)
+    select(servers.c.id, servers.c.host, rights.c.host, servers.c.vm_state, servers.c.task_state)
     .select_from(servers.outerjoin(rights, rights.c.server == servers.c.id))
     .where(servers.c.deleted.is_(False))
 )
@@ -47,10 +49,23 @@ class Place(msgspec.Struct, frozen=True):
     server: ServerId
     host: HostId | None
     runs_on: HostId | None
+    moving: bool = False  # it is being built on the host that may run it, and may yet have to leave that
+
+    @property
+    def home(self) -> HostId | None:
+        """Where it lives, or is on its way to."""
+        return self.runs_on or self.host
 
     @property
     def hosts(self) -> frozenset[HostId]:
         return frozenset(host for host in (self.host, self.runs_on) if host is not None)
+
+
+def _place(row: Any) -> Place:
+    server, host, runs_on, vm_state, task_state = row
+    if vm_state == VmState.BUILDING and runs_on is None:
+        return Place(server, None, None)  # its row names at most a host that could not build it
+    return Place(server, host, runs_on, task_state is not None and (vm_state == VmState.BUILDING or runs_on != host))
 
 
 def _group(row: tuple[object, ...]) -> ServerGroup:
@@ -98,10 +113,10 @@ def members(tx: Tx, groups: Sequence[GroupId]) -> dict[GroupId, list[ServerId]]:
 
 def places(tx: Tx, group: GroupId) -> list[Place]:
     """List where the group's servers are now, also those that are being moved."""
-    return [Place(*row) for row in tx.execute(_OF_GROUP, {"of": group})]
+    return [_place(row) for row in tx.execute(_OF_GROUP, {"of": group})]
 
 
 def places_of(tx: Tx, project: ProjectId, wanted: Sequence[ServerId]) -> list[Place]:
     """List where these servers are now; those of other projects are not told of."""
     query = _PLACES.where(servers.c.id.in_(wanted), servers.c.project == project)
-    return [Place(*row) for row in tx.execute(query)]
+    return [_place(row) for row in tx.execute(query)]

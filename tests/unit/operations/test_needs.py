@@ -6,6 +6,7 @@ import pytest
 
 from renova.model.group import GroupPolicy, ServerGroup
 from renova.model.ids import GroupId, HostId, ImageId, ProjectId, ServerId
+from renova.model.server import TaskState, VmState
 from renova.operations.parts.needs import needs, of_image
 from renova.scheduling.request import GroupPlaces, Request
 from renova.store import aggregates, rights, server_groups, servers
@@ -129,6 +130,28 @@ def test_members_on_the_host_that_is_left_bind_to_nothing_and_come_along(small: 
     assert (follower.bound, follower.company) == ({C: "name-of-host-c"}, {}), "the first has claimed a host"
     small.tables.do(lambda tx: rights.release(tx, TWO))
     assert places(small, leaving=A).bound == {}, "and could not have it"
+
+
+def test_members_that_are_still_being_built_bind_only_until_they_fail(small: SmallCloud) -> None:
+    have_group(small, GroupPolicy.AFFINITY)
+    have(small, ONE, group=GROUP)
+    have(small, TWO, A, group=GROUP, vm_state=VmState.BUILDING, task_state=TaskState.SPAWNING)
+    assert (places(small).bound, places(small).unsettled) == ({A: "name-of-host-a"}, True)
+    have(small, THREE, A, group=GROUP)
+    assert not places(small).unsettled, "one of them lives there"
+    small.tables.do(lambda tx: servers.change(tx, THREE, deleted=True))
+    small.tables.do(lambda tx: rights.release(tx, TWO))
+    assert (places(small).bound, places(small).on) == ({}, {}), "its row still names the host that could not build it"
+
+
+def test_members_on_another_dead_host_bind_to_nothing_either(small: SmallCloud) -> None:
+    have_group(small, GroupPolicy.AFFINITY)
+    have(small, ONE, A, group=GROUP)
+    have(small, TWO, B, group=GROUP)
+    assert places(small, leaving=A).bound == {B: "name-of-host-b"}
+    small.tables.do(lambda tx: prove(tx, B))
+    assert (places(small, leaving=A).bound, places(small, leaving=A).company["VCPU"]) == ({}, 2)
+    assert places(small).bound == {B: "name-of-host-b"}, "who is new goes where they may come back"
 
 
 def test_hints_name_servers_and_mean_their_hosts(small: SmallCloud) -> None:

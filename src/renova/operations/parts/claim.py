@@ -46,5 +46,9 @@ def claim(
     fleet.stale()
     if not work.cloud.hosts.leases.settled:
         raise NotNow("this controller has just begun, and has not heard all hosts yet")
+    if request.group is not None and request.group.unsettled:
+        # They may fail there, and then be free to go where all of the group can.
+        where = " or ".join(sorted(request.group.bound.values()))
+        raise NotNow(f"others of its server group are still being built on {where}: {ranking.explanation()}")
     told = f" The last that was tried: {failed}." if failed else ""
     raise Conflict(f"No valid host was found. {last or ranking.explanation()}.{told}")

@@ -6,17 +6,18 @@ kept: what an administrator asked of one move does not bind the next.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from renova.model.group import GroupPolicy, ServerGroup
+from renova.model.group import GroupPolicy
+from renova.model.host import HostState
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import Server
 from renova.operations.cloud import Cloud
 from renova.scheduling.board import Board
 from renova.scheduling.capabilities import asked_of_host
 from renova.scheduling.request import GroupPlaces, Request
-from renova.store import server_groups, servers
+from renova.store import hosts, server_groups, servers
 from renova.store.database import Tx
 from renova.store.server_groups import Place
 
@@ -39,9 +40,9 @@ def needs(
 ) -> Request:
     """Return what the server needs of its next host, in the transaction that claims that.
 
-    `leaving` is the host that it moves away from, with the other members of its group that are still there: these bind
-    it to no host. `only` is the name of the host asked for; `forced` leaves out whether that is disabled, or in the
-    server's zone, and nothing else.
+    `leaving` is the host that it moves away from: the other members of its group that are still there, or on another
+    host that is proven dead, bind it to no host. `only` is the name of the host asked for; `forced` leaves out whether
+    that is disabled, or in the server's zone, and nothing else.
     """
     board = cloud.fleet.board(tx)
     specs = server.flavor.extra_specs
@@ -53,7 +54,7 @@ def needs(
         not_on=not_on,
         group=_group_places(tx, server, leaving, board),
         apart_from=_hosts_of(_hinted(tx, server, "different_host") or []),
-        beside=_beside(_hinted(tx, server, "same_host"), leaving),
+        beside=_beside(tx, _hinted(tx, server, "same_host"), leaving),
         capabilities=asked_of_host(specs),
         aggregate_specs={
             key.removeprefix(AGGREGATE_SPECS): asked for key, asked in specs.items() if key.startswith(AGGREGATE_SPECS)
@@ -92,31 +93,39 @@ def _group_places(tx: Tx, server: Server, leaving: HostId | None, board: Board) 
     if group is None:
         return None
     others = [place for place in server_groups.places(tx, group.id) if place.server != server.id]
-    bound = _bound(others, leaving)
+    left = _left(tx, others, leaving)
+    binding = [place for place in others if place.home is not None and place.home not in left]
+    company = [] if binding else [place.server for place in others if place.home in left]
+    affinity = group.policy is GroupPolicy.AFFINITY
     return GroupPlaces(
         policy=group.policy,
         most=group.most_on_a_host,
         on=dict(Counter(host for place in others for host in place.hosts)),
-        bound={host: view.name if (view := board.view(host)) else host for host in sorted(bound)},
-        company=_company(tx, group, server, leaving) if leaving and not bound else {},
+        bound={place.home: _name(board, place.home) for place in binding if place.home is not None},
+        unsettled=affinity and bool(binding) and all(place.moving for place in binding),
+        company=_together(tx, server, company) if affinity and company else {},
     )
 
 
-def _bound(places: list[Place], leaving: HostId | None) -> set[HostId]:
-    """Return where these servers live or are on their way to, unless that is the host which is being left."""
-    homes = {place.runs_on or place.host for place in places}
-    return {home for home in homes if home is not None and home != leaving}
+def _name(board: Board, host: HostId) -> str:
+    view = board.view(host)
+    return view.name if view else host
 
 
-def _company(tx: Tx, group: ServerGroup, server: Server, leaving: HostId | None) -> dict[str, int]:
-    """Return what the members on the host that is being left need together: where the first goes, they must follow."""
-    if group.policy is not GroupPolicy.AFFINITY:
-        return {}
-    columns = servers.servers.c
-    together: Counter[str] = Counter(amounts(server))
-    for other in servers.find(tx, [columns.group == group.id, columns.host == leaving, columns.deleted.is_(False)]):
-        if other.id != server.id:
-            together.update(amounts(other))
+def _left(tx: Tx, places: Sequence[Place], leaving: HostId | None) -> set[HostId]:
+    """Return the hosts that servers leave, which bind nobody: none for who is new, for it may still come back there."""
+    if leaving is None:
+        return set()
+    homes = {place.home for place in places if place.home is not None}
+    rows = [hosts.get(tx, home) for home in homes]
+    return {leaving} | {row.id for row in rows if row is not None and row.state is HostState.DEAD}
+
+
+def _together(tx: Tx, server: Server, company: Sequence[ServerId]) -> dict[str, int]:
+    """Return what the server and these need together: where the first goes, the others must follow."""
+    together = Counter(amounts(server))
+    for other in servers.find(tx, [servers.servers.c.id.in_(company)]):
+        together.update(amounts(other))
     return dict(together)
 
 
@@ -133,9 +142,10 @@ def _hosts_of(places: list[Place]) -> frozenset[HostId]:
     return frozenset(host for place in places for host in place.hosts)
 
 
-def _beside(places: list[Place] | None, leaving: HostId | None) -> frozenset[HostId] | None:
+def _beside(tx: Tx, places: Sequence[Place] | None, leaving: HostId | None) -> frozenset[HostId] | None:
     if places is None:
         return None
-    homes = _bound(places, leaving)
-    # All of them are on the host that is being left: whoever goes first is bound to none, and the others follow.
-    return None if places and not homes and leaving else frozenset(homes)
+    left = _left(tx, places, leaving)
+    homes = {place.home for place in places if place.home is not None}
+    # All of them are on hosts that are being left: whoever goes first is bound to none, and the others follow.
+    return None if homes and homes <= left else frozenset(homes - left)
