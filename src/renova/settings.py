@@ -60,6 +60,7 @@ class DutyTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     power_states: Seconds = 600.0
     allocations: Seconds = 600.0
     port_bindings: Seconds = 600.0
+    attachments: Seconds = 3600.0
     evacuations: Seconds = 300.0
     orphans: Seconds = 600.0
     images: Seconds = 2400.0

@@ -1,19 +1,23 @@
 """Known failure modes C1 to C15: allocations, ports and volumes after moves and crashes (docs/known-bugs.md)."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-from renova.model.errors import Refused
-from renova.model.ids import HostId, ProjectId, ServerId, UserId
+from renova.model.block_device import BlockDevice
+from renova.model.errors import NotNow, Refused
+from renova.model.ids import AttachmentId, HostId, ProjectId, ServerId, UserId, VolumeId
 from renova.model.server import Server, VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.rounds import Round
+from renova.partners.volume import NewVolume
 from renova.simulation.loop import run_virtual
-from renova.store import migrations, placement, rights
+from renova.store import block_devices, migrations, placement, rights
 from renova.store.database import Tx
 from tests.operations.story import Told
 from tests.operations.test_failures import break_start, dead_host_of, told_story
+
+T = TypeVar("T")
 
 
 async def do(told: Told, duty: str) -> Round:
@@ -201,5 +205,108 @@ def test_c9_an_evacuation_that_begins_meanwhile_has_the_last_word() -> None:
         assert port.host == moved.host_name
         await told.cloud.power_on(source)
         await told.host_up(source)
+
+    told_story(story)
+
+
+async def with_volume(told: Told) -> tuple[Server, BlockDevice]:
+    """Return a server and a volume that its host reaches, and that it has."""
+    server = await told.get(await told.created())
+    service = told.cloud.cloud.volumes
+    volume, attachment = VolumeId(told.cloud.chance.uuid()), AttachmentId(told.cloud.chance.uuid())
+    new = NewVolume(id=volume, project=server.project, user=server.user, name="data", size_gb=1)
+    await patiently(told, lambda: service.create(new))
+    await service.reserve(attachment, volume, server.id)
+    connection = await patiently(
+        told, lambda: service.connect(attachment, server.host_name, told.cloud.hosts[server.host_name or ""].address)
+    )
+    device = BlockDevice(
+        id=told.cloud.chance.uuid(),
+        server=server.id,
+        source="volume",
+        destination="volume",
+        volume=volume,
+        device="vdb",
+        attachment=attachment,
+        connection=connection,
+        host=server.host,
+    )
+    await change(told, lambda tx: block_devices.add(tx, device))
+    return server, device
+
+
+async def patiently(told: Told, call: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await call()
+        except NotNow:
+            await told.cloud.clock.sleep(0.1)
+
+
+async def attachments_of(told: Told, server: Server) -> list[AttachmentId]:
+    return [each.id for each in await told.cloud.cloud.volumes.attachments(server.id)]
+
+
+async def device_of(told: Told, server: Server) -> BlockDevice:
+    (device,) = await told.cloud.database.read(lambda tx: block_devices.volumes_of(tx, server.id))
+    return device
+
+
+def test_c11_a_second_attachment_that_no_volume_has_goes() -> None:
+    async def story(told: Told) -> None:
+        server, device = await with_volume(told)
+        assert device.volume is not None
+        await told.cloud.cloud.volumes.reserve(AttachmentId("left-behind"), device.volume, server.id)
+        assert (await do(told, "attachments")).mended == 1
+        await told.idle(server.id)
+        assert await attachments_of(told, server) == [device.attachment]
+        assert (await do(told, "attachments")).findings == ()
+
+    told_story(story)
+
+
+def test_c11_an_attachment_that_was_begun_goes_while_the_old_one_is_there() -> None:
+    async def story(told: Told) -> None:
+        server, device = await with_volume(told)
+        begun = AttachmentId("begun")
+        assert device.volume is not None
+        await change(told, lambda tx: block_devices.change(tx, device, next_attachment=begun))
+        await told.cloud.cloud.volumes.reserve(begun, device.volume, server.id)
+        assert (await do(told, "attachments")).mended == 1
+        await told.idle(server.id)
+        assert await attachments_of(told, server) == [device.attachment]
+        after = await device_of(told, server)
+        assert (after.attachment, after.next_attachment) == (device.attachment, None)
+        assert after.connection == device.connection, "its guest goes on with it"
+
+    told_story(story)
+
+
+def test_c11_an_attachment_that_was_begun_is_taken_where_the_old_one_is_gone() -> None:
+    async def story(told: Told) -> None:
+        server, device = await with_volume(told)
+        begun = AttachmentId("begun")
+        assert device.volume is not None
+        assert device.attachment is not None
+        await change(told, lambda tx: block_devices.change(tx, device, next_attachment=begun))
+        await told.cloud.cloud.volumes.reserve(begun, device.volume, server.id)
+        await patiently(told, lambda: told.cloud.cloud.volumes.detach(device.attachment))
+        assert (await do(told, "attachments")).mended == 1
+        await told.idle(server.id)
+        assert await attachments_of(told, server) == [begun]
+        after = await device_of(told, server)
+        assert (after.attachment, after.next_attachment, after.host) == (begun, None, None)
+
+    told_story(story)
+
+
+def test_c11_an_attachment_that_is_lost_is_reported_and_its_volume_kept() -> None:
+    async def story(told: Told) -> None:
+        server, device = await with_volume(told)
+        assert device.attachment is not None
+        await patiently(told, lambda: told.cloud.cloud.volumes.detach(device.attachment))
+        done = await do(told, "attachments")
+        assert (done.mended, len(done.findings)) == (0, 1)
+        assert (await device_of(told, server)).attachment == device.attachment
 
     told_story(story)

@@ -7,6 +7,7 @@ from renova.operations.create import CREATE
 from renova.operations.create_image import CREATE_IMAGE
 from renova.operations.delete import DELETE
 from renova.operations.evacuate import EVACUATE
+from renova.operations.heal_attachments import HEAL_ATTACHMENTS
 from renova.operations.heal_ports import HEAL_PORTS
 from renova.operations.pause import PAUSE, UNPAUSE
 from renova.operations.reboot import REBOOT
@@ -20,6 +21,7 @@ ALL: tuple[Story[Any], ...] = (
     CREATE_IMAGE,
     DELETE,
     EVACUATE,
+    HEAL_ATTACHMENTS,
     HEAL_PORTS,
     PAUSE,
     REBOOT,

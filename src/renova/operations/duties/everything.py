@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from renova.operations.cloud import Cloud
 from renova.operations.duties.allocations import audit_allocations
+from renova.operations.duties.attachments import heal_volume_attachments
 from renova.operations.duties.evacuations import finish_evacuations
 from renova.operations.duties.images import clean_image_caches
 from renova.operations.duties.orphans import find_orphans
@@ -16,6 +17,7 @@ _DUTIES: dict[str, Callable[[Cloud, Tally], Awaitable[None]]] = {
     "power_states": follow_power_states,
     "allocations": audit_allocations,
     "port_bindings": heal_port_bindings,
+    "attachments": heal_volume_attachments,
     "evacuations": finish_evacuations,
     "orphans": find_orphans,
     "images": clean_image_caches,

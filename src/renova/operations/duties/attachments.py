@@ -1,0 +1,61 @@
+"""Attachments of volumes: exactly one for each volume of a server, and none that no server knows.
+
+An attachment that the volume service has lost is only reported: its guest may still use the volume, and a hard reboot
+drops it (spec: reboot, section 6).
+"""
+
+from functools import partial
+
+from renova.model.block_device import BlockDevice
+from renova.model.ids import AttachmentId, ServerId
+from renova.operations.cloud import Cloud
+from renova.operations.heal_attachments import accept_heal_attachments
+from renova.operations.rounds import Tally
+from renova.operations.submission import Asked
+from renova.store import block_devices, operations, servers
+from renova.store.database import Tx
+
+
+async def heal_volume_attachments(cloud: Cloud, tally: Tally) -> None:
+    """Have what has come apart mended, unless somebody works on the server. `NotNow`: the volume service is away."""
+    alive = [servers.servers.c.deleted.is_(False)]
+    for server in await cloud.database.read(lambda tx: servers.find(tx, alive)):
+        if server.task_state is None:
+            await _look(cloud, tally, server.id, server.host_name)
+
+
+async def _look(cloud: Cloud, tally: Tally, server_id: ServerId, host: str | None) -> None:
+    devices = await cloud.database.read(lambda tx: block_devices.volumes_of(tx, server_id))
+    known = {each.id for each in await cloud.volumes.attachments(server_id)}
+    tally.looked += len(devices)
+    with tally.apart(host=host, server=server_id):
+        wrong = _wrong(devices, known)
+        if wrong is not None and await _mend(cloud, server_id, devices):
+            tally.find(wrong, mended=True, host=host, server=server_id)
+        for device in devices:
+            if device.attached and device.next_attachment is None and device.attachment not in known:
+                what = f"the volume service knows no attachment of volume {device.volume}"
+                tally.find(what, mended=False, host=host, server=server_id)
+
+
+def _wrong(devices: list[BlockDevice], known: set[AttachmentId]) -> str | None:
+    strays = known - {each for device in devices for each in (device.attachment, device.next_attachment)}
+    begun = sum(device.next_attachment is not None for device in devices)
+    if not strays and not begun:
+        return None
+    return f"{len(strays)} attachments that no volume has, {begun} that were not replaced to the end"
+
+
+async def _mend(cloud: Cloud, server_id: ServerId, seen: list[BlockDevice]) -> bool:
+    return await cloud.database.transact(partial(_ask, cloud, server_id=server_id, seen=seen))
+
+
+def _ask(cloud: Cloud, tx: Tx, server_id: ServerId, seen: list[BlockDevice]) -> bool:
+    now = servers.get(tx, server_id)
+    if now is None or now.task_state is not None or operations.active(tx, server_id) is not None:
+        return False
+    if block_devices.volumes_of(tx, server_id) != seen:
+        return False  # something was attached or detached since the volume service was asked
+    asked = Asked(now.user, now.project, f"req-{cloud.chance.uuid()}", admin=True)
+    accept_heal_attachments(cloud, tx, asked, server_id)
+    return True
