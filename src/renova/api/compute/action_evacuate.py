@@ -41,6 +41,8 @@ async def evacuate(call: Call, value: Value) -> Reply:
     if force and host is None:
         raise Invalid("Can't force to a non-provided destination")
     # On shared storage an old client keeps the disk with the password in it; a new one would not be set.
+    if shared and isinstance(wanted.admin_pass, str):
+        raise Invalid("admin password can't be changed on existing disk: leave adminPass, or say onSharedStorage false")
     admin_pass = None if shared else given(wanted.admin_pass, "") or new_password(call.cloud.chance)
     evacuation = Evacuation(
         host=host,
@@ -62,10 +64,7 @@ def _on_shared_storage(call: Call, wanted: WantedEvacuation) -> bool | None:
         return None
     if wanted.on_shared_storage is UNSET:
         raise Invalid("Invalid input for evacuate: Object missing required field `onSharedStorage`")
-    shared = is_true(wanted.on_shared_storage)
-    if shared and isinstance(wanted.admin_pass, str):
-        raise Invalid("admin password can't be changed on existing disk")
-    return shared
+    return is_true(wanted.on_shared_storage)
 
 
 ACTIONS = {"evacuate": Action(evacuate)}
