@@ -65,6 +65,39 @@ def test_a_servers_life(cloud: WholeCloud, demo: Nova) -> None:
     assert cloud.allocations(server["id"]) == {}
 
 
+def test_what_stands_still_goes_on(cloud: WholeCloud, demo: Nova, admin: Nova) -> None:
+    demo(f"{BOOT} one")
+    server = cloud.server("one")["id"]
+    cloud.booted(server, [1])
+    for stop, status, go in (("pause", "PAUSED", "unpause"), ("suspend", "SUSPENDED", "resume")):
+        demo(f"{stop} one")
+        cloud.settled("one", status)
+        demo(f"{go} one")
+        cloud.settled("one")
+    assert cloud.boots(server) == [1]
+    demo("lock one")
+    assert "locked" in demo.refused("pause one")
+    demo("unlock one")
+    admin(f"reset-state --active {server}")
+    assert cloud.actions(server) == ["create", "pause", "unpause", "suspend", "resume", "lock", "unlock", "resetState"]
+
+
+def test_an_image_is_made_of_a_server(cloud: WholeCloud, demo: Nova) -> None:
+    demo(f"{BOOT} one")
+    cloud.booted(cloud.server("one")["id"], [1])
+    demo("image-create --poll --metadata colour=red one mine")
+    cloud.settled("one")
+    image = cloud.admin.image.find_image("mine")
+    assert (image.status, image.properties.get("colour")) == ("active", "red")
+    demo(BOOT.replace("renova-guest", "mine") + " two")
+    cloud.booted(cloud.server("two")["id"], [2])
+    demo("backup one nightly daily 1")
+    cloud.settled("one")
+    assert cloud.admin.image.find_image("nightly").status == "active"
+    for name in ("mine", "nightly"):
+        cloud.admin.image.delete_image(cloud.admin.image.find_image(name).id)
+
+
 def test_what_there_is_to_have(cloud: WholeCloud, admin: Nova, demo: Nova) -> None:
     assert sorted(demo.column("flavor-list", "Name")) == ["m1.small", "m1.tiny"]
     assert demo.column("keypair-list", "Name") == [furniture.KEY]

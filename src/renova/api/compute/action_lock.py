@@ -11,6 +11,7 @@ from renova.api.compute.visible import find_server
 from renova.api.http import Call, Reply
 from renova.model.server import Server
 from renova.operations.parts.notify import notify
+from renova.operations.parts.state import get_server
 from renova.store import actions, servers
 from renova.store.database import Tx
 
@@ -35,19 +36,27 @@ async def lock(call: Call, value: Value) -> Reply:
         demand_no_value("lock", value)
     server = await find_server(call, "os_compute_api:os-lock-server:lock")
     holder = _holder(call, server)
-    if server.locked_by is not None and holder == "owner":
-        return Reply(202)  # an administrator's lock is not made the owner's
-    await _change(call, server, "lock", locked_by=holder, locked_reason=reason)
+
+    def work(tx: Tx) -> None:
+        if get_server(tx, server.id).locked_by is not None and holder == "owner":
+            return  # an administrator's lock is not made the owner's
+        _change(call, tx, server, "lock", locked_by=holder, locked_reason=reason)
+
+    await call.cloud.database.transact(work)
     return Reply(202)
 
 
 async def unlock(call: Call, value: Value) -> Reply:
     demand_no_value("unlock", value)
     server = await find_server(call, "os_compute_api:os-lock-server:unlock")
-    if server.locked_by not in (None, _holder(call, server)):
-        target = {"project_id": server.project, "user_id": server.user}
-        call.demand("os_compute_api:os-lock-server:unlock:unlock_override", target)
-    await _change(call, server, "unlock", locked_by=None, locked_reason=None)
+
+    def work(tx: Tx) -> None:
+        if get_server(tx, server.id).locked_by not in (None, _holder(call, server)):
+            target = {"project_id": server.project, "user_id": server.user}
+            call.demand("os_compute_api:os-lock-server:unlock:unlock_override", target)
+        _change(call, tx, server, "unlock", locked_by=None, locked_reason=None)
+
+    await call.cloud.database.transact(work)
     return Reply(202)
 
 
@@ -55,16 +64,13 @@ def _holder(call: Call, server: Server) -> str:
     return "owner" if server.project == call.caller.project else "admin"
 
 
-async def _change(call: Call, server: Server, action: str, **values: Any) -> None:
-    def work(tx: Tx) -> None:
-        servers.change(tx, server.id, **values)
-        caller = call.caller
-        began = actions.begin(tx, server.id, call.request_id, action, caller.user, caller.project)
-        actions.open_event(tx, began, f"api_{action}", None)
-        actions.close_events(tx, began)
-        notify(call.cloud, tx, server.id, f"instance.{action}")
-
-    await call.cloud.database.transact(work)
+def _change(call: Call, tx: Tx, server: Server, action: str, **values: Any) -> None:
+    servers.change(tx, server.id, **values)
+    caller = call.caller
+    began = actions.begin(tx, server.id, call.request_id, action, caller.user, caller.project)
+    actions.open_event(tx, began, f"api_{action}", None)
+    actions.close_events(tx, began)
+    notify(call.cloud, tx, server.id, f"instance.{action}")
 
 
 ACTIONS = {"lock": Action(lock), "unlock": Action(unlock)}
