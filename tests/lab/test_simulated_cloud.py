@@ -160,6 +160,19 @@ def test_join_tokens_are_for_administrators(lab: Lab) -> None:
     assert refused.stderr.startswith("Only an administrator may do this")
 
 
+def test_duties_are_shown_and_done_when_an_administrator_asks(lab: Lab) -> None:
+    def renova(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        argv = ["sh", "-c", '. "$0"; exec "$@"', str(lab.home.openrc), sys.executable, "-m", "renova.main", *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+    (done,) = json.loads(renova("duty", "run", "orphans", "--json").stdout)
+    assert (done["name"], done["rounds"], done["failed"], done["error"]) == ("orphans", 1, 0, None)
+    assert "allocations" in renova("duties").stdout
+    unknown = renova("duty", "run", "nonsense")
+    assert unknown.returncode == 1
+    assert "There is no duty nonsense" in unknown.stderr
+
+
 def test_two_clouds_do_not_disturb_each_other(lab: Lab, tmp_path: Path) -> None:
     other = Lab(tmp_path / "other cloud")
     other.plan(hosts=2)
