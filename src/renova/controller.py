@@ -99,6 +99,7 @@ class Controller:
         registry.on_report = self._report
         registry.on_up = self._resume
         registry.seek_proof = self.monitor.seek
+        registry.vouch = self.monitor.vouch
         self._changes: set[asyncio.Task[None]] = set()
 
     def _work(self, held: Held) -> Work:

@@ -20,6 +20,7 @@ from renova.model.errors import BadSetup
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Multiplier = Annotated[float, Meta(ge=-1_000_000, le=1_000_000)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
+ProofName = Literal["power_off", "operator", "heartbeat_age"]
 LogLevel = Annotated[str, Meta(pattern="(?i)^(debug|info|warning|error|critical)$")]
 
 
@@ -101,6 +102,8 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     lease: LeaseTimes = LeaseTimes()
     scheduler: SchedulerSettings = SchedulerSettings()
     duties: DutyTimes = DutyTimes()
+    accepted_proofs: tuple[ProofName, ...] = ("power_off", "operator")  # of a host's death
+    heartbeat_age: Seconds = 60.0  # of silence that counts as death, only where accepted_proofs has "heartbeat_age"
     power: str = ""  # how to read and switch hosts' power: "" (not at all) or "command:<command>"
     policy_file: str = ""
     soft_reboot_wait: Seconds = 120.0  # seconds a guest is given to restart by itself
@@ -160,7 +163,7 @@ def load(kind: type[S], path: Path | None, environment: Mapping[str, str] = os.e
             raise BadSetup(f"The settings file {source} is not TOML: {error}.") from error
     for name in kind.__struct_fields__:
         if (given := environment.get(f"RENOVA_{name.upper()}")) is not None:
-            values[name] = _words(given) if name in ("controllers", "agents_names", "extra_peers") else given
+            values[name] = _words(given) if name in _LISTS else given
     try:
         settings = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -168,6 +171,9 @@ def load(kind: type[S], path: Path | None, environment: Mapping[str, str] = os.e
     if isinstance(settings, ControllerSettings):
         settings.lease.check()
     return settings
+
+
+_LISTS = ("controllers", "agents_names", "extra_peers", "accepted_proofs")
 
 
 def _words(given: str) -> list[str]:

@@ -36,6 +36,7 @@ class ServerPage(msgspec.Struct, frozen=True):
     epoch: int = 0
     burnt: int = 0  # this incarnation and all below it are dead
     nics: tuple[Nic, ...] = ()
+    era: int = 0  # of the newest order; operations are numbered anew in each
 
 
 class ThingPage(msgspec.Struct, frozen=True):

@@ -19,7 +19,9 @@ def check(order: Order, act: Act, session: str, host: HostPage, server: ServerPa
     if order.incarnation <= server.burnt and not isinstance(act, Remove):
         # Remove burns the incarnation and may be repeated: it brings nothing to life.
         raise Stale(f"incarnation {order.incarnation} was given up here")
-    if (order.number, order.epoch) < (server.number, server.epoch):
+    # A database that lost commits counts operations from where it stands; who speaks for a former one is refused above.
+    numbered_anew = 0 < server.era < order.era
+    if not numbered_anew and (order.number, order.epoch) < (server.number, server.epoch):
         raise Stale(
             f"operation {order.number} (epoch {order.epoch}) is over: this host has seen "
             f"operation {server.number} (epoch {server.epoch})"
@@ -58,7 +60,7 @@ def check_shape(order: Order, act: Act) -> None:
 
 def noted(order: Order, act: Act, page: ServerPage) -> ServerPage:
     """Return the page to be written before the act begins."""
-    page = replace(page, incarnation=order.incarnation, number=order.number, epoch=order.epoch)
+    page = replace(page, incarnation=order.incarnation, number=order.number, epoch=order.epoch, era=order.era)
     if isinstance(act, Remove):
         page = replace(page, burnt=max(page.burnt, order.incarnation))
     if isinstance(act, Start | Define | SoftReboot):

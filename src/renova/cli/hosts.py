@@ -38,6 +38,51 @@ class HostsClient:
         done: dict[str, Any] = self._ask("POST", f"/duties/{quote(name, safe='')}")["duty"]
         return done
 
+    def host(self, name: str) -> dict[str, Any]:
+        """Show one host, with all proofs that were written of it."""
+        return self._host("GET", name)
+
+    def vouch(self, name: str, now: bool = False) -> dict[str, Any]:
+        """Give the caller's word that the host is off."""
+        return self._host("POST", name, "/vouch", {"now": now})
+
+    def clean(self, name: str) -> dict[str, Any]:
+        """Have the host clean up; `owes` says what is left."""
+        return self._host("POST", name, "/clean")
+
+    def trust_power(self, name: str) -> dict[str, Any]:
+        """Believe readings of the host's power again."""
+        return self._host("POST", name, "/trust-power")
+
+    def asides(self, name: str) -> list[dict[str, Any]]:
+        """List the disks that the host has set aside."""
+        found: list[dict[str, Any]] = self._ask("GET", f"/hosts/{quote(name, safe='')}/asides")["asides"]
+        return found
+
+    def proofs(self) -> list[dict[str, Any]]:
+        """List proofs of hosts' deaths, the newest first."""
+        found: list[dict[str, Any]] = self._ask("GET", "/proofs")["proofs"]
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """Say in which era the cluster is, and whether it is on hold."""
+        found: dict[str, Any] = self._ask("GET", "/status")
+        return found
+
+    def begin_era(self) -> dict[str, Any]:
+        """Go on with the database as it is, in a new era."""
+        found: dict[str, Any] = self._ask("POST", "/eras")
+        return found
+
+    def choose(self, server: str, host: str) -> dict[str, Any]:
+        """Have a server that runs on several hosts go on at this one."""
+        found: dict[str, Any] = self._ask("POST", f"/servers/{quote(server, safe='')}/choose", {"host": host})
+        return found
+
+    def _host(self, method: str, name: str, rest: str = "", body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask(method, f"/hosts/{quote(name, safe='')}{rest}", body)["host"]
+        return found
+
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         arguments = {} if body is None else {"json": body}
         try:

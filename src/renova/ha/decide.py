@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from renova.model.host import HostState
+from renova.model.host import HostState, ProofKind
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +15,9 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     silent_s: float  # observed here, on the monotonic clock
     suspect_after_s: float
     lapsed_after_s: float  # ttl + margin of its lease
+    accepted: tuple[str, ...] = ("power_off", "operator")  # the kinds of proof that count
+    heartbeat_age_s: float = 60.0
+    power_barred: bool = False  # its power was once read wrongly
 
 
 class Next(StrEnum):
@@ -23,6 +26,7 @@ class Next(StrEnum):
     NOTHING = "nothing"
     READ_POWER = "read power"  # two readings of off would prove it dead
     TAKE_WORD = "take the operator's word"  # forced down, and its lease has lapsed
+    TAKE_AGE = "take its silence"  # Nova's rule, where somebody chose it
 
 
 def decide(host: Watched) -> Next:
@@ -33,6 +37,11 @@ def decide(host: Watched) -> Next:
     """
     if host.state in (HostState.DEAD, HostState.ENROLLED) or host.silent_s < host.suspect_after_s:
         return Next.NOTHING
-    if host.forced_down and host.silent_s >= host.lapsed_after_s:
+    lapsed = host.silent_s >= host.lapsed_after_s
+    if host.forced_down and lapsed and ProofKind.OPERATOR in host.accepted:
         return Next.TAKE_WORD
-    return Next.READ_POWER
+    if ProofKind.HEARTBEAT_AGE in host.accepted and lapsed and host.silent_s >= host.heartbeat_age_s:
+        return Next.TAKE_AGE
+    if ProofKind.POWER_OFF in host.accepted and not host.power_barred:
+        return Next.READ_POWER
+    return Next.NOTHING

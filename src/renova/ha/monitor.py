@@ -10,20 +10,24 @@ from dataclasses import dataclass, field
 import structlog
 
 from renova.ha.decide import Next, Watched, decide
+from renova.hosts import eras
 from renova.hosts.leases import Silence
+from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.channel import Closed
-from renova.model.errors import NotNow
-from renova.model.host import Host
-from renova.model.ids import HostId
+from renova.model.errors import Conflict, NotFound, NotNow
+from renova.model.host import Host, HostState, ProofKind
+from renova.model.ids import HostId, ServerId
 from renova.operations.cloud import Cloud
 from renova.power import Power, Reading
+from renova.store import cluster, rights, servers
 from renova.store import hosts as host_rows
-from renova.store import rights
+from renova.store.cluster import Cluster
 from renova.store.database import Tx
 
 log = structlog.get_logger()
 
 LOOK = 1.0  # seconds between looks
+TICK = 5.0  # seconds between counts
 REMIND = 10.0  # seconds between reminders of the same host
 BETWEEN_READINGS = 1.0  # seconds: a single reading of "off" may be a machine that is being reset
 
@@ -36,6 +40,8 @@ class Monitor:
     power: Power
     _alive: dict[HostId, bool] = field(default_factory=dict)
     _reminded: dict[HostId, float] = field(default_factory=dict)
+    _tick: int = 0  # the highest count that this controller saw committed
+    _ticked: float = float("-inf")
 
     async def serve(self) -> None:
         """Watch until cancelled."""
@@ -47,6 +53,8 @@ class Monitor:
             await self.cloud.clock.sleep(LOOK)
 
     async def look(self) -> None:
+        if not await self._follow_cluster():
+            return
         silences = {silence.lease.host: silence for silence in await self.cloud.hosts.leases.look()}
         await self._call_in_debts()
         seeking = []
@@ -57,6 +65,42 @@ class Monitor:
                 seeking.append(self.consider(host, silence))
         # Together: a rack's worth of silent hosts must not be proven dead one after the other.
         await asyncio.gather(*seeking)
+
+    async def _follow_cluster(self) -> bool:
+        """Go by era and hold; False while the database is known to have lost commits: then nobody is judged by it."""
+        standing = await self._count()
+        if standing.restoring:
+            ended = await self.cloud.database.transact(eras.try_end)
+            if ended is not None:
+                for server in ended:
+                    await self._bind_ports(server)
+                standing = await self.cloud.database.read(cluster.get)
+        await self.cloud.hosts.follow(standing)
+        return standing.hold is None or standing.restoring
+
+    async def _count(self) -> Cluster:
+        """Count on in the database, now and then, and put the cluster on hold if it has fallen behind the count."""
+        standing = await self.cloud.database.read(cluster.get)
+        if standing.restoring:
+            self._tick = standing.tick  # the operator has said that this is the database to go on with
+        elif standing.hold is None and standing.tick < self._tick:
+            lost = f"this controller has counted to {self._tick}, the database to {standing.tick}"
+            await self.cloud.database.transact(lambda tx: eras.hold(tx, lost))
+            return await self.cloud.database.read(cluster.get)
+        now = self.cloud.clock.monotonic()
+        if standing.hold is None and now - self._ticked >= TICK:
+            self._ticked = now
+            # After the commit: only what is certain to have been there can be missed.
+            self._tick = await self.cloud.database.transact(cluster.tick)
+        return standing
+
+    async def _bind_ports(self, server: ServerId) -> None:
+        """Bind the server's ports to where it was found."""
+        row = await self.cloud.database.read(lambda tx: servers.get(tx, server))
+        if row is None or row.host_name is None:
+            return
+        for port in await self.cloud.networks.ports(server):
+            await self.cloud.networks.bind(port.id, row.host_name, row.availability_zone or DEFAULT_ZONE)
 
     async def _call_in_debts(self) -> None:
         """Remind hosts that are here of what they owe: they were away, or their connection broke, when it came up."""
@@ -85,13 +129,19 @@ class Monitor:
             silent_s=self.cloud.clock.monotonic() - silence.since,
             suspect_after_s=times.suspect_after,
             lapsed_after_s=silence.lease.ttl + silence.lease.margin,
+            accepted=self.cloud.settings.accepted_proofs,
+            heartbeat_age_s=self.cloud.settings.heartbeat_age,
+            power_barred=host.power_barred is not None,
         )
         readings = {"silent_s": f"{watched.silent_s:.1f}", "counter": str(silence.lease.counter)}
         match decide(watched):
             case Next.NOTHING:
                 return False
             case Next.TAKE_WORD:
-                return await self._prove(host, silence, "operator", readings, "operator (service forced down)")
+                who = f"{host.forced_down_by or 'operator'} (service forced down)"
+                return await self._prove(host, silence, ProofKind.OPERATOR, readings, who)
+            case Next.TAKE_AGE:
+                return await self._prove(host, silence, ProofKind.HEARTBEAT_AGE, readings, "setting accepted_proofs")
             case Next.READ_POWER:
                 for number in (1, 2):
                     if await self.power.read(host.id, host.name) is not Reading.OFF:
@@ -99,7 +149,7 @@ class Monitor:
                     readings[f"reading_{number}"] = "off"
                     if number == 1:
                         await self.cloud.clock.sleep(BETWEEN_READINGS)
-                return await self._prove(host, silence, "power_off", readings, "power switch")
+                return await self._prove(host, silence, ProofKind.POWER_OFF, readings, "power switch")
 
     async def seek(self, host: HostId) -> bool:
         """Seek a proof now, for somebody who waits for it; True when the host is proven dead."""
@@ -109,6 +159,47 @@ class Monitor:
             await self.consider(row, silence)
         # Whoever wrote it: a look that had begun before may have been first.
         return await self.cloud.database.read(lambda tx: host_rows.proof(tx, host)) is not None
+
+    async def vouch(self, host: HostId, who: str, at_once: bool) -> None:
+        """Take somebody's word that the host is off. `Conflict` says why it is not taken.
+
+        Not while the host renews its lease; nor, unless `at_once`, before the lease has lapsed.
+        """
+        row = await self.cloud.database.read(lambda tx: host_rows.get(tx, host))
+        if row is None:
+            raise NotFound("There is no such host.")
+        if ProofKind.OPERATOR not in self.cloud.settings.accepted_proofs:
+            raise Conflict("Nobody's word counts here: setting accepted_proofs does not have 'operator'.")
+        silence = self.cloud.hosts.leases.silence(host)
+        if silence is None:
+            return await self._vouch_unseen(row, who)
+        if self.cloud.hosts.leases.alive(host):
+            raise Conflict(
+                f"Host {row.name} still renews its lease, so its guests may run: it is not believed dead. Switch it "
+                "off first; or have it stop a server by `openstack server stop`, which it confirms."
+            )
+        silent_s = self.cloud.clock.monotonic() - silence.since
+        left = silence.lease.ttl + silence.lease.margin - silent_s
+        if left > 0 and not at_once:
+            raise Conflict(
+                f"The lease of host {row.name} lapses in {left:.0f} s; say it again then. If you are sure that the "
+                "host is off, say --now."
+            )
+        readings = {"silent_s": f"{silent_s:.1f}", "at_once": "yes" if at_once else "no"}
+        if row.state is HostState.DEAD or await self._prove(row, silence, ProofKind.OPERATOR, readings, who):
+            return None
+        raise Conflict(f"Host {row.name} was heard just now, or the cluster is on hold (`renova status`).")
+
+    async def _vouch_unseen(self, host: Host, who: str) -> None:
+        """Take the word for a host that never had a lease in what the database knows."""
+
+        def work(tx: Tx) -> None:
+            host_rows.note_proof(tx, host.id, ProofKind.OPERATOR, 0, {"lease": "none known"}, who)
+            host_rows.change(tx, host.id, era=cluster.get(tx).era)
+
+        if host.state is not HostState.ENROLLED:
+            raise NotNow("this controller has just begun, and has not looked at the hosts yet")
+        await self.cloud.database.transact(work)
 
     async def _prove(self, host: Host, silence: Silence, kind: str, readings: dict[str, str], who: str) -> bool:
         def work(tx: Tx) -> bool:

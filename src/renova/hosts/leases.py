@@ -11,10 +11,12 @@ from typing import TypeAlias
 
 import structlog
 
+from renova.hosts import eras
 from renova.model.clock import Clock
 from renova.model.host import Lease
 from renova.model.ids import HostId
 from renova.settings import LeaseTimes
+from renova.store import cluster
 from renova.store import hosts as host_rows
 from renova.store.database import Database, Tx
 from renova.wire import Fenced, Renew, Renewed
@@ -71,7 +73,8 @@ class Leases:
         noting = {host for host, _, _ in batch if now - self._noted.get(host, -NOTE_SEEN) >= NOTE_SEEN}
 
         def work(tx: Tx) -> list[Renewed | Fenced]:
-            return [self._renew(tx, host, renewal, note=host in noting) for host, renewal, _ in batch]
+            era = cluster.get(tx).era
+            return [self._renew(tx, era, host, renewal, note=host in noting) for host, renewal, _ in batch]
 
         try:
             answers: list[Renewed | Fenced | None] = list(await self._database.transact(work))
@@ -86,12 +89,15 @@ class Leases:
             if not future.done():
                 future.set_result(answer)
 
-    def _renew(self, tx: Tx, host: HostId, renewal: Renew, *, note: bool) -> Renewed | Fenced:
+    def _renew(self, tx: Tx, era: int, host: HostId, renewal: Renew, *, note: bool) -> Renewed | Fenced:
         lease = host_rows.lease(tx, host)
         if lease is None:
             return Fenced(epoch=0)
-        if renewal.epoch != lease.epoch or renewal.boot != lease.boot:
+        if (renewal.era, renewal.epoch, renewal.boot) != (era, lease.epoch, lease.boot):
             return Fenced(epoch=lease.epoch)
+        if renewal.counter > lease.counter:
+            name = host_rows.name(tx, host)
+            eras.hold(tx, f"host {name} has heard of renewal {renewal.counter}, the database of {lease.counter}")
         if lease.counter - renewal.counter > TRAILING:
             # No nonce: it tells the counter and moves no deadline.
             return Renewed(nonce=0, era=renewal.era, epoch=lease.epoch, counter=lease.counter, ttl=lease.ttl)

@@ -13,14 +13,15 @@ from datetime import datetime, timedelta
 import structlog
 from msgspec.structs import replace
 
+from renova.hosts import eras
 from renova.hosts.capabilities import traits
 from renova.model.clock import stamp
 from renova.model.errors import Conflict, Invalid
 from renova.model.guest import HostFacts
-from renova.model.host import Host, HostState, Lease, Role
+from renova.model.host import Host, HostState, Lease, Proof, ProofKind, Role
 from renova.model.ids import HostId
 from renova.settings import LeaseTimes
-from renova.store import aggregates, migrations, placement, rights, servers
+from renova.store import aggregates, cluster, migrations, placement, rights, servers
 from renova.store import hosts as host_rows
 from renova.store.database import Tx
 from renova.wire import Duty, Hello
@@ -85,27 +86,37 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     if host.state is not HostState.ENROLLED and host.role != hello.role:
         raise Conflict(f"this host is a {host.role} host here; remove it, and enrol it anew as another")
     role = Role(hello.role)
-    era = host_rows.era(tx)
+    if (reason := eras.loss(tx, host, hello)) is not None:
+        raise Conflict(f"{reason}: the database lost commits, and nothing may be started until that is mended")
+    standing = cluster.get(tx)
+    era = standing.era
     known = host_rows.lease(tx, host_id)
-    if hello.era > era or hello.epoch > (known.epoch if known else 0):
-        raise Conflict(
-            "this host has seen a newer era or epoch than the database knows: the database lost commits, "
-            "and nothing may be started until that is mended"
-        )
     forgot = known is None or known.boot != hello.boot or host.journal != hello.journal
     dead = host.state is HostState.DEAD
     fenced = known is not None and hello.epoch != known.epoch
-    if known is None or forgot or fenced or dead:
-        # A proof has raised the epoch already; a new boot or journal raises it here.
+    enters = 0 < hello.era < era
+    proof = host_rows.proof(tx, host_id)
+    if known is None or forgot or fenced or dead or enters:
+        # A proof has raised the epoch already; a new boot or journal raises it here. A host that enters a new era may
+        # have seen higher ones than the database knows.
         epoch = 1 if known is None else known.epoch + (1 if forgot and not dead else 0)
+        if enters:
+            epoch = max(epoch, hello.epoch + 1)
         host_rows.begin_lease(
             tx, host_id, epoch=epoch, boot=hello.boot, ttl=times.ttl, margin=times.margin, guard=hello.guard
         )
     lease = host_rows.lease(tx, host_id)
     assert lease is not None
-    duties = _duties(tx, host_id, hello)
+    _weigh_proof(tx, host, proof, known, hello, lease.epoch)
     newcomer = known is None or forgot or fenced or dead or host.state is not HostState.UP
-    state = HostState.UP if not duties else HostState.RETURNING if newcomer else HostState.UP
+    if standing.hold is None:
+        duties = _duties(tx, host_id, hello)
+        state = HostState.RETURNING if duties and newcomer else HostState.UP
+    else:
+        # Nothing is cleaned up by a database that may be wrong. When the hold ends, the host says hello once more.
+        duties, state = (), HostState.RETURNING if newcomer else HostState.UP
+    if standing.restoring:
+        eras.take_stock(tx, host_id, hello)
     # Kept with the boot, and until it is done: a controller that dies in between must not forget it.
     resume = host.resume or (known is not None and known.boot != hello.boot)
     host_rows.change(
@@ -118,6 +129,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         boot=hello.boot,
         resume=resume,
         journal=hello.journal,
+        era=era,
         facts=hello.facts,
         last_seen=tx.now,
     )
@@ -128,6 +140,22 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     if state is not host.state:
         log.info("host changed", host=host.name, old=host.state, new=state, epoch=lease.epoch, duties=len(duties))
     return Place(replace(host, role=role), era, lease, duties, state, booted=resume)
+
+
+def _weigh_proof(tx: Tx, host: Host, proof: Proof | None, known: Lease | None, hello: Hello, epoch: int) -> None:
+    """Hold what the host says against the proof by which it was dead: the same boot heard again belies it."""
+    if known is None:
+        return
+    if known.boot != hello.boot:
+        readings = {"former_boot": known.boot, "boot": hello.boot}
+        host_rows.note_proof(tx, host.id, ProofKind.NEW_BOOT, epoch, readings, "the host")
+    elif proof is not None:
+        host_rows.withdraw(tx, proof.id, f"the host was heard again at {tx.now}, and has not booted since")
+        log.error("proof contradicted", host=host.name, proof=proof.kind, epoch=proof.epoch)
+        if proof.kind == ProofKind.POWER_OFF:
+            # Whoever reads its power reads another machine's, or lies: it is not believed again.
+            why = f"its power was read as off, but it was heard at {tx.now} in the same boot"
+            host_rows.change(tx, host.id, power_barred=why)
 
 
 def inventory(host: HostId, facts: HostFacts, known: Sequence[placement.Inventory] = ()) -> list[placement.Inventory]:

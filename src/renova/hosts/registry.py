@@ -12,19 +12,21 @@ from typing import TypeVar
 
 import structlog
 
+from renova.hosts import eras
 from renova.hosts.leases import Leases
 from renova.hosts.registration import Place, cleaned, duty, welcome
 from renova.hosts.uploads import Uploads
 from renova.model.chance import Chance
 from renova.model.channel import Channel, Closed
 from renova.model.clock import Clock
-from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused, Stale
+from renova.model.errors import Broken, CloudError, Conflict, NotFound, NotNow, OnHold, Refused, Stale
 from renova.model.guest import Aside, CachedImage, FoundGuest, GuestChanged
 from renova.model.host import Host, HostState, Role
 from renova.model.ids import HostId, ImageId, ServerId, SnapshotId, VolumeId
 from renova.settings import LeaseTimes
 from renova.store import hosts as host_rows
 from renova.store import rights
+from renova.store.cluster import Cluster
 from renova.store.database import Database, Tx
 from renova.wire import (
     Answer,
@@ -56,6 +58,7 @@ from renova.wire import (
     Result,
     Standing,
     State,
+    Stop,
     StorageAct,
     StorageCommand,
     StorageOrder,
@@ -138,9 +141,11 @@ class Hosts:
         self._peers_changed = False
         self._telling: asyncio.Task[None] | None = None
         self.uploads = Uploads()  # images that operations are asking hosts for
+        self._held: str | None = None  # why the cluster is on hold, as last read
         self.leases = Leases(database, clock, times)
         self.join_token: Callable[[str], str] = _no_agents_port  # set by who opens the agents' port
         self.seek_proof: Callable[[HostId], Awaitable[bool]] = _seek_nothing  # set by who watches the hosts
+        self.vouch: Callable[[HostId, str, bool], Awaitable[None]] = _believe_nobody  # set likewise
         self.on_change: Callable[[HostId], None] = lambda _host: None  # a host came, went or changed
         self.on_up: Callable[[HostId], None] = lambda _host: None  # a host is up, or has cleaned something up
         self.on_storage: Callable[[HostId], None] = lambda _host: None  # a storage host is here, and serves nothing
@@ -167,6 +172,8 @@ class Hosts:
         link = self._links.get(host)
         if link is None:
             raise NotNow("the host is not connected")
+        if self._held is not None and not isinstance(act, Stop):
+            raise OnHold(f"the cluster is on hold: {self._held}")
         order = Order(
             era=link.place.era,
             host_epoch=link.place.lease.epoch,
@@ -251,10 +258,21 @@ class Hosts:
         assert isinstance(result, State)
         return result.guest
 
+    async def follow(self, standing: Cluster) -> None:
+        """Go by the cluster's era and hold; a host that is connected under another era has to say hello again.
+
+        So it does when a hold has ended: only then is it told what to clean up.
+        """
+        released = self._held is not None and standing.hold is None
+        self._held = standing.hold
+        for link in list(self._links.values()):
+            if released or link.place.era != standing.era:
+                await link.channel.close()
+
     async def call_in_debts(self, host: HostId) -> None:
         """Tell the host, if it is connected, what it owes; a host that is away hears it when it says hello."""
         link = self._links.get(host)
-        if link is None:
+        if link is None or self._held is not None:
             return
         facts = link.place.host.facts
         storage = facts.storage_id if facts else ""
@@ -309,13 +327,18 @@ class Hosts:
         if not isinstance(message, Hello):
             raise Broken("the first message of a host must be hello")
 
-        def work(tx: Tx) -> Place:
+        def work(tx: Tx) -> Place | str:
             row = host_rows.get(tx, host)
             if row is None or row.certificate != certificate:
                 raise Refused("the certificate is not, or no longer, the one of an enrolled host")
+            if (reason := eras.loss(tx, row, message)) is not None:
+                eras.hold(tx, reason, message.era)  # kept, although the host is not let in
+                return reason
             return welcome(tx, host, message, self._times)
 
         place = await self._database.transact(work)
+        if isinstance(place, str):
+            raise Conflict(f"{place}: the database lost commits, and the cluster is on hold")
         link = Link(channel, place, self._chance.uuid())
         self.leases.begin(place.lease)
         log.info("host connected", host=place.host.name, state=place.state, epoch=place.lease.epoch)
@@ -431,6 +454,10 @@ async def _send(link: Link, frame: bytes) -> None:
 
 def _no_agents_port(_secret: str) -> str:
     raise NotNow("this controller has no agents' port open yet")
+
+
+async def _believe_nobody(_host: HostId, _who: str, _at_once: bool) -> None:
+    raise NotNow("this controller does not watch the hosts yet")
 
 
 async def _seek_nothing(_host: HostId) -> bool:

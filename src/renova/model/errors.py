@@ -37,6 +37,10 @@ class NotNow(CloudError):
     """Something this code needs is away; the same request may work later."""
 
 
+class OnHold(NotNow):
+    """The cluster is on hold: the database has lost commits, and not all hosts have been accounted for yet."""
+
+
 class Broken(CloudError):
     """A promise between two parts of this code did not hold: a bug."""
 

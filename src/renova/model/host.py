@@ -46,6 +46,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     boot: str = ""
     resume: bool = False  # it has booted, and its servers that were active are still to be started again
     journal: str = ""
+    era: int = 0  # in which it registered last, with an inventory of its guests
+    power_barred: str | None = None  # why readings of its power are not believed
     facts: HostFacts | None = None
     last_seen: str | None = None  # for people; no decision reads it
     created_at: str
@@ -69,12 +71,24 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     host: HostId
-    kind: str  # power_off, operator, new_boot, ...
+    kind: str  # a `ProofKind`
     epoch: int  # that it produced
     readings: dict[str, str]
     who: str
-    withdrawn: bool
+    withdrawn: str | None  # why, if something contradicted it since
     created_at: str
+
+
+class ProofKind(StrEnum):
+    """How it is known that a host's guests have stopped; each is real only under a condition."""
+
+    POWER_OFF = "power_off"  # read twice; real if who reads the power is truthful, and reads this host's
+    NEW_BOOT = "new_boot"  # the host says so; proves that what ran before that boot does not
+    OPERATOR = "operator"  # somebody's word: as good as he is
+    HEARTBEAT_AGE = "heartbeat_age"  # Nova's rule: silence. No proof; counts only where it was chosen
+
+
+UNVERIFIED = frozenset({ProofKind.OPERATOR, ProofKind.HEARTBEAT_AGE})
 
 
 class Right(msgspec.Struct, frozen=True):

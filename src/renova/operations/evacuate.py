@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.errors import Broken, Conflict, Invalid, NotFound
-from renova.model.host import Host
+from renova.model.host import Host, ProofKind
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
@@ -25,7 +25,7 @@ from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.rebuild import take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
-from renova.store import actions, aggregates, hosts, migrations, placement, rights, servers
+from renova.store import actions, aggregates, cluster, hosts, migrations, placement, rights, servers
 from renova.store.database import Tx
 
 EVENT = "compute_rebuild_instance"
@@ -109,6 +109,9 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
 
 def _dead_source(cloud: Cloud, tx: Tx, server: Server) -> Host:
     """Return the server's host, if it is down and proven dead; else refuse as Nova does, and say what is missing."""
+    standing = cluster.get(tx)
+    if standing.hold is not None:
+        raise Conflict(f"Cannot 'evacuate' instance {server.id}: the cluster is on hold: {standing.hold}")
     source = hosts.get(tx, server.host) if server.host else None
     if source is None:
         raise Conflict(f"Cannot 'evacuate' instance {server.id}: it has no host")
@@ -124,8 +127,30 @@ def _dead_source(cloud: Cloud, tx: Tx, server: Server) -> Host:
     silence = cloud.hosts.leases.silent_for(holder.id) or 0.0
     raise Invalid(
         f"Compute service of {holder.name} is still in use: it has been silent for {silence:.0f} s, but nothing proves "
-        "that its guests have stopped. Switch its power off where its power can be read, or force the service down "
-        "and wait until its lease has lapsed."
+        f"that its guests have stopped. {missing_proof(cloud, tx, holder, silence)}"
+    )
+
+
+def missing_proof(cloud: Cloud, tx: Tx, host: Host, silent_s: float) -> str:
+    """Say what would prove the silent host dead, of the kinds that count here, and when."""
+    accepted = cloud.settings.accepted_proofs
+    ways = []
+    if ProofKind.POWER_OFF in accepted:
+        barred = f" (not believed of this host: {host.power_barred})" if host.power_barred else ""
+        ways.append(f"switch its power off where its power can be read{barred}")
+    lease = hosts.lease(tx, host.id)
+    left = max((lease.ttl + lease.margin if lease else 0.0) - silent_s, 0.0)
+    if ProofKind.OPERATOR in accepted:
+        ways.append(
+            f"or force the service down or vouch for it, which counts once its lease has lapsed, in {left:.0f} s"
+        )
+    if ProofKind.HEARTBEAT_AGE in accepted:
+        wait = max(cloud.settings.heartbeat_age - silent_s, left)
+        ways.append(f"or wait {wait:.0f} s, after which its silence is accepted as setting accepted_proofs says")
+    way = ", ".join(ways) or "no kind of proof is accepted (setting accepted_proofs)"
+    return (
+        f"{way[0].upper()}{way[1:]}. Its lease alone will never prove it: no guard runs there, so nothing stops its "
+        "guests when the lease lapses."
     )
 
 

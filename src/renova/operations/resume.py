@@ -12,7 +12,7 @@ from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.reboot import accept_reboot
 from renova.operations.submission import Asked
-from renova.store import hosts, rights, servers
+from renova.store import cluster, hosts, rights, servers
 from renova.store.database import Tx
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> list[ServerId]:
     Returns the servers that are stopped instead.
     """
     host = hosts.get(tx, host_id)
-    if host is None or host.state is not HostState.UP or host.forced_down:
+    if host is None or host.state is not HostState.UP or host.forced_down or cluster.get(tx).hold is not None:
         return []
     stopped: list[ServerId] = []
     for server in servers.on_host(tx, host_id):

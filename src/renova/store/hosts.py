@@ -9,7 +9,7 @@ from renova.model.guest import HostFacts
 from renova.model.host import Host, HostState, Lease, Proof, Role
 from renova.model.ids import HostId
 from renova.model.storage import StorageFacts
-from renova.store import providers
+from renova.store import cluster, providers
 from renova.store.database import Tx
 from renova.store.schema import Document, Stamp, metadata
 
@@ -34,6 +34,8 @@ hosts = Table(
     Column("boot", String(64), nullable=False, default=""),
     Column("resume", Boolean, nullable=False, default=False),
     Column("journal", String(64), nullable=False, default=""),
+    Column("era", Integer, nullable=False, default=0),
+    Column("power_barred", String(255)),
     Column("facts", Document(HostFacts)),
     Column("last_seen", Stamp),
     Column("created_at", Stamp, nullable=False),
@@ -62,7 +64,7 @@ proofs = Table(
     Column("epoch", Integer, nullable=False),
     Column("readings", Document(dict[str, str]), nullable=False),
     Column("who", String(255), nullable=False),
-    Column("withdrawn", Boolean, nullable=False, default=False),
+    Column("withdrawn", String(255)),
     Column("created_at", Stamp, nullable=False),
 )
 
@@ -72,15 +74,6 @@ join_tokens = Table(
     Column("sha256", String(64), primary_key=True),
     Column("expires_at", Stamp, nullable=False),
     Column("used_by", String(36)),  # a token is good once; the same host may repeat an enrolment whose answer was lost
-    Column("created_at", Stamp, nullable=False),
-)
-
-cluster = Table(
-    "cluster",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("era", Integer, nullable=False),
-    Column("hold", String(255)),  # why nothing may be granted, or null
     Column("created_at", Stamp, nullable=False),
 )
 
@@ -107,20 +100,11 @@ _PROOF = (
     .where(
         proofs.c.host == bindparam("host"),
         proofs.c.epoch == leases.c.epoch,
-        proofs.c.withdrawn.is_(False),
+        proofs.c.withdrawn.is_(None),
         hosts.c.state == HostState.DEAD,
     )
     .order_by(proofs.c.id.desc())
 )
-
-
-def era(tx: Tx) -> int:
-    """Return the cluster's era, beginning the first one on first use."""
-    found = tx.execute(select(cluster.c.era).where(cluster.c.id == 1)).scalar()
-    if found is None:
-        tx.execute(insert(cluster).values(id=1, era=1, created_at=tx.now))
-        return 1
-    return int(found)
 
 
 def add(tx: Tx, host: HostId, name: str, address: str, certificate: str) -> None:
@@ -152,6 +136,12 @@ def get(tx: Tx, host: HostId) -> Host | None:
 def by_name(tx: Tx, name: str) -> Host | None:
     row = tx.execute(select(hosts).where(hosts.c.name == name)).first()
     return _host(row) if row else None
+
+
+def name(tx: Tx, host: HostId) -> str:
+    """Return the host's name, for people; its id when there is none."""
+    found = get(tx, host)
+    return found.name if found else host
 
 
 def every(tx: Tx) -> list[Host]:
@@ -209,8 +199,12 @@ def all_leases(tx: Tx) -> list[Lease]:
 
 def begin_lease(tx: Tx, host: HostId, epoch: int, boot: str, ttl: float, margin: float, guard: str) -> None:
     """Give the host a lease of this epoch; whatever it had before is over."""
+    known = lease(tx, host)
+    # Within an epoch the counter never falls: a host that has heard of a higher one proves that commits were lost.
+    counter = known.counter if known is not None and known.epoch == epoch else 0
     tx.execute(delete(leases).where(leases.c.host == host))
-    tx.execute(insert(leases).values(host=host, epoch=epoch, counter=0, boot=boot, ttl=ttl, margin=margin, guard=guard))
+    values = {"host": host, "epoch": epoch, "counter": counter, "boot": boot, "ttl": ttl, "margin": margin}
+    tx.execute(insert(leases).values(**values, guard=guard))
 
 
 def renew(tx: Tx, host: HostId, epoch: int, boot: str) -> int | None:
@@ -228,7 +222,11 @@ def prove_dead(tx: Tx, observed: Lease, kind: str, readings: dict[str, str], who
     """Declare the host dead, if its lease is still exactly as observed; False if it moved meanwhile.
 
     Every proof raises the epoch by this compare-and-swap (safety: a renewal between reading and writing wins).
+    While the database is known to have lost commits, nobody is declared dead by it.
     """
+    standing = cluster.get(tx)
+    if standing.hold is not None and not standing.restoring:
+        return False
     raised = tx.execute(
         update(leases)
         .where(
@@ -236,16 +234,12 @@ def prove_dead(tx: Tx, observed: Lease, kind: str, readings: dict[str, str], who
             leases.c.epoch == observed.epoch,
             leases.c.counter == observed.counter,
         )
-        .values(epoch=leases.c.epoch + 1)
+        .values(epoch=leases.c.epoch + 1, counter=0)
         .returning(leases.c.epoch)
     ).first()
     if raised is None:
         return False
-    tx.execute(
-        insert(proofs).values(
-            host=observed.host, kind=kind, epoch=int(raised[0]), readings=readings, who=who, created_at=tx.now
-        )
-    )
+    note_proof(tx, observed.host, kind, int(raised[0]), readings, who)
     change(tx, observed.host, state=HostState.DEAD)
     return True
 
@@ -254,6 +248,24 @@ def proof(tx: Tx, host: HostId) -> Proof | None:
     """Return the proof by which the host is dead now: not withdrawn, and nothing was granted to the host since."""
     row = tx.execute(_PROOF, {"host": host}).first()
     return Proof(**row._mapping) if row else None
+
+
+def note_proof(tx: Tx, host: HostId, kind: str, epoch: int, readings: dict[str, str], who: str) -> None:
+    """Keep a proof with all it rests on. It counts only while the host is dead by it (`proof`)."""
+    values = {"host": host, "kind": kind, "epoch": epoch, "readings": readings, "who": who, "created_at": tx.now}
+    tx.execute(insert(proofs).values(**values))
+
+
+def withdraw(tx: Tx, proof: int, why: str) -> None:
+    """Take a proof back: something was seen that cannot be, had it been true."""
+    tx.execute(update(proofs).where(proofs.c.id == proof).values(withdrawn=why))
+
+
+def proofs_of(tx: Tx, host: HostId | None = None, limit: int = 100) -> list[Proof]:
+    """List proofs ever written, of one host or of all, the newest first."""
+    query = select(proofs).order_by(proofs.c.id.desc()).limit(limit)
+    rows = tx.execute(query if host is None else query.where(proofs.c.host == host))
+    return [Proof(**row._mapping) for row in rows]
 
 
 def add_join_token(tx: Tx, sha256: str, expires_at: str) -> None:

@@ -87,6 +87,12 @@ def unfinished_from(tx: Tx, source: HostId) -> int:
     return len(tx.execute(_UNFINISHED, {"source": source}).all())
 
 
+def given_up(tx: Tx, source: HostId) -> None:
+    """Complete what this source has left to clean up: it is removed from the cloud."""
+    for migration in tx.execute(_UNFINISHED, {"source": source}).scalars().all():
+        move(tx, migration, ("done",), "completed")
+
+
 def find(tx: Tx, where: Sequence[ColumnElement[bool]] = (), limit: int | None = None) -> list[Migration]:
     """List migrations, the newest first."""
     query = select(migrations).where(*where).order_by(migrations.c.created_at.desc(), migrations.c.id.desc())

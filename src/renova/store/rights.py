@@ -5,12 +5,12 @@ rests on in its own transaction (docs/decisions/0004). One row a server.
 """
 
 import msgspec
-from sqlalchemy import Column, Integer, String, Table, Text, bindparam, delete, insert, select, update
+from sqlalchemy import Column, Integer, String, Table, Text, bindparam, delete, func, insert, select, update
 
-from renova.model.errors import Conflict
+from renova.model.errors import Conflict, OnHold
 from renova.model.host import HostState, Right
 from renova.model.ids import HostId, ServerId
-from renova.store import hosts
+from renova.store import cluster, hosts
 from renova.store.database import Tx
 from renova.store.schema import Stamp, metadata
 
@@ -73,15 +73,20 @@ def of_host(tx: Tx, host: HostId) -> dict[ServerId, int]:
 def grant(tx: Tx, server: ServerId, target: HostId, migration: int | None = None) -> Right:
     """Give the server to the target under a new incarnation; `Conflict` when anything it rests on does not hold now.
 
-    The target must be up. A right that another host has must have ended: released, or its host is dead by a proof that
-    is current and younger than that right. The former host then owes the clean-up of all lower incarnations.
+    The cluster must not be on hold (`OnHold`), the target must be up. A right that another host has must have ended:
+    released, or its host is dead by a proof that is current and younger than that right. The former host then owes
+    the clean-up of all lower incarnations.
     """
+    standing = cluster.get(tx)
+    if standing.hold is not None:
+        raise OnHold(f"the cluster is on hold: {standing.hold}")
     host = hosts.get(tx, target)
     lease = hosts.lease(tx, target)
     if host is None or lease is None or host.state is not HostState.UP or host.forced_down:
         raise Conflict(f"host {host.name if host else target} is not up")
     row = tx.execute(_RIGHT, {"server": server}).first()
-    number = (row.incarnation if row else 0) + 1
+    # Above the floor, too: what a lost commit granted must not be granted once more under the same number.
+    number = max(row.incarnation if row else 0, standing.floor) + 1
     if row is not None and row.host is not None and row.host != target:
         proof = hosts.proof(tx, row.host)
         if proof is None or proof.epoch <= row.host_epoch:
@@ -93,6 +98,18 @@ def grant(tx: Tx, server: ServerId, target: HostId, migration: int | None = None
     else:
         tx.execute(_CHANGE, {"of": server, **values})
     return Right(target, number, lease.epoch)
+
+
+def highest(tx: Tx) -> int:
+    """Return the highest incarnation of all servers."""
+    return int(tx.execute(select(func.max(rights.c.incarnation))).scalar() or 0)
+
+
+def put(tx: Tx, server: ServerId, host: HostId | None, number: int, host_epoch: int) -> None:
+    """Have the right as hosts were found to have it: only while the cluster is on hold, by `hosts.eras`."""
+    values = {"host": host, "incarnation": number, "host_epoch": host_epoch}
+    if tx.execute(_CHANGE, {"of": server, **values}).rowcount == 0:
+        tx.execute(_GRANT, {"server": server, **values})
 
 
 def release(tx: Tx, server: ServerId) -> None:
@@ -123,6 +140,11 @@ def debtors(tx: Tx) -> list[HostId]:
 def owes(tx: Tx, host: HostId, server: ServerId) -> bool:
     """Say whether the host has yet to clean up something of the server."""
     return tx.execute(_DEBT, {"host": host, "server": server}).first() is not None
+
+
+def take_away(tx: Tx, host: HostId) -> None:
+    """End all rights of a host that is dead for good: it is removed from the cloud, and will never be heard again."""
+    tx.execute(update(rights).where(rights.c.host == host).values(host=None))
 
 
 def debts_of(tx: Tx, host: HostId) -> list[Debt]:

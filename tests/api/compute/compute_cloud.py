@@ -20,7 +20,7 @@ from renova.hosts.registry import Hosts
 from renova.model.chance import SeededChance
 from renova.model.flavor import Flavor
 from renova.model.guest import HostFacts, PowerState
-from renova.model.host import HostState
+from renova.model.host import Host, HostState
 from renova.model.ids import (
     ExecutorId,
     HostId,
@@ -77,6 +77,10 @@ class FixedHosts:
 
     async def drop(self, host: HostId) -> None:
         self.alive.discard(host)
+
+    async def stand(self, host: Host) -> None: ...
+
+    def on_up(self, host: HostId) -> None: ...
 
 
 @dataclass

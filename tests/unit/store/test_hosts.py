@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from renova.model.host import HostState
-from renova.store import hosts
+from renova.store import cluster, hosts
 from renova.store.database import Tx
 
 from .tables import A, B, Tables, add_host, lease, prove
@@ -82,7 +82,9 @@ def test_a_removed_host_leaves_no_lease_and_no_proof(tables: Tables) -> None:
 
 
 def test_the_first_era_begins_with_the_first_look(tables: Tables) -> None:
-    assert [tables.do(hosts.era), tables.do(hosts.era)] == [1, 1]
+    assert tables.do(cluster.get) == cluster.Cluster(era=1)
+    tables.do(cluster.tick)
+    assert tables.do(cluster.get) == cluster.Cluster(era=1, tick=1)
 
 
 def test_addresses_are_of_those_hosts_that_told_theirs(tables: Tables) -> None:

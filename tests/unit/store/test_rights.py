@@ -67,7 +67,7 @@ def is_still_returning(tx: Tx) -> None:
 
 def withdrawn(tx: Tx) -> None:
     prove(tx, A)
-    tx.execute(hosts.proofs.update().values(withdrawn=True))
+    tx.execute(hosts.proofs.update().values(withdrawn="seen alive"))
 
 
 def other_host(tx: Tx) -> None:

@@ -140,19 +140,51 @@ async def _change(call: Call, find: Callable[[Tx], Host | None], missing: str, v
         host = find(tx)
         if host is None:
             raise NotFound(missing)
-        if values.get("forced_down") is False and host.forced_down and migrations.unfinished_from(tx, host.id):
-            # Its old guests may still be there: they are cleaned up before anything new is given to it.
-            raise Invalid(
-                f"Unable to unset the forced-down flag of service {host.id}: servers evacuated from {host.name} "
-                "are not yet cleaned up there."
-            )
-        hosts.change(tx, host.id, **values)
+        if values.get("forced_down") is False and host.forced_down and (reason := _not_yet_up(tx, host)):
+            raise Invalid(f"Unable to unset the forced-down flag of service {host.id}: {reason}")
+        changed = {**values, **_who(call, tx, host, values)}
+        hosts.change(tx, host.id, **changed)
         if "disabled" in values:
             placement.show_trait(tx, host.id, DISABLED, shown=values["disabled"])
         tx.then(call.cloud.fleet.stale)
-        return msgspec.structs.replace(host, updated_at=tx.now, **values)
+        if values.get("forced_down") is False and host.forced_down:
+            tx.then(lambda: call.cloud.hosts.on_up(host.id))  # its servers that wait for it may start
+        return msgspec.structs.replace(host, updated_at=tx.now, **changed)
 
-    return await call.cloud.database.transact(work)
+    host = await call.cloud.database.transact(work)
+    await call.cloud.hosts.stand(host)
+    return host
+
+
+def _not_yet_up(tx: Tx, host: Host) -> str | None:
+    """Say why the host must stay forced down: its old guests may still be there, or are being given to others."""
+    if debts := rights.debts_of(tx, host.id):
+        troubles = {debt.trouble for debt in debts if debt.trouble}
+        said = f" It says: {'; '.join(sorted(troubles))}." if troubles else ""
+        return (
+            f"{host.name} has yet to clean up {len(debts)} servers that are no longer its own; it does so as soon as "
+            f"its agent runs.{said}"
+        )
+    if migrations.unfinished_from(tx, host.id):
+        return f"servers evacuated from {host.name} are not yet cleaned up there."
+    columns = migrations.migrations.c
+    if migrations.find(tx, [columns.source == host.id, columns.status.in_(migrations.ACTIVE)], 1):
+        return f"servers are being evacuated from {host.name}. Wait until that has ended."
+    if host.state is HostState.RETURNING:
+        return f"{host.name} has not finished its return."
+    return None
+
+
+def _who(call: Call, tx: Tx, host: Host, values: dict[str, Any]) -> dict[str, Any]:
+    """Note who disables a host or forces it down, and when: tools do, and forget to take it back."""
+    noted: dict[str, Any] = {}
+    for flag in ("disabled", "forced_down"):
+        if flag in values:
+            if not values[flag]:
+                noted |= {f"{flag}_by": None, f"{flag}_at": None}
+            elif not getattr(host, flag):
+                noted |= {f"{flag}_by": call.caller.user_name, f"{flag}_at": tx.now}
+    return noted
 
 
 def _uuid(call: Call) -> HostId:
@@ -182,7 +214,15 @@ async def delete(call: Call) -> Reply:
             raise Conflict("Unable to delete compute service that has in-progress migrations.")
         if host.state is HostState.RETURNING:
             raise Conflict("Unable to delete compute service that is cleaning up. Wait until it is up, or off.")
+        if host.state is not HostState.DEAD and (rights.of_host(tx, host.id) or rights.debts_of(tx, host.id)):
+            # Guests of servers that live elsewhere: nobody would ever clean them up.
+            raise Conflict(
+                "Unable to delete compute service whose host may still run guests that it has to clean up. Let it "
+                "do so, or have it proven dead."
+            )
+        rights.take_away(tx, host.id)
         rights.forgive(tx, host.id)
+        migrations.given_up(tx, host.id)
         aggregates.forget_host(tx, host.id)
         hosts.remove(tx, host.id)
         placement.withdraw(tx, host.id)

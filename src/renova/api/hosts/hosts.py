@@ -1,12 +1,22 @@
-"""Hosts as an operator wants to see them: where each stands, and why."""
+"""Hosts as an operator wants to see them: where each stands, and why; and what he says of them."""
 
 from typing import Any
 
+import msgspec
+
+from renova.api.hosts.proofs import proof_view
 from renova.api.http import Call, Reply
+from renova.model.errors import Conflict, NotFound
 from renova.model.host import Host, HostState
+from renova.store import cluster, migrations, rights
 from renova.store import hosts as host_rows
-from renova.store import migrations, rights
 from renova.store.database import Tx
+
+
+class Word(msgspec.Struct, forbid_unknown_fields=True):
+    """Somebody's word that a host is off. `now`: without waiting until its lease has lapsed."""
+
+    now: bool = False
 
 
 async def list_all(call: Call) -> Reply:
@@ -16,6 +26,63 @@ async def list_all(call: Call) -> Reply:
         return [_view(call, tx, host) for host in host_rows.every(tx)]
 
     return Reply(200, {"hosts": await call.cloud.database.read(work)})
+
+
+async def show(call: Call) -> Reply:
+    """Show one host, with every proof that was ever written of it."""
+    call.demand("renova:hosts:list")
+    host = await _host(call)
+
+    def work(tx: Tx) -> dict[str, Any]:
+        proofs = [proof_view(tx, proof) for proof in host_rows.proofs_of(tx, host.id)]
+        return {**_view(call, tx, host), "proofs": proofs}
+
+    return Reply(200, {"host": await call.cloud.database.read(work)})
+
+
+async def vouch(call: Call) -> Reply:
+    """Take the caller's word that the host is off."""
+    call.demand("renova:hosts:vouch")
+    wanted = call.json(Word) if call.body else Word()
+    host = await _host(call)
+    await call.cloud.hosts.vouch(host.id, call.caller.user_name, wanted.now)
+    return await show(call)
+
+
+async def clean(call: Call) -> Reply:
+    """Have a host that is here clean up what is no longer its own; the answer says what it has yet to do."""
+    call.demand("renova:hosts:clean")
+    host = await _host(call)
+    standing = await call.cloud.database.read(cluster.get)
+    if standing.hold is not None:
+        raise Conflict(f"Nothing is cleaned up while the cluster is on hold: {standing.hold}")
+    if not call.cloud.hosts.connected(host.id):
+        raise Conflict(f"Host {host.name} is not connected: it cleans up as soon as its agent runs.")
+    await call.cloud.hosts.call_in_debts(host.id)
+    return await show(call)
+
+
+async def asides(call: Call) -> Reply:
+    """List the disks that the host has set aside."""
+    call.demand("renova:hosts:list")
+    host = await _host(call)
+    return Reply(200, {"asides": msgspec.to_builtins(await call.cloud.hosts.asides(host.id))})
+
+
+async def trust_power(call: Call) -> Reply:
+    """Believe readings of the host's power again: an operator has mended what made them wrong."""
+    call.demand("renova:hosts:trust_power")
+    host = await _host(call)
+    await call.cloud.database.transact(lambda tx: host_rows.change(tx, host.id, power_barred=None))
+    return await show(call)
+
+
+async def _host(call: Call) -> Host:
+    name = call.path["host"]
+    host = await call.cloud.database.read(lambda tx: host_rows.by_name(tx, name))
+    if host is None:
+        raise NotFound(f"There is no host {name}.")
+    return host
 
 
 def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
@@ -29,22 +96,24 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
         "up": call.cloud.hosts.up(host.id) and host.state is HostState.UP and not host.forced_down,
         "connected": call.cloud.hosts.connected(host.id),
         "forced_down": host.forced_down,
+        "forced_down_by": host.forced_down_by,
+        "forced_down_at": host.forced_down_at,
         "disabled": host.disabled,
+        "disabled_reason": host.disabled_reason,
+        "disabled_by": host.disabled_by,
+        "disabled_at": host.disabled_at,
         "address": host.address,
         "accelerator": host.facts.accelerator if host.facts else None,
         "silent_s": None if silent_s is None else round(silent_s, 1),
+        "era": host.era,
         "epoch": lease.epoch if lease else None,
         "guard": lease.guard if lease else None,
-        "proof": None
-        if proof is None
-        else {
-            "kind": proof.kind,
-            "epoch": proof.epoch,
-            "readings": proof.readings,
-            "who": proof.who,
-            "created_at": proof.created_at,
-        },
-        "owes": [{"server": debt.server, "below": debt.below} for debt in rights.debts_of(tx, host.id)],
+        "power_barred": host.power_barred,
+        "proof": None if proof is None else proof_view(tx, proof),
+        "owes": [
+            {"server": debt.server, "below": debt.below, "trouble": debt.trouble}
+            for debt in rights.debts_of(tx, host.id)
+        ],
         "orphans": _orphans(call, host),
         "not_cleaned": migrations.unfinished_from(tx, host.id),
         "last_seen": host.last_seen,

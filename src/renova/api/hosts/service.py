@@ -1,7 +1,7 @@
 """The routes and rules of Renova's own API, at /renova/v1; for administrators."""
 
 from renova.api.dispatch import Service
-from renova.api.hosts import duties, hosts, join_tokens
+from renova.api.hosts import cluster, duties, hosts, join_tokens, proofs
 from renova.api.http import Reply, Route
 from renova.operations.cloud import Cloud
 
@@ -10,6 +10,12 @@ POLICY = {
     "renova:hosts:list": "rule:admin_api",
     "renova:duties:list": "rule:admin_api",
     "renova:duties:run": "rule:admin_api",
+    "renova:hosts:vouch": "rule:admin_api",
+    "renova:hosts:clean": "rule:admin_api",
+    "renova:hosts:trust_power": "rule:admin_api",
+    "renova:status": "rule:admin_api",
+    "renova:eras:begin": "rule:admin_api",
+    "renova:eras:choose": "rule:admin_api",
 }
 
 _ROUTES = [
@@ -17,6 +23,15 @@ _ROUTES = [
     Route("GET", "/hosts", hosts.list_all),
     Route("GET", "/duties", duties.list_all),
     Route("POST", "/duties/{duty}", duties.run),
+    Route("GET", "/hosts/{host}", hosts.show),
+    Route("POST", "/hosts/{host}/vouch", hosts.vouch),
+    Route("POST", "/hosts/{host}/clean", hosts.clean),
+    Route("GET", "/hosts/{host}/asides", hosts.asides),
+    Route("POST", "/hosts/{host}/trust-power", hosts.trust_power),
+    Route("GET", "/proofs", proofs.list_all),
+    Route("GET", "/status", cluster.status),
+    Route("POST", "/eras", cluster.begin_era),
+    Route("POST", "/servers/{server}/choose", cluster.choose),
 ]
 
 

@@ -12,6 +12,7 @@ from renova.operations.duties.port_bindings import heal_port_bindings
 from renova.operations.duties.power_states import follow_power_states
 from renova.operations.rounds import Duty, Tally
 from renova.settings import DutyTimes
+from renova.store import cluster
 
 _DUTIES: dict[str, Callable[[Cloud, Tally], Awaitable[None]]] = {
     "power_states": follow_power_states,
@@ -32,4 +33,12 @@ def every_duty(cloud: Callable[[], Cloud], times: DutyTimes) -> dict[str, Duty]:
 def _bound(
     do: Callable[[Cloud, Tally], Awaitable[None]], cloud: Callable[[], Cloud]
 ) -> Callable[[Tally], Awaitable[None]]:
-    return lambda tally: do(cloud(), tally)
+    async def unless_held(tally: Tally) -> None:
+        standing = await cloud().database.read(cluster.get)
+        if standing.hold is not None:
+            # By a database that may be wrong, nothing is mended.
+            tally.find("nothing is looked over while the cluster is on hold", mended=False)
+            return
+        await do(cloud(), tally)
+
+    return unless_held

@@ -1,0 +1,44 @@
+"""Proofs that hosts were dead, with what each rests on and where it is weak."""
+
+from typing import Any
+
+from renova.api.http import Call, Reply
+from renova.model.host import Proof, ProofKind
+from renova.store import hosts
+from renova.store.database import Tx
+
+
+async def list_all(call: Call) -> Reply:
+    call.demand("renova:hosts:list")
+
+    def work(tx: Tx) -> list[dict[str, Any]]:
+        return [proof_view(tx, proof) for proof in hosts.proofs_of(tx)]
+
+    return Reply(200, {"proofs": await call.cloud.database.read(work)})
+
+
+def proof_view(tx: Tx, proof: Proof) -> dict[str, Any]:
+    return {
+        "host": hosts.name(tx, proof.host),
+        "kind": proof.kind,
+        "epoch": proof.epoch,
+        "readings": proof.readings,
+        "who": proof.who,
+        "created_at": proof.created_at,
+        "withdrawn": proof.withdrawn,
+        "says": _certificate(proof),
+    }
+
+
+def _certificate(proof: Proof) -> str:
+    """Say in one sentence how far the proof can be relied on."""
+    match proof.kind:
+        case ProofKind.OPERATOR:
+            return f"vouched by {proof.who}, not verified"
+        case ProofKind.HEARTBEAT_AGE:
+            return "silence only, accepted by setting: its guests may run"
+        case ProofKind.NEW_BOOT:
+            return "the host has booted: what ran before does not"
+        case ProofKind.POWER_OFF:
+            return "power read as off twice; as good as who reads it"
+    return proof.kind

@@ -1,0 +1,173 @@
+"""A database that lost commits: how it is noticed, and how a new era learns from the hosts what is true.
+
+A restored backup, a failover that lost the tail or a reverted snapshot makes the database forget rights, incarnations
+and epochs that hosts have seen. Whoever knows more than it does puts the cluster on hold. An operator then says that
+this is the database to go on with (`renova database restored`): a new era begins, in which every host registers anew
+with what it runs. The hold ends when each has done so, is proven dead, or was vouched for.
+"""
+
+import msgspec
+import structlog
+
+from renova.model.errors import Conflict, NotFound
+from renova.model.guest import FoundGuest, PowerState
+from renova.model.host import Host, HostState
+from renova.model.ids import HostId, ServerId
+from renova.store import cluster, found_guests, placement, rights, servers
+from renova.store import hosts as host_rows
+from renova.store.database import Tx
+from renova.wire import Hello
+
+log = structlog.get_logger()
+
+# More grants of one server than any loss can hide. Incarnations go on above it, so that none is granted twice.
+GAP = 1_000_000
+_OFF = (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What keeps a new era's hold from ending."""
+
+    hosts: tuple[str, ...]  # not accounted for
+    contested: dict[ServerId, tuple[str, ...]]  # servers that run on several hosts, by name
+
+    def __bool__(self) -> bool:
+        return bool(self.hosts or self.contested)
+
+
+def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
+    """Say what the host knows that the database does not; None when there is nothing."""
+    era = cluster.get(tx).era
+    if hello.era > era:
+        return f"host {host.name} has seen era {hello.era}, the database is at era {era}"
+    if 0 < hello.era < era:
+        return None  # it has yet to enter this era, and is asked all it knows then
+    lease = host_rows.lease(tx, host.id)
+    epoch = lease.epoch if lease else 0
+    if hello.epoch > epoch:
+        return f"host {host.name} has seen epoch {hello.epoch} of its lease, the database is at epoch {epoch}"
+    for guest in hello.guests:
+        known = rights.incarnation(tx, guest.server)
+        if guest.incarnation > known and servers.get(tx, guest.server) is not None:
+            return (
+                f"host {host.name} has incarnation {guest.incarnation} of server {guest.server}, the database is at "
+                f"incarnation {known}"
+            )
+    return None
+
+
+def hold(tx: Tx, reason: str, seen_era: int = 0) -> None:
+    """Put the cluster on hold, if it is not yet."""
+    cluster.report(tx, seen_era)
+    whole = f"the database has lost commits: {reason}. Nothing is given to hosts until `renova database restored`"
+    if cluster.begin_hold(tx, whole):
+        log.critical("cluster on hold", reason=reason)
+
+
+def begin(tx: Tx, who: str) -> int:
+    """Begin a new era with the database as it is, on hold until every host has been accounted for."""
+    found_guests.forget(tx)
+    for host in host_rows.every(tx):
+        if host.state is HostState.DEAD:
+            # It may have come back in what was lost: it is proven dead anew, or says hello.
+            host_rows.change(tx, host.id, state=HostState.RETURNING)
+    reason = f"a new era was begun by {who}: every host registers anew, is proven dead or vouched for"
+    era = cluster.begin_era(tx, reason, rights.highest(tx) + GAP)
+    log.warning("era begins", era=era, who=who)
+    return era
+
+
+def take_stock(tx: Tx, host: HostId, hello: Hello) -> None:
+    """Note what the host has, as it registers in the era that is being begun."""
+    known = [guest for guest in hello.guests if servers.get(tx, guest.server) is not None]
+    found_guests.note(tx, host, known)
+
+
+def waiting(tx: Tx) -> Waiting:
+    """Say what the hold still waits for."""
+    era = cluster.get(tx).era
+    every = {host.id: host for host in host_rows.every(tx)}
+    missing = tuple(host.name for host in every.values() if host.era < era and not _gone(tx, host))
+    contested = {}
+    for server, found in found_guests.by_server(tx).items():
+        running = [every[host].name for host, guest in found.items() if host in every and guest.power not in _OFF]
+        if len(running) > 1:
+            contested[server] = tuple(running)
+    return Waiting(missing, contested)
+
+
+def _gone(tx: Tx, host: Host) -> bool:
+    return host.state is HostState.DEAD and host_rows.proof(tx, host.id) is not None
+
+
+def choose(tx: Tx, server: ServerId, host_name: str) -> None:
+    """Have the server go on where an operator says; the other hosts that run it are to clean it up."""
+    contested = waiting(tx).contested
+    if server not in contested:
+        raise Conflict(f"Server {server} does not run on several hosts.")
+    host = host_rows.by_name(tx, host_name)
+    if host is None or host.name not in contested[server]:
+        raise NotFound(f"Server {server} runs on {', '.join(contested[server])}, not on {host_name}.")
+    found = found_guests.by_server(tx)[server]
+    for other in found_guests.keep_only(tx, server, host.id):
+        rights.owe(tx, other, server, found[other].incarnation + 1)
+    log.warning("server stays where an operator chose", server=server, host=host.name)
+
+
+def try_end(tx: Tx) -> list[ServerId] | None:
+    """End the hold of a new era if nothing is waited for; returns the servers that were found on other hosts.
+
+    None when the hold goes on. What was found becomes the truth: who runs a server has the right to.
+    """
+    standing = cluster.get(tx)
+    if standing.hold is None or not standing.restoring or waiting(tx):
+        return None
+    moved = [server for server, found in found_guests.by_server(tx).items() if _believe(tx, server, found)]
+    found_guests.forget(tx)
+    cluster.end_hold(tx)
+    log.warning("hold ends", era=standing.era, moved=len(moved))
+    return moved
+
+
+def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> bool:
+    """Take the guests that were found for the truth about the server; whether it lives elsewhere than was known."""
+    server = servers.get(tx, server_id)
+    if server is None:
+        return False
+    known = rights.incarnation(tx, server_id)
+    number = max(known, *(guest.incarnation for guest in found.values()))
+    running = [host for host, guest in found.items() if guest.power not in _OFF]
+    newest = max(found, key=lambda host: found[host].incarnation)
+    if not running and found[newest].incarnation <= known:
+        return False  # off, and nothing newer than what the database knows
+    owner = running[0] if running else newest
+    home = host_rows.get(tx, owner)
+    lease = host_rows.lease(tx, owner)
+    if home is None or lease is None:
+        return False
+    if found[owner].incarnation == number:
+        rights.put(tx, server_id, owner, number, lease.epoch)
+    else:
+        # A newer definition is elsewhere: what runs is stopped, and the server starts anew under a newer number.
+        rights.put(tx, server_id, None, number, lease.epoch)
+        rights.owe(tx, owner, server_id, number + 1)
+    if server.host == owner:
+        return False
+    log.warning("server found on another host", server=server_id, old=server.host_name, new=home.name)
+    _claim(tx, server_id, owner)
+    servers.change(tx, server_id, host=owner, host_name=home.name)
+    return True
+
+
+def _claim(tx: Tx, server_id: ServerId, host: HostId) -> None:
+    server = servers.get(tx, server_id)
+    assert server is not None
+    try:
+        placement.claim(tx, server_id, server.project, server.user, host, server.flavor.resources())
+    except Conflict as error:
+        # It runs there all the same; what is overdrawn shows in the host's allocations.
+        log.error("found server does not fit its host", server=server_id, host=host, reason=str(error))
+        return
+    for held in placement.held(tx, server_id):
+        if held.provider != host:
+            placement.release(tx, server_id, held.provider)

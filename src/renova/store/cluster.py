@@ -1,0 +1,90 @@
+"""The cluster's own row: its era, whether it is on hold, and marks by which a database that lost commits is known.
+
+An era is one unbroken history of the database. After a backup was restored, or commits were lost in a failover, the
+hosts know more than the database does; then a new era begins, and nothing is given to anybody before every host has
+been accounted for (`hosts.eras`). A hold forbids grants, starts, proofs and clean-up; leases are renewed.
+"""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Boolean, Column, Integer, Table, Text, insert, select, update
+
+from renova.store.database import Tx
+from renova.store.schema import Stamp, metadata
+
+cluster = Table(
+    "cluster",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("era", Integer, nullable=False),
+    Column("hold", Text),  # why nothing may be granted, or null
+    Column("held_at", Stamp),
+    Column("restoring", Boolean, nullable=False, default=False),
+    Column("reported", Integer, nullable=False, default=0),  # highest era that any host has said it has seen
+    Column("floor", Integer, nullable=False, default=0),
+    Column("tick", Integer, nullable=False, default=0),
+    Column("created_at", Stamp, nullable=False),
+)
+
+_GET = select(cluster).where(cluster.c.id == 1)
+_CHANGE = update(cluster).where(cluster.c.id == 1)
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """How the cluster stands."""
+
+    era: int = 1
+    hold: str | None = None
+    held_at: str | None = None
+    restoring: bool = False  # the hold is that of a new era, and ends when every host has been accounted for
+    reported: int = 0
+    floor: int = 0  # incarnations up to this one may have been granted by what was lost
+    tick: int = 0
+
+
+def get(tx: Tx) -> Cluster:
+    row = tx.execute(_GET).first()
+    if row is None:
+        return Cluster()
+    values = dict(row._mapping)
+    return Cluster(**{name: values[name] for name in Cluster.__struct_fields__})
+
+
+def _change(tx: Tx, **values: Any) -> None:
+    if tx.execute(_CHANGE.values(**values)).rowcount == 0:
+        tx.execute(insert(cluster).values(**{"id": 1, "era": 1, "created_at": tx.now, **values}))
+
+
+def begin_hold(tx: Tx, reason: str) -> bool:
+    """Put the cluster on hold; False when it is already, for whatever reason."""
+    if get(tx).hold is not None:
+        return False
+    _change(tx, hold=reason, held_at=tx.now, restoring=False)
+    return True
+
+
+def report(tx: Tx, era: int) -> None:
+    """Note that a host has seen this era."""
+    if era > get(tx).reported:
+        _change(tx, reported=era)
+
+
+def begin_era(tx: Tx, reason: str, floor: int) -> int:
+    """Begin a new era, on hold, above all that were ever seen; returns its number."""
+    known = get(tx)
+    era = max(known.era, known.reported) + 1
+    highest = max(floor, known.floor)
+    _change(tx, era=era, hold=reason, held_at=tx.now, restoring=True, reported=era, floor=highest)
+    return era
+
+
+def end_hold(tx: Tx) -> None:
+    _change(tx, hold=None, held_at=None, restoring=False)
+
+
+def tick(tx: Tx) -> int:
+    """Count on, and return the count: a controller that has seen a higher one knows that commits were lost."""
+    count = get(tx).tick + 1
+    _change(tx, tick=count)
+    return count
