@@ -111,6 +111,8 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     orphan_guests: Literal["report", "destroy"] = "report"  # what becomes of guests of no known server
     start_wait: Annotated[float, Meta(gt=0, le=86_400)] = 600.0  # seconds a host is given to have a guest running
     evacuate_keeping_disks_only: bool = False  # refuse to evacuate servers whose local disks would be lost
+    detach_wait: Seconds = 20.0  # seconds a guest is given to let go of a device, each time it is asked
+    detach_attempts: Annotated[int, Meta(ge=1, le=100)] = 8
     create_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
     resume_guests_on_boot: bool = True  # whether servers that were active start again when their host has booted
     token_hours: Annotated[float, Meta(gt=0, le=100_000)] = 24.0

@@ -101,8 +101,9 @@ def agent_fuse(cloud: SimulatedCloud, name: str) -> Fuse:
         cloud.start_agent(name)
 
     fuse = Fuse(kill)
-    calls = ("prepare", "start", "define", "shut_down", "kill", "undefine", "drop_disks")
+    guests = ("prepare", "start", "define", "shut_down", "kill", "undefine", "drop_disks")
+    devices = ("attach_volume", "detach_volume", "attach_nic", "detach_nic")
     more = ("pause", "unpause", "suspend", "resume", "snapshot", "drop_snapshot")
-    host.hypervisor = Fused(host.hypervisor, fuse, calls + more)  # type: ignore[assignment]
+    host.hypervisor = Fused(host.hypervisor, fuse, guests + devices + more)  # type: ignore[assignment]
     host.journal = Fused(host.journal, fuse, ("write_server", "write_host"))  # type: ignore[assignment]
     return fuse

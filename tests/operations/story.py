@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import select
 
 from renova.model.flavor import Flavor
-from renova.model.ids import ImageId, NetworkId, ProjectId, ServerId, SubnetId, UserId
+from renova.model.ids import ImageId, NetworkId, ProjectId, ServerId, SubnetId, UserId, VolumeId
 from renova.model.image import Image
 from renova.model.network import Subnet
 from renova.model.server import Server, VmState
@@ -19,6 +19,7 @@ from renova.simulation.cloud import SimulatedCloud
 from renova.store import actions, migrations, networks, placement, ports, rights, servers
 from renova.store import operations as operation_rows
 from renova.store.database import Tx
+from tests.operations.volume_checks import check_volumes
 
 PROJECT = ProjectId("project-1")
 USER = UserId("user-1")
@@ -59,6 +60,7 @@ class Told:
 
     def __init__(self, seed: int = 1, **options: Any) -> None:
         self.cloud = SimulatedCloud(seed, **options)
+        self.volume = VolumeId("")  # for tests that speak of one
         for name in ("one", "two"):
             image = an_image(name)
             self.cloud.images.images[image.id] = (image, CONTENT)
@@ -181,6 +183,7 @@ class Told:
             assert not unfinished, f"images that will never be whole: {unfinished}"
             still_open = tx.execute(select(actions.events).where(actions.events.c.finished_at.is_(None))).all()
             assert not still_open, still_open
+            check_volumes(cloud, tx)
 
         await cloud.database.read(work)
         assert cloud.ended == [], cloud.ended

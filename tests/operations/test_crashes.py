@@ -4,10 +4,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from renova.model.ids import ServerId
+from renova.model.ids import NetworkId, ServerId
 from renova.model.server import Server, VmState
+from renova.operations.attach_interface import accept_attach_interface
+from renova.operations.attach_volume import NewAttachment, accept_attach_volume
 from renova.operations.create_image import Backup
 from renova.operations.delete import accept_delete
+from renova.operations.detach_interface import accept_detach_interface
+from renova.operations.detach_volume import accept_detach_volume
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
@@ -15,9 +19,12 @@ from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
+from renova.partners.network import PortWish
 from renova.simulation.loop import run_virtual
 from tests.operations.crashes import Fuse, agent_fuse, controller_fuse
 from tests.operations.story import Told, an_image
+from tests.operations.test_failures import dead_host_of
+from tests.operations.volumes import a_new_volume, a_volume, attached
 
 
 async def ready(told: Told) -> ServerId:
@@ -84,6 +91,48 @@ async def make_backup(told: Told, server: ServerId) -> ServerId:
     return server
 
 
+async def ready_volume(told: Told) -> ServerId:
+    told.volume = await a_volume(told)
+    return await told.created()
+
+
+async def ready_volume_stopped(told: Told) -> ServerId:
+    told.volume = await a_volume(told)
+    return await ready_stopped(told)
+
+
+async def ready_attached(told: Told) -> ServerId:
+    server = await told.created()
+    told.volume = await attached(told, server)
+    return server
+
+
+async def ready_dead_with_volume(told: Told) -> ServerId:
+    server = await ready_attached(told)
+    await dead_host_of(told, server)
+    return server
+
+
+async def attach(told: Told, server: ServerId) -> ServerId:
+    await told.ask(accept_attach_volume, server, NewAttachment(volume=told.volume))
+    return server
+
+
+async def detach(told: Told, server: ServerId) -> ServerId:
+    await told.ask(accept_detach_volume, server, told.volume)
+    return server
+
+
+async def detach_interface(told: Told, server: ServerId) -> ServerId:
+    (port,) = await told.cloud.networks.ports(server)
+    await told.ask(accept_detach_interface, server, port.id, port.mac)
+    return server
+
+
+async def create_with_volumes(told: Told, _server: ServerId) -> ServerId:
+    return await told.create(devices=(a_new_volume(told), a_new_volume(told, boot_index=0)), image=None)
+
+
 def runs(server: Server) -> bool:
     return server.vm_state is VmState.ACTIVE
 
@@ -129,6 +178,16 @@ CASES: dict[str, tuple[Ready, Ask, Callable[[Server], bool]]] = {
     "rebuild": (ready, asking(accept_rebuild, REBUILD), runs),
     "rebuild stopped": (ready_stopped, asking(accept_rebuild, REBUILD), is_off),
     "evacuate": (ready_dead, asking(accept_evacuate, Evacuation()), runs),
+    "attach volume": (ready_volume, attach, runs),
+    "attach volume stopped": (ready_volume_stopped, attach, is_off),
+    "detach volume": (ready_attached, detach, runs),
+    "create with volumes": (nothing, create_with_volumes, runs),
+    "delete with volume": (ready_attached, asking(accept_delete), is_gone),
+    "hard reboot with volume": (ready_attached, asking(accept_reboot, hard=True), runs),
+    "rebuild with volume": (ready_attached, asking(accept_rebuild, REBUILD), runs),
+    "evacuate with volume": (ready_dead_with_volume, asking(accept_evacuate, Evacuation()), runs),
+    "attach interface": (ready, asking(accept_attach_interface, PortWish(NetworkId("net-1"))), runs),
+    "detach interface": (ready, detach_interface, runs),
     "evacuate stopped": (ready_dead, asking(accept_evacuate, Evacuation(end_stopped=True)), is_off),
 }
 

@@ -12,6 +12,8 @@ from renova.model.ids import AttachmentId, ImageId, NetworkId, PortId, ProjectId
 from renova.model.network import Route
 from renova.model.volume import Connection
 
+ROOT, CONFIG_DRIVE = "vda", "vdz"  # the devices that every guest has under these names
+
 
 class PowerState(IntEnum):
     """Nova's numbers (API reference, "Power state"); 2 and 5 are unused."""
@@ -57,6 +59,12 @@ class LocalDisks(msgspec.Struct, frozen=True):
     root: RootDisk | None  # None: the server boots from a volume
     ephemerals_gb: tuple[int, ...] = ()  # blank disks, formatted once when they are made
     swap_mb: int = 0
+
+
+def local_devices(disks: LocalDisks) -> list[tuple[str, str]]:
+    """Return device and serial of each ephemeral disk and of the swap, in the order of Nova's: after the root disk."""
+    names = [f"ephemeral{number}" for number in range(len(disks.ephemerals_gb))] + ["swap"] * bool(disks.swap_mb)
+    return [(f"vd{chr(ord('b') + place)}", name) for place, name in enumerate(names)]
 
 
 class VolumeDisk(msgspec.Struct, frozen=True):

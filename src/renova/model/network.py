@@ -73,3 +73,4 @@ class Port(msgspec.Struct, frozen=True):
     description: str = ""
     security_groups: tuple[str, ...] = ()  # ids; kept and shown, not enforced yet
     profile: dict[str, str] = {}  # of its binding: what the operator notes for the host
+    tag: str | None = None  # by which its server's guest knows it

@@ -10,6 +10,7 @@ import msgspec
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.aggregate import DEFAULT_ZONE
+from renova.model.block_device import BlockDevice
 from renova.model.errors import Broken
 from renova.model.flavor import Flavor
 from renova.model.guest import PersonalFile, PowerState
@@ -17,7 +18,9 @@ from renova.model.ids import GroupId, HostId, ServerId
 from renova.model.image import Image
 from renova.model.server import AttachedNetwork, KeyPair, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
+from renova.operations.parts import volumes
 from renova.operations.parts.claim import Claim, claim
+from renova.operations.parts.devices import add_device
 from renova.operations.parts.guest import attached_networks
 from renova.operations.parts.needs import needs
 from renova.operations.parts.notify import notify
@@ -26,9 +29,10 @@ from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.partners.network import PortWish
-from renova.store import actions, aggregates, personal_files, placement, rights, servers
+from renova.store import actions, aggregates, block_devices, personal_files, placement, rights, servers
 from renova.store.database import Tx
 
+VOLUME_PATIENCE = 1800.0  # seconds; an image that a volume is made of may be large
 EVENT = "compute__do_build_and_run_instance"
 
 
@@ -40,7 +44,9 @@ class NewServer(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     hostname: str
     flavor: Flavor
-    image: Image
+    image: Image | None  # None: it boots from a volume
+    image_properties: dict[str, str] = {}  # of a volume that it boots from
+    devices: tuple[BlockDevice, ...] = ()  # beside the root disk of an image; without server and device
     key: KeyPair | None = None
     user_data: str | None = None
     metadata: dict[str, str] = {}
@@ -68,6 +74,7 @@ class CreateServer(msgspec.Struct, frozen=True):
     host: str | None
     attempts: int
     admin_pass: str | None
+    volumes: bool = False
 
 
 def accept_create(cloud: Cloud, tx: Tx, asked: Asked, new: NewServer) -> Server:
@@ -88,11 +95,7 @@ def accept_create(cloud: Cloud, tx: Tx, asked: Asked, new: NewServer) -> Server:
             availability_zone=new.availability_zone,
             pinned_zone=new.availability_zone,
             flavor=new.flavor,
-            image=new.image.id,
-            image_properties=new.image.properties,
-            image_format=new.image.disk_format or "raw",
-            image_bytes=new.image.size or 0,
-            image_sha256=new.image.sha256 or "",
+            **_of_image(new),
             key=new.key,
             user_data=new.user_data,
             metadata=new.metadata,
@@ -110,13 +113,31 @@ def accept_create(cloud: Cloud, tx: Tx, asked: Asked, new: NewServer) -> Server:
             updated_at=tx.now,
         ),
     )
-    want = CreateServer(new.wishes, new.host, cloud.settings.create_attempts, new.admin_pass)
     if new.files:
         personal_files.put(tx, new.id, new.files)
+    for device in new.devices:
+        add_device(tx, new.id, device)
+    has_volumes = any(device.is_volume for device in new.devices)
+    want = CreateServer(new.wishes, new.host, cloud.settings.create_attempts, new.admin_pass, has_volumes)
     submit(tx, cloud.operations, asked, new.id, Submission(CREATE, "create", want))
     server = servers.get(tx, new.id)
     assert server is not None
     return server
+
+
+def _of_image(new: NewServer) -> dict[str, Any]:
+    if new.image is None:
+        return {"image": None, "image_properties": new.image_properties, **_NO_IMAGE}
+    return {
+        "image": new.image.id,
+        "image_properties": new.image.properties,
+        "image_format": new.image.disk_format or "raw",
+        "image_bytes": new.image.size or 0,
+        "image_sha256": new.image.sha256 or "",
+    }
+
+
+_NO_IMAGE = {"image_format": "raw", "image_bytes": 0, "image_sha256": ""}
 
 
 async def create_server(run: Run, want: CreateServer) -> None:
@@ -125,6 +146,9 @@ async def create_server(run: Run, want: CreateServer) -> None:
     for _attempt in range(want.attempts):
         taken = await run(claim_host, want, failed, reason)
         networks = await run(give_ports, want, taken)
+        if want.volumes:
+            await run(note_volumes, want)
+            await run(have_volumes, want, taken)
         await run(note_spawning, want, networks)
         built = await run(build_guest, want, taken)
         if built.refused is None:
@@ -182,6 +206,26 @@ async def take_ports(work: Work, want: CreateServer, taken: Claim) -> None:
 
 
 @write()
+def note_volumes(work: Work, tx: Tx, want: CreateServer) -> None:
+    servers.change(tx, work.held.server, task_state=TaskState.BLOCK_DEVICE_MAPPING)
+
+
+@act(patience=VOLUME_PATIENCE)
+async def have_volumes(work: Work, want: CreateServer, taken: Claim) -> None:
+    """Have the volumes that are to be made, and all of them reachable from the claimed host."""
+    server = await work.server()
+    for device in await volumes.volumes(work):
+        await volumes.make(work, server, device)
+    await volumes.have_reachable(work, taken.host)
+
+
+@have_volumes.undo
+async def give_volumes_back(work: Work, want: CreateServer, taken: Claim) -> None:
+    """Have the user's volumes free again, and none left of those that were made."""
+    await volumes.release(work, delete=lambda device: device.made)
+
+
+@write()
 def note_spawning(work: Work, tx: Tx, want: CreateServer, networks: tuple[AttachedNetwork, ...]) -> None:
     servers.change(tx, work.held.server, networks=networks, task_state=TaskState.SPAWNING)
 
@@ -233,6 +277,9 @@ def settle_create(work: Work, tx: Tx, want: CreateServer, failure: Failure) -> N
     placed = {} if right else {"host": None, "host_name": None}
     if right is None:
         placement.release(tx, work.held.server)
+    for device in block_devices.volumes_of(tx, work.held.server):
+        if device.attachment is None:  # nothing of the volume was taken: others may have it
+            block_devices.remove(tx, device)
     servers.change(
         tx,
         work.held.server,

@@ -15,6 +15,7 @@ from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.create_image import remove_unfinished_image, unfinished_image
+from renova.operations.parts import volumes
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed, fault
@@ -55,6 +56,7 @@ async def delete_server(run: Run, want: DeleteServer) -> None:
     await run(take_ports, want)
     if want.unfinished_image is not None:
         await run(remove_unfinished_image, want.unfinished_image)
+    await run(give_volumes_back, want)
     await run(mark_deleted, want)
 
 
@@ -82,6 +84,12 @@ PATIENT_TRIES = 20
 @act()
 async def take_ports(work: Work, want: DeleteServer) -> None:
     await work.cloud.networks.take_ports(work.held.server)
+
+
+@act()
+async def give_volumes_back(work: Work, want: DeleteServer) -> None:
+    """Have its volumes free: cut off, for certain, from wherever it ran. Those that are to go with it are deleted."""
+    await volumes.release(work, delete=lambda device: device.delete_on_termination)
 
 
 @end()

@@ -15,6 +15,7 @@ from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.create_image import remove_unfinished_image, unfinished_image
+from renova.operations.parts import volumes
 from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.guest import attached_networks, bind_all_ports, disks_of, has_any
 from renova.operations.parts.needs import needs
@@ -276,6 +277,7 @@ async def build_guest(work: Work, want: EvacuateServer, taken: Claim) -> Built:
     shared = _shared(want, taken)
     admin_pass = None if shared else want.admin_pass
     run = not _ends_stopped(want)
+    await volumes.reconcile(work)
     built = await build(work, taken.host, taken.incarnation, admin_pass, must_exist=shared, run=run)
     if built.refused is None:
         # A rebuild that was cut off may have left another one.
@@ -287,6 +289,7 @@ async def build_guest(work: Work, want: EvacuateServer, taken: Claim) -> Built:
 async def clear_guest(work: Work, want: EvacuateServer, taken: Claim) -> None:
     """Have nothing left at the destination; the disk that was there before this attempt stays."""
     await clear(work, taken.host, taken.incarnation, disks=not _shared(want, taken))
+    await volumes.disconnect_others(work, want.source)
 
 
 @act()

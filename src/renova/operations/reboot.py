@@ -18,7 +18,7 @@ from renova.model.host import Right
 from renova.model.ids import ServerId
 from renova.model.server import AttachedNetwork, TaskState, VmState
 from renova.operations.cloud import Cloud
-from renova.operations.parts import run_guest
+from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.guest import attached_networks, bind_all_ports, current_guest
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
@@ -83,7 +83,8 @@ def begin_reboot(work: Work, tx: Tx, want: RebootServer) -> Right:
 
 @act()
 async def mend_ports(work: Work, want: RebootServer) -> tuple[AttachedNetwork, ...]:
-    """Read the server's ports anew and have them bound here, whatever went wrong with them before."""
+    """Read the server's ports and volumes anew and have the ports bound here, whatever went wrong before."""
+    await volumes.reconcile(work)
     server = await work.server()
     await bind_all_ports(work, server.host_name or "")
     return await attached_networks(work)
@@ -99,6 +100,7 @@ def note_started(work: Work, tx: Tx, want: RebootServer, networks: tuple[Attache
 @act(patience=FOREVER)
 async def ask_guest(work: Work, want: RebootServer, right: Right) -> bool:
     """Ask the guest to restart; False when it did not heed in time, or could not be started again that way."""
+    await volumes.reconcile(work)
     guest = await current_guest(work, right.incarnation)
     try:
         result = await work.command(right.host, right.incarnation, SoftReboot(guest=guest, wait_s=want.wait_s))

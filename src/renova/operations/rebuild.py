@@ -14,7 +14,7 @@ from renova.model.ids import ImageId, ServerId
 from renova.model.image import Image
 from renova.model.server import KeyPair, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
-from renova.operations.parts import run_guest
+from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.fits_image import fits_image
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
@@ -163,6 +163,7 @@ def note_disks_ready(work: Work, tx: Tx, want: RebuildServer) -> None:
 async def stop_old_guest(work: Work, want: RebuildServer, right: Right) -> None:
     for_good = want.vm_state is VmState.STOPPED
     await run_guest.stop(work, right.host, right.incarnation, want.shutdown_wait_s, for_good=for_good)
+    await volumes.renew_all(work, root=False)
 
 
 @write()

@@ -8,7 +8,7 @@ from renova.model.host import Right
 from renova.model.ids import ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
-from renova.operations.parts import run_guest
+from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault
@@ -44,6 +44,7 @@ def begin_start(work: Work, tx: Tx, want: StartServer) -> Right:
 
 @act(patience=FOREVER)
 async def start_guest(work: Work, want: StartServer, right: Right) -> PowerState:
+    await volumes.reconcile(work)
     guest = await run_guest.prepare(work, right.host, right.incarnation, must_exist=True)
     return await run_guest.bring_up(work, right.host, right.incarnation, prepared=guest)
 

@@ -3,9 +3,13 @@
 from typing import Any
 
 from renova.engine.operation import Story
+from renova.operations.attach_interface import ATTACH_INTERFACE
+from renova.operations.attach_volume import ATTACH_VOLUME
 from renova.operations.create import CREATE
 from renova.operations.create_image import CREATE_IMAGE
 from renova.operations.delete import DELETE
+from renova.operations.detach_interface import DETACH_INTERFACE
+from renova.operations.detach_volume import DETACH_VOLUME
 from renova.operations.evacuate import EVACUATE
 from renova.operations.heal_attachments import HEAL_ATTACHMENTS
 from renova.operations.heal_ports import HEAL_PORTS
@@ -17,9 +21,13 @@ from renova.operations.stop import STOP
 from renova.operations.suspend import RESUME, SUSPEND
 
 ALL: tuple[Story[Any], ...] = (
+    ATTACH_INTERFACE,
+    ATTACH_VOLUME,
     CREATE,
     CREATE_IMAGE,
     DELETE,
+    DETACH_INTERFACE,
+    DETACH_VOLUME,
     EVACUATE,
     HEAL_ATTACHMENTS,
     HEAL_PORTS,

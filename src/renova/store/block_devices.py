@@ -12,7 +12,6 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
-    UniqueConstraint,
     bindparam,
     delete,
     insert,
@@ -56,7 +55,7 @@ block_devices = Table(
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp, nullable=False),
     Index("one_server_a_volume", "volume", unique=True, sqlite_where=text("volume is not null")),
-    UniqueConstraint("server", "device", name="one_device_a_name"),
+    Index("one_device_a_name", "server", "device", unique=True, sqlite_where=text("volume is not null")),
 )
 
 _FIELDS = BlockDevice.__struct_fields__

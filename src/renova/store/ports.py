@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     Integer,
     Select,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
     bindparam,
     delete,
+    func,
     insert,
     select,
     update,
@@ -47,6 +49,7 @@ ports = Table(
     Column("host", String(255), nullable=False),
     Column("made_by_compute", Boolean, nullable=False),
     Column("description", Text, nullable=False),
+    Column("tag", String(60)),
     Column("profile", Document(dict[str, str]), nullable=False, default={}),
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp, nullable=False),
@@ -86,6 +89,7 @@ _NICS = (
         networks.c.mtu,
         networks.c.name.label("network_name"),
         ports.c.profile,
+        ports.c.tag,
         subnets.c.id.label("subnet"),
         subnets.c.routes,
         addresses.c.number,
@@ -99,6 +103,7 @@ _NICS = (
     .where(ports.c.device_id == bindparam("server"), ports.c.nic.is_not(None))
     .order_by(ports.c.nic, addresses.c.position)
 )
+_NEXT_NIC = select(func.max(ports.c.nic) + 1).where(ports.c.device_id == bindparam("server"))
 _MAC = select(ports.c.id).where(ports.c.mac == bindparam("mac"))
 _ADD = insert(ports)
 _CHANGE = update(ports).where(ports.c.id == bindparam("wanted"))
@@ -125,6 +130,7 @@ class NewPort(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     security_groups: tuple[str, ...] = ()
     profile: dict[str, str] = {}
+    tag: str | None = None
 
 
 def port(tx: Tx, port_id: str) -> Port | None:
@@ -204,6 +210,7 @@ def add(tx: Tx, chance: Chance, on: Network, new: NewPort) -> Port:
         "made_by_compute": new.made_by_compute,
         "description": new.description,
         "profile": new.profile,
+        "tag": new.tag,
         "created_at": tx.now,
         "updated_at": tx.now,
     }
@@ -250,13 +257,26 @@ def remove(tx: Tx, port_id: str) -> None:
 
 def release_server(tx: Tx, server: ServerId) -> None:
     """Delete the ports made for the server, and free and unbind the others that are its nics."""
-    its = (ports.c.device_id == server, ports.c.nic.is_not(None))
+    _release(tx, ports.c.device_id == server, ports.c.nic.is_not(None))
+
+
+def release_port(tx: Tx, server: ServerId, port_id: str) -> None:
+    """Delete the port if it was made for the server, or free and unbind it; only if it is one of the server's nics."""
+    _release(tx, ports.c.device_id == server, ports.c.nic.is_not(None), ports.c.id == port_id)
+
+
+def _release(tx: Tx, *its: ColumnElement[bool]) -> None:
     tx.execute(delete(ports).where(*its, ports.c.made_by_compute))
     tx.execute(
         update(ports)
         .where(*its)
-        .values(device_id="", device_owner="", nic=None, host="", status="DOWN", updated_at=tx.now)
+        .values(device_id="", device_owner="", nic=None, tag=None, host="", status="DOWN", updated_at=tx.now)
     )
+
+
+def next_nic(tx: Tx, server: ServerId) -> int:
+    """Return a number that none of the server's nics has."""
+    return int(tx.execute(_NEXT_NIC, {"server": server}).scalar() or 0)
 
 
 def nics(tx: Tx, server: ServerId) -> tuple[Nic, ...]:
@@ -279,6 +299,7 @@ def _nic(rows: Sequence[Any]) -> Nic:
         addresses=tuple(_address(row) for row in rows if row.number is not None),
         network_name=port.network_name,
         profile=port.profile,
+        tag=port.tag,
     )
 
 

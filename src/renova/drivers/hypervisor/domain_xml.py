@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from renova.drivers.network import bridge_name, tap_name
-from renova.model.guest import Guest, LocalDisks, Nic, VolumeDisk
+from renova.model.guest import CONFIG_DRIVE, Guest, Nic, VolumeDisk, local_devices
 from renova.model.ids import ServerId, VolumeId
 from renova.model.volume import NbdExport
 
@@ -51,12 +51,6 @@ class Description:
     server: ServerId
     incarnation: int
     generation: int  # of the local disks
-
-
-def local_devices(disks: LocalDisks) -> list[tuple[str, str]]:
-    """Return device and serial of each ephemeral disk and of the swap, in the order of Nova's: after the root disk."""
-    names = [f"ephemeral{number}" for number in range(len(disks.ephemerals_gb))] + ["swap"] * bool(disks.swap_mb)
-    return [(f"vd{chr(ord('b') + place)}", name) for place, name in enumerate(names)]
 
 
 def domain_xml(guest: Guest, paths: GuestPaths, accelerator: Accelerator) -> str:
@@ -188,7 +182,7 @@ def _devices(guest: Guest, paths: GuestPaths) -> ET.Element:
     for volume in guest.volumes:
         devices.append(_volume(volume))
     # A virtio disk and not a CD: cloud kernels may have no driver for the latter.
-    config = _disk(devices, paths.config_drive, "vdz", "config-2", {"type": "raw"})
+    config = _disk(devices, paths.config_drive, CONFIG_DRIVE, "config-2", {"type": "raw"})
     ET.SubElement(config, "readonly")
     for nic in guest.nics:
         devices.append(_interface(nic))

@@ -383,7 +383,7 @@ class SimulatedHypervisor:
 
     async def attach_volume(self, server: ServerId, disk: VolumeDisk) -> None:
         self._reach()
-        domain = self._running(server)
+        domain = self._active(server)
         if domain is None:
             return
         has = [volume for volume in domain.guest.volumes if volume.volume == disk.volume]
@@ -396,25 +396,25 @@ class SimulatedHypervisor:
 
     async def detach_volume(self, server: ServerId, volume: VolumeId, wait_s: float) -> bool:
         self._reach()
-        if volume in self.holding_on and self._running(server):
+        if volume in self.holding_on and self._active(server):
             await self._take(wait_s)
             return not any(disk.volume == volume for disk in self.volumes(server))
-        if domain := self._running(server):
+        if domain := self._active(server):
             domain.has(volumes=tuple(disk for disk in domain.guest.volumes if disk.volume != volume))
         return True
 
     async def attach_nic(self, server: ServerId, nic: Nic) -> None:
         self._reach()
-        domain = self._running(server)
+        domain = self._active(server)
         if domain is not None and nic.port not in {each.port for each in domain.guest.nics}:
             domain.has(nics=(*domain.guest.nics, nic))
 
     async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:  # noqa: ARG002
         self._reach()
-        if port in self.holding_on and self._running(server):
+        if port in self.holding_on and self._active(server):
             await self._take(wait_s)
             return not any(nic.port == port for nic in self.nics(server))
-        if domain := self._running(server):
+        if domain := self._active(server):
             domain.has(nics=tuple(nic for nic in domain.guest.nics if nic.port != port))
         return True
 
@@ -480,12 +480,12 @@ class SimulatedHypervisor:
 
     def volumes(self, server: ServerId) -> tuple[VolumeDisk, ...]:
         """Return the volumes that the running guest has; none when it does not run."""
-        domain = self._running(server)
+        domain = self._active(server)
         return domain.guest.volumes if domain else ()
 
     def nics(self, server: ServerId) -> tuple[Nic, ...]:
         """Return the nics that the running guest has."""
-        domain = self._running(server)
+        domain = self._active(server)
         return domain.guest.nics if domain else ()
 
     # Within.

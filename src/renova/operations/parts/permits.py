@@ -34,6 +34,7 @@ class Permit:
 
 
 _UP_OR_OFF = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.ERROR})
+_DEVICES_CHANGE = frozenset({VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED})
 _KEPT = frozenset({VmState.ACTIVE, VmState.PAUSED, VmState.SUSPENDED, VmState.STOPPED})
 # A hard reboot ends what hangs before it has begun to work on the guest, and no other hard reboot.
 _REBOOTED_HARD_OVER = frozenset(
@@ -80,6 +81,11 @@ PERMITS: Final[dict[str, Permit]] = {
     "shelveOffload": Permit(frozenset({VmState.SHELVED})),
     "unshelve": Permit(frozenset({VmState.SHELVED, VmState.SHELVED_OFFLOADED})),
     "restore": Permit(frozenset({VmState.SOFT_DELETED})),
+    "attach_volume": Permit(_DEVICES_CHANGE, host=True),
+    "detach_volume": Permit(_DEVICES_CHANGE, host=True),
+    "swap_volume": Permit(frozenset({VmState.ACTIVE, VmState.PAUSED}), host=True),
+    "attach_interface": Permit(_DEVICES_CHANGE, host=True),
+    "detach_interface": Permit(_DEVICES_CHANGE, host=True),
     "delete": Permit(ANY_STATE, ANY_TASK, launched=False),
     "lock": Permit(ANY_STATE, ANY_TASK, lock=False, launched=False),
     "unlock": Permit(ANY_STATE, ANY_TASK, lock=False, launched=False),

@@ -69,13 +69,17 @@ async def have_reachable(work: Work, host: HostId) -> bool:
     return True
 
 
-async def reach(work: Work, device: BlockDevice, host: Host) -> BlockDevice:
-    """Have the volume reachable from this host only, and return its row with the way to it."""
+async def reach(work: Work, device: BlockDevice, host: Host, *, complete: bool = True) -> BlockDevice:
+    """Have the volume reachable from this host only, and return its row with the way to it.
+
+    `complete`: the guest will have it with its definition, so it is in use from now on.
+    """
     attachment = (await _attachment_for(work, device, host)).attachment
     assert attachment is not None
     try:
         connection = await work.cloud.volumes.connect(attachment, host.name, host.address)
-        await work.cloud.volumes.complete(attachment, device.device)
+        if complete:
+            await work.cloud.volumes.complete(attachment, device.device)
     except NotNow:
         if attachment != device.attachment or device.connection is None:
             raise
@@ -110,6 +114,13 @@ async def renew(work: Work, device: BlockDevice) -> BlockDevice:
     values = {"attachment": new, "next_attachment": None, "connection": None, "host": None}
     await _note(work, device, **values)
     return replace(device, **values)
+
+
+async def let_go(work: Work, device: BlockDevice) -> None:
+    """Have no attachment of the volume left; its row stays."""
+    for attachment in (device.attachment, device.next_attachment):
+        if attachment is not None:
+            await work.cloud.volumes.detach(attachment)
 
 
 async def renew_all(work: Work, *, root: bool) -> None:
@@ -177,9 +188,7 @@ async def make(work: Work, server: Server, device: BlockDevice) -> None:
 async def release(work: Work, *, delete: Callable[[BlockDevice], bool]) -> None:
     """Have no attachment of the server left, whoever knows of it, and delete the volumes of the devices named."""
     for device in await volumes(work):
-        for attachment in (device.attachment, device.next_attachment):
-            if attachment is not None:
-                await work.cloud.volumes.detach(attachment)
+        await let_go(work, device)
         if delete(device) and device.volume is not None:
             await delete_volume(work, device.volume)
         await work.note(lambda tx, device=device: block_devices.remove(tx, device))  # type: ignore[misc]

@@ -15,6 +15,7 @@ class PortWish(msgspec.Struct, frozen=True):
     network: NetworkId
     port: PortId | None = None
     fixed_ip: str | None = None
+    tag: str | None = None  # by which the guest knows the nic
 
 
 class Networks(Protocol):
@@ -51,6 +52,10 @@ class Networks(Protocol):
 
     async def settle(self, server: ServerId, *, active: bool) -> None:
         """Report whether the server's guest is up (its ports become ACTIVE) or not (DOWN)."""
+        ...
+
+    async def take_port(self, server: ServerId, port: PortId) -> None:
+        """Take one port from the server, as `take_ports`; a port that is not its own is left alone."""
         ...
 
     async def take_ports(self, server: ServerId) -> None:

@@ -50,12 +50,12 @@ class BuiltinNetworks:
                     raise Refused(f"Nic {index} of server {server} is port {have.id} already.")
                 return have
             if wish.port is not None:
-                return self._take(tx, server, index, wish.port, zone)
+                return self._take(tx, server, index, wish.port, wish.tag, zone)
             return self._make(tx, server, project, index, wish, zone)
 
         return await self._database.transact(give)
 
-    def _take(self, tx: Tx, server: ServerId, index: int, port: PortId, zone: str) -> Port:
+    def _take(self, tx: Tx, server: ServerId, index: int, port: PortId, tag: str | None, zone: str) -> Port:
         found = ports.port(tx, port)
         if found is None:
             raise NotFound(f"Port {port} could not be found.")
@@ -64,7 +64,7 @@ class BuiltinNetworks:
         if not found.fixed_ips:
             raise Refused(f"Port {port} requires a FixedIP in order to be used.")
         values = {"device_id": server, "device_owner": f"compute:{zone}"}
-        ports.change(tx, port, nic=index, **values)
+        ports.change(tx, port, nic=index, tag=tag, **values)
         return msgspec.structs.replace(found, updated_at=tx.now, **values)
 
     def _make(self, tx: Tx, server: ServerId, project: ProjectId, index: int, wish: PortWish, zone: str) -> Port:
@@ -79,6 +79,7 @@ class BuiltinNetworks:
             device_owner=f"compute:{zone}",
             nic=index,
             made_by_compute=True,
+            tag=wish.tag,
             security_groups=(security_groups.default_group(tx, self._chance, project),),
         )
         return ports.add(tx, self._chance, network, new)
@@ -88,6 +89,9 @@ class BuiltinNetworks:
 
     async def settle(self, server: ServerId, *, active: bool) -> None:
         await self._database.transact(lambda tx: ports.settle(tx, server, "ACTIVE" if active else "DOWN"))
+
+    async def take_port(self, server: ServerId, port: PortId) -> None:
+        await self._database.transact(lambda tx: ports.release_port(tx, server, port))
 
     async def take_ports(self, server: ServerId) -> None:
         await self._database.transact(lambda tx: ports.release_server(tx, server))

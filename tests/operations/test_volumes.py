@@ -1,0 +1,349 @@
+"""Volumes of servers, told from the request to the end: attached, detached, and taken along wherever a server goes."""
+
+from collections.abc import Callable
+
+import pytest
+
+from renova.model.errors import CloudError, Conflict, Forbidden, Invalid, NotFound, NotNow, Refused
+from renova.model.flavor import Flavor
+from renova.model.ids import ServerId
+from renova.model.server import VmState
+from renova.operations.attach_volume import NewAttachment, accept_attach_volume
+from renova.operations.delete import accept_delete
+from renova.operations.detach_volume import accept_detach_volume
+from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.reboot import accept_reboot
+from renova.operations.rebuild import Rebuild, accept_rebuild
+from renova.operations.start import accept_start
+from renova.operations.stop import accept_stop
+from renova.store import actions, block_devices, volume_attachments
+from tests.operations.story import Told, an_image
+from tests.operations.test_failures import break_start, dead_host_of, told_story
+from tests.operations.volumes import a_volume, attached, content, has, rows, status, write
+
+
+def test_a_running_guest_gets_the_volume_at_once_and_keeps_it_over_a_hard_reboot() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await attached(told, server)
+        (disk,) = has(told, server)["host1"]
+        assert (disk.volume, disk.device, await status(told, volume)) == (volume, "vdb", "in-use")
+        write(told, disk, "before")
+        await told.ask(accept_reboot, server, hard=True)
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        (disk,) = has(told, server)["host1"]
+        write(told, disk, "after")
+        assert content(told, volume) == ["before", "after"]
+        await told.ask(accept_reboot, server, hard=False)
+        await told.idle(server)
+
+    told_story(story)
+
+
+def test_a_stopped_server_gets_the_volume_with_its_next_start() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await told.ask(accept_stop, server)
+        await told.idle(server)
+        volume = await attached(told, server)
+        await told.ask(accept_start, server)
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        assert [disk.volume for disk in has(told, server)["host1"]] == [volume]
+        await told.ask(accept_stop, server)
+        await told.idle(server)
+        await told.ask(accept_detach_volume, server, volume)
+        await told.idle(server)
+        assert await status(told, volume) == "available"
+        assert (await told.get(server)).volumes == ()
+
+    told_story(story)
+
+
+def test_a_detached_volume_is_free_and_its_export_dead() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await attached(told, server)
+        (disk,) = has(told, server)["host1"]
+        await told.ask(accept_detach_volume, server, volume)
+        await told.idle(server)
+        assert has(told, server)["host1"] == ()
+        assert await status(told, volume) == "available"
+        with pytest.raises(NotNow):
+            write(told, disk, "too late")
+        other = await told.created("other")
+        await told.ask(accept_attach_volume, other, NewAttachment(volume=volume))
+        await told.idle(other)
+        assert await status(told, volume) == "in-use"
+
+    told_story(story)
+
+
+def test_a_guest_that_does_not_let_go_keeps_the_volume() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await attached(told, server)
+        told.cloud.hosts["host1"].hypervisor.holding_on.add(volume)
+        await told.ask(accept_detach_volume, server, volume)
+        await told.idle(server)
+        assert await status(told, volume) == "in-use"
+        newest = await told.cloud.database.read(lambda tx: actions.of_server(tx, server)[0])
+        assert (newest.action, newest.message) == ("detach_volume", "Error")
+        write(told, has(told, server)["host1"][0], "still mine")
+        told.cloud.hosts["host1"].hypervisor.holding_on.clear()
+        await told.ask(accept_detach_volume, server, volume)
+        await told.idle(server)
+        assert await status(told, volume) == "available"
+
+    told_story(story)
+
+
+def test_what_is_asked_for_meanwhile_is_done_afterwards_in_order() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        first, second = await a_volume(told), await a_volume(told)
+        for volume in (first, second):
+            await told.ask(accept_attach_volume, server, NewAttachment(volume=volume))
+        await told.ask(accept_reboot, server, hard=True)
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        assert [(disk.volume, disk.device) for disk in has(told, server)["host1"]] == [(first, "vdb"), (second, "vdc")]
+        done = await told.cloud.database.read(lambda tx: [each.action for each in actions.of_server(tx, server)])
+        assert done == ["reboot", "attach_volume", "attach_volume", "create"]
+
+    told_story(story)
+
+
+def test_names_of_devices_are_as_wished_where_they_are_free() -> None:
+    async def story(told: Told) -> None:
+        flavor = Flavor(id="2", name="blank", vcpus=1, memory_mb=128, root_gb=1, ephemeral_gb=1, swap_mb=16)
+        server = await told.created(flavor=flavor)
+        for wish, got in (("/dev/vdx", "vdx"), ("/dev/vdb", "vdd"), ("/dev/sda", "vde"), (None, "vdf"), ("vdz", "vdg")):
+            new = NewAttachment(volume=await a_volume(told), device=wish)
+            assert (await told.ask(accept_attach_volume, server, new)).device == got
+        await told.idle(server)
+
+    told_story(story)
+
+
+def test_a_server_has_a_limit_of_disks() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        for _ in range(24):
+            await told.ask(accept_attach_volume, server, NewAttachment(volume=await a_volume(told)))
+        with pytest.raises(Forbidden, match="maximum allowed number of disk devices"):
+            await told.ask(accept_attach_volume, server, NewAttachment(volume=await a_volume(told)))
+        await told.idle(server)
+
+    told_story(story)
+
+
+def test_a_volume_is_one_servers_and_only_that_one_gives_it_back() -> None:
+    async def story(told: Told) -> None:
+        one, two = await told.created("one"), await told.created("two")
+        volume = await attached(told, one)
+        with pytest.raises(Invalid, match="is attached"):
+            await told.ask(accept_attach_volume, two, NewAttachment(volume=volume))
+        with pytest.raises(NotFound):
+            await told.ask(accept_detach_volume, two, volume)
+
+    told_story(story)
+
+
+def fails(part: object, method: str, error: CloudError) -> Callable[[], None]:
+    """Have a method of a part raise this, until what is returned is called."""
+    really = getattr(part, method)
+
+    async def fail(*_arguments: object, **_options: object) -> object:
+        raise error
+
+    setattr(part, method, fail)
+    return lambda: setattr(part, method, really)
+
+
+@pytest.mark.parametrize("method", ["reserve", "connect", "complete"])
+def test_an_attachment_that_fails_anywhere_leaves_the_volume_free(method: str) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await a_volume(told)
+        mend = fails(told.cloud.cloud.volumes, method, Refused("broken"))
+        await told.ask(accept_attach_volume, server, NewAttachment(volume=volume))
+        after = await told.idle(server)
+        mend()
+        assert (after.vm_state, after.volumes, await status(told, volume)) == (VmState.ACTIVE, (), "available")
+        assert has(told, server)["host1"] == ()
+
+    told_story(story)
+
+
+def test_a_guest_that_cannot_have_the_volume_leaves_it_free() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await a_volume(told)
+        mend = fails(told.cloud.hosts["host1"].hypervisor, "attach_volume", Refused("no slot"))
+        await told.ask(accept_attach_volume, server, NewAttachment(volume=volume))
+        await told.idle(server)
+        mend()
+        assert await status(told, volume) == "available"
+
+    told_story(story)
+
+
+def test_a_rebuild_keeps_data_volumes_under_new_attachments() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await attached(told, server)
+        write(told, has(told, server)["host1"][0], "kept")
+        (before,) = await rows(told, server)
+        await told.ask(accept_rebuild, server, Rebuild(image=an_image("two"), admin_pass="x"))
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        (after,) = await rows(told, server)
+        assert (after.id, after.volume, after.device) == (before.id, volume, before.device)
+        assert after.attachment != before.attachment
+        assert content(told, volume) == ["kept"]
+
+    told_story(story)
+
+
+def test_a_rebuild_that_fails_leaves_one_attachment_and_the_data() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await attached(told, server)
+        write(told, has(told, server)["host1"][0], "kept")
+        hypervisor = told.cloud.hosts["host1"].hypervisor
+        really = hypervisor.start
+
+        async def start(guest: object) -> object:
+            if guest.disks.generation == 2:  # type: ignore[attr-defined]
+                raise Refused("the new guest does not start")
+            return await really(guest)  # type: ignore[arg-type]
+
+        hypervisor.start = start  # type: ignore[assignment,method-assign]
+        await told.ask(accept_rebuild, server, Rebuild(image=an_image("two"), admin_pass="x"))
+        after = await told.idle(server)
+        assert (after.vm_state, content(told, volume)) == (VmState.ACTIVE, ["kept"])
+
+    told_story(story)
+
+
+async def evacuated(told: Told, server: ServerId) -> str:
+    """Evacuate the server, and return the host that it came from."""
+    source = await dead_host_of(told, server)
+    await told.ask(accept_evacuate, server, Evacuation())
+    await told.idle(server)
+    return source
+
+
+def test_an_evacuated_server_has_its_volumes_and_the_dead_hosts_export_is_dead() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await attached(told, server)
+        (disk,) = has(told, server)["host1"]
+        write(told, disk, "before")
+        source = await evacuated(told, server)
+        after = await told.get(server)
+        assert after.vm_state is VmState.ACTIVE, after.fault
+        (now,) = has(told, server)[after.host_name or ""]
+        write(told, now, "after")
+        with pytest.raises(NotNow):
+            write(told, disk, "from the grave")
+        assert content(told, volume) == ["before", "after"]
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+
+    told_story(story)
+
+
+def test_an_evacuation_that_no_host_takes_leaves_one_attachment_and_the_server_comes_back_with_it() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await attached(told, server)
+        source = (await told.get(server)).host_name or ""
+        for name in told.cloud.hosts:
+            if name != source:
+                break_start(told.cloud, name, Refused("no such machine type"))
+        await evacuated(told, server)
+        assert len(await rows(told, server)) == 1
+        attachments = await told.cloud.database.read(lambda tx: volume_attachments.of_volume(tx, volume))
+        assert [each.export for each in attachments] == [None], "a host that does not run it could write it"
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+        await told.cloud.until(lambda: told.cloud.running(server) == [source], 30.0)
+        await told.idle(server)
+
+    told_story(story)
+
+
+def test_an_attachment_that_its_hosts_death_cut_off_is_gone_on_with_at_the_destination() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await a_volume(told)
+        told.cloud.hosts["host1"].hypervisor.go_away()
+        await told.ask(accept_attach_volume, server, NewAttachment(volume=volume))
+        await told.cloud.clock.sleep(1)
+        told.cloud.hosts["host1"].hypervisor.come_back()
+        await evacuated(told, server)
+        after = await told.get(server)
+        assert [disk.volume for disk in has(told, server)[after.host_name or ""]] == [volume]
+        await told.cloud.power_on("host1")
+        await told.host_up("host1")
+
+    told_story(story)
+
+
+def test_deleting_a_server_frees_its_volumes_and_deletes_those_that_go_with_it() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        kept = await attached(told, server)
+        gone = await a_volume(told)
+        await told.ask(accept_attach_volume, server, NewAttachment(volume=gone, delete_on_termination=True))
+        await told.idle(server)
+        await told.ask(accept_delete, server)
+        await told.idle(server)
+        assert (await status(told, kept), await status(told, gone)) == ("available", "gone")
+
+    told_story(story)
+
+
+def test_a_volume_service_that_is_away_does_not_keep_a_server_from_a_hard_reboot() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await attached(told, server)
+        service = told.cloud.cloud.volumes
+        mends = [fails(service, name, NotNow("away")) for name in ("attachments", "connect", "complete")]
+        await told.ask(accept_reboot, server, hard=True)
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        for mend in mends:
+            mend()
+        assert [disk.volume for disk in has(told, server)["host1"]] == [volume]
+
+    told_story(story)
+
+
+def test_a_detach_needs_the_servers_host() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        volume = await attached(told, server.id)
+        told.cloud.hosts[server.host_name or ""].line.cut()
+        await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(server.host))
+        with pytest.raises(Conflict, match="is down"):
+            await told.ask(accept_detach_volume, server.id, volume)
+        told.cloud.hosts[server.host_name or ""].line.heal()
+        await told.host_up(server.host_name or "")
+
+    told_story(story)
+
+
+def test_a_row_without_attachment_is_dropped_and_a_stray_attachment_too() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        lost, stray = await attached(told, server), await a_volume(told)
+        (row,) = await rows(told, server)
+        assert row.attachment is not None
+        await told.cloud.cloud.volumes.detach(row.attachment)
+        await told.cloud.cloud.volumes.reserve(told.cloud.chance.uuid(), stray, server)
+        await told.ask(accept_reboot, server, hard=True)
+        await told.idle(server)
+        assert await rows(told, server) == []
+        assert (await status(told, lost), await status(told, stray)) == ("available", "available")
+        assert await told.cloud.database.read(lambda tx: block_devices.by_volume(tx, lost)) is None
+
+    told_story(story)
