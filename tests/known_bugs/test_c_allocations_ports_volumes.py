@@ -5,17 +5,18 @@ from typing import Any, TypeVar
 
 from renova.model.block_device import BlockDevice
 from renova.model.errors import NotNow, Refused
-from renova.model.ids import AttachmentId, HostId, ProjectId, ServerId, UserId, VolumeId
+from renova.model.ids import AttachmentId, HostId, ProjectId, ServerId, UserId
 from renova.model.server import Server, VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.reboot import accept_reboot
 from renova.operations.rounds import Round
-from renova.partners.volume import NewVolume
 from renova.simulation.loop import run_virtual
 from renova.store import block_devices, migrations, placement, rights
 from renova.store.database import Tx
 from tests.operations.story import Told
 from tests.operations.test_failures import break_start, dead_host_of, told_story
+from tests.operations.volumes import attached
 
 T = TypeVar("T")
 
@@ -212,27 +213,8 @@ def test_c9_an_evacuation_that_begins_meanwhile_has_the_last_word() -> None:
 async def with_volume(told: Told) -> tuple[Server, BlockDevice]:
     """Return a server and a volume that its host reaches, and that it has."""
     server = await told.get(await told.created())
-    service = told.cloud.cloud.volumes
-    volume, attachment = VolumeId(told.cloud.chance.uuid()), AttachmentId(told.cloud.chance.uuid())
-    new = NewVolume(id=volume, project=server.project, user=server.user, name="data", size_gb=1)
-    await patiently(told, lambda: service.create(new))
-    await service.reserve(attachment, volume, server.id)
-    connection = await patiently(
-        told, lambda: service.connect(attachment, server.host_name, told.cloud.hosts[server.host_name or ""].address)
-    )
-    device = BlockDevice(
-        id=told.cloud.chance.uuid(),
-        server=server.id,
-        source="volume",
-        destination="volume",
-        volume=volume,
-        device="vdb",
-        attachment=attachment,
-        connection=connection,
-        host=server.host,
-    )
-    await change(told, lambda tx: block_devices.add(tx, device))
-    return server, device
+    await attached(told, server.id)
+    return server, await device_of(told, server)
 
 
 async def patiently(told: Told, call: Callable[[], Awaitable[T]]) -> T:
@@ -296,6 +278,8 @@ def test_c11_an_attachment_that_was_begun_is_taken_where_the_old_one_is_gone() -
         assert await attachments_of(told, server) == [begun]
         after = await device_of(told, server)
         assert (after.attachment, after.next_attachment, after.host) == (begun, None, None)
+        await told.ask(accept_reboot, server.id, hard=True)  # it reaches the volume again
+        assert (await told.idle(server.id)).vm_state is VmState.ACTIVE
 
     told_story(story)
 
@@ -308,5 +292,7 @@ def test_c11_an_attachment_that_is_lost_is_reported_and_its_volume_kept() -> Non
         done = await do(told, "attachments")
         assert (done.mended, len(done.findings)) == (0, 1)
         assert (await device_of(told, server)).attachment == device.attachment
+        await told.ask(accept_reboot, server.id, hard=True)  # which drops it
+        assert (await told.idle(server.id)).vm_state is VmState.ACTIVE
 
     told_story(story)
