@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -30,7 +31,9 @@ from renova.wire import (
     Fenced,
     FromController,
     Hello,
+    ImageBytes,
     ImagePiece,
+    ImageTaken,
     Order,
     Read,
     ReadConsole,
@@ -98,6 +101,8 @@ class Controller:
     reports: list[GuestChanged] = field(default_factory=list)
     cleaned: list[Cleaned] = field(default_factory=list)
     wanted: list[WantImage] = field(default_factory=list)
+    sent: list[ImageBytes] = field(default_factory=list)
+    refuses_bytes: str = ""
     heard: list[tuple[float, str]] = field(default_factory=list)  # when, and the kind of each message
     session: str = ""
     channel: Channel | None = None
@@ -155,6 +160,10 @@ class Controller:
                 self.reports.extend(message.changes)
             case Cleaned():
                 self.cleaned.append(message)
+            case ImageBytes():
+                self.sent.append(message)
+                why = "refused" if self.refuses_bytes else ""
+                await channel.send(encode(ImageTaken(id=message.id, error=self.refuses_bytes or None, why=why)))
             case WantImage():
                 self.wanted.append(message)
                 self.on_piece(message)
@@ -250,8 +259,10 @@ class Mortal:
         self._name = name
         self._life = life
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        called = getattr(self._part, name)
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        called: Callable[..., Any] = getattr(self._part, name)
+        if inspect.isasyncgenfunction(called):
+            return called  # it is read piece by piece, and changes nothing
 
         async def call(*args: Any, **options: Any) -> Any:
             await self._life.pass_point(f"before {self._name}.{name}")

@@ -1,25 +1,34 @@
 """Each act, through the whole agent: what it leaves on the host, and what it answers."""
 
 import asyncio
+import hashlib
 
 import pytest
 
 from renova.model.errors import Refused
 from renova.model.guest import FoundGuest, PowerState
-from renova.model.ids import ServerId
+from renova.model.ids import ImageId, ServerId
 from renova.wire import (
     AnyAct,
     ConsoleText,
+    Copied,
     Define,
     DropDisks,
+    DropSnapshot,
+    Pause,
     Prepare,
     Prepared,
     Rebooted,
     Remove,
+    Saved,
+    Snapshot,
     SoftReboot,
     Start,
     State,
     Stop,
+    Suspend,
+    Unpause,
+    Upload,
 )
 
 from .host import IMAGE, SERVER, Controller, Host, guest, later, order, with_a_host
@@ -105,6 +114,69 @@ def test_a_stop_asks_first_and_then_forces() -> None:
 def test_stopping_what_is_not_there_is_no_error() -> None:
     async def test(host: Host, controller: Controller) -> None:
         assert await do(controller, Stop(wait_s=10)) == State(None)
+
+    with_a_host(test)
+
+
+def test_a_paused_guest_goes_on_only_where_guests_may_start() -> None:
+    async def test(host: Host, controller: Controller) -> None:
+        await running(controller)
+        for _ in range(2):
+            assert await do(controller, Pause()) == State(FoundGuest(SERVER, 1, PowerState.PAUSED))
+        for _ in range(2):
+            assert await do(controller, Unpause()) == RUNNING
+        await do(controller, Pause())
+        controller.acknowledges = False
+        await host.clock.sleep(controller.ttl + 1)
+        answer = await controller.send(order(), Unpause())
+        assert (answer.why, host.hypervisor.executing()) == ("not_now", {})
+
+    with_a_host(test)
+
+
+def test_a_suspended_guest_is_resumed_from_its_memory() -> None:
+    async def test(host: Host, controller: Controller) -> None:
+        await running(controller)
+        host.hypervisor.write(SERVER, "x")
+        for _ in range(2):
+            assert await do(controller, Suspend()) == Saved(done=True)
+        assert host.hypervisor.executing() == {}
+        for _ in range(2):
+            assert await do(controller, Start(guest(), resume=True)) == RUNNING
+        await do(controller, Stop(wait_s=0))
+        assert await do(controller, Suspend()) == Saved(done=False)
+        assert host.storage.disks[SERVER, 1].boots == 1
+
+    with_a_host(test)
+
+
+def test_a_copy_is_sent_to_the_controller_that_asks() -> None:
+    async def test(host: Host, controller: Controller) -> None:
+        await running(controller)
+        image = ImageId("copy-1")
+        copied = await do(controller, Snapshot(image=image, disks=guest().disks))
+        assert isinstance(copied, Copied)
+        assert await do(controller, Snapshot(image=image, disks=guest().disks)) == copied
+        assert await do(controller, Upload(image=image)) == copied
+        content = b"".join(sent.data for sent in controller.sent)
+        assert (len(content), {sent.image for sent in controller.sent}) == (copied.size, {image})
+        assert controller.sent[-1].sha256 == hashlib.sha256(content).hexdigest()
+        for _ in range(2):
+            assert await do(controller, DropSnapshot(image=image)) == RUNNING
+        assert host.storage.copies == {}
+        assert (await controller.send(order(), Upload(image=image))).why == "refused"
+
+    with_a_host(test)
+
+
+def test_a_copy_that_is_not_taken_is_not_sent_on() -> None:
+    async def test(_host: Host, controller: Controller) -> None:
+        await running(controller)
+        await do(controller, Snapshot(image=IMAGE, disks=guest().disks))
+        controller.refuses_bytes = "nobody asked"
+        answer = await controller.send(order(), Upload(image=IMAGE))
+        assert (answer.why, len(controller.sent)) == ("refused", 1)
+        assert "nobody asked" in str(answer.error)
 
     with_a_host(test)
 

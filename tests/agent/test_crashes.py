@@ -13,21 +13,24 @@ from renova.wire import (
     AnyAct,
     Define,
     DropDisks,
+    DropSnapshot,
     Duty,
     Order,
     Pause,
     Prepare,
     Remove,
+    Snapshot,
     SoftReboot,
     Start,
     Stop,
     Suspend,
     Unpause,
+    Upload,
 )
 
-from .host import SERVER, Controller, Host, guest, later, nic, order
+from .host import IMAGE, SERVER, Controller, Host, guest, later, nic, order
 
-# A server's life: created, rebooted, paused, suspended, rebuilt, stopped, with another nic, moved away, and back.
+# A server's life: created, rebooted, paused, suspended, copied, rebuilt, stopped, moved, and back.
 LIFE: list[tuple[Order, AnyAct]] = [
     (order(number=1), Prepare(guest())),
     (order(number=1), Start(guest())),
@@ -36,6 +39,9 @@ LIFE: list[tuple[Order, AnyAct]] = [
     (order(number=2), Unpause()),
     (order(number=2), Suspend()),
     (order(number=2), Start(guest(), resume=True)),
+    (order(number=2), Snapshot(image=IMAGE, disks=guest().disks)),
+    (order(number=2), Upload(image=IMAGE)),
+    (order(number=2), DropSnapshot(image=IMAGE)),
     (order(number=3), Stop(wait_s=0)),
     (order(number=3), Prepare(guest(generation=2))),
     (order(number=3), Start(guest(generation=2))),
@@ -87,8 +93,11 @@ STATES, POINTS, _ = live(None)
 
 def test_the_life_is_what_it_should_be() -> None:
     running = [state["guests"].get(SERVER) for state in STATES]
-    assert running == [None, 1, 1, None, 1, None, 1, None, None, 1, 1, None, None, 1, None, None, 2, None]
-    assert STATES[13]["segments"] == {100: [nic(2).port]}
+    assert running == [
+        *[None, 1, 1, None, 1, None, 1, 1, 1, 1, None, None, 1, 1],
+        *[None, None, 1, None, None, 2, None],
+    ]
+    assert STATES[16]["segments"] == {100: [nic(2).port]}
     assert STATES[-1] == {"guests": {}, "disks": [], "owners": {}, "segments": {}}
     assert len(POINTS) > 100
 
