@@ -21,7 +21,7 @@ from renova.partners.notifications import CloudEvent
 from renova.settings import ControllerSettings
 from renova.simulation.cloud import QUICK_LEASE
 from renova.simulation.loop import run_virtual
-from renova.store import hosts, notices
+from renova.store import actions, hosts, notices
 from renova.store.database import Tx
 from tests.operations.story import FLAVOR, Told, an_image
 from tests.operations.test_failures import break_start, dead_host_of
@@ -45,14 +45,14 @@ class Listener:
 
     def of(self, server: ServerId, *, since: int = 0) -> list[str]:
         """Tell the server's events from number `since` on; an update by what became of its states."""
-        return [told(event) for event in self.heard[since:] if event.subject == server]
+        return [told_event(event) for event in self.heard[since:] if event.subject == server]
 
 
 def data(event: CloudEvent) -> Any:
     return msgspec.json.decode(event.data)
 
 
-def told(event: CloudEvent) -> str:
+def told_event(event: CloudEvent) -> str:
     if event.type != "instance.update":
         return event.type.removeprefix("instance.")
     states = data(event)["payload"]["nova_object.data"]["state_update"]["nova_object.data"]
@@ -307,6 +307,30 @@ def test_a_create_tells_its_start_and_its_end_in_the_name_of_its_request() -> No
         assert None not in requests
 
     hear(story)
+
+
+def test_each_event_bears_the_request_that_it_is_about() -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await told.created()
+        told.cloud.hosts["host1"].hypervisor.ignoring_acpi.add(server)
+        await all_told(told)
+        before = len(listener.heard)
+        await told.ask(accept_reboot, server, hard=False)
+        await told.cloud.clock.sleep(1)
+        await told.ask(accept_reboot, server, hard=True)
+        await told.idle(server)
+        await all_told(told)
+        hard, soft = (await told.cloud.database.read(lambda tx: actions.of_server(tx, server)))[:2]
+        heard = [(told_event(event), request_of(event)) for event in listener.heard[before:]]
+        over = heard.index(("active rebooting_hard", hard.request))
+        assert {request for _, request in heard[:over]} == {soft.request}
+        assert {request for _, request in heard[over:]} == {hard.request}
+
+    def request_of(event: CloudEvent) -> str:
+        found: str = data(event)["payload"]["nova_object.data"]["request_id"]
+        return found
+
+    hear(story, count=1)
 
 
 def test_an_event_is_a_cloud_event_that_holds_novas_notification() -> None:

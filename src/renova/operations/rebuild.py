@@ -128,7 +128,7 @@ def begin_rebuild(work: Work, tx: Tx, want: RebuildServer) -> Right:
     actions.close_events(tx, work.held.action, event="rebuild_server")
     notify(work.cloud, tx, work.held.server, "instance.rebuild_scheduled")
     actions.open_event(tx, work.held.action, "compute_rebuild_instance", server.host_name)
-    notify(work.cloud, tx, server.id, "instance.exists", image=want.before.image)
+    notify(work.cloud, tx, server.id, "instance.exists", image=(want.before.image, want.before.image_properties))
     notify(work.cloud, tx, work.held.server, "instance.rebuild.start")
     return right
 

@@ -44,6 +44,7 @@ _CHANGE = update(actions).where(actions.c.id == bindparam("wanted"))
 _STILL_OPEN = select(events.c.id).where(
     events.c.action == bindparam("of"), events.c.event == bindparam("named"), events.c.finished_at.is_(None)
 )
+_GET = select(actions).where(actions.c.id == bindparam("wanted"))
 _NEWEST = select(actions).where(actions.c.server == bindparam("server")).order_by(actions.c.id.desc()).limit(1)
 _OPEN = insert(events)
 _CLOSE = update(events).where(events.c.action == bindparam("of"), events.c.finished_at.is_(None))
@@ -131,6 +132,10 @@ def of_server(tx: Tx, server: ServerId) -> list[Action]:
     """List the server's actions, the newest first."""
     rows = tx.execute(select(actions).where(actions.c.server == server).order_by(actions.c.id.desc()))
     return [Action(**row._mapping) for row in rows]
+
+
+def get(tx: Tx, action: int) -> Action:
+    return Action(**tx.execute(_GET, {"wanted": action}).one()._mapping)
 
 
 def newest(tx: Tx, server: ServerId) -> Action | None:

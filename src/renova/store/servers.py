@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     Boolean,
     Column,
@@ -177,6 +178,28 @@ def next_number(tx: Tx, server: ServerId) -> int:
 def on_host(tx: Tx, host: HostId) -> list[Server]:
     rows = tx.execute(select(servers).where(servers.c.host == host, servers.c.deleted.is_(False)))
     return [_server(row) for row in rows]
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a server stands: what duties look at, a tenth of what its row holds."""
+
+    id: ServerId
+    host: HostId | None
+    host_name: str | None
+    vm_state: VmState
+    task_state: TaskState | None
+    power_state: PowerState
+    last_number: int
+
+
+_STANDINGS = select(*(servers.c[name] for name in Standing.__struct_fields__)).where(servers.c.deleted.is_(False))
+_STANDINGS_ON = _STANDINGS.where(servers.c.host == bindparam("on"))
+
+
+def standings(tx: Tx, host: HostId | None = None) -> list[Standing]:
+    """List how all servers stand, or those of a host."""
+    rows = tx.execute(_STANDINGS) if host is None else tx.execute(_STANDINGS_ON, {"on": host})
+    return [Standing(row[0], row[1], row[2], _VM[row[3]], _TASK[row[4]], _POWER[row[5]], row[6]) for row in rows]
 
 
 def find(

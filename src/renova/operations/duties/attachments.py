@@ -18,8 +18,7 @@ from renova.store.database import Tx
 
 async def heal_volume_attachments(cloud: Cloud, tally: Tally) -> None:
     """Have what has come apart mended, unless somebody works on the server. `NotNow`: the volume service is away."""
-    alive = [servers.servers.c.deleted.is_(False)]
-    for server in await cloud.database.read(lambda tx: servers.find(tx, alive)):
+    for server in await cloud.database.read(servers.standings):
         if server.task_state is None:
             await _look(cloud, tally, server.id, server.host_name)
 

@@ -20,7 +20,7 @@ async def heal_port_bindings(cloud: Cloud, tally: Tally) -> None:
 
 
 async def _look(cloud: Cloud, tally: Tally, host: Host) -> None:
-    for server in await cloud.database.read(lambda tx: servers.on_host(tx, host.id)):
+    for server in await cloud.database.read(lambda tx: servers.standings(tx, host.id)):
         if server.task_state is None:
             with tally.apart(host=host.name, server=server.id):
                 await _heal(cloud, tally, server.id, host.name)

@@ -18,6 +18,7 @@ from renova.operations.stop import accept_stop, force_stop
 from renova.operations.submission import Asked
 from renova.store import hosts, operations, rights, servers
 from renova.store.database import Tx
+from renova.store.servers import Standing
 
 AT_ONCE = 32  # hosts that are asked at the same time
 ANSWER_S = 30.0  # seconds a host has to answer
@@ -56,7 +57,7 @@ async def guests_of(cloud: Cloud, host: HostId) -> dict[ServerId, FoundGuest]:
 
 
 async def _follow_host(cloud: Cloud, tally: Tally, host: Host) -> None:
-    before = await cloud.database.read(lambda tx: servers.on_host(tx, host.id))
+    before = await cloud.database.read(lambda tx: servers.standings(tx, host.id))
     tally.looked += len(before)
     idle = {server.id: server for server in before if server.task_state is None}
     first = await guests_of(cloud, host.id)
@@ -73,19 +74,19 @@ async def _follow_host(cloud: Cloud, tally: Tally, host: Host) -> None:
                     tally.find(what, mended=True, host=host.name, server=server.id)
 
 
-def _power(server: Server, guest: FoundGuest | None) -> PowerState:
+def _power(server: Server | Standing, guest: FoundGuest | None) -> PowerState:
     if guest is not None:
         return guest.power
     # A server that is off may well have no definition on its host; one that should run has lost its guest.
     return PowerState.NOSTATE if server.vm_state in (VmState.ACTIVE, VmState.PAUSED) else server.power_state
 
 
-def _differs(server: Server, guest: FoundGuest | None) -> bool:
+def _differs(server: Standing, guest: FoundGuest | None) -> bool:
     power = _power(server, guest)
     return power is not server.power_state or _to_stop(server, power) is not None
 
 
-def _to_stop(server: Server, power: PowerState) -> str | None:
+def _to_stop(server: Server | Standing, power: PowerState) -> str | None:
     """Say why the server is to be stopped, or None."""
     if server.vm_state is VmState.ACTIVE and power in (*OFF, PowerState.SUSPENDED):
         return "its guest is off"
@@ -96,11 +97,11 @@ def _to_stop(server: Server, power: PowerState) -> str | None:
     return None
 
 
-def _seen(server: Server) -> Seen:
+def _seen(server: Server | Standing) -> Seen:
     return server.last_number, server.vm_state, server.power_state
 
 
-def _follow(cloud: Cloud, tx: Tx, host: Host, before: Server, guest: FoundGuest | None) -> str | None:
+def _follow(cloud: Cloud, tx: Tx, host: Host, before: Standing, guest: FoundGuest | None) -> str | None:
     """Have the server follow its guest, unless anything has changed since the host was asked."""
     now = servers.get(tx, before.id)
     right = rights.right(tx, before.id)

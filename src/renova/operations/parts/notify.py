@@ -4,12 +4,14 @@ A story calls `notify` where Nova sends a notification. `instance.update` needs 
 server sends it (`watch_states`). With notifications off, nothing is read and nothing made.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
+from renova.engine.journal import Held
 from renova.engine.operation import Failure
-from renova.model.ids import ServerId
+from renova.model.ids import ImageId, ServerId
 from renova.model.server import Server
 from renova.operations.cloud import Cloud
 from renova.operations.parts import legacy_notices, versioned_notices
@@ -26,7 +28,7 @@ def notify(
     failure: Failure | None = None,
     *,
     host: str | None = None,
-    image: str | None = None,
+    image: tuple[ImageId | None, Mapping[str, str]] | None = None,
     snapshot: str | None = None,
 ) -> None:
     """Tell an event of Nova's, such as `instance.reboot.start`, about the server as it is at this moment.
@@ -40,7 +42,7 @@ def notify(
     if server is None:
         return
     if image is not None:
-        server = msgspec.structs.replace(server, image=image)
+        server = msgspec.structs.replace(server, image=image[0], image_properties=dict(image[1]))
     _put(cloud, tx, Notice(event, server, failure=failure, host=host, snapshot=snapshot))
 
 
@@ -54,15 +56,17 @@ def watch_states(cloud: Cloud) -> None:
 
 
 def _put(cloud: Cloud, tx: Tx, notice: Notice) -> None:
-    # At the end of the transaction, for only then it is written down who asked for what is told.
-    tx.last(lambda: _write(cloud, tx, notice))
+    under_way = operations.active(tx, notice.server.id)
+    # At the end of the transaction, for only then a request that is being accepted is written down. But what is under
+    # way is looked for now: at the end, another operation may follow it.
+    tx.last(lambda: _write(cloud, tx, notice, under_way))
 
 
-def _write(cloud: Cloud, tx: Tx, notice: Notice) -> None:
+def _write(cloud: Cloud, tx: Tx, notice: Notice, under_way: Held | None) -> None:
     settings, outbox = cloud.settings, cloud.notices
     assert outbox is not None
     full = msgspec.structs.replace(
-        notice, doer=_doer(tx, notice.server.id), period=_period(tx.now), controller=settings.controller_name
+        notice, doer=_doer(tx, notice.server.id, under_way), period=_period(tx.now), controller=settings.controller_name
     )
     if settings.notification_format != "legacy":
         outbox.put(tx, full.server.id, full.event, msgspec.json.encode(versioned_notices.message(full)))
@@ -71,10 +75,14 @@ def _write(cloud: Cloud, tx: Tx, notice: Notice) -> None:
         outbox.put(tx, full.server.id, name, msgspec.json.encode(legacy_notices.message(full)))
 
 
-def _doer(tx: Tx, server: ServerId) -> Doer | None:
-    """Return who asked for what is being done to the server, or ends with this transaction; None: nobody did."""
-    action = actions.newest(tx, server)
-    if action is None or (action.updated_at != tx.now and operations.active(tx, server) is None):
+def _doer(tx: Tx, server: ServerId, under_way: Held | None) -> Doer | None:
+    """Return who asked for what is being done to the server, or has just been accepted; None: nobody did."""
+    newest = actions.newest(tx, server)
+    if newest is not None and newest.started_at == tx.now:
+        action = newest
+    elif under_way is not None:
+        action = actions.get(tx, under_way.action)
+    else:
         return None
     return Doer(action.request, action.user, action.project)
 

@@ -39,12 +39,15 @@ def payload(notice: Notice) -> Payload:
             created = {
                 "keypairs": [_key(server, server.key)] if server.key else [],
                 "tags": list(server.tags),
-                "trusted_image_certificates": None,
+                "trusted_image_certificates": list(server.trusted_certs) if server.trusted_certs else None,
                 "instance_name": server.domain,
             }
             return _object("InstanceCreatePayload", "1.12", {**_action(notice), **created})
         case ["instance", "rebuild" | "rebuild_scheduled", *_]:
-            data = {**_action(notice), "trusted_image_certificates": None}
+            data = {
+                **_action(notice),
+                "trusted_image_certificates": list(server.trusted_certs) if server.trusted_certs else None,
+            }
             return _object("InstanceActionRebuildPayload", "1.9", data)
         case ["instance", "snapshot", *_]:
             data = {**_action(notice), "snapshot_image_id": notice.snapshot}
