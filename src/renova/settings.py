@@ -145,6 +145,11 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     join_token_file: str = ""
     underlay_device: str = ""  # "" is the device that reaches the controllers
     libvirt_uri: str = "qemu:///system"
+    role: Literal["compute", "storage"] = "compute"  # a storage host holds volumes, and no guest ever
+    volumes_dir: str = "/var/lib/renova/volumes"  # of a storage host
+    nbd_port: Port = 10809  # on which a storage host serves volumes
+    nbd_tls: bool = True  # whether volumes are served only to hosts of this cloud, encrypted
+    nbd_tls_dir: str = ""  # the host's certificates for QEMU; "" is nbd-tls in state_dir
     aside_days: Annotated[float, Meta(ge=0, le=3650)] = 7.0  # days for which disks that were set aside are kept
     log_level: LogLevel = "info"
 

@@ -79,10 +79,15 @@ class Images:
 
 
 def want(
-    *exports: Export, volume: VolumeId = VOLUME, size: int = 4 * MIB, generation: int = 1, source: Source | None = None
+    *exports: Export,
+    volume: VolumeId = VOLUME,
+    size: int = 4 * MIB,
+    generation: int = 1,
+    source: Source | None = None,
+    made: bool = False,
 ) -> WantedVolume:
     return WantedVolume(
-        volume=volume, size_bytes=size, generation=generation, source=source or Blank(), exports=exports
+        volume=volume, size_bytes=size, generation=generation, source=source or Blank(), made=made, exports=exports
     )
 
 
@@ -358,3 +363,11 @@ async def test_two_volumes_do_not_disturb_each_other(bench: Bench) -> None:
     assert await bench.write(FIRST.name, 1)
     await bench.storage.drop(COPY)
     assert await bench.read(FIRST.name) == 1
+
+
+async def test_a_volume_that_was_lost_is_not_made_again_as_if_nothing_had_been_on_it(bench: Bench) -> None:
+    with pytest.raises(Refused):
+        await bench.storage.have(want(FIRST, made=True), Images())
+    assert await bench.read(FIRST.name) is None
+    await bench.storage.have(want(FIRST), Images())
+    assert await bench.storage.have(want(FIRST, made=True), Images()) == (FIRST,)

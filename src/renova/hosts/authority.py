@@ -120,7 +120,11 @@ class Authority:
         return key.public_key() == have.public_key() and set(wanted) <= set(alternative)
 
     def sign_host(self, request_pem: str, host: HostId) -> tuple[str, str]:
-        """Return a host's client certificate (PEM) and its fingerprint. The name in the request counts for nothing."""
+        """Return a host's certificate (PEM) and its fingerprint. The name in the request counts for nothing.
+
+        With it a host reaches controllers, and storage hosts over NBD; and one of these serves volumes. It is made out
+        to the host's id, not to an address: which one a host has, only the host says.
+        """
         try:
             request = x509.load_pem_x509_csr(request_pem.encode())
             public_key = request.public_key()
@@ -131,9 +135,13 @@ class Authority:
             raise Invalid("the certificate signing request is not signed by an elliptic curve key of its own")
         certificate = (
             self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), public_key)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
+                critical=False,
+            )
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -163,7 +171,7 @@ def _key_usage(*, signs: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=not signs,  # QEMU insists on it, though no key of ours enciphers any
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=signs,

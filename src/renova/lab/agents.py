@@ -59,6 +59,9 @@ class LabAgent:
             "instances_dir": str(self.host.instances),
             "join_token_file": str(self.host.directories.join_token),
             "underlay_device": "eth0",
+            "role": "storage" if self.host.storage else "compute",
+            "volumes_dir": str(self.host.directories.volumes),
+            "nbd_tls_dir": str(self.host.directories.nbd_tls),
         }
 
     def _record_inner(self, process: processes.Process) -> None:

@@ -10,7 +10,9 @@ from renova.model.errors import BadSetup
 
 DEFAULT_HOSTS = 3
 DEFAULT_API_PORT = 8774
-MOST_REAL_HOSTS = 253  # addresses of the rack's network
+MOST_REAL_HOSTS = 252  # addresses of the rack's network
+STORAGE_HOST = "storage1"  # holds the volumes
+_STORAGE_NUMBER = 253
 MOST_SIMULATED_HOSTS = 10_000
 
 
@@ -26,7 +28,12 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def names(self) -> list[str]:
+        """Name the hosts that run guests."""
         return [f"host{number}" for number in range(1, self.hosts + 1)]
+
+    @property
+    def every_name(self) -> list[str]:
+        return [*self.names, STORAGE_HOST]
 
     @property
     def api_url(self) -> str:
@@ -34,10 +41,13 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def number(self, host: str) -> int:
         """Return a host's number, from 1 on. Raises BadSetup when there is no such host."""
+        if host == STORAGE_HOST:
+            return _STORAGE_NUMBER
         try:
             return self.names.index(host) + 1
         except ValueError:
-            raise BadSetup(f"There is no host {host} here; there are {_listed(self.names)}.") from None
+            known = f"{_listed(self.names)} and {STORAGE_HOST}"
+            raise BadSetup(f"There is no host {host} here; there are {known}.") from None
 
 
 def read(home: Home) -> Blueprint | None:

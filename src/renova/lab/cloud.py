@@ -15,7 +15,7 @@ from openstack import exceptions as sdk
 
 from renova.cli.hosts import HostsClient
 from renova.lab import access, blueprint, furniture, processes
-from renova.lab.blueprint import Blueprint
+from renova.lab.blueprint import STORAGE_HOST, Blueprint
 from renova.lab.controller import LabController
 from renova.lab.home import Home
 from renova.lab.machines import Machine, Machines
@@ -91,8 +91,8 @@ class LabCloud:
                 stage.done(f"controller {'answers' if started else 'is up'} at {self.plan.api_url}")
             with teller.stage(f"{self.plan.hosts} hosts") as stage, _told_errors():
                 admin = access.connect(self.home, access.ADMIN)
-                self._have_hosts(HostsClient(admin), self.plan.names, stage.doing)
-                stage.done(f"{_count(self.plan.hosts)} up: {_some(self.plan.names)}")
+                self._have_hosts(HostsClient(admin), self.plan.every_name, stage.doing)
+                stage.done(f"{_count(self.plan.hosts)} up: {_some(self.plan.names)}, and {STORAGE_HOST} for volumes")
             with teller.stage("images, flavors, network, key") as stage, _told_errors():
                 self._furnish(admin)
                 stage.done("images, flavors, network and key are there")
@@ -179,7 +179,7 @@ class LabCloud:
             api=self.plan.api_url,
             answers=answers,
             processes=[self._process(file.stem) for file in sorted(self.home.run.glob("*.pid"))],
-            hosts=[_host_view(self.machines.look(name), known.get(name)) for name in self.plan.names],
+            hosts=[_host_view(self.machines.look(name), known.get(name)) for name in self.plan.every_name],
         )
 
     def _known_hosts(self) -> dict[str, dict[str, Any]]:

@@ -44,6 +44,16 @@ class HostHome:
         return self.path / "instances"
 
     @property
+    def nbd_tls(self) -> Path:
+        """The certificates by which its guests reach volumes: the same path inside."""
+        return self.path / "nbd-tls"
+
+    @property
+    def volumes(self) -> Path:
+        """What a storage host holds: the same path inside."""
+        return self.path / "volumes"
+
+    @property
     def agent_settings(self) -> Path:
         return self.path / "agent.toml"
 

@@ -58,7 +58,7 @@ class Host:
     """One host of the cloud in `home`; a new object means the same host.
 
     `number` (1 to 253) gives its address on the rack; `kvm` lets its guests use /dev/kvm; with
-    `local_disks` it shares its instances directory with nobody.
+    `local_disks` it shares its instances directory with nobody. A `storage` host has no libvirtd.
     """
 
     home: Home
@@ -66,6 +66,7 @@ class Host:
     number: int
     kvm: bool = False
     local_disks: bool = False
+    storage: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -95,7 +96,7 @@ class Host:
             pid = self._pid()
             if not inside_net(pid, lambda: links.has_link("eth0")):
                 Rack(self.home).join(pid, self.name, self.number)
-            if not self._libvirtd_answers():
+            if not self.storage and not self._libvirtd_answers():
                 self._start_libvirtd()
 
     def kill(self) -> None:
@@ -141,6 +142,7 @@ class Host:
     def _boot(self) -> None:
         directories = self.directories
         _furnish(directories)
+        (directories.etc / "qemu.conf").write_text(f'{_QEMU_CONF}nbd_tls_x509_cert_dir = "{directories.nbd_tls}"\n')
         self.home.libvirt_cache.mkdir(parents=True, exist_ok=True)
         log = self.home.log_file(f"host-{self.name}")
         places = [str(directories.path), str(self.home.libvirt_cache)]
@@ -192,7 +194,14 @@ def _furnish(directories: HostHome) -> None:
     """Make the host's directories as they are at the start of a boot."""
     if directories.run.exists():
         rmtree(directories.run)
-    for directory in (directories.run, directories.lib, directories.etc / "qemu", directories.log, directories.agent):
+    for directory in (
+        directories.run,
+        directories.lib,
+        directories.etc / "qemu",
+        directories.log,
+        directories.agent,
+        directories.nbd_tls,
+    ):
         directory.mkdir(parents=True, exist_ok=True)
     directories.boot_id.write_text(f"{uuid.uuid4()}\n")
     if not directories.host_uuid.exists():
@@ -201,7 +210,6 @@ def _furnish(directories: HostHome) -> None:
     for accounts in ("passwd", "group"):
         (directories.path / accounts).write_text(_with_libvirt_user(accounts))
     (directories.etc / "libvirtd.conf").write_text(f'{_LIBVIRTD_CONF}host_uuid = "{host_uuid}"\n')
-    (directories.etc / "qemu.conf").write_text(_QEMU_CONF)
     (directories.etc / "libvirt.conf").write_text("")
 
 

@@ -9,7 +9,7 @@ from subprocess import TimeoutExpired
 from renova.drivers.hypervisor.accelerator import probe_kvm
 from renova.lab import furniture, guest_image
 from renova.lab.agents import LabAgent, invite
-from renova.lab.blueprint import Blueprint
+from renova.lab.blueprint import STORAGE_HOST, Blueprint
 from renova.lab.home import Home
 from renova.lab.hosts import Host
 from renova.lab.machines import GiveTokens, Machine
@@ -18,7 +18,7 @@ from renova.lab.progress import Teller
 from renova.lab.rack import RACK_ADDRESS, Rack
 from renova.model.errors import BadSetup
 
-_TOOLS = ("qemu-system-x86_64", "qemu-img", "libvirtd", "virsh", "nsenter", "unshare", "ping")
+_TOOLS = ("qemu-system-x86_64", "qemu-img", "libvirtd", "virsh", "qemu-storage-daemon", "nsenter", "unshare", "ping")
 _AT_ONCE = 4  # hosts that boot at the same time
 
 
@@ -55,14 +55,14 @@ class RealMachines:
             for label in furniture.IMAGES:
                 guest_image.build(self.home.guest_image, label, stage.doing)
             stage.done(f"guest images {' and '.join(furniture.IMAGES)} are built")
-        if not all(self._host(name).powered() for name in self.blueprint.names):
+        if not all(self._host(name).powered() for name in self.blueprint.every_name):
             with teller.stage("trying KVM") as stage:
                 accelerator = probe_kvm()
                 self._kvm = accelerator.kind == "kvm"
                 stage.done(f"guests run by {accelerator.reason}")
         if not self.ready():
             # The rack is also the hosts' power supply: cables to one that died would lead nowhere.
-            self._at_once(self.blueprint.names, lambda host: host.kill())
+            self._at_once(self.blueprint.every_name, lambda host: host.kill())
         Rack(self.home).up()
 
     def agents_socket(self) -> int:
@@ -84,8 +84,8 @@ class RealMachines:
 
     def down(self) -> None:
         # Agents first: they end what they are doing, and leave no half-written file in the shared directory.
-        self._at_once(self.blueprint.names, lambda host: LabAgent(host).down())
-        self._at_once(self.blueprint.names, lambda host: host.kill())
+        self._at_once(self.blueprint.every_name, lambda host: LabAgent(host).down())
+        self._at_once(self.blueprint.every_name, lambda host: host.kill())
         Rack(self.home).down()
 
     def look(self, name: str) -> Machine:
@@ -114,7 +114,14 @@ class RealMachines:
         return self._host(name).exec_argv(argv)
 
     def _host(self, name: str) -> Host:
-        return Host(self.home, name, self.blueprint.number(name), self._kvm, self.blueprint.local_disks)
+        return Host(
+            self.home,
+            name,
+            self.blueprint.number(name),
+            self._kvm,
+            self.blueprint.local_disks,
+            storage=name == STORAGE_HOST,
+        )
 
     def _at_once(self, names: Sequence[str], act: Callable[[Host], None]) -> None:
         """Do it to all; the first error is raised when all have ended."""

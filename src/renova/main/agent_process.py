@@ -16,14 +16,20 @@ from renova import log as logs
 from renova.agent.connection import TlsDialer
 from renova.agent.identity import check_name, read_identity
 from renova.agent.journal import FileJournal
+from renova.agent.nbd_certificates import lay_out
 from renova.agent.service import Agent
+from renova.drivers.hypervisor import Hypervisor
 from renova.drivers.hypervisor.accelerator import probe_kvm
 from renova.drivers.hypervisor.disks import Disks
-from renova.drivers.hypervisor.libvirt import LibvirtHypervisor
+from renova.drivers.hypervisor.none import NoHypervisor
+from renova.drivers.network import Network
 from renova.drivers.network.linux_bridge import LinuxBridge
+from renova.drivers.network.none import NoNetwork
+from renova.drivers.volume import Storage
+from renova.drivers.volume.nbd import NbdStorage
 from renova.main.ending import until_told
-from renova.model.chance import SystemChance
-from renova.model.clock import SystemClock
+from renova.model.chance import Chance, SystemChance
+from renova.model.clock import Clock, SystemClock
 from renova.model.errors import BadSetup
 from renova.settings import AgentSettings, load
 
@@ -47,24 +53,40 @@ async def _serve(settings: AgentSettings) -> None:
     if identity is None:
         raise BadSetup(f"This host is not enrolled: there is no identity in {state}. Start it with `renova agent`.")
     check_name(identity, settings.name)
-    accelerator = await asyncio.to_thread(probe_kvm)
-    log.info("accelerator chosen", kind=accelerator.kind, reason=accelerator.reason)
     controllers = settings.controllers or identity.controllers
     address = underlay_address(settings, controllers)
+    tls = Path(settings.nbd_tls_dir) if settings.nbd_tls_dir else state / "nbd-tls"
+    lay_out(state, tls)
+    storage: Storage | None = None
+    hypervisor: Hypervisor = NoHypervisor()
+    network: Network = NoNetwork()
+    if settings.role == "storage":
+        volumes, served = Path(settings.volumes_dir), tls if settings.nbd_tls else None
+        storage = NbdStorage(volumes, clock, address=address, port=settings.nbd_port, tls=served)
+    else:
+        hypervisor, network = await _guests(settings, clock, chance), LinuxBridge(address)
     agent = Agent(
         settings,
-        LibvirtHypervisor(
-            Disks(Path(settings.instances_dir), clock, chance), clock, accelerator.kind, uri=settings.libvirt_uri
-        ),
-        LinuxBridge(address),
+        hypervisor,
+        network,
         FileJournal(state / "journal" / identity.host, chance),
         clock,
         chance,
         [TlsDialer(controller, state) for controller in controllers],
         boot=BOOT_ID.read_text().strip(),
         address=address,
+        storage=storage,
     )
     await until_told(agent.run())
+
+
+async def _guests(settings: AgentSettings, clock: Clock, chance: Chance) -> Hypervisor:
+    from renova.drivers.hypervisor.libvirt import LibvirtHypervisor  # a storage host has no libvirt
+
+    accelerator = await asyncio.to_thread(probe_kvm)
+    log.info("accelerator chosen", kind=accelerator.kind, reason=accelerator.reason)
+    disks = Disks(Path(settings.instances_dir), clock, chance)
+    return LibvirtHypervisor(disks, clock, accelerator.kind, uri=settings.libvirt_uri)
 
 
 def underlay_address(settings: AgentSettings, controllers: tuple[str, ...]) -> str:

@@ -18,9 +18,13 @@ from renova import log as logs
 from renova.agent.connection import TlsDialer
 from renova.agent.journal import MemoryJournal
 from renova.agent.service import Agent
+from renova.drivers.hypervisor.none import NoHypervisor
 from renova.drivers.hypervisor.simulated import SMALL_HOST, SimulatedHypervisor, SimulatedStorage
+from renova.drivers.network.none import NoNetwork
 from renova.drivers.network.simulated import SimulatedNetwork
+from renova.drivers.volume.simulated import SimulatedVolumes
 from renova.lab import switches
+from renova.lab.blueprint import STORAGE_HOST
 from renova.lab.home import Home
 from renova.main.ending import until_told
 from renova.main.joining import join
@@ -68,9 +72,11 @@ class _Host:
     """One simulated host; its agent while it has power."""
 
     name: str
-    hypervisor: SimulatedHypervisor
-    network: SimulatedNetwork
+    address: str
+    hypervisor: SimulatedHypervisor | NoHypervisor
+    network: SimulatedNetwork | NoNetwork
     journal: MemoryJournal
+    volumes: SimulatedVolumes | None = None  # of a storage host
     dialers: list[CutDialer] = field(default_factory=list)
     boot: str = ""
     agent: "asyncio.Task[None] | None" = None
@@ -78,6 +84,16 @@ class _Host:
     @property
     def powered(self) -> bool:
         return self.agent is not None
+
+    def cut_power(self) -> None:
+        for part in (self.hypervisor, self.network, self.volumes):
+            if isinstance(part, SimulatedHypervisor | SimulatedNetwork | SimulatedVolumes):
+                part.cut_power()
+
+    def power_on(self) -> None:
+        for part in (self.hypervisor, self.network):
+            if isinstance(part, SimulatedHypervisor | SimulatedNetwork):
+                part.power_on()
 
 
 class Rack:
@@ -96,31 +112,38 @@ class Rack:
         """Enrol and start all hosts, many at a time."""
         async with asyncio.TaskGroup() as group:
             for number in range(1, count + 1):
-                group.create_task(self._add(f"host{number}"))
+                group.create_task(self._add(self._compute_host(number)))
+            journal, volumes = MemoryJournal(self._chance), SimulatedVolumes(self._clock)
+            group.create_task(
+                self._add(_Host(STORAGE_HOST, "10.255.255.1", NoHypervisor(), NoNetwork(), journal, volumes))
+            )
 
-    async def _add(self, name: str) -> None:
+    def _compute_host(self, number: int) -> _Host:
+        name = f"host{number}"
         storage = SimulatedStorage(f"simulated-storage-{name}") if self._local_disks else self._shared
         facts = replace(SMALL_HOST, storage_id=storage.identity, vcpus=VCPUS)
-        directories = self._home.host(name)
-        settings = AgentSettings(
-            name=name, state_dir=str(directories.agent), join_token_file=str(directories.join_token)
-        )
-        host = _Host(
+        return _Host(
             name,
+            f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
             SimulatedHypervisor(self._clock, storage, facts, start_s=START_S, boot_s=BOOT_S, shut_down_s=SHUT_DOWN_S),
             SimulatedNetwork(),
             MemoryJournal(self._chance),
+        )
+
+    async def _add(self, host: _Host) -> None:
+        directories = self._home.host(host.name)
+        settings = AgentSettings(
+            name=host.name, state_dir=str(directories.agent), join_token_file=str(directories.join_token)
         )
         async with self._at_once:
             identity = await join(settings, self._clock)
         state = Path(settings.state_dir)
         host.dialers = [CutDialer(TlsDialer(each, state), self._at_once) for each in identity.controllers]
-        self._hosts[name] = host
+        self._hosts[host.name] = host
         self._boot(host)
 
     def _boot(self, host: _Host) -> None:
         host.boot = self._chance.uuid()
-        number = int(host.name.removeprefix("host"))
         agent = Agent(
             AgentSettings(name=host.name),
             host.hypervisor,
@@ -130,7 +153,8 @@ class Rack:
             self._chance,
             host.dialers,
             boot=host.boot,
-            address=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
+            address=host.address,
+            storage=host.volumes,
         )
         host.agent = asyncio.get_running_loop().create_task(agent.run(), name=host.name)
         host.agent.add_done_callback(_say_why)
@@ -146,16 +170,14 @@ class Rack:
         agent, found.agent = found.agent, None
         if agent is None:
             return
-        found.hypervisor.cut_power()
-        found.network.cut_power()
+        found.cut_power()
         agent.cancel()
         await asyncio.wait([agent])
 
     async def start(self, host: str) -> None:
         found = self._host(host)
         if not found.powered:
-            found.hypervisor.power_on()
-            found.network.power_on()
+            found.power_on()
             self._boot(found)
 
     async def cut(self, host: str) -> None:

@@ -50,13 +50,14 @@ class WantedVolume(msgspec.Struct, frozen=True, kw_only=True):
     """A volume as it should be: how large, with what content, and served under exactly these names.
 
     `generation` numbers the content: a higher one replaces it by what `source` says now. `source` counts for nothing
-    once the content of this generation is there.
+    once the content of this generation is there. Where it was `made`, it is refused to make it again: it was lost.
     """
 
     volume: VolumeId
     size_bytes: int
     generation: int
     source: Source
+    made: bool = False
     exports: tuple[Export, ...] = ()
 
 

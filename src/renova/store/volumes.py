@@ -40,6 +40,7 @@ volumes = Table(
     Column("version", Integer, nullable=False),
     Column("confirmed", Integer, nullable=False),
     Column("generation", Integer, nullable=False),
+    Column("made", Integer, nullable=False),  # the generation whose content is there
     Column("source", Document(Source), nullable=False),  # of the content of this generation
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp, nullable=False),
@@ -69,6 +70,7 @@ class StoredVolume(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     confirmed: int = 0
     generation: int = 1
+    made: int = 0
     source: Source
     created_at: str
     updated_at: str

@@ -92,10 +92,11 @@ def test_a_host_gets_a_certificate_for_its_own_key_under_the_id_we_gave_it(autho
     assert "another-host" not in certificate.subject.rfc4514_string()
 
 
-def test_a_hosts_certificate_is_for_a_client_and_nothing_else(authority: Authority) -> None:
+def test_a_hosts_certificate_is_made_out_to_its_id_and_signs_nothing(authority: Authority) -> None:
     text, _ = authority.sign_host(pem(signing_request()), HOST)
     certificate = x509.load_pem_x509_certificate(text.encode())
-    assert usages(certificate) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert usages(certificate) == [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+    assert names(certificate) == [HOST]
     assert not is_authority(certificate)
     assert not certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
 
@@ -112,9 +113,13 @@ def test_what_a_request_asks_for_beside_its_key_counts_for_nothing(authority: Au
     )
     text, _ = authority.sign_host(pem(asking), HOST)
     certificate = x509.load_pem_x509_certificate(text.encode())
-    assert (is_authority(certificate), usages(certificate)) == (False, [ExtendedKeyUsageOID.CLIENT_AUTH])
-    with pytest.raises(x509.ExtensionNotFound):
-        certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    assert (is_authority(certificate), names(certificate)) == (False, [HOST])
+
+
+def names(certificate: x509.Certificate) -> list[str]:
+    """Return what the certificate is made out to, beside its subject."""
+    alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return alternative.get_values_for_type(x509.DNSName)
 
 
 def tampered(offset_from_end: int) -> str:

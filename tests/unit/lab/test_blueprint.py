@@ -39,8 +39,8 @@ def test_whether_disks_are_shared_is_settled_with_the_first_plan() -> None:
     [
         (True, None, "is a real one"),
         (None, 2, "has 3 hosts and cannot shrink"),
-        (None, 0, "has 1 to 253 hosts, not 0"),
-        (None, 254, "has 1 to 253 hosts, not 254"),
+        (None, 0, "has 1 to 252 hosts, not 0"),
+        (None, 253, "has 1 to 252 hosts, not 253"),
     ],
 )
 def test_what_would_make_it_another_cloud_is_refused(simulated: bool | None, hosts: int | None, reason: str) -> None:

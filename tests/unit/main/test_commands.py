@@ -37,7 +37,7 @@ def test_every_lab_command_has_help_and_an_example(name: str) -> None:
     [
         (("lab", "status"), "There is no cloud in "),
         (("lab", "down"), "There is no cloud in "),
-        (("lab", "up", "--hosts", "0"), "A real cloud has 1 to 253 hosts, not 0."),
+        (("lab", "up", "--hosts", "0"), "A real cloud has 1 to 252 hosts, not 0."),
         (("controller", "--config", "/nowhere.toml"), "The settings file /nowhere.toml cannot be read "),
         (("agent", "--config", "/nowhere.toml"), "The settings file /nowhere.toml cannot be read "),
         (("host", "list"), "No session with a cloud "),

@@ -141,6 +141,8 @@ class NbdStorage:
         await self._files.remove_snapshot(snapshot)
 
     async def _replace(self, want: WantedVolume, path: Path, images: ImageSource) -> None:
+        if want.made:
+            raise Refused(f"the content of volume {want.volume} is not on this host any more")
         if await self._served(want.volume):
             raise Refused(f"volume {want.volume} is served: its content cannot be replaced")
         await self._close(want.volume)

@@ -184,6 +184,7 @@ def _wanted(tx: Tx, volume: VolumeId) -> tuple[StoredVolume, StorageAct] | None:
         size_bytes=row.size_gb * GIB,
         generation=row.generation,
         source=row.source,
+        made=row.made == row.generation,
         exports=tuple(Export(each.export) for each in served if each.export is not None),
     )
     return row, HaveVolume(want)
@@ -212,7 +213,7 @@ def _confirm(tx: Tx, told: StoredVolume) -> bool:
     if status != row.status:
         log.info("volume changed", volume=row.id, old=row.status, new=status)
     if row.version > row.confirmed:
-        volumes.change(tx, row.id, confirmed=row.version, status=status)
+        volumes.change(tx, row.id, confirmed=row.version, made=row.generation, status=status)
     return True
 
 
