@@ -22,7 +22,7 @@ from renova.operations.cloud import Cloud
 from renova.operations.duties.everything import every_duty
 from renova.operations.parts.fleet import Fleet
 from renova.operations.parts.notify import watch_states
-from renova.operations.report import take_report
+from renova.operations.report import as_found, take_report, would_stop
 from renova.operations.resume import resume_servers
 from renova.operations.rounds import Rounds
 from renova.operations.stories import STORIES
@@ -109,7 +109,9 @@ class Controller:
         self._soon(self._follow(host, changes), "report not taken")
 
     async def _follow(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
-        for server in await self.cloud.database.transact(lambda tx: take_report(tx, host, changes)):
+        seen = await self.cloud.database.read(lambda tx: would_stop(tx, host, changes))
+        now = as_found(changes, await self.cloud.hosts.guests(host)) if seen else changes
+        for server in await self.cloud.database.transact(lambda tx: take_report(tx, host, now, seen)):
             await self.cloud.networks.settle(server, active=False)
 
     def _resume(self, host: HostId) -> None:

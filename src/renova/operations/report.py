@@ -1,14 +1,15 @@
 """What hosts report of guests that changed by themselves: the database follows (spec: evacuate, section 9).
 
 A report counts only for the host and incarnation that have the right, and while no task is under way: a task's own
-end says the truth about its guest.
+end says the truth about its guest. Nothing is stopped on a report alone: it may be older than a start that has ended
+since, so the host is asked once more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 
-from renova.model.guest import GuestChanged, PowerState
+from renova.model.guest import FoundGuest, GuestChanged, PowerState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
 from renova.store import rights, servers
@@ -19,18 +20,23 @@ log = structlog.get_logger()
 LIVING = (VmState.ACTIVE, VmState.PAUSED)  # their guests are not off
 
 
-def take_report(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> list[ServerId]:
-    """Follow the changes; returns the servers that stopped by them."""
+def take_report(
+    tx: Tx, host: HostId, changes: Iterable[GuestChanged], seen: Mapping[ServerId, int] | None = None
+) -> list[ServerId]:
+    """Follow the changes; returns the servers that stopped by them.
+
+    With `seen`, the numbers of the last operations as they were when the host was asked once more, no server stops
+    that has had an operation since.
+    """
     stopped: list[ServerId] = []
     for change in changes:
-        right = rights.right(tx, change.server)
-        server = servers.get(tx, change.server)
-        if server is None or server.task_state is not None:
-            continue
-        if right is None or right.host != host or right.incarnation != change.incarnation:
+        server = _idle_here(tx, host, change)
+        if server is None:
             continue
         values = followed(server, change.power)
         if "vm_state" in values:
+            if seen is not None and seen.get(server.id) != server.last_number:
+                continue
             stopped.append(server.id)
             log.info("guest stopped by itself", server=server.id, power=change.power.name)
         elif server.vm_state is VmState.STOPPED and change.power is PowerState.RUNNING:
@@ -38,6 +44,37 @@ def take_report(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> list[S
         if server.power_state is not change.power or len(values) > 1:
             servers.change(tx, server.id, **values)
     return stopped
+
+
+def would_stop(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> dict[ServerId, int]:
+    """Return the servers that the changes would stop, each with the number of its last operation."""
+    found: dict[ServerId, int] = {}
+    for change in changes:
+        server = _idle_here(tx, host, change)
+        if server is not None and "vm_state" in followed(server, change.power):
+            found[server.id] = server.last_number
+    return found
+
+
+def as_found(changes: Iterable[GuestChanged], guests: Iterable[FoundGuest]) -> list[GuestChanged]:
+    """Return the changes as the host finds these guests now; a report may have been long on its way."""
+    now = {guest.server: guest for guest in guests}
+    return [
+        GuestChanged(change.server, now[change.server].incarnation, now[change.server].power)
+        for change in changes
+        if change.server in now
+    ]
+
+
+def _idle_here(tx: Tx, host: HostId, change: GuestChanged) -> Server | None:
+    """Return the server, if nothing is being done to it and the report is of the guest that it has the right to."""
+    right = rights.right(tx, change.server)
+    server = servers.get(tx, change.server)
+    if server is None or server.task_state is not None:
+        return None
+    if right is None or right.host != host or right.incarnation != change.incarnation:
+        return None
+    return server
 
 
 def followed(server: Server, power: PowerState) -> dict[str, object]:
