@@ -171,6 +171,20 @@ def test_c9_ports_that_are_bound_elsewhere_are_bound_to_their_servers_host() -> 
     told_story(story)
 
 
+def test_c10_a_port_that_is_bound_nowhere_is_bound_again_and_its_server_stays_as_it_is() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        (port,) = await told.cloud.networks.ports(server.id)
+        await told.cloud.networks.bind(port.id, "", "nova")
+        assert (await do(told, "port_bindings")).mended == 1
+        after = await told.idle(server.id)
+        assert (after.vm_state, after.power_state) == (server.vm_state, server.power_state)
+        (port,) = await told.cloud.networks.ports(server.id)
+        assert port.host == server.host_name
+
+    told_story(story)
+
+
 def test_c9_a_failed_evacuation_leaves_its_ports_where_the_server_is() -> None:
     async def story(told: Told) -> None:
         server = await told.get(await told.created())
