@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bench import changing, evacuating, reading, resting, starting
+from bench import changing, evacuating, placing, reading, resting, starting
 from bench.figures import Figure
 from bench.subject import Subject
 
@@ -32,6 +32,7 @@ MEASURES: dict[str, OnCloud | Alone] = {
     "rebuild": OnCloud(changing.rebuild),
     "evacuate": OnCloud(evacuating.evacuate, own_only=True),
     "list-1000": OnCloud(reading.list_1000),
+    "placing": Alone(placing.placing),
     "agent": Alone(resting.agent),
     "cold-start": Alone(starting.cold_start),
     "hosts-1000": Alone(starting.many_hosts),

@@ -24,28 +24,47 @@ _GROUP = {
 
 def weigh(request: Request, board: Board, places: Sequence[int]) -> list[float]:
     """Return the weight of the host at each of these places, the best having the highest."""
+    same: list[_Term] = []  # that count the same for all hosts
     weights = [0.0] * len(places)
     for multiplier, amounts in _wishes(request, board, places):
         low, high = min(amounts, default=0), max(amounts, default=0)
+        usual: float = getattr(request.settings, multiplier)
         if high == low:
             continue
-        usual: float = getattr(request.settings, multiplier)
-        span = high - low
-        if multiplier in request.marks:  # some aggregate has a multiplier of its own
-            factors = [_multiplier(board.views[place], multiplier, usual) for place in places]
-            weights = [
-                weight + factor * (amount - low) / span
-                for weight, factor, amount in zip(weights, factors, amounts, strict=True)
-            ]
-        else:
-            weights = [weight + usual * (amount - low) / span for weight, amount in zip(weights, amounts, strict=True)]
+        if multiplier not in request.marks:
+            if usual:
+                same.append((amounts, low, (high - low) / usual))
+            continue
+        factors = [_multiplier(board.views[place], multiplier, usual) for place in places]
+        weights = [
+            weight + factor * (amount - low) / (high - low)
+            for weight, factor, amount in zip(weights, factors, amounts, strict=True)
+        ]
+    if len(same) == 3 and not any(weights):
+        return _three(*same)
+    for amounts, low, span in same:
+        weights = [weight + (amount - low) / span for weight, amount in zip(weights, amounts, strict=True)]
     return weights
+
+
+_Term = tuple[list[float], float, float]  # amounts, the lowest of them, and what they are divided by
+
+
+def _three(one: _Term, two: _Term, three: _Term) -> list[float]:
+    """Return the sums of the three that nearly always count, in one go: it is done for thousands of hosts."""
+    (one_amounts, one_low, one_span), (two_amounts, two_low, two_span) = one, two
+    three_amounts, three_low, three_span = three
+    return [
+        (a - one_low) / one_span + (b - two_low) / two_span + (c - three_low) / three_span
+        for a, b, c in zip(one_amounts, two_amounts, three_amounts, strict=True)
+    ]
 
 
 def _wishes(request: Request, board: Board, places: Sequence[int]) -> Iterator[tuple[str, list[float]]]:
     for name, multiplier in _FREE.items():
         if (free := board.free(name)) is not None:
-            yield multiplier, [free[place] for place in places]
+            # All places are in their order: then it is the column itself.
+            yield multiplier, free if len(places) == len(free) else [free[place] for place in places]
     group = request.group
     if group is not None and group.policy in _GROUP:
         multiplier, sign = _GROUP[group.policy]
