@@ -145,7 +145,10 @@ def test_what_simulated_hosts_cannot_do_is_told(lab: Lab) -> None:
         assert ended.returncode == 2
         assert reason in ended.stderr
     ended = lab.run("lab", "kill", "host9")
-    assert (ended.returncode, ended.stderr) == (2, "There is no host host9 here; there are host1, host2, host3 and storage1.\n")
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "There is no host host9 here; there are host1, host2, host3 and storage1.\n",
+    )
 
 
 def test_join_tokens_are_for_administrators(lab: Lab) -> None:
