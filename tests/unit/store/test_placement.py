@@ -1,6 +1,6 @@
 """Nobody ever holds more of a host than it has, and what is counted is what is held."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 from hypothesis import settings
@@ -9,9 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from renova.model.errors import Conflict
 from renova.model.ids import HostId, ServerId
-from renova.store import placement
+from renova.store import placement, providers
 from renova.store.database import Tx
-from renova.store.placement import Allocation, Inventory
+from renova.store.picture import Picture
+from renova.store.placement import Allocation, Holding, Inventory
 
 from .tables import ONE, PROJECT, TWO, USER, A, B, Tables
 
@@ -132,6 +133,46 @@ def test_a_providers_generation_tells_of_every_change_and_of_nothing_else(tables
     assert generation() == before + 3
 
 
+def test_what_a_host_offers_anew_leaves_to_operators_what_is_theirs(tables: Tables) -> None:
+    def mark(tx: Tx) -> None:
+        providers.create_class(tx, "CUSTOM_IRON")
+        providers.create_trait(tx, "CUSTOM_OAK")
+        placement.set_inventories(tx, A, [*offer(A, VCPU=4, MEMORY_MB=1000), Inventory(A, "CUSTOM_IRON", 3, 0, 1.0)])
+        providers.set_traits(tx, A, {"CUSTOM_OAK", "HW_CPU_X86_VMX"})
+
+    tables.do(mark)
+    tables.do(lambda tx: placement.provide(tx, A, "a", offer(A, VCPU=8), frozenset({"COMPUTE_NODE"})))
+    assert tables.do(lambda tx: used(tx, A)) == {"VCPU": 0, "CUSTOM_IRON": 0}
+    assert tables.do(lambda tx: providers.traits_of(tx, A)) == {"CUSTOM_OAK", "COMPUTE_NODE"}
+
+
+@pytest.mark.parametrize(("amount", "given"), [(5, False), (10, True), (15, False), (30, True), (40, False)])
+def test_only_amounts_of_its_units_are_claimed(tables: Tables, amount: int, given: bool) -> None:
+    coarse = [Inventory(A, "DISK_GB", 100, 0, 1.0, min_unit=10, max_unit=30, step_size=10)]
+    tables.do(lambda tx: placement.set_inventories(tx, A, coarse))
+    with nullcontext() if given else pytest.raises(Conflict):
+        tables.do(lambda tx: claim(tx, ONE, A, DISK_GB=amount))
+    assert tables.do(lambda tx: used(tx, A)) == {"DISK_GB": amount if given else 0}
+
+
+def test_every_change_of_what_a_server_holds_makes_it_another_generation(tables: Tables) -> None:
+    def generation() -> int | None:
+        consumer = tables.do(lambda tx: placement.consumer(tx, ONE))
+        return consumer.generation if consumer else None
+
+    found = [generation()]
+    for change in (
+        lambda tx: claim(tx, ONE, A, VCPU=1),
+        lambda tx: claim(tx, ONE, B, VCPU=1),
+        lambda tx: placement.release(tx, ONE, A),
+        lambda tx: placement.release(tx, ONE, A),
+        lambda tx: placement.release(tx, ONE),
+    ):
+        tables.do(change)
+        found.append(generation())
+    assert found == [None, 1, 2, 3, 3, None]
+
+
 def test_a_withdrawn_provider_holds_nothing_for_anybody(tables: Tables) -> None:
     tables.do(lambda tx: claim(tx, ONE, A, VCPU=1))
     tables.do(lambda tx: placement.withdraw(tx, A))
@@ -160,6 +201,7 @@ class Claims(RuleBasedStateMachine):
     @initialize(totals=TOTALS)
     def begin(self, totals: dict[str, int]) -> None:
         _machine_tables.forget()
+        self.picture = Picture()
         for host in (A, B):
             self.offer(host, totals)
 
@@ -192,6 +234,49 @@ class Claims(RuleBasedStateMachine):
 
         _machine_tables.do(work)
 
+    @rule(host=HOSTS, traits=st.sets(st.sampled_from(["HW_CPU_X86_VMX", "HW_CPU_X86_SSE"])), near=st.sets(HOSTS))
+    def mark(self, host: HostId, traits: set[str], near: set[HostId]) -> None:
+        _machine_tables.do(lambda tx: providers.set_traits(tx, host, traits))
+        _machine_tables.do(lambda tx: placement.set_aggregates(tx, host, sorted(near)))
+
+    @rule(host=HOSTS)
+    def come_and_go(self, host: HostId) -> None:
+        _machine_tables.do(lambda tx: placement.withdraw(tx, host))
+        _machine_tables.do(lambda tx: provide(tx, host, VCPU=8))
+
+    @rule(holdings=st.dictionaries(SERVERS, st.dictionaries(HOSTS, AMOUNTS), min_size=1))
+    def replace(self, holdings: dict[ServerId, dict[HostId, dict[str, int]]]) -> None:
+        """Have several hold something else at once: all of them, or everything stays as it was."""
+        before = {server: self.held(server) for server in holdings}
+        wanted = [
+            Holding(
+                consumer=server, amounts={str(host): of for host, of in amounts.items()}, project=PROJECT, user=USER
+            )
+            for server, amounts in holdings.items()
+        ]
+        try:
+            _machine_tables.do(lambda tx: placement.replace(tx, wanted))
+        except Conflict:
+            assert {server: self.held(server) for server in holdings} == before
+        else:
+            for server, amounts in holdings.items():
+                held = {(each.provider, each.resource_class): each.amount for each in self.held(server)}
+                assert held == {(host, name): amount for host, of in amounts.items() for name, amount in of.items()}
+
+    @rule(server=SERVERS, host=HOSTS, amounts=AMOUNTS)
+    def claim_in_vain(self, server: ServerId, host: HostId, amounts: dict[str, int]) -> None:
+        """Look at the picture in a transaction that is then undone."""
+
+        def work(tx: Tx) -> None:
+            placement.release(tx, server)
+            with suppress(Conflict):
+                claim(tx, server, host, **amounts)
+            self.picture.refresh(tx)
+            raise RuntimeError
+
+        with suppress(RuntimeError):
+            _machine_tables.do(work)
+
     @rule(server=SERVERS, host=st.none() | HOSTS)
     def release(self, server: ServerId, host: HostId | None) -> None:
         _machine_tables.do(lambda tx: placement.release(tx, server, host))
@@ -200,6 +285,13 @@ class Claims(RuleBasedStateMachine):
     @invariant()
     def the_count_is_right(self) -> None:
         assert _machine_tables.do(placement.miscounted) == []
+
+    @invariant()
+    def the_picture_is_current(self) -> None:
+        _machine_tables.do(self.picture.refresh)
+        fresh = Picture()
+        _machine_tables.do(fresh.refresh)
+        assert self.picture.views == fresh.views
 
     def held(self, server: ServerId) -> list[Allocation]:
         return _machine_tables.do(lambda tx: placement.held(tx, server))
