@@ -7,17 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from renova.model.errors import NotFound
+from renova.model.errors import NotFound, OnHold
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
+from renova.operations.duties.mending import mend
 from renova.operations.pause import accept_pause
 from renova.operations.reboot import accept_reboot
 from renova.operations.rounds import Duty, Finding, Round, Rounds, Tally
 from renova.settings import ControllerSettings
 from renova.simulation.cloud import QUICK_LEASE
 from renova.simulation.loop import VirtualClock, run_virtual
-from renova.store import actions, rights, servers
+from renova.store import actions, cluster, rights, servers
 from renova.store.database import Tx
 from tests.operations.story import Told
 from tests.operations.test_failures import told_story
@@ -257,6 +258,26 @@ async def make_stray(told: Told, like: Server) -> ServerId:
     await hypervisor.start(guest)
     stray: ServerId = guest.server
     return stray
+
+
+# A database that has lost commits.
+
+
+def test_nothing_is_mended_while_the_cluster_is_on_hold() -> None:
+    async def whole() -> None:
+        told = await Told(settings=msgspec.structs.replace(QUIET, orphan_guests="destroy")).begin()
+        server = await told.get(await told.created())
+        stray = await make_stray(told, server)
+        await change(told, lambda tx: cluster.begin_hold(tx, "a test"))
+        for name in told.cloud.cloud.rounds.duties:
+            assert (await do(told, name)).mended == 0
+        with pytest.raises(OnHold):
+            await mend(told.cloud.cloud, lambda tx: servers.change(tx, server.id, name="mended"))
+        await told.cloud.clock.sleep(60)
+        assert told.cloud.running(stray) == [server.host_name]
+        await told.cloud.down()
+
+    run_virtual(whole())
 
 
 # Rounds.

@@ -10,6 +10,7 @@ from renova.model.errors import Conflict
 from renova.model.host import Host
 from renova.model.ids import HostId, ServerId
 from renova.operations.cloud import Cloud
+from renova.operations.duties.mending import mend
 from renova.operations.parts.needs import amounts
 from renova.operations.rounds import Tally
 from renova.store import hosts, operations, placement, rights, servers
@@ -29,7 +30,7 @@ async def _audit_host(cloud: Cloud, tally: Tally, host: Host) -> None:
     for server in suspects:
         with tally.apart(host=host.name, server=server):
             try:
-                what = await cloud.database.transact(partial(_mend, cloud, host=host.id, server_id=server))
+                what = await mend(cloud, partial(_mend, cloud, host=host.id, server_id=server))
             except Conflict as error:
                 tally.find(
                     f"holds too little, and cannot have more: {error}", mended=False, host=host.name, server=server

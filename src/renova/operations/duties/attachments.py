@@ -9,6 +9,7 @@ from functools import partial
 from renova.model.block_device import BlockDevice
 from renova.model.ids import AttachmentId, ServerId
 from renova.operations.cloud import Cloud
+from renova.operations.duties.mending import mend
 from renova.operations.heal_attachments import accept_heal_attachments
 from renova.operations.rounds import Tally
 from renova.operations.submission import Asked
@@ -46,7 +47,7 @@ def _wrong(devices: list[BlockDevice], known: set[AttachmentId]) -> str | None:
 
 
 async def _mend(cloud: Cloud, server_id: ServerId, seen: list[BlockDevice]) -> bool:
-    return await cloud.database.transact(partial(_ask, cloud, server_id=server_id, seen=seen))
+    return await mend(cloud, partial(_ask, cloud, server_id=server_id, seen=seen))
 
 
 def _ask(cloud: Cloud, tx: Tx, server_id: ServerId, seen: list[BlockDevice]) -> bool:

@@ -4,6 +4,7 @@ from functools import partial
 
 from renova.model.ids import HostId
 from renova.operations.cloud import Cloud
+from renova.operations.duties.mending import mend
 from renova.operations.rounds import Tally
 from renova.store import hosts, migrations, operations, placement, rights, servers
 from renova.store.database import Tx
@@ -16,7 +17,7 @@ async def finish_evacuations(cloud: Cloud, tally: Tally) -> None:
     for migration in await cloud.database.read(lambda tx: migrations.find(tx, open_ones)):
         tally.looked += 1
         with tally.apart(host=migration.source_name, server=migration.server):
-            what = await cloud.database.transact(partial(_finish, cloud, migration=migration))
+            what = await mend(cloud, partial(_finish, cloud, migration=migration))
             if what is not None:
                 tally.find(what, mended=True, host=migration.source_name, server=migration.server)
 

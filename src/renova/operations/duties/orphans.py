@@ -8,6 +8,7 @@ from renova.model.guest import FoundGuest
 from renova.model.host import Host
 from renova.model.ids import ServerId
 from renova.operations.cloud import Cloud
+from renova.operations.duties.mending import mend
 from renova.operations.duties.power_states import guests_of, hosts_to_ask
 from renova.operations.rounds import Tally
 from renova.store import operations, rights
@@ -25,7 +26,7 @@ async def find_orphans(cloud: Cloud, tally: Tally) -> None:
 
 
 async def _look(cloud: Cloud, tally: Tally, host: Host, guest: FoundGuest) -> None:
-    what = await cloud.database.transact(lambda tx: _judge(cloud, tx, host, guest))
+    what = await mend(cloud, lambda tx: _judge(cloud, tx, host, guest))
     if what is None:
         return
     known, owed = what

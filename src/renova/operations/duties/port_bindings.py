@@ -5,6 +5,7 @@ from functools import partial
 from renova.model.host import Host
 from renova.model.ids import ServerId
 from renova.operations.cloud import Cloud
+from renova.operations.duties.mending import mend
 from renova.operations.heal_ports import accept_heal_ports
 from renova.operations.rounds import Tally
 from renova.operations.submission import Asked
@@ -32,7 +33,7 @@ async def _heal(cloud: Cloud, tally: Tally, server_id: ServerId, host_name: str)
     wrong = [port for port in ports if port.host != host_name]
     if not wrong:
         return
-    if await cloud.database.transact(partial(_ask, cloud, server_id=server_id, host_name=host_name)):
+    if await mend(cloud, partial(_ask, cloud, server_id=server_id, host_name=host_name)):
         where = ", ".join(sorted({port.host or "no host" for port in wrong}))
         tally.find(f"{len(wrong)} ports were bound to {where}", mended=True, host=host_name, server=server_id)
 

@@ -13,6 +13,7 @@ from renova.model.host import Host, HostState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
+from renova.operations.duties.mending import mend
 from renova.operations.rounds import Tally
 from renova.operations.stop import accept_stop, force_stop
 from renova.operations.submission import Asked
@@ -69,7 +70,7 @@ async def _follow_host(cloud: Cloud, tally: Tally, host: Host) -> None:
         guest = again.get(server.id)
         if guest == first.get(server.id):
             with tally.apart(host=host.name, server=server.id):
-                what = await cloud.database.transact(partial(_follow, cloud, host=host, before=server, guest=guest))
+                what = await mend(cloud, partial(_follow, cloud, host=host, before=server, guest=guest))
                 if what is not None:
                     tally.find(what, mended=True, host=host.name, server=server.id)
 
