@@ -265,6 +265,24 @@ def test_an_operation_tells_just_what_nova_tells(case: str) -> None:
     run_virtual(whole())
 
 
+def test_an_image_of_a_server_is_told_by_its_id() -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await told.created()
+        await all_told(told)
+        before = len(listener.heard)
+        image = await told.make_image(server)
+        await told.idle(server)
+        await all_told(told)
+        pending = ["active image_snapshot_pending", "active image_snapshot", "snapshot.start"]
+        uploading = ["active image_pending_upload", "active image_uploading", "active -", "snapshot.end"]
+        assert listener.of(server, since=before) == [*pending, *uploading]
+        payload = data(listener.heard[-1])["payload"]
+        assert payload["nova_object.name"] == "InstanceActionSnapshotPayload"
+        assert payload["nova_object.data"]["snapshot_image_id"] == image
+
+    hear(story)
+
+
 def test_an_evacuation_tries_each_destination_aloud() -> None:
     async def story(told: Told, listener: Listener) -> None:
         server = await told.created()
