@@ -24,14 +24,17 @@ from renova.api.image import service as image
 from renova.api.network import service as network
 from renova.api.placement import service as placement
 from renova.api.policy import Policy
+from renova.api.volume import service as volume
 from renova.model.chance import SeededChance
 from renova.model.clock import Clock
 from renova.operations.cloud import Cloud
 from renova.partners.identity.builtin import BuiltinIdentity
 from renova.partners.image.builtin import BuiltinImages
 from renova.partners.network.builtin import BuiltinNetworks
+from renova.partners.volume.builtin import BuiltinVolumes
 from renova.settings import ControllerSettings
 from renova.store.database import Database, open_sqlite
+from tests.storage_at_hand import StorageAtHand
 
 PASSWORDS = {"admin": "admin's password", "demo": "demo's password"}
 Row = tuple[str | None, str, Any, int, Any]
@@ -79,6 +82,10 @@ class Api:
     clock: HandClock
     tokens: dict[str, str] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def storage(self) -> StorageAtHand:
+        return storage_of(self.cloud)
 
     async def sign_in(self, who: str, password: str | None = None, project: str | None = None) -> str:
         """Return a token of the user, who is `who` in later requests."""
@@ -161,14 +168,24 @@ def make_cloud(state: Path, database: Database, clock: Clock, **settings: Any) -
         "images": BuiltinImages(database, clock, chance, chosen),
         "networks": BuiltinNetworks(database, clock, chance),
     }
+    storage = StorageAtHand(database, clock, parts["images"])
+    parts["volumes"] = BuiltinVolumes(database, clock, chance, parts["images"], storage)
     return Cloud(**parts)
+
+
+def storage_of(cloud: Cloud) -> StorageAtHand:
+    """Return the storage host of a cloud made here."""
+    assert isinstance(cloud.volumes, BuiltinVolumes)
+    assert isinstance(cloud.volumes.hosts, StorageAtHand)
+    return cloud.volumes.hosts
 
 
 def make_app(cloud: Cloud, policy_file: str = "") -> Any:
     """Return the ASGI application with every service of this package."""
-    packages = (identity, image, network, placement)
+    packages = (identity, image, network, placement, volume)
     rules = {rule: check for package in packages for rule, check in package.POLICY.items()}
-    services = [root.service(cloud), *(package.service(cloud) for package in packages)]
+    services = [root.service(cloud), *volume.services_of(cloud)]
+    services += [package.service(cloud) for package in (identity, image, network, placement)]
     return build(services, Dispatcher(cloud, Policy(rules, policy_file)))
 
 
@@ -180,6 +197,7 @@ async def running(state: Path) -> AsyncIterator[Api]:
     cloud = make_cloud(state, database, clock)
     assert isinstance(cloud.identity, BuiltinIdentity)
     await cloud.identity.bootstrap(PASSWORDS)
+    await storage_of(cloud).enrol()
     transport = httpx.ASGITransport(make_app(cloud))
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud.example") as client:
         yield Api(cloud, client, clock)

@@ -15,7 +15,15 @@ pytestmark = pytest.mark.slow
 
 def test_the_catalog_leads_to_every_service(cloud: WholeCloud, demo: OpenStack) -> None:
     found = demo.show("catalog list")
-    assert [service["Type"] for service in found] == ["identity", "image", "network", "compute", "placement"]
+    assert [service["Type"] for service in found] == [
+        "identity",
+        "image",
+        "network",
+        "compute",
+        "placement",
+        "block-storage",
+        "volumev3",
+    ]
     assert all(service["Endpoints"] for service in found)
     versions = {row["Service Type"]: row for row in demo.show("versions show") if row["Status"] == "CURRENT"}
     assert versions["compute"]["Min Microversion"] == "2.1"

@@ -11,14 +11,19 @@ from renova.api.image import service as image
 from renova.api.network import service as network
 from renova.api.placement import service as placement
 from renova.api.policy import Policy
+from renova.api.volume import service as volume
 from renova.operations.cloud import Cloud
 
 OF_ONE_VERSION = (root, identity, image, network, placement, hosts)
-WITH_RULES = (identity, image, network, compute, placement, hosts)
+WITH_RULES = (identity, image, network, volume, compute, placement, hosts)
 
 
 def whole_api(cloud: Cloud) -> ASGIApp:
     """Return the ASGI application of a controller."""
-    services = [*compute.services(cloud), *(module.service(cloud) for module in OF_ONE_VERSION)]
+    services = [
+        *compute.services(cloud),
+        *volume.services_of(cloud),
+        *(module.service(cloud) for module in OF_ONE_VERSION),
+    ]
     rules = {name: check for module in WITH_RULES for name, check in module.POLICY.items()}
     return app.build(services, Dispatcher(cloud, Policy(rules, cloud.settings.policy_file)))

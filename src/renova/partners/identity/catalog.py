@@ -28,6 +28,8 @@ _SERVICES = (
     ("network", "neutron", "Networking", "/network"),
     ("compute", "nova", "Compute", "/compute/v2.1"),
     ("placement", "placement", "Placement", "/placement"),
+    ("block-storage", "cinder", "Block Storage", "/volume/v3"),
+    ("volumev3", "cinderv3", "Block Storage v3", "/volume/v3"),
 )
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import Broken, Conflict, NotFound, NotNow, Refused
-from renova.model.ids import AttachmentId, ImageId, ProjectId, ServerId, VolumeId
+from renova.model.ids import AttachmentId, HostId, ImageId, ProjectId, ServerId, VolumeId
 from renova.model.storage import OfImage
 from renova.model.volume import Attachment, Connection, NbdExport, Volume
 from renova.partners.image import Images
@@ -47,8 +47,12 @@ class BuiltinVolumes:
         self._database = database
         self._chance = chance
         self._images = images
-        self._hosts = hosts
+        self.hosts = hosts
         self.settling = Settling(database, clock, hosts)
+
+    def up(self, host: HostId) -> bool:
+        """Say whether the storage host is heard."""
+        return self.hosts.up(host)
 
     async def serve(self) -> None:
         await self.settling.serve()
@@ -128,9 +132,10 @@ class BuiltinVolumes:
             found = volumes.volume(tx, row.volume)
             if row.export is None or found is None:
                 attachments.remove(tx, attachment)
-                if found is not None and found.status in RESTING:
+                if found is not None and found.status in (*RESTING, "downloading"):
                     status = of_attachments(attachments.of_volume(tx, row.volume), found.status)
-                    volumes.change(tx, row.volume, status=status)
+                    column = "former_status" if found.status == "downloading" else "status"
+                    volumes.change(tx, row.volume, **{column: status})
                 return None
             if not row.gone:
                 attachments.change(tx, attachment, gone=True, status="detaching")
@@ -177,7 +182,7 @@ class BuiltinVolumes:
                 type=new.type,
                 zone=new.zone,
             )
-            await self._database.transact(lambda tx: begin_volume(tx, making, self._hosts.up))
+            await self._database.transact(lambda tx: begin_volume(tx, making, self.hosts.up))
         found = await self._settled(new.id)
         if found.status in ("creating", "downloading"):
             raise NotNow(f"Volume {new.id} is being made.")

@@ -209,7 +209,7 @@ def _confirm(tx: Tx, told: StoredVolume) -> bool:
     if status in ("creating", "extending", *RESTING):
         status = of_attachments(left, row.status)
     elif status == "downloading":
-        status = of_attachments(left, row.former_status or "available")
+        status = row.former_status or of_attachments(left, row.status)
     if status != row.status:
         log.info("volume changed", volume=row.id, old=row.status, new=status)
     if row.version > row.confirmed:

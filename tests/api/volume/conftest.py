@@ -1,0 +1,3 @@
+from tests.api.service_cloud import api
+
+__all__ = ["api"]

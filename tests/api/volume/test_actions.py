@@ -1,0 +1,152 @@
+"""What is done to volumes, and their attachments by hand (Block Storage API v3)."""
+
+from typing import Any
+
+import pytest
+
+from renova.model.errors import NotNow
+from renova.model.ids import VolumeId
+from tests.api.service_cloud import Api
+from tests.api.volume.test_volumes import an_image
+from tests.api.volume.volume_api import ask, make, settle, shown, status
+
+SERVER = "00000000-0000-4000-8000-0000000000c1"
+OTHER = "00000000-0000-4000-8000-0000000000c2"
+NEW = "3.68"
+
+
+async def act(api: Api, volume: str, action: str, given: Any = None, who: str = "demo", version: str = NEW) -> int:
+    answer = await ask(api, who, f"POST /volumes/{volume}/action", {action: given}, version)
+    await settle(api)
+    return answer.status_code
+
+
+async def test_a_volume_is_extended_while_it_is_available(api: Api) -> None:
+    volume = (await make(api))["id"]
+    assert await act(api, volume, "os-extend", {"new_size": 2}) == 202
+    assert ((await shown(api, volume))["size"], await status(api, volume)) == (2, "available")
+    assert api.storage.volumes.volumes[VolumeId(volume)].size_bytes == 2 << 30
+    for size in (2, 1, "much", None):
+        assert await act(api, volume, "os-extend", {"new_size": size}) == 400
+    assert await act(api, volume, "os-extend", {"new_size": 2000}) == 413
+    assert await act(api, volume, "os-reserve") == 202
+    assert await act(api, volume, "os-extend", {"new_size": 3}) == 400
+
+
+async def test_statuses_follow_what_is_said_of_the_volume(api: Api) -> None:
+    volume = (await make(api))["id"]
+    for action, given, code, expected in (
+        ("os-reserve", None, 202, "reserved"),
+        ("os-reserve", None, 400, "reserved"),
+        ("os-unreserve", None, 202, "available"),
+        ("os-begin_detaching", None, 400, "available"),
+        ("os-attach", {"instance_uuid": SERVER, "mountpoint": "/dev/vdc"}, 202, "in-use"),
+        ("os-attach", {"instance_uuid": SERVER, "mountpoint": "/dev/vdc"}, 400, "in-use"),
+        ("os-begin_detaching", None, 202, "detaching"),
+        ("os-roll_detaching", None, 202, "in-use"),
+        ("os-detach", {"attachment_id": OTHER}, 404, "in-use"),
+        ("os-detach", {}, 202, "available"),
+        ("os-update_readonly_flag", {"readonly": True}, 501, "available"),
+        ("os-nothing", None, 400, "available"),
+    ):
+        assert await act(api, volume, action, given) == code, action
+        assert await status(api, volume) == expected, action
+
+
+async def test_bootable_and_image_metadata_can_be_set(api: Api) -> None:
+    volume = (await make(api))["id"]
+    assert await act(api, volume, "os-set_bootable", {"bootable": True}) == 200
+    assert (await shown(api, volume))["bootable"] == "true"
+    assert await act(api, volume, "os-set_bootable", {"bootable": "perhaps"}) == 400
+    assert await act(api, volume, "os-set_image_metadata", {"metadata": {"os_distro": "debian"}}) == 200
+    assert (await shown(api, volume))["volume_image_metadata"] == {"os_distro": "debian"}
+    assert await act(api, volume, "os-unset_image_metadata", {"key": "os_distro"}) == 200
+    assert await act(api, volume, "os-unset_image_metadata", {"key": "os_distro"}) == 404
+
+
+async def test_an_administrator_sets_a_status_by_hand_but_none_that_stands_for_work(api: Api) -> None:
+    volume = (await make(api))["id"]
+    assert await act(api, volume, "os-reset_status", {"status": "error"}) == 403
+    assert await act(api, volume, "os-reset_status", {"status": "error"}, "admin") == 202
+    assert await status(api, volume) == "error"
+    for wrong in ("deleting", "creating", "perfect", None):
+        assert await act(api, volume, "os-reset_status", {"status": wrong}, "admin") == 400
+    assert await act(api, volume, "os-force_delete") == 403
+    assert await act(api, volume, "os-force_delete", None, "admin") == 202
+    assert await status(api, volume) is None
+
+
+async def test_a_volume_is_filled_anew_with_an_image_from_3_68_on(api: Api) -> None:
+    image = await an_image(api)
+    volume = (await make(api))["id"]
+    given = {"image_id": image}
+    assert await act(api, volume, "os-reimage", given, version="3.67") == 400
+    assert await act(api, volume, "os-reimage", {"image_id": "none"}) == 400
+    assert await act(api, volume, "os-reimage", given) == 202
+    found = await shown(api, volume)
+    assert (found["status"], found["volume_image_metadata"]["image_id"]) == ("available", image)
+    assert api.storage.volumes.volumes[VolumeId(volume)].content.startswith("image ")
+    assert await act(api, volume, "os-reserve") == 202
+    assert await act(api, volume, "os-reimage", given) == 409
+    assert await act(api, volume, "os-reimage", {**given, "reimage_reserved": True}) == 202
+    assert await status(api, volume) == "reserved"
+
+
+async def attachment(api: Api, volume: str, server: str = SERVER, **given: Any) -> tuple[int, dict[str, Any]]:
+    body = {"attachment": {"volume_uuid": volume, "instance_uuid": server, **given}}
+    answer = await ask(api, given.pop("who", "demo"), "POST /attachments", body, "3.54")
+    return answer.status_code, answer.json().get("attachment", {})
+
+
+async def test_an_attachment_reserves_connects_completes_and_lets_go(api: Api) -> None:
+    volume = (await make(api))["id"]
+    code, made = await attachment(api, volume)
+    assert (code, made["status"], made["instance"], made["volume_id"]) == (200, "reserved", SERVER, volume)
+    assert await status(api, volume) == "reserved"
+    assert (await attachment(api, volume, OTHER))[0] == 409
+    path = f"/attachments/{made['id']}"
+    connector = {"attachment": {"connector": {"host": "host1", "ip": "10.1.0.1"}}}
+    assert (await ask(api, "demo", f"POST {path}/action", {"os-complete": None}, "3.44")).status_code == 409
+    connected = (await ask(api, "admin", f"PUT {path}", connector, "3.27")).json()["attachment"]
+    info = connected["connection_info"]
+    assert (connected["status"], info["driver_volume_type"]) == ("attaching", "nbd")
+    assert list(api.storage.volumes.served[VolumeId(volume)]) == [info["data"]["export"]]
+    seen = (await ask(api, "demo", f"GET {path}", None, "3.27")).json()["attachment"]
+    assert seen["connection_info"] == {}, "the name that opens a volume is not for its users"
+    assert (await ask(api, "demo", f"POST {path}/action", {"os-complete": None}, "3.44")).status_code == 204
+    assert await status(api, volume) == "in-use"
+    (in_use,) = (await shown(api, volume))["attachments"]
+    assert (in_use["attachment_id"], in_use["server_id"], in_use["id"]) == (made["id"], SERVER, volume)
+    assert (await ask(api, "demo", f"DELETE /volumes/{volume}")).status_code == 400
+    assert (await ask(api, "demo", f"DELETE {path}", None, "3.27")).json() == {"attachments": []}
+    assert await status(api, volume) == "available"
+    with pytest.raises(NotNow):
+        api.storage.volumes.write(info["data"]["export"], "late")
+    assert (await ask(api, "demo", f"DELETE {path}", None, "3.27")).status_code == 404
+
+
+async def test_attachments_are_listed_and_belong_to_their_project(api: Api) -> None:
+    volume = (await make(api))["id"]
+    _, made = await attachment(api, volume, connector={"host": "host1", "ip": "10.1.0.1"})
+    listed = (await ask(api, "demo", "GET /attachments", version="3.27")).json()["attachments"]
+    assert [each["id"] for each in listed] == [made["id"]]
+    detailed = (await ask(api, "demo", f"GET /attachments/detail?volume_id={volume}", version="3.27")).json()
+    assert [each["status"] for each in detailed["attachments"]] == ["attaching"]
+    assert (await ask(api, "demo", "GET /attachments", version="3.26")).status_code == 404
+    assert (await ask(api, "admin", "GET /attachments", version="3.27")).json() == {"attachments": []}
+    for given in ({"volume_uuid": volume}, {"instance_uuid": SERVER}, {}):
+        assert (await ask(api, "demo", "POST /attachments", {"attachment": given}, "3.27")).status_code == 400
+    assert (await attachment(api, SERVER))[0] == 404
+    assert (await attachment(api, volume, mode="ro"))[0] == 400
+
+
+async def test_while_the_storage_host_is_away_no_cut_is_claimed(api: Api) -> None:
+    volume = (await make(api))["id"]
+    _, made = await attachment(api, volume, connector={"host": "host1", "ip": "10.1.0.1"})
+    api.storage.away = True
+    answer = await ask(api, "demo", f"DELETE /attachments/{made['id']}", None, "3.27")
+    assert answer.status_code == 503
+    assert await status(api, volume) == "attaching"
+    api.storage.away = False
+    assert (await ask(api, "demo", f"DELETE /attachments/{made['id']}", None, "3.27")).status_code == 200
+    assert await status(api, volume) == "available"
