@@ -19,7 +19,7 @@ import uvicorn
 from renova.model.clock import SystemClock
 from renova.partners.identity.builtin import BuiltinIdentity
 from renova.store.database import open_sqlite
-from tests.api.service_cloud import PASSWORDS, make_app, make_cloud
+from tests.api.service_cloud import PASSWORDS, make_app, make_cloud, storage_of
 
 # What other people's clients warn of, from their import on, is not ours to mend.
 with warnings.catch_warnings():
@@ -46,6 +46,7 @@ def serving(state: Path) -> Iterator[str]:
         async def serve() -> None:
             assert isinstance(cloud.identity, BuiltinIdentity)
             await cloud.identity.bootstrap(PASSWORDS)
+            await storage_of(cloud).enrol()
             await server.serve([listening])
 
         def run() -> None:
@@ -131,7 +132,7 @@ def column(rows: list[dict[str, Any]], name: str) -> list[Any]:
 
 def test_identity(url: str, admin: Command, demo: Command) -> None:
     assert len(demo.show("token", "issue")["id"]) > 40
-    kinds = ["identity", "image", "network", "compute", "placement"]
+    kinds = ["identity", "image", "network", "compute", "placement", "block-storage", "volumev3"]
     assert column(demo.show("catalog", "list"), "Type") == kinds
     assert column(admin.show("service", "list"), "Type") == kinds
     assert column(admin.show("endpoint", "list", "--service", "image"), "URL") == [f"{url}/image"] * 3
