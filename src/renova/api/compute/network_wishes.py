@@ -53,28 +53,27 @@ async def _only_one(call: Call, *, must: bool) -> tuple[PortWish, ...]:
         raise Conflict(AMBIGUOUS)
     if not usable and must:
         raise Invalid("Unable to automatically allocate a network for the project: it has none.")
-    return tuple(PortWish(_with_subnet(network).id) for network in usable)
+    return tuple(PortWish(with_subnet(network).id) for network in usable)
 
 
 async def _wish(call: Call, entry: WantedNetwork, servers: int) -> PortWish:
-    if isinstance(entry.tag, str):
-        raise Invalid("Device tags are not supported yet.")
+    tag = entry.tag if isinstance(entry.tag, str) else None
     if servers > 1 and (entry.port or entry.fixed_ip):
         raise Invalid("Only one server can be created with a port or a fixed address.")
     if entry.port:
         if entry.fixed_ip:
             raise Invalid(f"Fixed IP {entry.fixed_ip} and port {entry.port} cannot be specified together.")
-        return await _of_port(call, PortId(canonical(entry.port)))
+        return await _of_port(call, PortId(canonical(entry.port)), tag)
     if not entry.uuid:
         raise Invalid("Bad networks format: missing 'uuid'")
     network = await call.cloud.networks.network(NetworkId(entry.uuid), call.caller.project)
     if network is None:
         raise Invalid(f"Network {entry.uuid} could not be found.")
-    _with_subnet(network)
-    return PortWish(network.id, fixed_ip=_inside(entry.fixed_ip, network) if entry.fixed_ip else None)
+    with_subnet(network)
+    return PortWish(network.id, fixed_ip=inside(entry.fixed_ip, network) if entry.fixed_ip else None, tag=tag)
 
 
-async def _of_port(call: Call, wanted: PortId) -> PortWish:
+async def _of_port(call: Call, wanted: PortId, tag: str | None) -> PortWish:
     port = await call.cloud.networks.port(wanted, call.caller.project)
     if port is None:
         raise Invalid(f"Port id {wanted} could not be found.")
@@ -82,16 +81,18 @@ async def _of_port(call: Call, wanted: PortId) -> PortWish:
         raise Conflict(f"Port {port.id} is still in use.")
     if not port.fixed_ips:
         raise Invalid(f"Port {port.id} requires a FixedIP in order to be used.")
-    return PortWish(port.network, port=port.id)
+    return PortWish(port.network, port=port.id, tag=tag)
 
 
-def _with_subnet(network: Network) -> Network:
+def with_subnet(network: Network) -> Network:
+    """Return the network; `Invalid` where it has no addresses to give."""
     if not network.subnets:
         raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.")
     return network
 
 
-def _inside(text: str, network: Network) -> str:
+def inside(text: str, network: Network) -> str:
+    """Return the address; `Invalid` unless it is one of the network's."""
     ip = address(text, "fixed_ip")
     if not any(ipaddress.ip_address(ip) in ipaddress.ip_network(subnet.cidr) for subnet in network.subnets):
         raise Invalid(f"Fixed IP address {ip} is not a valid ip address for network {network.id}.")

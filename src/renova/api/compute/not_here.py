@@ -1,13 +1,12 @@
 """What Nova has and this cloud does not have yet, answered so that clients go on: empty lists, or a plain refusal."""
 
-from renova.api.compute.route import known, route
+from renova.api.compute.route import route
 from renova.api.compute.visible import find_server
 from renova.api.dispatch import Failure
 from renova.api.http import Call, Reply
 from renova.model.errors import NotFound
 
 POLICY = {
-    "os_compute_api:os-volumes-attachments:index": "rule:project_reader_or_admin",
     "os_compute_api:os-server-password:show": "rule:project_reader_or_admin",
     "os_compute_api:os-server-diagnostics": "rule:admin_api",
     "os_compute_api:os-remote-consoles": "rule:project_member_or_admin",
@@ -35,11 +34,6 @@ _EXTENSIONS = {
     "os-simple-tenant-usage": "SimpleTenantUsage",
     "servers": "Servers",
 }
-
-
-async def volume_attachments(call: Call) -> Reply:
-    await find_server(call, "os_compute_api:os-volumes-attachments:index")
-    return Reply(200, {"volumeAttachments": []})
 
 
 async def password(call: Call) -> Reply:
@@ -89,7 +83,6 @@ async def gone(call: Call) -> Reply:  # noqa: ARG001
 _GONE = ("os-networks", "os-tenant-networks", "os-cells", "os-agents", "os-fping", "os-cloudpipe", "os-certificates")
 
 ROUTES = [
-    route("GET", "/servers/{server}/os-volume_attachments", volume_attachments, query=known("limit", "offset")),
     route("GET", "/servers/{server}/os-server-password", password),
     route("GET", "/servers/{server}/diagnostics", diagnostics),
     route("POST", "/servers/{server}/remote-consoles", remote_console, since=(2, 6)),

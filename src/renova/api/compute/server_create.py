@@ -5,9 +5,10 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from renova.api.compute import host_names, image_properties, network_wishes, personality, scheduler_hints
+from renova.api.compute import device_wishes, host_names, image_properties, network_wishes, personality, scheduler_hints
 from renova.api.compute.availability_zones import demand_zone
 from renova.api.compute.bootable import demand_bootable, find_image
+from renova.api.compute.device_wishes import FormerDevice, WantedDevice, Wishes
 from renova.api.compute.fields import (
     Body,
     Count,
@@ -24,7 +25,6 @@ from renova.api.compute.fields import (
     count,
     given,
     is_true,
-    is_uuid,
     optional_address,
     read,
     trusted_certs,
@@ -37,9 +37,10 @@ from renova.api.compute.quota import demand_members_within, demand_metadata, ser
 from renova.api.compute.server_view import ServerViews
 from renova.api.compute.visible import asked
 from renova.api.http import Call, Reply, Version
+from renova.model.block_device import BlockDevice
 from renova.model.errors import Invalid
 from renova.model.flavor import Flavor
-from renova.model.ids import ServerId
+from renova.model.ids import ServerId, VolumeId
 from renova.model.image import Image
 from renova.model.server import KeyPair, Server
 from renova.operations.create import NewServer, accept_create
@@ -85,8 +86,8 @@ class WantedServer(Body):
     access_ipv6: str | UnsetType = msgspec.field(default=UNSET, name="accessIPv6")
     personality: list[WantedFile] | UnsetType = UNSET
     availability_zone: Name | UnsetType = UNSET
-    block_device_mapping: list[dict[str, Any]] | UnsetType = UNSET
-    block_device_mapping_v2: list[dict[str, Any]] | UnsetType = UNSET
+    former_devices: list[FormerDevice] | UnsetType = msgspec.field(default=UNSET, name="block_device_mapping")
+    devices: list[WantedDevice] | UnsetType = msgspec.field(default=UNSET, name="block_device_mapping_v2")
     config_drive: Truth | UnsetType | None = UNSET
     key_name: Name | UnsetType = UNSET
     min_count: Count = 1
@@ -123,15 +124,12 @@ async def create(call: Call) -> Reply:
     wanted = body.server
     if wanted.trusted_image_certificates is not UNSET:
         call.demand("os_compute_api:servers:create:trusted_certs")
-    _demand_supported(wanted)
     least, most = _counts(wanted)
     zone, host = _place(call, wanted)
     hints = scheduler_hints.checked({**given(body.old_hints, {}), **given(body.hints, {})})
     found = await call.cloud.database.read(lambda tx: _find(call, tx, wanted, zone, host))
-    image = await _image(call, wanted)
-    image_properties.demand_auto_disk_config(image, given(wanted.disk_config, None))
-    image_properties.demand_known_architecture(image)
-    demand_bootable(call, image, found.flavor, call.caller.project)
+    disks = await device_wishes.wishes(call, wanted.image, wanted.former_devices, wanted.devices, found.flavor, most)
+    image = await _image(call, wanted, found.flavor, disks)
     first = NewServer(
         id=ServerId(call.cloud.chance.uuid()),
         name=wanted.name,
@@ -139,6 +137,8 @@ async def create(call: Call) -> Reply:
         hostname="",
         flavor=found.flavor,
         image=image,
+        image_properties=disks.properties,
+        devices=disks.devices,
         key=found.key,
         user_data=base64(wanted.user_data, "user_data") if wanted.user_data else None,
         metadata=given(wanted.metadata, {}),
@@ -153,7 +153,7 @@ async def create(call: Call) -> Reply:
         access_ipv4=optional_address(given(wanted.access_ipv4, None), "accessIPv4", 4),
         access_ipv6=optional_address(given(wanted.access_ipv6, None), "accessIPv6", 6),
         admin_pass=given(wanted.admin_pass, "") or new_password(call.cloud.chance),
-        disk_config=given(wanted.disk_config, None) or image_properties.auto_disk_config(image) or "MANUAL",
+        disk_config=given(wanted.disk_config, None) or _auto_disk_config(image) or "MANUAL",
         trusted_certs=trusted_certs(given(wanted.trusted_image_certificates, None)) or None,
         files=personality.files(given(wanted.personality, [])),
         reservation=f"r-{call.cloud.chance.uuid()[:8]}",
@@ -175,20 +175,6 @@ def _accept(call: Call, tx: Tx, everyone: list[NewServer], least: int) -> list[S
     if everyone[0].group is not None:
         demand_members_within(tx, call.caller.project, everyone[0].group, room)
     return [accept_create(call.cloud, tx, asked(call), new) for new in everyone[:room]]
-
-
-def _demand_supported(wanted: WantedServer) -> None:
-    """Raise `Invalid` for what this cloud does not do, before anything else is looked at."""
-    if given(wanted.block_device_mapping, []) or not all(
-        map(_is_image_boot, given(wanted.block_device_mapping_v2, []))
-    ):
-        raise Invalid("Booting from volumes and further block devices are not supported yet.")
-
-
-def _is_image_boot(mapping: dict[str, Any]) -> bool:
-    """Say whether the mapping is only the long way of saying that the server boots from an image."""
-    local = mapping.get("source_type") == "image" and mapping.get("destination_type", "local") == "local"
-    return local and str(mapping.get("boot_index")) == "0"
 
 
 def _counts(wanted: WantedServer) -> tuple[int, int]:
@@ -248,13 +234,20 @@ def find_key(call: Call, tx: Tx, name: str) -> KeyPair:
     return KeyPair(stored.name, stored.public_key, stored.type)
 
 
-async def _image(call: Call, wanted: WantedServer) -> Image:
-    named = {str(mapping.get("uuid")) for mapping in given(wanted.block_device_mapping_v2, [])}
-    if wanted.image:
-        named.add(wanted.image)
-    if len(named) != 1 or not is_uuid(image := named.pop()):
-        raise Invalid("Invalid imageRef provided.")
-    return await find_image(call, image, f"Can not find requested image {image}")
+async def _image(call: Call, wanted: WantedServer, flavor: Flavor, disks: Wishes) -> Image | None:
+    """Return the image that the root disk is made of; None for a server that boots from a volume."""
+    if disks.image is None:
+        image_properties.demand_consistent(flavor, disks.properties)
+        return None
+    image = await find_image(call, disks.image, f"Can not find requested image {disks.image}")
+    image_properties.demand_auto_disk_config(image, given(wanted.disk_config, None))
+    image_properties.demand_known_architecture(image)
+    demand_bootable(call, image, flavor, call.caller.project)
+    return image
+
+
+def _auto_disk_config(image: Image | None) -> str | None:
+    return image_properties.auto_disk_config(image) if image is not None else None
 
 
 def _security_groups(call: Call, wanted: WantedServer) -> tuple[str, ...]:
@@ -273,4 +266,11 @@ def _numbered(call: Call, wanted: WantedServer, first: NewServer, place: int, mo
         hostname = host_names.checked(wanted.hostname, call.version)
     else:
         hostname = host_names.made_from(name, f"server-{server}")
-    return msgspec.structs.replace(first, id=server, name=name, hostname=hostname)
+    devices = tuple(_own(call, device) for device in first.devices) if place else first.devices
+    return msgspec.structs.replace(first, id=server, name=name, hostname=hostname, devices=devices)
+
+
+def _own(call: Call, device: BlockDevice) -> BlockDevice:
+    """Return the same device for another server: a volume that is to be made is one of its own."""
+    new, volume = call.cloud.chance.uuid(), VolumeId(call.cloud.chance.uuid()) if device.made else device.volume
+    return msgspec.structs.replace(device, id=new, volume=volume)

@@ -11,7 +11,7 @@ from typing import Any
 from renova.api.compute import links
 from renova.api.compute.server_status import WITH_FAULT, WITH_PROGRESS, status
 from renova.api.compute.times import seconds
-from renova.api.http import Call
+from renova.api.http import Call, Version
 from renova.model.host import Host
 from renova.model.ids import HostId, ProjectId
 from renova.model.server import AttachedNetwork, Server
@@ -116,7 +116,7 @@ class ServerViews:
         shown["OS-EXT-STS:task_state"] = server.task_state
         shown["OS-EXT-STS:vm_state"] = server.vm_state
         shown["OS-EXT-STS:power_state"] = server.power_state
-        shown["os-extended-volumes:volumes_attached"] = []
+        shown["os-extended-volumes:volumes_attached"] = _volumes(version, server)
         if server.security_groups:
             shown["security_groups"] = [{"name": name} for name in server.security_groups]
         if seen.attributes:
@@ -235,6 +235,12 @@ class ServerViews:
         if seen.extra_specs:
             shown["extra_specs"] = flavor.extra_specs
         return shown
+
+
+def _volumes(version: Version, server: Server) -> list[dict[str, Any]]:
+    if version < (2, 3):
+        return [{"id": each.volume} for each in server.volumes]
+    return [{"id": each.volume, "delete_on_termination": each.delete_on_termination} for each in server.volumes]
 
 
 def _addresses(network: AttachedNetwork) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from renova.api.compute import (
     flavors,
     hypervisors,
     instance_actions,
+    interfaces,
     keypairs,
     limits,
     migrations,
@@ -30,6 +31,7 @@ from renova.api.compute import (
     servers,
     usage,
     versions,
+    volume_attachments,
 )
 from renova.api.compute.route import route
 from renova.api.compute.versions import Legacy, Microversions
@@ -46,6 +48,8 @@ _RESOURCES: tuple[ModuleType, ...] = (
     server_metadata,
     server_tags,
     server_network,
+    interfaces,
+    volume_attachments,
     actions,
     instance_actions,
     compute_services,

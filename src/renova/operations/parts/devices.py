@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from renova.model.block_device import BlockDevice
-from renova.model.errors import Forbidden
+from renova.model.errors import Forbidden, Invalid
 from renova.model.guest import CONFIG_DRIVE, ROOT, local_devices
 from renova.model.ids import ServerId
 from renova.model.server import Server
@@ -38,6 +38,9 @@ def next_device(server: Server, devices: Sequence[BlockDevice], wish: str | None
 
 def add_device(tx: Tx, server_id: ServerId, device: BlockDevice) -> None:
     """Add a device to a server that has just been written down, under a name of its own."""
+    holder = block_devices.by_volume(tx, device.volume) if device.volume is not None else None
+    if holder is not None:
+        raise Invalid(f"Invalid volume: volume {device.volume} is attached to server {holder.server}.")
     server = get_server(tx, server_id)
     devices = block_devices.of_server(tx, server_id)
     name = ROOT if device.boots else "" if not device.is_volume else next_device(server, devices, device.device)
