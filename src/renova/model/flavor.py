@@ -2,6 +2,8 @@
 
 import msgspec
 
+RESOURCES = "resources:"  # extra specs that begin so say what a server claims of this class instead
+
 
 class Flavor(msgspec.Struct, frozen=True):
     """Amounts as Nova's API has them. A server keeps its flavor as it was when it was created."""
@@ -24,4 +26,7 @@ class Flavor(msgspec.Struct, frozen=True):
         swap_gb = -(-self.swap_mb // 1024)
         disk_gb = self.ephemeral_gb + swap_gb + (0 if volume_backed else self.root_gb)
         amounts = {"VCPU": self.vcpus, "MEMORY_MB": self.memory_mb, "DISK_GB": disk_gb}
+        for key, amount in self.extra_specs.items():
+            if key.startswith(RESOURCES) and amount.isdecimal():
+                amounts[key.removeprefix(RESOURCES)] = int(amount)  # 0: nothing of it is claimed
         return {name: amount for name, amount in amounts.items() if amount}

@@ -113,6 +113,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     total: dict[str, float]  # by resource class, what may be claimed in all: (total - reserved) x ratio
     used: dict[str, int]
     servers: int  # that hold something of it
+    traits: frozenset[str] = frozenset()
     units: dict[str, tuple[int, int, int]] = {}  # by resource class: least, most and step of one claim
     hypervisor_type: str = ""
     hypervisor_version: int = 0

@@ -70,6 +70,7 @@ class Board:
         self.zone = Facts(lambda host: host.zone)
         self.architecture = Facts(lambda host: host.architecture)
         self.hypervisor_types = Facts(lambda host: host.hypervisor_types)
+        self.traits = Facts(lambda host: host.traits)
         self._marks = Facts(lambda host: frozenset(host.marks))
         self._free: dict[str, list[float]] = {}
         self._units: dict[str, Facts[Units | None]] = {}
@@ -127,7 +128,7 @@ class Board:
             column[place] = _free(host, name)
 
     def _facts(self) -> tuple[Facts[bool] | Facts[str] | Facts[frozenset[str]] | Facts[Units | None], ...]:
-        named = (self.up, self.disabled, self.zone, self.architecture, self.hypervisor_types, self._marks)
+        named = (self.up, self.disabled, self.zone, self.architecture, self.hypervisor_types, self.traits, self._marks)
         return (*named, *self._units.values())
 
     def drop(self, host: HostId) -> None:

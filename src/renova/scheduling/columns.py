@@ -59,6 +59,11 @@ def _runs_hypervisor_type(request: Request, board: Board, places: list[int]) -> 
     return board.hypervisor_types.keep(places, lambda types: request.hypervisor_type in types)
 
 
+def _has_traits(request: Request, board: Board, places: list[int]) -> list[int]:
+    wanted, unwanted = request.traits, request.not_traits
+    return board.traits.keep(places, lambda traits: wanted <= traits and unwanted.isdisjoint(traits))
+
+
 def _apart_as_hinted(request: Request, board: Board, places: list[int]) -> list[int]:
     return _without(request.apart_from, board, places)
 
@@ -96,6 +101,7 @@ COLUMNS: dict[Rule, Column] = {
     rules.in_zone: _in_zone,
     rules.runs_architecture: _runs_architecture,
     rules.runs_hypervisor_type: _runs_hypervisor_type,
+    rules.has_traits: _has_traits,
     rules.apart_as_hinted: _apart_as_hinted,
     rules.beside_as_hinted: _beside_as_hinted,
     rules.has_room: _has_room,

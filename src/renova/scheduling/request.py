@@ -39,6 +39,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     group: GroupPlaces | None = None
     apart_from: frozenset[HostId] = frozenset()  # hosts of servers that the hint different_host names
     beside: frozenset[HostId] | None = None  # hosts of servers that the hint same_host names; None: no hint
+    traits: frozenset[str] = frozenset()  # that its host must have
+    not_traits: frozenset[str] = frozenset()  # that its host must not have
     capabilities: dict[str, str] = {}  # extra specs about the host itself, by path: "cpu_info:model"
     aggregate_specs: dict[str, str] = {}  # extra specs about its aggregates' metadata
     project: ProjectId | None = None

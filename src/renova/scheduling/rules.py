@@ -59,6 +59,14 @@ def runs_vm_mode(request: Request, _host: HostView) -> str | None:
     return None if request.vm_mode in (None, "hvm") else f"cannot run vm mode {request.vm_mode}"
 
 
+def has_traits(request: Request, host: HostView) -> str | None:
+    if missing := request.traits - host.traits:
+        return f"lacks the trait {', '.join(sorted(missing))}"
+    if unwanted := request.not_traits & host.traits:
+        return f"has the trait {', '.join(sorted(unwanted))}"
+    return None
+
+
 def has_capabilities(request: Request, host: HostView) -> str | None:
     for path, asked in request.capabilities.items():
         value = capability(host, path)
@@ -176,6 +184,7 @@ ALL: tuple[Rule, ...] = (
     runs_architecture,
     runs_hypervisor_type,
     runs_vm_mode,
+    has_traits,
     has_capabilities,
     in_aggregates_with_specs,
     for_project,
@@ -208,6 +217,7 @@ def rules_for(request: Request) -> tuple[Rule, ...]:
         runs_architecture: request.architecture is None,
         runs_hypervisor_type: request.hypervisor_type is None,
         runs_vm_mode: request.vm_mode is None,
+        has_traits: not request.traits and not request.not_traits,
         has_capabilities: not request.capabilities,
         in_aggregates_with_specs: not request.aggregate_specs,
         for_project: not any(key.startswith(TENANTS) for key in request.marks),

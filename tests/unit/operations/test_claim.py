@@ -6,12 +6,14 @@ import msgspec
 import pytest
 
 from renova.model.errors import Conflict, NotNow
+from renova.model.flavor import Flavor
 from renova.model.host import HostState
 from renova.model.ids import HostId, ServerId
 from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.fleet import FRESH
+from renova.operations.parts.needs import needs
 from renova.scheduling.request import Request
-from renova.store import hosts, placement, rights, servers
+from renova.store import hosts, placement, providers, rights, servers
 from renova.store.database import Tx
 from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, C, add_server, come_back, prove
 
@@ -210,3 +212,28 @@ def test_the_picture_shows_what_each_host_has_and_how_much_is_used(small: SmallC
     view = small.tables.do(small.fleet.views)[0]
     assert (view.total["MEMORY_MB"], view.used["MEMORY_MB"], view.servers) == (8192 - 512, 512, 1)
     assert (view.storage, view.architecture, view.zone) == ("storage-of-host-a", "x86_64", "nova")
+
+
+def test_a_flavor_says_what_its_servers_claim_instead_and_which_traits_their_hosts_must_have(small: SmallCloud) -> None:
+    specs = {"resources:CUSTOM_IRON": "1", "resources:DISK_GB": "0", "trait:CUSTOM_OAK": "required"}
+    flavor = Flavor(id="9", name="iron", vcpus=1, memory_mb=512, root_gb=10, extra_specs=specs)
+    server = ServerId("server-9")
+
+    def mark(tx: Tx) -> None:
+        providers.create_class(tx, "CUSTOM_IRON")
+        providers.create_trait(tx, "CUSTOM_OAK")
+        iron = placement.Inventory(B, "CUSTOM_IRON", 1, 0, 1.0)
+        placement.set_inventories(tx, B, [*placement.inventory(tx, B), iron])
+        add_server(tx, server, flavor=flavor)
+
+    def take_as_needed(tx: Tx) -> Claim:
+        row = servers.get(tx, server)
+        assert row is not None
+        return claim(small.work(server), tx, row, needs(small.cloud, tx, row))
+
+    small.tables.do(mark)
+    with pytest.raises(Conflict, match="3 hosts: lacks the trait CUSTOM_OAK"):
+        small.tables.do(take_as_needed)
+    small.tables.do(lambda tx: placement.show_trait(tx, B, "CUSTOM_OAK", shown=True))
+    assert small.tables.do(take_as_needed).host == B
+    assert held(small, server) == {B: {"VCPU": 1, "MEMORY_MB": 512, "CUSTOM_IRON": 1}}

@@ -57,6 +57,9 @@ def wanted(**changes: Any) -> Request:
         ({"architecture": "aarch64"}, {}, "cannot run aarch64"),
         ({}, {"used": {"MEMORY_MB": 3584}}, None),
         ({}, {"used": {"MEMORY_MB": 3585}}, "needs 512 MEMORY_MB, 511 free"),
+        ({"traits": frozenset({"CUSTOM_A"})}, {}, "lacks the trait CUSTOM_A"),
+        ({"not_traits": frozenset({"CUSTOM_A"})}, {"traits": frozenset({"CUSTOM_A"})}, "has the trait CUSTOM_A"),
+        ({"traits": frozenset({"CUSTOM_A"})}, {"traits": frozenset({"CUSTOM_A", "CUSTOM_B"})}, None),
         ({}, {"units": {"MEMORY_MB": (1, 511, 1)}}, "gives 1 to 511 MEMORY_MB to a server"),
         ({}, {"units": {"MEMORY_MB": (64, 4096, 100)}}, "gives 64 to 4096 MEMORY_MB to a server, in steps of 100"),
         ({}, {"units": {"MEMORY_MB": (512, 512, 128)}}, None),
@@ -123,11 +126,13 @@ VIEWS = st.lists(
         used=st.dictionaries(CLASSES, st.integers(0, 10_000)),
         units=st.dictionaries(CLASSES, st.sampled_from([(1, 8000, 1), (2, 100, 2)])),
         servers=st.integers(0, 3),
+        traits=st.frozensets(st.sampled_from(["CUSTOM_A", "CUSTOM_B"])),
         hypervisor_types=st.sampled_from([frozenset({"qemu"}), frozenset({"qemu", "kvm"})]),
     ),
     unique_by=lambda host: host.id,
     max_size=8,
 )
+TRAITS = st.sampled_from(["CUSTOM_A", "CUSTOM_B"])
 IDS = st.sampled_from([HostId("id-of-a"), HostId("id-of-b"), HostId("id-of-c")])
 REQUESTS = st.builds(
     Request,
@@ -140,6 +145,8 @@ REQUESTS = st.builds(
     apart_from=st.frozensets(IDS),
     beside=st.none() | st.frozensets(IDS),
     hypervisor_type=st.sampled_from([None, "kvm"]),
+    traits=st.frozensets(TRAITS, max_size=1),
+    not_traits=st.frozensets(TRAITS, max_size=1),
 )
 
 

@@ -87,6 +87,7 @@ def _view(host: Host, provider: ProviderView, found: list[Aggregate], *, up: boo
         total={name: stock.capacity for name, stock in provider.stocks.items()},
         used={name: stock.used for name, stock in provider.stocks.items()},
         units={name: (stock.min_unit, stock.max_unit, stock.step_size) for name, stock in provider.stocks.items()},
+        traits=provider.traits,
         servers=provider.consumers,
         hypervisor_type=host.facts.hypervisor_type if host.facts else "",
         hypervisor_version=host.facts.hypervisor_version if host.facts else 0,

@@ -21,6 +21,7 @@ from renova.store import hosts, server_groups, servers
 from renova.store.database import Tx
 from renova.store.server_groups import Place
 
+TRAIT = "trait:"
 AGGREGATE_SPECS = "aggregate_instance_extra_specs:"
 
 # Other words for the same (Nova, objects.fields): what images say, and what hosts do.
@@ -55,6 +56,8 @@ def needs(
         group=_group_places(tx, server, leaving, board),
         apart_from=_hosts_of(_hinted(tx, server, "different_host") or []),
         beside=_beside(tx, _hinted(tx, server, "same_host"), leaving),
+        traits=_traits(specs, "required"),
+        not_traits=_traits(specs, "forbidden"),
         capabilities=asked_of_host(specs),
         aggregate_specs={
             key.removeprefix(AGGREGATE_SPECS): asked for key, asked in specs.items() if key.startswith(AGGREGATE_SPECS)
@@ -69,6 +72,10 @@ def needs(
 def amounts(server: Server) -> dict[str, int]:
     """Return what the server holds of its host, by resource class: at its claim, and whenever that is looked over."""
     return server.flavor.resources(volume_backed=server.image is None)
+
+
+def _traits(specs: Mapping[str, str], how: str) -> frozenset[str]:
+    return frozenset(key.removeprefix(TRAIT) for key, said in specs.items() if key.startswith(TRAIT) and said == how)
 
 
 def of_image(image: ImageId | None, properties: Mapping[str, Any]) -> dict[str, Any]:
