@@ -23,6 +23,7 @@ from renova.simulation.cloud import QUICK_LEASE
 from renova.simulation.loop import run_virtual
 from renova.store import actions, hosts, notices
 from renova.store.database import Tx
+from tests.operations.crashes import Fuse, controller_fuse
 from tests.operations.story import FLAVOR, Told, an_image
 from tests.operations.test_failures import break_start, dead_host_of
 
@@ -406,6 +407,51 @@ def test_what_was_committed_before_a_crash_is_told_after_it() -> None:
         await told.host_up("host1")
 
     hear(story)
+
+
+def tell_crashing(case: str, at: int | None, *, before: bool) -> Fuse:
+    """Tell a case with a controller that dies at a transaction; what is heard once is as it always is."""
+    ready, accept, arguments, options, expected = SEQUENCES[case]
+
+    async def whole() -> Fuse:
+        listener = Listener()
+        told = Told(sink=listener, settings=SETTINGS, boot_s=0.0)
+        fuse = controller_fuse(told.cloud)
+        await told.begin()
+        server = await told.created()
+        await ready(told, server)
+        await all_told(told)
+        already = len(listener.heard)
+        await told.ask(accept, server, *arguments, **options)
+        fuse.arm(at, before=before)
+        await told.idle(server)
+        await all_told(told)
+        fuse.armed = False
+        await told.cloud.until(lambda: told.cloud.controller is not None)
+        once = {event.id: event for event in listener.heard[already:]}
+        assert [told_event(event) for event in once.values()] == expected
+        await told.cloud.down()
+        return fuse
+
+    return run_virtual(whole())
+
+
+def tell_every(case: str, every: int) -> None:
+    points = tell_crashing(case, None, before=True).passed
+    assert points > 0
+    for at in range(1, points + 1, every):
+        for before in (True, False):
+            tell_crashing(case, at, before=before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["soft reboot", "hard reboot", "rebuild", "evacuate", "stop", "delete"])
+def test_all_is_told_in_its_order_whenever_the_controller_dies(case: str) -> None:
+    tell_every(case, 1)
+
+
+def test_all_is_told_in_its_order_though_the_controller_dies() -> None:
+    tell_every("hard reboot", 8)
 
 
 def test_what_was_not_committed_is_not_told() -> None:
