@@ -37,7 +37,7 @@ def until(demo: OpenStack, what: str, name: str, status: str) -> None:
 
 def test_a_volume_is_made_changed_and_deleted(cloud: WholeCloud, demo: OpenStack) -> None:
     made = demo.show("volume create --size 1 --description mine --property use=tests data")
-    assert (made["name"], made["size"], made["bootable"]) == ("data", 1, False) or made["bootable"] == "false"
+    assert (made["name"], made["size"], str(made["bootable"]).lower()) == ("data", 1, "false")
     until(demo, "volume", "data", "available")
     assert demo.column("volume list", "Name") == ["data"]
     assert demo.column("volume list --long", "Type") == ["__DEFAULT__"]
@@ -54,8 +54,7 @@ def test_a_volume_is_made_changed_and_deleted(cloud: WholeCloud, demo: OpenStack
 
 
 def test_volumes_are_made_of_images_snapshots_and_volumes(cloud: WholeCloud, demo: OpenStack) -> None:
-    image = furniture.IMAGES[0] if not isinstance(furniture.IMAGES, dict) else next(iter(furniture.IMAGES))
-    demo(f"volume create --size 2 --image {image} disk")
+    demo(f"volume create --size 2 --image {furniture.IMAGES[0]} disk")
     until(demo, "volume", "disk", "available")
     assert str(demo.show("volume show disk")["bootable"]).lower() == "true"
     demo("volume snapshot create --volume disk before")
@@ -105,5 +104,5 @@ def test_operators_see_types_services_and_states(cloud: WholeCloud, demo: OpenSt
     wait_until(lambda: demo.show("volume list") == [], LIMIT_S, "the volume is still there", pause=0.2)
     admin("volume type delete fast")
     assert demo.show("availability zone list --volume") == [{"Zone Name": "nova", "Zone Status": "available"}]
-    limits = {row["Name"]: row["Value"] for row in demo.show("limits show --absolute")}
-    assert limits["maxTotalVolumes"] == 10
+    limits = {row["Name"].replace("_", "").lower(): row["Value"] for row in demo.show("limits show --absolute")}
+    assert limits["maxtotalvolumes"] == 10
