@@ -202,6 +202,7 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
         destination_name=taken.name,
         destination_address=host.address if host else None,
     )
+    servers.change(tx, server.id, task_state=TaskState.REBUILD_BLOCK_DEVICE_MAPPING)
     outcome = _outcome(want, taken, server)
     if failed:
         actions.fail_event(tx, work.held.action, EVENT, reason)
