@@ -227,9 +227,13 @@ def claim(tx: Tx, server: ServerId, project: ProjectId, user: UserId, host: Host
 
     What it held of this host before is replaced, so a claim may be repeated.
     """
-    _give_back(tx, server, host)
+    freed = _give_back(tx, server, host)
     for resource_class, amount in amounts.items():
         if not _take(tx, server, host, resource_class, amount):
+            if freed:
+                # The transaction may go on with another host: what was held of this one before is gone.
+                touch(tx, host)
+                _changed(tx, server)
             raise Conflict(f"the host has no room for {amount} {resource_class}")
     if tx.execute(_AGAIN, {"server": server}).rowcount == 0:
         _begin(tx, server, project, user, SERVER)

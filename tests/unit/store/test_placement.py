@@ -155,6 +155,19 @@ def test_only_amounts_of_its_units_are_claimed(tables: Tables, amount: int, give
     assert tables.do(lambda tx: used(tx, A)) == {"DISK_GB": amount if given else 0}
 
 
+def test_a_claim_that_is_refused_tells_that_the_former_one_is_gone(tables: Tables) -> None:
+    def claim_another(tx: Tx) -> None:
+        with suppress(Conflict):
+            claim(tx, ONE, A, MEMORY_MB=2000)
+        placement.release(tx, ONE, A)
+
+    tables.do(lambda tx: claim(tx, ONE, A, VCPU=1))
+    before = tables.do(lambda tx: providers.get(tx, A)).generation
+    tables.do(claim_another)
+    assert tables.do(lambda tx: providers.get(tx, A)).generation > before
+    assert tables.do(lambda tx: placement.consumer(tx, ONE)) is None
+
+
 def test_every_change_of_what_a_server_holds_makes_it_another_generation(tables: Tables) -> None:
     def generation() -> int | None:
         consumer = tables.do(lambda tx: placement.consumer(tx, ONE))
