@@ -42,6 +42,10 @@ class HostsClient:
         """Show one host, with all proofs that were written of it."""
         return self._host("GET", name)
 
+    def remove(self, name: str) -> None:
+        """Remove a storage host that holds nothing any more."""
+        self._ask("DELETE", f"/hosts/{quote(name, safe='')}")
+
     def vouch(self, name: str, now: bool = False) -> dict[str, Any]:
         """Give the caller's word that the host is off."""
         return self._host("POST", name, "/vouch", {"now": now})
@@ -86,7 +90,8 @@ class HostsClient:
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         arguments = {} if body is None else {"json": body}
         try:
-            return self._session.request(f"{self._url}{path}", method, **arguments).json()
+            answer = self._session.request(f"{self._url}{path}", method, **arguments)
+            return answer.json() if answer.content else None
         except keystone.Forbidden as error:
             raise Forbidden(f"Only an administrator may do this: {error}") from error
         except keystone.HttpError as error:

@@ -67,6 +67,12 @@ def show_host(name: Name, as_json: Json = False) -> None:
     _show_host(_client().host(name), as_json)
 
 
+@host.command("remove", epilog="Example: renova host remove storage2")
+def remove(name: Name) -> None:
+    """Remove a storage host that holds nothing any more. A compute host goes with its compute service."""
+    _client().remove(name)
+
+
 @host.command("vouch", epilog="Example: renova host vouch compute7")
 def vouch(
     name: Name,

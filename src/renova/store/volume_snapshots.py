@@ -77,6 +77,10 @@ def of_volume(tx: Tx, volume: VolumeId) -> list[StoredSnapshot]:
     return _found(tx, snapshots.c.volume == volume)
 
 
+def on_host(tx: Tx, host: HostId) -> list[StoredSnapshot]:
+    return _found(tx, snapshots.c.host == host)
+
+
 def unconfirmed(tx: Tx) -> list[SnapshotId]:
     """List the snapshots of which something is wanted that their hosts have not confirmed."""
     found = select(snapshots.c.id).where(snapshots.c.status.in_(list(VERSIONS))).order_by(snapshots.c.serial)

@@ -16,9 +16,12 @@ from renova.api.policy import Policy
 from renova.hosts.registration import enrol, spend_token, welcome
 from renova.hosts.registry import Hosts
 from renova.model.errors import Invalid
-from renova.model.ids import ImageId, ServerId
-from renova.store import hosts, migrations, rights
+from renova.model.host import Role
+from renova.model.ids import ImageId, ProjectId, ServerId, UserId, VolumeId
+from renova.model.storage import Blank
+from renova.store import hosts, migrations, rights, volumes
 from renova.store.database import Tx, open_sqlite
+from renova.store.volumes import StoredVolume
 from renova.wire import JoinToken
 from tests.api.compute.compute_cloud import FixedIdentity
 from tests.api.service_cloud import Api, HandClock, Like, make_cloud
@@ -227,3 +230,35 @@ async def test_a_host_that_is_up_is_said_to_be(api: HostsApi) -> None:
     await api.cloud.database.transact(lambda tx: hosts.change(tx, A, forced_down=True))
     (host,) = (await api.ask("admin", "GET /renova/v1/hosts")).json()["hosts"]
     assert not host["up"]
+
+
+async def test_a_storage_host_is_removed_once_it_holds_nothing(api: HostsApi) -> None:
+    def work(tx: Tx) -> None:
+        for host in (A, B):
+            enrol(tx, host, f"name-of-{host}", "certificate")
+        hosts.change(tx, A, role=Role.STORAGE)
+        volumes.add(
+            tx,
+            StoredVolume(
+                id=VolumeId("v"),
+                project=ProjectId("p"),
+                user=UserId("u"),
+                name="",
+                size_gb=1,
+                status="available",
+                zone="nova",
+                host=A,
+                type="t",
+                source=Blank(),
+                created_at=tx.now,
+                updated_at=tx.now,
+            ),
+        )
+
+    await api.cloud.database.transact(work)
+    assert (await api.ask("demo", f"DELETE /renova/v1/hosts/name-of-{A}")).status_code == 403
+    assert (await api.ask("admin", f"DELETE /renova/v1/hosts/name-of-{B}")).status_code == 409
+    assert (await api.ask("admin", f"DELETE /renova/v1/hosts/name-of-{A}")).status_code == 409
+    await api.cloud.database.transact(lambda tx: volumes.remove(tx, VolumeId("v")))
+    assert (await api.ask("admin", f"DELETE /renova/v1/hosts/name-of-{A}")).status_code == 204
+    assert (await api.ask("admin", f"GET /renova/v1/hosts/name-of-{A}")).status_code == 404

@@ -7,8 +7,8 @@ import msgspec
 from renova.api.hosts.proofs import proof_view
 from renova.api.http import Call, Reply
 from renova.model.errors import Conflict, NotFound
-from renova.model.host import Host, HostState
-from renova.store import cluster, migrations, rights
+from renova.model.host import Host, HostState, Role
+from renova.store import cluster, migrations, rights, volume_snapshots, volumes
 from renova.store import hosts as host_rows
 from renova.store.database import Tx
 
@@ -77,6 +77,23 @@ async def trust_power(call: Call) -> Reply:
     return await show(call)
 
 
+async def remove(call: Call) -> Reply:
+    """Remove a storage host from the cloud, once it holds nothing; compute hosts go with their compute service."""
+    call.demand("renova:hosts:remove")
+    host = await _host(call)
+    if host.role is not Role.STORAGE:
+        raise Conflict(f"Host {host.name} runs guests: delete its compute service instead.")
+
+    def work(tx: Tx) -> None:
+        if volumes.on_host(tx, host.id) or volume_snapshots.on_host(tx, host.id):
+            raise Conflict(f"Host {host.name} still holds volumes or snapshots: delete them first.")
+        host_rows.remove(tx, host.id)
+
+    await call.cloud.database.transact(work)
+    await call.cloud.hosts.drop(host.id)
+    return Reply(204)
+
+
 async def _host(call: Call) -> Host:
     name = call.path["host"]
     host = await call.cloud.database.read(lambda tx: host_rows.by_name(tx, name))
@@ -92,6 +109,7 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
     return {
         "id": host.id,
         "name": host.name,
+        "role": host.role,
         "state": host.state,
         "up": call.cloud.hosts.up(host.id) and host.state is HostState.UP and not host.forced_down,
         "connected": call.cloud.hosts.connected(host.id),

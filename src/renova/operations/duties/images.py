@@ -17,7 +17,7 @@ from renova.store.image_use import images_in_use
 
 async def clean_image_caches(cloud: Cloud, tally: Tally) -> None:
     """Have one host of each storage delete what none of them needs."""
-    every = await cloud.database.read(hosts.every)
+    every = await cloud.database.read(hosts.computing)
     asked: set[str] = set()
     for host in await hosts_to_ask(cloud):
         storage = _storage(host)

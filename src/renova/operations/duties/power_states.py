@@ -44,7 +44,7 @@ async def follow_power_states(cloud: Cloud, tally: Tally) -> None:
 
 async def hosts_to_ask(cloud: Cloud) -> list[Host]:
     """List the hosts that are in their place and heard now."""
-    every = await cloud.database.read(hosts.every)
+    every = await cloud.database.read(hosts.computing)
     return [host for host in every if host.state is HostState.UP and cloud.hosts.up(host.id)]
 
 
