@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import uuid
+import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,14 +22,16 @@ from renova.drivers.hypervisor import Hypervisor
 from renova.drivers.hypervisor.disks import Disks
 from renova.drivers.hypervisor.libvirt import LibvirtHypervisor
 from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
+from renova.drivers.network import bridge_name
 from renova.lab import guest_image, processes
 from renova.lab.home import Home
 from renova.lab.hosts import Host
 from renova.lab.rack import Rack
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
-from renova.model.guest import Guest, GuestChanged, LocalDisks, Personal, RootDisk
+from renova.model.guest import Guest, GuestChanged, LocalDisks, Nic, Personal, RootDisk
 from renova.model.ids import ImageId, ProjectId, ServerId, UserId
+from renova.model.volume import Connection, NbdExport
 
 # A boot sector. It counts its boots in the disk's second sector, says "GUEST-READY boots=<n>" on the serial port and
 # halts for ever: it hears no power button.
@@ -51,6 +54,7 @@ DEAF = (
 DEAF_IMAGE = (DEAF.ljust(510, b"\0") + b"\x55\xaa").ljust(1 << 20, b"\0")
 
 _numbers = itertools.count(1)
+_ports = itertools.count(20809)
 
 
 @dataclass
@@ -112,6 +116,30 @@ class Bench(Protocol):
         """Have the QEMU of a guest of the first host die."""
         ...
 
+    async def export(self) -> NbdExport:
+        """Serve a blank volume of 64 MiB to the first host, under a new name."""
+        ...
+
+    async def cut(self, connection: Connection) -> None:
+        """Serve it no more."""
+        ...
+
+    async def volumes(self, server: ServerId) -> dict[str, str]:
+        """Return the volumes that a running guest of the first host has, and as which device."""
+        ...
+
+    async def macs(self, server: ServerId) -> set[str]:
+        """Return the nics that a running guest of the first host has."""
+        ...
+
+    async def have_bridge(self, nic: Nic) -> None:
+        """Have the bridge ready that the nic is to be on."""
+        ...
+
+    def hold_on(self, device: str) -> None:
+        """Have guests that do not hear keep this device: simulated ones hear everything else."""
+        ...
+
     async def cut_power(self) -> None:
         """Cut the first host's power, boot it again and connect `first` anew."""
         ...
@@ -139,6 +167,24 @@ class SimulatedBench:
     def crash(self, server: ServerId) -> None:
         self._first.crash(server)
 
+    async def export(self) -> NbdExport:
+        return NbdExport("10.0.0.1", 10809, f"export-{uuid.uuid4()}", tls=False)
+
+    async def cut(self, connection: Connection) -> None:
+        self._first.dead_exports.add(connection)
+
+    async def volumes(self, server: ServerId) -> dict[str, str]:
+        return {disk.volume: disk.device for disk in self._first.volumes(server)}
+
+    async def macs(self, server: ServerId) -> set[str]:
+        return {nic.mac for nic in self._first.nics(server)}
+
+    async def have_bridge(self, nic: Nic) -> None:
+        """There are none."""
+
+    def hold_on(self, device: str) -> None:
+        self._first.holding_on.add(device)
+
     async def cut_power(self) -> None:
         self._first.cut_power()
         self._first.power_on()
@@ -151,6 +197,7 @@ class LibvirtBench:
     def __init__(self, first: Host, second: Host, linux: Callable[[], Path]) -> None:
         self._hosts = {"first": first, "second": second}
         self._linux = linux
+        self._daemons: dict[str, asyncio.subprocess.Process] = {}
         self.first: Hypervisor = self._hypervisor(first)
         self.second: Hypervisor = self._hypervisor(second)
         self.changes: list[GuestChanged] = []
@@ -164,6 +211,64 @@ class LibvirtBench:
 
     def crash(self, server: ServerId) -> None:
         os.kill(qemu(server), signal.SIGKILL)
+
+    async def export(self) -> NbdExport:
+        name = f"export-{uuid.uuid4()}"
+        file = self._hosts["first"].home.instances / name
+        with file.open("wb") as blank:
+            blank.truncate(64 << 20)
+        port = next(_ports)
+        daemon = await asyncio.create_subprocess_exec(
+            *("nsenter", "-t", str(host_pid(self._hosts["first"])), "-n", "--", "qemu-storage-daemon"),
+            *("--blockdev", f"driver=file,node-name=data,filename={file}"),
+            *("--nbd-server", f"addr.type=inet,addr.host=127.0.0.1,addr.port={port},max-connections=0"),
+            *("--export", f"type=nbd,id=data,node-name=data,name={name},writable=on"),
+        )
+        self._daemons[name] = daemon
+        inside = ("nsenter", "-t", str(host_pid(self._hosts["first"])), "-n", "--", "qemu-img", "info")
+        for _ in range(100):
+            look = await asyncio.create_subprocess_exec(*inside, f"nbd://127.0.0.1:{port}/{name}", stdout=-3, stderr=-3)
+            if await look.wait() == 0:
+                break
+        return NbdExport("127.0.0.1", port, name, tls=False)
+
+    async def cut(self, connection: Connection) -> None:
+        assert isinstance(connection, NbdExport)
+        await self._end(self._daemons.pop(connection.name))
+
+    async def volumes(self, server: ServerId) -> dict[str, str]:
+        disks = (await self._running(server)).findall("devices/disk")
+        found = {disk.findtext("serial", ""): disk.find("target") for disk in disks}
+        local = ("root", "config-2")
+        return {name: at.get("dev", "") for name, at in found.items() if name not in local and at is not None}
+
+    async def macs(self, server: ServerId) -> set[str]:
+        return {mac.get("address", "") for mac in (await self._running(server)).findall("devices/interface/mac")}
+
+    async def _running(self, server: ServerId) -> ET.Element:
+        virsh = ("virsh", "-c", uri(self._hosts["first"]), "dumpxml", server)
+        asked = await asyncio.create_subprocess_exec(*virsh, stdout=asyncio.subprocess.PIPE)
+        out, _ = await asked.communicate()
+        return ET.fromstring(out)
+
+    async def have_bridge(self, nic: Nic) -> None:
+        inside = ("nsenter", "-t", str(host_pid(self._hosts["first"])), "-n", "--", "ip", "link")
+        bridge = bridge_name(nic.vni)
+        await (await asyncio.create_subprocess_exec(*inside, "add", bridge, "type", "bridge", stderr=-3)).wait()
+        await (await asyncio.create_subprocess_exec(*inside, "set", bridge, "up")).wait()
+
+    def hold_on(self, device: str) -> None:
+        """A guest without an operating system hears nothing anyway."""
+
+    async def close(self) -> None:
+        """End what serves volumes."""
+        for daemon in self._daemons.values():
+            await self._end(daemon)
+
+    @staticmethod
+    async def _end(daemon: asyncio.subprocess.Process) -> None:
+        daemon.kill()
+        await daemon.wait()
 
     async def cut_power(self) -> None:
         host = self._hosts["first"]

@@ -27,6 +27,8 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     await made.first.connect(made.changes.append)
     await made.second.connect(lambda _: None)
     yield made
+    if isinstance(made, LibvirtBench):
+        await made.close()
     for hypervisor in (made.first, made.second):
         for found in await hypervisor.guests():
             await hypervisor.kill(found.server)

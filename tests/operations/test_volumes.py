@@ -4,22 +4,26 @@ from collections.abc import Callable
 
 import pytest
 
+from renova.model.block_device import BlockDevice
 from renova.model.errors import CloudError, Conflict, Forbidden, Invalid, NotFound, NotNow, Refused
 from renova.model.flavor import Flavor
-from renova.model.ids import ServerId
+from renova.model.ids import NetworkId, ServerId
 from renova.model.server import VmState
+from renova.operations.attach_interface import accept_attach_interface
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
 from renova.operations.delete import accept_delete
+from renova.operations.detach_interface import accept_detach_interface
 from renova.operations.detach_volume import accept_detach_volume
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
-from renova.store import actions, block_devices, volume_attachments
+from renova.partners.network import PortWish
+from renova.store import actions, block_devices, placement, volume_attachments
 from tests.operations.story import Told, an_image
 from tests.operations.test_failures import break_start, dead_host_of, told_story
-from tests.operations.volumes import a_volume, attached, content, has, rows, status, write
+from tests.operations.volumes import a_new_volume, a_volume, attached, content, has, rows, status, write
 
 
 def test_a_running_guest_gets_the_volume_at_once_and_keeps_it_over_a_hard_reboot() -> None:
@@ -345,5 +349,100 @@ def test_a_row_without_attachment_is_dropped_and_a_stray_attachment_too() -> Non
         assert await rows(told, server) == []
         assert (await status(told, lost), await status(told, stray)) == ("available", "available")
         assert await told.cloud.database.read(lambda tx: block_devices.by_volume(tx, lost)) is None
+
+    told_story(story)
+
+
+async def booted_from_volume(told: Told) -> tuple[ServerId, BlockDevice]:
+    """Return a server that boots from a volume made of an image, and that volume."""
+    device = a_new_volume(told, source="image", image=an_image("one").id, boot_index=0)
+    server = await told.created(image=None, devices=(device,))
+    return server, (await rows(told, server))[0]
+
+
+def test_a_server_boots_from_a_volume_and_claims_no_disk() -> None:
+    async def story(told: Told) -> None:
+        server, root = await booted_from_volume(told)
+        (disk,) = has(told, server)["host1"]
+        assert (disk.boot, disk.device, root.device) == (True, "vda", "vda")
+        held = await told.cloud.database.read(lambda tx: placement.held(tx, server))
+        assert {allocation.resource_class for allocation in held} == {"VCPU", "MEMORY_MB"}
+        with pytest.raises(Invalid, match="root device"):
+            await told.ask(accept_detach_volume, server, root.volume)
+        write(told, disk, "kept")
+        source = await evacuated(told, server)
+        assert root.volume is not None
+        assert content(told, root.volume) == ["kept"]
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("reimage", [False, True])
+def test_a_rebuild_fills_the_volume_a_server_boots_from_only_where_it_is_told_to(reimage: bool) -> None:
+    async def story(told: Told) -> None:
+        server, root = await booted_from_volume(told)
+        assert root.volume is not None
+        write(told, has(told, server)["host1"][0], "old")
+        image = an_image("two") if reimage else an_image("one")
+        await told.ask(accept_rebuild, server, Rebuild(image=image, admin_pass="x", reimage=reimage))
+        after = await told.idle(server)
+        assert (after.vm_state, after.image) == (VmState.ACTIVE, None), after.fault
+        assert content(told, root.volume) == ([] if reimage else ["old"])
+        (now,) = await rows(told, server)
+        assert (now.attachment == root.attachment) is not reimage
+
+    told_story(story)
+
+
+def test_a_boot_volume_that_cannot_be_filled_leaves_the_server_in_error_with_one_attachment() -> None:
+    async def story(told: Told) -> None:
+        server, _ = await booted_from_volume(told)
+        mend = fails(told.cloud.cloud.volumes, "reimage", Refused("the image is not what it claims"))
+        await told.ask(accept_rebuild, server, Rebuild(image=an_image("two"), admin_pass="x", reimage=True))
+        after = await told.idle(server)
+        mend()
+        assert after.vm_state is VmState.ERROR
+        assert after.fault is not None
+        await told.ask(accept_rebuild, server, Rebuild(image=an_image("two"), admin_pass="x", reimage=True))
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+
+    told_story(story)
+
+
+def test_a_create_that_fails_leaves_no_volume_of_its_own_and_the_users_free() -> None:
+    async def story(told: Told) -> None:
+        for name in told.cloud.hosts:
+            break_start(told.cloud, name, Refused("no such machine type"))
+        mine = await a_volume(told)
+        data = a_new_volume(told, source="volume", volume=mine, made=False)
+        made = a_new_volume(told)
+        server = await told.create(devices=(data, made))
+        after = await told.idle(server)
+        assert (after.vm_state, after.volumes) == (VmState.ERROR, ())
+        assert (await status(told, mine), await status(told, made.volume or mine)) == ("available", "gone")
+
+    told_story(story)
+
+
+def test_a_port_comes_and_goes_with_its_address_shown() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await told.ask(accept_attach_interface, server, PortWish(NetworkId("net-1"), tag="second"))
+        after = await told.idle(server)
+        ports = await told.cloud.networks.ports(server)
+        assert [nic.port for nic in told.cloud.hosts["host1"].hypervisor.nics(server)] == [port.id for port in ports]
+        assert (len(ports), ports[1].tag, ports[1].host) == (2, "second", after.host_name)
+        assert len(after.networks[0].addresses) == 2
+        await told.ask(accept_detach_interface, server, ports[1].id, ports[1].mac)
+        after = await told.idle(server)
+        assert [port.id for port in await told.cloud.networks.ports(server)] == [ports[0].id]
+        assert len(told.cloud.hosts["host1"].hypervisor.nics(server)) == 1
+        assert len(after.networks[0].addresses) == 1
+        told.cloud.hosts["host1"].hypervisor.holding_on.add(ports[0].id)
+        await told.ask(accept_detach_interface, server, ports[0].id, ports[0].mac)
+        await told.idle(server)
+        assert len(await told.cloud.networks.ports(server)) == 1
 
     told_story(story)

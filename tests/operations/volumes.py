@@ -25,9 +25,9 @@ async def a_volume(told: Told, **values: Any) -> VolumeId:
 
 def a_new_volume(told: Told, **values: Any) -> BlockDevice:
     """Return a device for a server to be created: a volume to be made, blank where nothing else is said."""
-    usual = {"source": "blank", "destination": "volume", "made": True, "size_gb": 1}
-    device = VolumeId(told.cloud.chance.uuid())
-    return BlockDevice(id=told.cloud.chance.uuid(), server=ServerId(""), volume=device, **{**usual, **values})
+    usual: dict[str, Any] = {"source": "blank", "destination": "volume", "made": True, "size_gb": 1}
+    usual["volume"] = VolumeId(told.cloud.chance.uuid())
+    return BlockDevice(id=told.cloud.chance.uuid(), server=ServerId(""), **{**usual, **values})
 
 
 async def attached(told: Told, server: ServerId, **values: Any) -> VolumeId:

@@ -14,6 +14,7 @@ from renova.model.ids import ImageId, ServerId
 from renova.model.image import Image
 from renova.model.server import KeyPair, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
+from renova.operations.create import VOLUME_PATIENCE
 from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.fits_image import fits_image
 from renova.operations.parts.notify import notify
@@ -42,6 +43,7 @@ class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
     trusted_certs: tuple[str, ...] | msgspec.UnsetType | None = msgspec.UNSET
     disk_config: str | None = None
     files: tuple[PersonalFile, ...] = ()  # the former ones go with the former disk
+    reimage: bool = False  # fill the volume anew, of a server that boots from one
 
 
 class Before(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,12 +75,14 @@ class RebuildServer(msgspec.Struct, frozen=True):
     vm_state: VmState
     shutdown_wait_s: float
     admin_pass: str
+    reimage: ImageId | None = None  # of what to fill the volume anew that the server boots from
 
 
 def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebuild: Rebuild) -> Server:
     """Begin the rebuild; the server shows at once what it will be."""
     server = permitted(tx, server_id, "rebuild", asked)
-    if rebuild.image.id != server.image and (reason := fits_image(cloud, tx, server, rebuild.image)) is not None:
+    other = rebuild.reimage if server.image is None else rebuild.image.id != server.image
+    if other and (reason := fits_image(cloud, tx, server, rebuild.image)) is not None:
         raise Invalid(f"No valid host was found: {reason}.")
     take_task(tx, server, "rebuild", TaskState.REBUILDING)
     before = Before(**{name: getattr(server, name) for name in Before.__struct_fields__})
@@ -86,20 +90,22 @@ def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebu
     servers.change(tx, server.id, progress=0, **_changes(server, rebuild))
     if rebuild.files != files_before:
         personal_files.put(tx, server.id, rebuild.files)
-    want = RebuildServer(before, files_before, server.vm_state, cloud.settings.shutdown_wait, rebuild.admin_pass)
+    filled = rebuild.image.id if rebuild.reimage else None
+    wait_s = cloud.settings.shutdown_wait
+    want = RebuildServer(before, files_before, server.vm_state, wait_s, rebuild.admin_pass, filled)
     submit(tx, cloud.operations, asked, server.id, Submission(REBUILD, "rebuild", want))
     return get_server(tx, server_id)
 
 
 def _changes(server: Server, rebuild: Rebuild) -> dict[str, object]:
-    changes: dict[str, object] = {
-        "image": rebuild.image.id,
-        "image_properties": rebuild.image.properties,
-        "image_format": rebuild.image.disk_format or "raw",
-        "image_bytes": rebuild.image.size or 0,
-        "image_sha256": rebuild.image.sha256 or "",
-        "root_generation": server.root_generation + 1,
-    }
+    changes: dict[str, object] = {"root_generation": server.root_generation + 1}
+    if server.image is not None:
+        changes["image"] = rebuild.image.id
+        changes["image_format"] = rebuild.image.disk_format or "raw"
+        changes["image_bytes"] = rebuild.image.size or 0
+        changes["image_sha256"] = rebuild.image.sha256 or ""
+    if server.image is not None or rebuild.reimage:
+        changes["image_properties"] = rebuild.image.properties
     for name in ("name", "metadata", "hostname", "disk_config"):
         if (value := getattr(rebuild, name)) is not None:
             changes[name] = value
@@ -114,6 +120,8 @@ async def rebuild_server(run: Run, want: RebuildServer) -> None:
     await run(prepare_new_disks, want, right)
     await run(note_disks_ready, want)
     await run(stop_old_guest, want, right)
+    if want.reimage is not None:
+        await run(reimage_boot_volume, want, want.reimage)
     await run(note_spawning, want)
     power = await run(bring_up_new_guest, want, right)
     await run(drop_old_disks, want, right)
@@ -143,7 +151,7 @@ async def prepare_new_disks(work: Work, want: RebuildServer, right: Right) -> No
 async def restore_old_guest(work: Work, want: RebuildServer, right: Right) -> None:
     """Put the row back, then the guest that is derived from it, on the disks it had; then drop the new ones."""
     await work.cloud.database.transact(lambda tx: _put_back(tx, work.held.server, want))
-    run = want.vm_state is VmState.ACTIVE
+    run = want.vm_state is VmState.ACTIVE and (await work.server()).vm_state is VmState.ACTIVE
     restored = await run_guest.build(work, right.host, right.incarnation, must_exist=True, run=run)
     if restored.refused is not None:
         if run:
@@ -163,7 +171,19 @@ def note_disks_ready(work: Work, tx: Tx, want: RebuildServer) -> None:
 async def stop_old_guest(work: Work, want: RebuildServer, right: Right) -> None:
     for_good = want.vm_state is VmState.STOPPED
     await run_guest.stop(work, right.host, right.incarnation, want.shutdown_wait_s, for_good=for_good)
-    await volumes.renew_all(work, root=False)
+    await volumes.renew_all(work, root=want.reimage is not None)
+
+
+@act(patience=VOLUME_PATIENCE)
+async def reimage_boot_volume(work: Work, want: RebuildServer, image: ImageId) -> None:
+    """Have the volume that the server boots from, connected nowhere now, hold the image; its former content is lost."""
+    await volumes.reimage_root(work, image)
+
+
+@reimage_boot_volume.undo_write
+def note_content_lost(work: Work, tx: Tx, want: RebuildServer, image: ImageId) -> None:
+    """Leave the server in ERROR: what it boots from is no longer what it was. Another rebuild mends it."""
+    servers.change(tx, work.held.server, vm_state=VmState.ERROR)
 
 
 @write()

@@ -11,7 +11,7 @@ from renova.model.storage import Blank
 from renova.store import block_devices, operations, servers, volumes
 from renova.store.volumes import StoredVolume
 
-from .compute_cloud import IMAGE, NETWORK, ComputeApi
+from .compute_cloud import IMAGE, NETWORK, OTHER_IMAGE, ComputeApi
 
 VOLUME = VolumeId("3c1fba0e-08a3-4c6a-8b0f-4a9c1d7a5b10")
 OTHER = VolumeId("7d2d3f34-6a7c-4b36-9d0e-5c8a2a5b1e22")
@@ -312,3 +312,59 @@ async def test_what_cannot_be_a_port_of_a_server_is_refused_with_novas_code(api:
     await api.refused("demo", f"DELETE /servers/{server.id}/os-interface/{OTHER}", 404)
     await api.cloud.database.transact(lambda tx: servers.change(tx, server.id, vm_state=VmState.SUSPENDED))
     assert "vm_state suspended" in await refuse(409, net_id=NETWORK)
+
+
+async def test_each_event_of_another_service_is_answered_by_itself(api: ComputeApi) -> None:
+    placed = (await api.have_server(host=await api.have_host("compute1"), host_name="compute1")).id
+    nowhere = (await api.have_server()).id
+
+    async def codes(status: int, version: str, *events: tuple[str, str, str | None]) -> list[int]:
+        named = [{"name": name, "server_uuid": server, **({"tag": tag} if tag else {})} for name, server, tag in events]
+        answer = await api.got("admin", "POST /os-server-external-events", {"events": named}, version, status)
+        return [event["code"] for event in answer["events"]]
+
+    plugged = ("network-vif-plugged", placed, "port")
+    assert await codes(200, "2.1", plugged, ("network-changed", placed, None)) == [200, 200]
+    assert await codes(207, "2.1", plugged, ("network-changed", nowhere, None)) == [200, 422]
+    assert await codes(207, "2.51", plugged, ("volume-extended", placed, None)) == [200, 400]
+    assert await codes(207, "2.93", ("volume-reimaged", placed, VOLUME), ("network-changed", VOLUME, None)) == [
+        200,
+        404,
+    ]
+    path, none = "POST /os-server-external-events", {"events": [{"name": "network-changed", "server_uuid": VOLUME}]}
+    assert "No instances found" in await api.refused("admin", path, 404, none)
+    early = {"events": [{"name": "volume-reimaged", "server_uuid": placed, "tag": VOLUME}]}
+    await api.refused("admin", path, 400, early, "2.92")
+    await api.refused("demo", path, 403, none)
+    await api.refused("admin", path, 400, {"events": []})
+
+
+@pytest.mark.parametrize(
+    ("version", "image", "status", "reimage"),
+    [
+        ("2.92", IMAGE, 202, False),
+        ("2.92", OTHER_IMAGE, 400, None),
+        ("2.93", IMAGE, 202, True),
+        ("2.93", OTHER_IMAGE, 202, True),
+    ],
+)
+async def test_a_rebuild_fills_a_boot_volume_anew_from_2_93_on(
+    api: ComputeApi, version: str, image: str, status: int, reimage: bool | None
+) -> None:
+    server = await api.have_server(host=await api.have_host("compute1"), host_name="compute1", image=None)
+    await have_volume(api, status="in-use", bootable=True, image_properties={"image_id": IMAGE})
+    await add(api, server.id, VOLUME, boot_index=0, device="vda")
+    path, body = f"POST /servers/{server.id}/action", {"rebuild": {"imageRef": image}}
+    answer = await api.compute("demo", path, body, version)
+    assert answer.status_code == status, answer.text
+    held = await api.cloud.database.read(lambda tx: operations.active(tx, server.id))
+    assert (b'"reimage":null' not in held.want if held else None) is reimage
+    if status == 202:
+        assert answer.json()["server"]["image"] == ""
+
+
+async def test_a_rebuild_needs_every_volume_in_use(api: ComputeApi) -> None:
+    server = await with_volume(api)
+    await api.cloud.database.transact(lambda tx: volumes.change(tx, VOLUME, status="error"))
+    path, body = f"POST /servers/{server.id}/action", {"rebuild": {"imageRef": IMAGE}}
+    assert "must be in-use" in await api.refused("demo", path, 400, body)

@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from renova.api.compute import host_names, image_properties, personality, quota
 from renova.api.compute.action import Action, Value, read_value
 from renova.api.compute.bootable import demand_bootable, find_image
+from renova.api.compute.device_wishes import demand_volume_room
 from renova.api.compute.fields import (
     Body,
     Description,
@@ -28,11 +29,14 @@ from renova.api.compute.passwords import new_password
 from renova.api.compute.personality import WantedFile
 from renova.api.compute.server_create import find_key
 from renova.api.compute.visible import asked, find_server, views
+from renova.api.dispatch import Failure
 from renova.api.http import Call, Reply, Version
 from renova.model.errors import Invalid
 from renova.model.ids import ServerId
 from renova.model.image import Image
 from renova.model.server import KeyPair, Server
+from renova.model.volume import Volume
+from renova.operations.parts import volumes
 from renova.operations.parts.permits import permitted
 from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.store import hosts, quotas
@@ -42,6 +46,9 @@ POLICY = {
     "os_compute_api:servers:rebuild": "rule:project_member_or_admin",
     "os_compute_api:servers:rebuild:trusted_certs": "rule:project_member_or_admin",
 }
+
+
+_REIMAGED_SINCE: Version = (2, 93)  # before, a server that boots from a volume kept what is on it
 
 
 class WantedRebuild(Body):
@@ -89,9 +96,16 @@ async def rebuild(call: Call, value: Value) -> Reply:
         call.demand("os_compute_api:servers:rebuild:trusted_certs", target)
     found = await call.cloud.database.read(lambda tx: _find(call, tx, server.id, wanted))
     image = await find_image(call, wanted.image, "Cannot find image for rebuild")
-    _demand_fit(call, found, image, asked_for)
+    boot = await _boot_volume(call, found)
+    _demand_fit(call, found, image, asked_for, boot)
+    await _demand_attached(call, found.server)
     disk_config = asked_for["disk_config"] or image_properties.auto_disk_config(image)
-    order = Rebuild(image=image, key=found.key, **{**asked_for, "disk_config": disk_config})
+    order = Rebuild(
+        image=image,
+        key=found.key,
+        reimage=boot is not None and call.version >= _REIMAGED_SINCE,
+        **{**asked_for, "disk_config": disk_config},
+    )
     rebuilt = await call.cloud.database.transact(
         lambda tx: accept_rebuild(call.cloud, tx, asked(call), server.id, order)
     )
@@ -127,16 +141,51 @@ def _find(call: Call, tx: Tx, server_id: ServerId, wanted: WantedRebuild) -> Fou
     return Found(server, key, quotas.of_project(tx, call.caller.project))
 
 
-def _demand_fit(call: Call, found: Found, image: Image, asked_for: dict[str, Any]) -> None:
+def _demand_fit(call: Call, found: Found, image: Image, asked_for: dict[str, Any], boot: Volume | None) -> None:
     """Raise unless the server may be made anew from the image as asked for; in Nova's order (spec: rebuild, 2)."""
     server = found.server
     image_properties.demand_auto_disk_config(image, asked_for["disk_config"])
     image_properties.demand_known_architecture(image)
     quota.demand_metadata(found.limits, len(asked_for["metadata"] or {}))
     personality.demand_within(found.limits, asked_for["files"])
+    if boot is not None:
+        _demand_fits_volume(call, image, server, boot)
+        return
     demand_bootable(call, image, server.flavor, server.project)
     if image.id != server.image:
         image_properties.demand_same_numa(server.flavor, server.image_properties, image.properties)
+
+
+def _demand_fits_volume(call: Call, image: Image, server: Server, boot: Volume) -> None:
+    if image.status != "active":
+        raise Invalid(f"Image {image.id} is not active.")
+    if boot.image_properties.get("image_id") != image.id and call.version < _REIMAGED_SINCE:
+        raise Invalid("Unable to rebuild with a different image for a volume-backed server.")
+    if server.flavor.memory_mb < image.min_ram:
+        raise Invalid("Flavor's memory is too small for requested image.")
+    demand_volume_room(image, boot.size_gb)
+
+
+async def _boot_volume(call: Call, found: Found) -> Volume | None:
+    """Return the volume that the server boots from; None for one that has a root disk of its own."""
+    if found.server.image is not None:
+        return None
+    device = await call.cloud.database.read(lambda tx: volumes.boot_volume(tx, found.server))
+    volume = None
+    if device is not None and device.volume is not None:
+        volume = await call.cloud.volumes.volume(device.volume, None)
+    if volume is None:
+        raise Failure(500, f"Server {found.server.id} has no volume to boot from.")
+    return volume
+
+
+async def _demand_attached(call: Call, server: Server) -> None:
+    """Raise `Invalid` unless every volume of the server is in use by it, as far as the volume service knows."""
+    for each in server.volumes:
+        volume = await call.cloud.volumes.volume(each.volume, None)
+        if volume is None or volume.status != "in-use":
+            status = volume.status if volume is not None else "gone"
+            raise Invalid(f"Invalid volume: volume {each.volume} must be in-use to rebuild its server; it is {status}.")
 
 
 def _address(text: str | UnsetType, name: str, version: int) -> str | UnsetType | None:

@@ -33,6 +33,7 @@ from renova.model.guest import (
     VolumeDisk,
 )
 from renova.model.ids import ImageId, PortId, ServerId, VolumeId
+from renova.model.volume import Connection
 
 GIB = 1 << 30
 ACTIVE = (PowerState.RUNNING, PowerState.PAUSED)
@@ -165,6 +166,7 @@ class SimulatedHypervisor:
         self._power_cuts = 0
         self._away = False
         self.ignoring_acpi: set[ServerId] = set()
+        self.dead_exports: set[Connection] = set()  # what nobody serves any more, for tests without storage
         self.holding_on: set[str] = set()  # volumes and ports that guests do not let go of
 
     # The Protocol.
@@ -386,6 +388,8 @@ class SimulatedHypervisor:
         domain = self._active(server)
         if domain is None:
             return
+        if disk.connection in self.dead_exports:
+            raise Refused(f"volume {disk.volume} cannot be reached")
         has = [volume for volume in domain.guest.volumes if volume.volume == disk.volume]
         if has and has[0].connection != disk.connection:
             raise Refused(f"{server} has volume {disk.volume} by another attachment")
