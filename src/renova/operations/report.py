@@ -74,7 +74,8 @@ def _idle_here(tx: Tx, host: HostId, change: GuestChanged) -> Server | None:
         return None
     if right is None or right.host != host or right.incarnation != change.incarnation:
         return None
-    return server
+    # Where it is being moved to, or was to be, its power is not the server's yet.
+    return server if server.host == host else None
 
 
 def followed(server: Server, power: PowerState) -> dict[str, object]:

@@ -72,6 +72,10 @@ class End:
         if self._ended:
             self._deliver_end()
 
+    @property
+    def over(self) -> bool:
+        return self._over
+
     def arrive(self, frame: bytes) -> None:
         if not self._over:
             self._arrived.append(frame)
@@ -112,6 +116,11 @@ class Link:
             self._loop.call_later(self._latency_s, call)
         else:
             self._loop.call_soon(call)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended at both ends."""
+        return self.host.over and self.controller.over
 
     def heal(self) -> None:
         self.host.deliver_held()
@@ -159,7 +168,7 @@ class Line:
         if self.to_controller.cut or self.to_host.cut:
             raise NotNow(f"{self.address} cannot be reached")
         link = Link(self.to_controller, self.to_host, self._latency_s)
-        self.links.append(link)
+        self.links = [*(each for each in self.links if not each.over), link]
         task = asyncio.get_running_loop().create_task(self._serve(link), name=f"accept-{self.address}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -189,9 +198,7 @@ class Line:
         try:
             await self._accept(link.controller)
         finally:
-            await link.controller.close()
-            if link in self.links:
-                self.links.remove(link)
+            await link.controller.close()  # which the host hears of later, or once a cut is healed
 
     def _give_up(self, cuts: int) -> None:
         if cuts == self._cuts:

@@ -151,6 +151,7 @@ class SimulatedCloud:
     settings: ControllerSettings = field(
         default_factory=lambda: ControllerSettings(lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10)
     )
+    agent_settings: AgentSettings = field(default_factory=AgentSettings)
     start_s: float = 0.05
     boot_s: float = 1.0
     shut_down_s: float = 0.3
@@ -274,7 +275,7 @@ class SimulatedCloud:
     def start_agent(self, name: str) -> None:
         host = self.any_host(name)
         agent = Agent(
-            AgentSettings(name=name),
+            replace(self.agent_settings, name=name),
             host.hypervisor,
             host.network,
             host.journal,

@@ -1,0 +1,131 @@
+"""The database is set back under a living cloud: everything holds, a new era begins, and the hosts say what is true."""
+
+import pytest
+
+from renova.hosts import eras
+from renova.model.errors import Conflict
+from renova.model.ids import HostId
+from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.store import cluster, hosts, rights, servers
+from renova.store.database import Tx
+from tests.operations.story import Told
+from tests.operations.test_failures import dead_host_of, told_story
+
+
+async def standing(told: Told) -> cluster.Cluster:
+    return await told.cloud.database.read(cluster.get)
+
+
+async def set_back(told: Told, change: object) -> None:
+    """Have the database as a backup had it: the controller is stopped meanwhile."""
+    await told.cloud.kill_controller()
+    await told.cloud.database.transact(change)  # type: ignore[arg-type]
+    await told.cloud.start_controller()
+
+
+async def until_standing(told: Told, wanted: str) -> None:
+    for _ in range(2000):
+        now = await standing(told)
+        if {"held": now.hold is not None, "free": now.hold is None}[wanted]:
+            return
+        await told.cloud.clock.sleep(0.05)
+    raise TimeoutError(f"the cluster is not {wanted}")
+
+
+def test_a_database_set_back_gives_nothing_twice_and_learns_from_the_hosts() -> None:
+    async def story(told: Told) -> None:
+        before = await told.get(await told.created())
+        source = await dead_host_of(told, before.id)
+        epochs = await told.cloud.database.read(lambda tx: {each.host: each.epoch for each in hosts.all_leases(tx)})
+        await told.ask(accept_evacuate, before.id, Evacuation())
+        after = await told.idle(before.id)
+        assert after.host != before.host
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+
+        def backup(tx: Tx) -> None:
+            rights.put(tx, before.id, HostId(before.host or ""), 1, 1)
+            servers.change(tx, before.id, host=before.host, host_name=before.host_name)
+            for each in hosts.all_leases(tx):
+                values = {"boot": each.boot, "ttl": each.ttl, "margin": each.margin, "guard": each.guard}
+                hosts.begin_lease(tx, each.host, epochs[each.host] - 1 or 1, **values)  # type: ignore[arg-type]
+
+        await set_back(told, backup)
+        await until_standing(told, "held")
+        with pytest.raises(Conflict, match="on hold"):
+            await told.ask(accept_evacuate, before.id, Evacuation())
+        assert told.cloud.running(before.id) == [after.host_name]
+        await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        await until_standing(told, "free")
+        for name in told.cloud.hosts:
+            await told.host_up(name)
+        believed = await told.get(before.id)
+        assert (believed.host, believed.host_name) == (after.host, after.host_name)
+        assert told.cloud.running(before.id) == [after.host_name], "it was never touched"
+        assert (await standing(told)).era == 2
+        # Life goes on: it can be moved again, and numbers go on above all that were lost.
+        await dead_host_of(told, before.id)
+        await told.ask(accept_evacuate, before.id, Evacuation())
+        again = await told.idle(before.id)
+        assert again.host != after.host
+        right = await told.cloud.database.read(lambda tx: rights.right(tx, before.id))
+        assert right is not None
+        assert right.incarnation > eras.GAP
+        await told.cloud.power_on(after.host_name or "")
+        await told.host_up(after.host_name or "")
+
+    told_story(story)
+
+
+def test_a_renewal_that_the_database_forgot_holds_everything() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+
+        def back(tx: Tx) -> None:
+            tx.execute(hosts.leases.update().where(hosts.leases.c.host == server.host).values(counter=0))
+
+        await told.cloud.clock.sleep(5)
+        await set_back(told, back)
+        await until_standing(told, "held")
+        assert "has heard of renewal" in ((await standing(told)).hold or "")
+        await told.cloud.clock.sleep(60)
+        assert told.cloud.running(server.id) == [server.host_name], "a hold harms no guest"
+        assert told.cloud.cloud.hosts.up(server.host), "leases are renewed"
+        await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        await until_standing(told, "free")
+        for name in told.cloud.hosts:
+            await told.host_up(name)
+
+    told_story(story)
+
+
+def test_a_controller_that_counted_higher_than_the_database_holds_everything() -> None:
+    async def story(told: Told) -> None:
+        await told.cloud.clock.sleep(20)
+        await told.cloud.database.transact(lambda tx: tx.execute(cluster.cluster.update().values(tick=1)))
+        await until_standing(told, "held")
+        assert "has counted to" in ((await standing(told)).hold or "")
+        await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        await until_standing(told, "free")
+        for name in told.cloud.hosts:
+            await told.host_up(name)
+
+    told_story(story)
+
+
+def test_a_host_that_stays_silent_is_vouched_for_and_the_hold_ends() -> None:
+    async def story(told: Told) -> None:
+        await told.cloud.clock.sleep(5)
+        host = told.cloud.hosts["host3"]
+        host.line.cut()  # its power says on: nothing proves it dead
+        await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        await told.cloud.clock.sleep(120)
+        assert (await told.cloud.database.read(eras.waiting)).hosts == ("host3",)
+        await told.cloud.cloud.hosts.vouch(host.id, "the operator", False)
+        await until_standing(told, "free")
+        host.line.heal()
+        await told.host_up("host3")
+        for name in told.cloud.hosts:
+            await told.host_up(name)
+
+    told_story(story)

@@ -1,0 +1,169 @@
+"""A database that lost commits is noticed; nothing is given before every host is accounted for; hosts are believed."""
+
+from typing import Any
+
+import pytest
+
+from renova.hosts import eras
+from renova.hosts.registration import enrol, welcome
+from renova.model.errors import Conflict, NotFound, OnHold
+from renova.model.guest import FoundGuest, PowerState
+from renova.model.host import HostState
+from renova.model.ids import HostId
+from renova.store import cluster, hosts, rights, servers
+from renova.store.database import Tx
+from tests.unit.store.tables import ONE, TWO, A, B, Tables, add_server, lease, prove
+
+from .hellos import TIMES, a_hello, found
+
+
+@pytest.fixture
+def two(tables: Tables) -> Tables:
+    """Two hosts that are up in the first era, and server ONE at A."""
+    for host in (A, B):
+        tables.do(lambda tx, host=host: enrol(tx, host, f"name-of-{host}", "certificate"))  # type: ignore[misc]
+        greet(tables, host)
+    tables.do(lambda tx: add_server(tx, ONE, host=A, host_name=f"name-of-{A}", launched_at=tx.now))
+    tables.do(lambda tx: rights.grant(tx, ONE, A))
+    return tables
+
+
+def greet(tables: Tables, host: HostId, **changes: Any) -> Any:
+    changes = {"era": 1, "epoch": 1, **changes} if tables.do(lambda tx: hosts.lease(tx, host)) else changes
+    return tables.do(lambda tx: welcome(tx, host, a_hello(host, **changes), TIMES))
+
+
+def lost(tables: Tables, host: HostId, **changes: Any) -> str | None:
+    row = tables.do(lambda tx: hosts.get(tx, host))
+    assert row is not None
+    hello = a_hello(host, **{"era": 1, "epoch": 1, **changes})
+    return tables.do(lambda tx: eras.loss(tx, row, hello))
+
+
+def standing(tables: Tables) -> cluster.Cluster:
+    return tables.do(cluster.get)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"era": 2}, "has seen era 2, the database is at era 1"),
+        ({"epoch": 2}, "has seen epoch 2 of its lease, the database is at epoch 1"),
+        ({"guests": (found(ONE, 1),)}, None),
+        ({"guests": (found(ONE, 2),)}, "has incarnation 2 of server server-1, the database is at incarnation 1"),
+        ({"guests": (found(TWO, 7),)}, None),  # of no known server: it may have been deleted
+    ],
+)
+def test_a_host_that_knows_more_than_the_database_shows_that_commits_were_lost(
+    two: Tables, changes: dict[str, Any], said: str | None
+) -> None:
+    reason = lost(two, A, **changes)
+    assert (reason is None) if said is None else (reason is not None and said in reason)
+
+
+def test_while_on_hold_nothing_is_granted_proven_or_cleaned_up(two: Tables) -> None:
+    two.do(lambda tx: rights.owe(tx, B, ONE, 1))
+    two.do(lambda tx: eras.hold(tx, "somebody knows more", 4))
+    assert "somebody knows more" in (standing(two).hold or "")
+    with pytest.raises(OnHold, match="renova database restored"):
+        two.do(lambda tx: rights.grant(tx, ONE, A))
+    assert not two.do(lambda tx: hosts.prove_dead(tx, lease(tx, A), "power_off", {}, "x"))
+    assert greet(two, B).duties == ()
+    assert two.do(eras.try_end) is None
+
+
+def test_a_hold_keeps_its_first_reason(two: Tables) -> None:
+    two.do(lambda tx: eras.hold(tx, "first"))
+    two.do(lambda tx: eras.hold(tx, "second"))
+    assert "first" in (standing(two).hold or "")
+
+
+def test_a_new_era_is_above_every_one_that_was_ever_seen(two: Tables) -> None:
+    two.do(lambda tx: eras.hold(tx, "x", 9))
+    assert two.do(lambda tx: eras.begin(tx, "me")) == 10
+    assert two.do(lambda tx: eras.begin(tx, "me")) == 11
+
+
+def test_a_hold_ends_when_every_host_has_registered_is_dead_or_was_vouched_for(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    assert two.do(eras.waiting).hosts == (f"name-of-{A}", f"name-of-{B}")
+    place = greet(two, A, epoch=7, guests=(found(ONE, 1),))
+    assert (place.era, place.lease.epoch) == (2, 8), "above what it has seen, and the database had lost"
+    assert two.do(eras.try_end) is None
+    two.do(lambda tx: prove(tx, B))
+    assert two.do(eras.try_end) == []
+    assert standing(two).hold is None
+    assert two.do(lambda tx: rights.right(tx, ONE)).host == A  # type: ignore[union-attr]
+
+
+def test_a_death_that_was_proven_before_the_loss_is_to_be_proven_anew(two: Tables) -> None:
+    two.do(lambda tx: prove(tx, B))
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A)
+    assert two.do(eras.waiting).hosts == (f"name-of-{B}",)
+    assert two.do(lambda tx: hosts.get(tx, B)).state is HostState.RETURNING  # type: ignore[union-attr]
+
+
+def test_a_guest_that_is_found_elsewhere_is_believed(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A)
+    greet(two, B, guests=(found(ONE, 5),))
+    assert two.do(eras.try_end) == [ONE]
+    right = two.do(lambda tx: rights.right(tx, ONE))
+    server = two.do(lambda tx: servers.get(tx, ONE))
+    assert right is not None
+    assert server is not None
+    assert (right.host, right.incarnation) == (B, 5)
+    assert (server.host, server.host_name) == (B, f"name-of-{B}")
+    assert greet(two, B, era=2, epoch=2, guests=(found(ONE, 5),)).duties == ()
+
+
+def test_numbers_that_were_lost_are_never_granted_again(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    for host in (A, B):
+        greet(two, host)
+    two.do(eras.try_end)
+    assert two.do(lambda tx: rights.grant(tx, ONE, A)).incarnation > eras.GAP
+
+
+def test_a_server_that_runs_on_two_hosts_goes_on_where_the_operator_chooses(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A, guests=(found(ONE, 1),))
+    greet(two, B, guests=(found(ONE, 2),))
+    assert two.do(eras.waiting).contested == {ONE: (f"name-of-{A}", f"name-of-{B}")}
+    assert two.do(eras.try_end) is None
+    with pytest.raises(NotFound, match="not on mars"):
+        two.do(lambda tx: eras.choose(tx, ONE, "mars"))
+    with pytest.raises(Conflict, match="does not run on several"):
+        two.do(lambda tx: eras.choose(tx, TWO, f"name-of-{B}"))
+    two.do(lambda tx: eras.choose(tx, ONE, f"name-of-{B}"))
+    assert two.do(eras.try_end) == [ONE]
+    assert [debt.below for debt in two.do(lambda tx: rights.debts_of(tx, A))] == [2]
+    assert two.do(lambda tx: rights.right(tx, ONE)).host == B  # type: ignore[union-attr]
+
+
+def test_a_guest_that_is_only_defined_elsewhere_contests_nothing(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A, guests=(found(ONE, 1),))
+    greet(two, B, guests=(FoundGuest(ONE, 1, PowerState.SHUTDOWN),))
+    assert two.do(eras.try_end) == []
+    assert two.do(lambda tx: rights.right(tx, ONE)).host == A  # type: ignore[union-attr]
+
+
+def test_a_guest_older_than_what_was_found_elsewhere_starts_anew(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A, guests=(found(ONE, 1),))
+    greet(two, B, guests=(FoundGuest(ONE, 3, PowerState.SHUTDOWN),))
+    two.do(eras.try_end)
+
+    def after(tx: Tx) -> tuple[object, int, list[int]]:
+        return rights.right(tx, ONE), rights.incarnation(tx, ONE), [debt.below for debt in rights.debts_of(tx, A)]
+
+    assert two.do(after) == (None, 3, [4])
+
+
+def test_within_an_epoch_the_counter_never_falls(two: Tables) -> None:
+    two.do(lambda tx: hosts.renew(tx, A, 1, "boot"))
+    greet(two, A, epoch=0)  # it never heard its welcome
+    assert two.do(lambda tx: lease(tx, A)).counter == 1
