@@ -176,7 +176,7 @@ def stumble(told: Told, what: str) -> None:
     else:
         for name, host in told.cloud.hosts.items():
             del name
-            host.hypervisor.prepare = fail  # type: ignore[method-assign,assignment]
+            host.hypervisor.prepare = fail  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("what", ["network", "image", "hypervisor", "storage"])
@@ -360,7 +360,7 @@ def test_a8_a_live_host_cleans_up_while_it_runs_and_says_what_keeps_it() -> None
         assert (await row(told, host.id)).state is HostState.RETURNING
         (debt,) = await told.cloud.database.read(lambda tx: rights.debts_of(tx, host.id))
         assert debt.trouble == "libvirtd is stuck"
-        host.hypervisor.undefine = undefine  # type: ignore[method-assign,assignment]
+        host.hypervisor.undefine = undefine  # type: ignore[method-assign]
         await told.cloud.cloud.hosts.call_in_debts(host.id)
         await told.host_up(host.name)
         assert len(told.cloud.running(server)) == 1
@@ -503,13 +503,13 @@ def test_b25_one_guest_that_cannot_be_cleaned_up_keeps_no_other_from_it() -> Non
                 raise NotNow("its monitor does not answer")
             await undefine(server)
 
-        host.hypervisor.undefine = stuck  # type: ignore[method-assign,assignment]
+        host.hypervisor.undefine = stuck  # type: ignore[method-assign]
         await told.cloud.power_on(source)
         await told.cloud.clock.sleep(60)
         debts = await told.cloud.database.read(lambda tx: rights.debts_of(tx, host.id))
         assert [(debt.server, debt.trouble) for debt in debts] == [(first.id, "its monitor does not answer")]
         await told.cloud.kill_agent(source)  # the record is kept for its next run
-        host.hypervisor.undefine = undefine  # type: ignore[method-assign,assignment]
+        host.hypervisor.undefine = undefine  # type: ignore[method-assign]
         told.cloud.start_agent(source)
         await told.host_up(source)
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from renova.model.host import Host
-from renova.model.ids import HostId
-from renova.store import hosts, migrations, placement
+from renova.model.ids import HostId, ServerId
+from renova.store import hosts, migrations, placement, rights
+from renova.store.database import Tx
 
 from .compute_cloud import ComputeApi
 
@@ -84,6 +85,40 @@ async def test_a_wrong_change_of_a_service_is_refused(api: ComputeApi, body: Any
     missing = "0d7c1e5c-94a5-4d4a-9d5c-0bd4c1a1a9a1"
     await api.refused("admin", f"PUT /os-services/{missing}", 404, {"status": "enabled"}, "2.53")
     await api.refused("demo", f"PUT /os-services/{host}", 403, {"status": "enabled"}, "2.53")
+
+
+async def test_f5_who_disables_a_service_or_forces_it_down_is_noted_until_it_is_taken_back(api: ComputeApi) -> None:
+    host = await api.have_host("compute1")
+    await api.got("admin", f"PUT /os-services/{host}", {"status": "disabled", "forced_down": True}, "2.53")
+    noted = await row(api, host)
+    assert (noted.disabled_by, noted.forced_down_by) == ("admin", "admin")
+    assert noted.disabled_at
+    assert noted.forced_down_at
+    await api.got("admin", f"PUT /os-services/{host}", {"status": "enabled", "forced_down": False}, "2.53")
+    noted = await row(api, host)
+    assert (noted.disabled_by, noted.disabled_at, noted.forced_down_by, noted.forced_down_at) == (None,) * 4
+
+
+async def test_a6_a_host_stays_forced_down_while_servers_are_evacuated_from_it(api: ComputeApi) -> None:
+    host = await api.have_host("compute1")
+    await have_migration(api, host, "accepted")
+    await api.got("admin", f"PUT /os-services/{host}", {"forced_down": True}, "2.53")
+    message = await api.refused("admin", f"PUT /os-services/{host}", 400, {"forced_down": False}, "2.53")
+    assert "being evacuated" in message
+
+
+async def test_a8_a_host_stays_forced_down_while_it_owes_a_clean_up_and_its_reason_is_told(api: ComputeApi) -> None:
+    host = await api.have_host("compute1")
+    server = ServerId("0d7c1e5c-94a5-4d4a-9d5c-0bd4c1a1a9a1")
+
+    def owe(tx: Tx) -> None:
+        rights.owe(tx, host, server, 2)
+        rights.trouble(tx, host, server, "libvirtd is stuck")
+
+    await api.cloud.database.transact(owe)
+    await api.got("admin", f"PUT /os-services/{host}", {"forced_down": True}, "2.53")
+    message = await api.refused("admin", f"PUT /os-services/{host}", 400, {"forced_down": False}, "2.53")
+    assert "libvirtd is stuck" in message
 
 
 async def test_old_clients_name_the_host(api: ComputeApi) -> None:

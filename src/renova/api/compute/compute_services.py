@@ -193,6 +193,25 @@ def _uuid(call: Call) -> HostId:
     return HostId(call.path["service"].lower())
 
 
+def refusal_to_remove(tx: Tx, host: Host) -> str | None:
+    """Say why the host must stay: nobody would look after what it still has, or is about to get."""
+    if servers.on_host(tx, host.id):
+        return "Unable to delete compute service that is hosting instances. Migrate or delete them first."
+    columns = migrations.migrations.c
+    here = (columns.source == host.id) | (columns.destination == host.id)
+    if migrations.find(tx, [here, columns.status.in_(migrations.ACTIVE)], 1):
+        return "Unable to delete compute service that has in-progress migrations."
+    if host.state is HostState.RETURNING:
+        return "Unable to delete compute service that is cleaning up. Wait until it is up, or off."
+    if host.state is not HostState.DEAD and (rights.of_host(tx, host.id) or rights.debts_of(tx, host.id)):
+        # Guests of servers that live elsewhere: nobody would ever clean them up.
+        return (
+            "Unable to delete compute service whose host may still run guests that it has to clean up. Let it "
+            "do so, or have it proven dead."
+        )
+    return None
+
+
 async def delete(call: Call) -> Reply:
     """Remove the host from the cloud; one that still has servers, or to or from which they are moving, stays."""
     call.demand("os_compute_api:os-services:delete")
@@ -206,20 +225,8 @@ async def delete(call: Call) -> Reply:
         host = every.get(service)
         if host is None:
             raise NotFound(f"Service {service} could not be found.")
-        if servers.on_host(tx, host.id):
-            raise Conflict("Unable to delete compute service that is hosting instances. Migrate or delete them first.")
-        columns = migrations.migrations.c
-        here = (columns.source == host.id) | (columns.destination == host.id)
-        if migrations.find(tx, [here, columns.status.in_(migrations.ACTIVE)], 1):
-            raise Conflict("Unable to delete compute service that has in-progress migrations.")
-        if host.state is HostState.RETURNING:
-            raise Conflict("Unable to delete compute service that is cleaning up. Wait until it is up, or off.")
-        if host.state is not HostState.DEAD and (rights.of_host(tx, host.id) or rights.debts_of(tx, host.id)):
-            # Guests of servers that live elsewhere: nobody would ever clean them up.
-            raise Conflict(
-                "Unable to delete compute service whose host may still run guests that it has to clean up. Let it "
-                "do so, or have it proven dead."
-            )
+        if (reason := refusal_to_remove(tx, host)) is not None:
+            raise Conflict(reason)
         rights.take_away(tx, host.id)
         rights.forgive(tx, host.id)
         migrations.given_up(tx, host.id)
