@@ -4,7 +4,8 @@ A story is an async function that calls its steps one after the other through `r
 steps already journalled give their stored results without running. So between steps there is no I/O, no clock and no
 chance. Three kinds of step:
 
-- `@act` speaks to the outside. It may run twice (its result is journalled after it), so it says what should be.
+- `@act` speaks to the outside. It may run twice (its result is journalled after it, with the write that follows), so
+  it says what should be.
 - `@write` changes rows, in one transaction with its journal entry: it happens exactly once.
 - `@end` is a write with which the operation ends: what users see becomes final in that very transaction.
 

@@ -26,6 +26,7 @@ C = TypeVar("C")
 TX = TypeVar("TX")
 R = TypeVar("R")
 
+FIRST_EPOCH = 1  # of an operation that was never taken over
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between tries; doubling, with jitter
 LONGEST_SETTLING_PAUSE = 60.0  # seconds between tries of a failed operation's end
 
@@ -121,7 +122,8 @@ class Runner(Generic[C, TX]):
         if story is None or story.version != held.version:
             raise Broken(f"no story {held.story} of version {held.version} in this release")
         want = msgspec.json.decode(held.want, type=story.want)
-        entries, undone = await self._journal.read(held)
+        # Nobody has told it yet where the epoch is the first: then there is no past to read.
+        entries, undone = await self._journal.read(held) if held.epoch > FIRST_EPOCH else ([], set())
         telling = _Telling(self, held, entries)
         if held.undoing:
             failure = msgspec.json.decode(held.failure or b"", type=Failure)
@@ -141,7 +143,7 @@ class Runner(Generic[C, TX]):
                 failure = _failure(error, telling)
                 log.warning("operation failed", error=failure.message, exc_info=not isinstance(error, CloudError))
             stored = msgspec.json.encode(failure)
-            await self.persist(lambda: self._journal.commit(held, lambda _tx, book: book.begin_undo(stored)))
+            await self.persist(lambda: self._journal.commit(held, lambda _tx, book: telling.begin_undo(book, stored)))
         await self._undo(held, telling, undone)
         context = self._context(held)
 
@@ -226,6 +228,7 @@ class _Telling(Generic[C, TX]):
         self._held = held
         self._entries = entries
         self._context = runner.context(held)
+        self._unwritten: Entry | None = None  # of the act before: written with what comes next
         self.taken: list[tuple[int, Step[..., Any], tuple[Any, ...]]] = []
         self.past_only = False
         self.ended = False
@@ -244,26 +247,48 @@ class _Telling(Generic[C, TX]):
             raise _StoryEnds
         log.debug("step begins", step=step.name)
         if step.kind is Kind.ACT:
+            await self._write_now()  # what an act rests on is written before it begins
             done: R = await self._runner.patiently(step.patience, lambda: step.body(self._context, *arguments))
-            entry = Entry(place, step.name, step.encode(done))
-            await self._runner.persist(
-                lambda: self._runner.journal.commit(self._held, lambda _tx, book: book.note(entry))
-            )
+            self._unwritten = Entry(place, step.name, step.encode(done))
             return done
 
         def change(tx: TX, book: Book) -> tuple[R, Held | None]:
             result: R = step.body(self._context, tx, *arguments)
             if step.kind is Kind.END:
                 return result, book.close("done")
+            self._write(book)
             book.note(Entry(place, step.name, step.encode(result)))
             return result, None
 
-        written, waiting = await self._runner.patiently(
-            step.patience, lambda: self._runner.journal.commit(self._held, change)
-        )
+        def commit() -> Awaitable[tuple[R, Held | None]]:
+            return self._runner.journal.commit(self._held, change)
+
+        try:
+            written, waiting = await self._runner.patiently(step.patience, commit)
+        except NotNow:
+            if self._unwritten is None:
+                raise
+            await self._write_now()  # however long the database is away, what happened outside is not forgotten
+            written, waiting = await self._runner.patiently(0, commit)
+        self._unwritten = None
         self.ended = step.kind is Kind.END
         self._runner.start_next(waiting)
         return written
+
+    def begin_undo(self, book: Book, failure: bytes) -> None:
+        self._write(book)
+        book.begin_undo(failure)
+
+    async def _write_now(self) -> None:
+        if self._unwritten is not None:
+            await self._runner.persist(
+                lambda: self._runner.journal.commit(self._held, lambda _tx, book: self._write(book))
+            )
+            self._unwritten = None
+
+    def _write(self, book: Book) -> None:
+        if self._unwritten is not None:
+            book.note(self._unwritten)
 
 
 def _failure(error: Exception, telling: _Telling[Any, Any]) -> Failure:
