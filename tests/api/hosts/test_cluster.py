@@ -1,0 +1,72 @@
+"""Hold, eras, proofs and an operator's word, as administrators see and say them."""
+
+import pytest
+
+from renova.hosts import eras
+from renova.store import hosts, rights
+from tests.api.hosts.test_hosts import SERVER, HostsApi, api, have_hosts
+from tests.unit.store.tables import A
+
+assert api, "a fixture"
+
+
+async def asked(api: HostsApi, method: str, path: str, body: object = None, who: str = "admin") -> tuple[int, dict]:  # type: ignore[type-arg]
+    answer = await api.client.request(method, f"/renova/v1{path}", json=body, headers={"X-Auth-Token": api.tokens[who]})
+    return answer.status_code, answer.json()
+
+
+async def test_a_host_is_shown_with_every_proof_and_what_it_owes(api: HostsApi) -> None:
+    await have_hosts(api)
+    await api.cloud.database.transact(lambda tx: rights.trouble(tx, A, SERVER, "libvirtd is stuck"))
+    status, shown = await asked(api, "GET", "/hosts/name-of-host-a")
+    assert status == 200
+    assert shown["host"]["owes"] == [{"server": SERVER, "below": 2, "trouble": "libvirtd is stuck"}]
+    assert [each["says"] for each in shown["host"]["proofs"]] == ["power read as off twice; as good as who reads it"]
+    _, listed = await asked(api, "GET", "/proofs")
+    assert listed["proofs"] == shown["host"]["proofs"]
+    assert (await asked(api, "GET", "/hosts/mars"))[0] == 404
+
+
+async def test_a_host_that_is_away_is_not_asked_to_clean_up(api: HostsApi) -> None:
+    await have_hosts(api)
+    status, answer = await asked(api, "POST", "/hosts/name-of-host-a/clean")
+    assert status == 409
+    assert "not connected" in answer["error"]["message"]
+
+
+async def test_power_is_believed_again_when_an_operator_says_so(api: HostsApi) -> None:
+    await have_hosts(api)
+    await api.cloud.database.transact(lambda tx: hosts.change(tx, A, power_barred="it lied"))
+    assert (await asked(api, "POST", "/hosts/name-of-host-a/trust-power"))[1]["host"]["power_barred"] is None
+
+
+async def test_the_cluster_says_why_it_is_on_hold_and_an_operator_begins_the_next_era(api: HostsApi) -> None:
+    await have_hosts(api)
+    assert (await asked(api, "GET", "/status"))[1]["hold"] is None
+    await api.cloud.database.transact(lambda tx: eras.hold(tx, "somebody knows more", 3))
+    status, shown = await asked(api, "GET", "/status")
+    assert status == 200
+    assert "somebody knows more" in shown["hold"]
+    status, shown = await asked(api, "POST", "/eras")
+    assert (status, shown["era"], shown["restoring"]) == (200, 4, True)
+    assert shown["waits_for"] == ["name-of-host-a", "name-of-host-b"], "its death was proven before the loss"
+    assert (await asked(api, "POST", f"/servers/{SERVER}/choose", {"host": "name-of-host-a"}))[0] == 409
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/status"),
+        ("GET", "/proofs"),
+        ("GET", "/hosts/name-of-host-a"),
+        ("GET", "/hosts/name-of-host-a/asides"),
+        ("POST", "/hosts/name-of-host-a/vouch"),
+        ("POST", "/hosts/name-of-host-a/clean"),
+        ("POST", "/hosts/name-of-host-a/trust-power"),
+        ("POST", "/eras"),
+        ("POST", f"/servers/{SERVER}/choose"),
+    ],
+)
+async def test_nobody_else_may_see_or_say_anything_of_it(api: HostsApi, method: str, path: str) -> None:
+    await have_hosts(api)
+    assert (await asked(api, method, path, who="demo"))[0] == 403
