@@ -19,7 +19,7 @@ from renova.model.clock import stamp
 from renova.model.errors import Conflict, Invalid
 from renova.model.guest import HostFacts
 from renova.model.host import Host, HostState, Lease, Proof, ProofKind, Role
-from renova.model.ids import HostId
+from renova.model.ids import HostId, ServerId
 from renova.settings import LeaseTimes
 from renova.store import aggregates, cluster, migrations, placement, rights, servers
 from renova.store import hosts as host_rows
@@ -203,6 +203,12 @@ def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
     moved = server.host != debt.host
     local = bool(storage_id and theirs and storage_id != theirs)
     return Duty(debt.server, debt.below, disks=moved and local, aside=moved and local)
+
+
+def left_at(tx: Tx, server_id: ServerId) -> HostId | None:
+    """Return the host where the server lives, if nobody has the right to run it: it may be brought up there again."""
+    server = servers.get(tx, server_id)
+    return server.host if server is not None and rights.right(tx, server_id) is None else None
 
 
 def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:

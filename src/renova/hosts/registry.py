@@ -14,7 +14,7 @@ import structlog
 
 from renova.hosts import eras
 from renova.hosts.leases import Leases
-from renova.hosts.registration import Place, cleaned, duty, welcome
+from renova.hosts.registration import Place, cleaned, duty, left_at, welcome
 from renova.hosts.uploads import Uploads
 from renova.model.chance import Chance
 from renova.model.channel import Channel, Closed
@@ -429,11 +429,17 @@ class Hosts:
 
     async def _cleaned(self, host: HostId, link: Link, message: Cleaned) -> None:
         paid = Duty(message.server, message.below, disks=False)
-        state = await self._database.transact(lambda tx: cleaned(tx, host, paid))
+
+        def work(tx: Tx) -> tuple[HostState | None, HostId | None]:
+            return cleaned(tx, host, paid), left_at(tx, message.server)
+
+        state, home = await self._database.transact(work)
         if state is not None and self._links.get(host) is link:
             link.place = dataclasses.replace(link.place, state=state)
         self.on_change(host)
         self._tell_up(host, link)
+        if home is not None and home != host:
+            self.on_up(home)  # its evacuation to this host failed: from now on it may run where it was
 
     async def _image_piece(self, want: WantImage) -> ImagePiece:
         try:

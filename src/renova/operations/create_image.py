@@ -53,6 +53,12 @@ class CreateImage(msgspec.Struct, frozen=True):
     backup: Backup | None = None
 
 
+class _Leaves(msgspec.Struct, frozen=True):
+    """What every operation that supersedes this one wants, whatever else."""
+
+    unfinished_image: ImageId | None = None
+
+
 def describe(
     server: Server,
     base: Image | None,
@@ -229,14 +235,20 @@ def settle_create_image(work: Work, tx: Tx, want: CreateImage, failure: Failure)
 
 
 def unfinished_image(tx: Tx, server: ServerId) -> ImageId | None:
-    """Return the image that is being made of the server and is not known to be whole.
+    """Return the image that is being made of the server, or is to be, and is not known to be whole.
 
-    For who supersedes that: nobody else will remove it.
+    For who supersedes that: nobody else will remove it. Nor one that was to be removed by who is superseded now.
     """
-    held = operations.active(tx, server)
-    if held is None or held.story != CREATE_IMAGE.name or operations.has_done(tx, held, upload_copy.name):
-        return None
-    return msgspec.json.decode(held.want, type=CreateImage).image
+    begun = operations.active(tx, server)
+    for held in [*([begun] if begun else []), *operations.queued(tx, server)]:
+        if held.story == CREATE_IMAGE.name:
+            if not operations.has_done(tx, held, upload_copy.name):
+                return msgspec.json.decode(held.want, type=CreateImage).image
+        elif not operations.has_done(tx, held, remove_unfinished_image.name):
+            left = msgspec.json.decode(held.want, type=_Leaves).unfinished_image
+            if left is not None:
+                return left
+    return None
 
 
 @act()

@@ -15,6 +15,7 @@ from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.create_image import remove_unfinished_image, unfinished_image
+from renova.operations.delete import DELETE
 from renova.operations.parts import volumes
 from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.guest import attached_networks, bind_all_ports, disks_of, has_any
@@ -73,7 +74,8 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
     source = _dead_source(cloud, tx, server)
     take_back_rebuild(tx, server.id)
     unfinished = unfinished_image(tx, server.id)
-    supersede(tx, cloud.operations, server.id, "superseded: the server is being evacuated", at_once=True)
+    reason = "superseded: the server is being evacuated"
+    supersede(tx, cloud.operations, server.id, reason, at_once=True, sparing=(DELETE,))
     proof = hosts.proof(tx, source.id)
     migration = migrations.add(
         tx,

@@ -18,6 +18,9 @@ from renova.model.host import Right
 from renova.model.ids import ServerId
 from renova.model.server import AttachedNetwork, TaskState, VmState
 from renova.operations.cloud import Cloud
+from renova.operations.create_image import CREATE_IMAGE
+from renova.operations.delete import DELETE
+from renova.operations.evacuate import EVACUATE
 from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.guest import attached_networks, bind_all_ports, current_guest
 from renova.operations.parts.notify import notify
@@ -54,7 +57,9 @@ def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, ha
     take_task(tx, server, action, TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING)
     if hard:
         take_back_rebuild(tx, server.id)  # one that an administrator has reset the state of
-        supersede(tx, cloud.operations, server.id, "superseded by a hard reboot")
+        # The task state says so, unless an administrator has reset it: these are not cut off by a reboot.
+        others = (EVACUATE, DELETE, CREATE_IMAGE)
+        supersede(tx, cloud.operations, server.id, "superseded by a hard reboot", sparing=others)
     want = RebootServer(hard, cloud.settings.soft_reboot_wait)
     submit(tx, cloud.operations, asked, server.id, Submission(REBOOT, "reboot", want))
 

@@ -1,5 +1,6 @@
 """How a request becomes an operation: the action, the number and the operation itself, in one transaction."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -8,6 +9,7 @@ import msgspec
 from renova.engine.journal import Held
 from renova.engine.operation import Failure, Story
 from renova.model.clock import Clock
+from renova.model.errors import Conflict
 from renova.model.ids import ExecutorId, OperationId, ProjectId, ServerId, UserId
 from renova.store import actions, operations
 from renova.store.database import Database, Tx
@@ -72,15 +74,27 @@ def submit(tx: Tx, runs: Operations, asked: Asked, server: ServerId, submission:
     return Submitted(operation, action)
 
 
-def supersede(tx: Tx, runs: Operations, server: ServerId, reason: str, *, at_once: bool = False) -> None:
+def supersede(
+    tx: Tx,
+    runs: Operations,
+    server: ServerId,
+    reason: str,
+    *,
+    at_once: bool = False,
+    sparing: Collection[Story[Any]] = (),
+) -> None:
     """End the server's active operation, if any, in favour of a newer one; its action is closed as failed.
 
     A quiet one is waited for instead; `at_once`, for what cannot wait, puts it back to be done afterwards.
+    `Conflict` where one of those to spare is under way: cut off, it would leave what nobody else brings to an end.
     """
     held = operations.active(tx, server)
     if held is None:
         return
+    spared = {story.name for story in sparing}
     for ended in [held, *operations.queued(tx, server)]:
+        if ended.story in spared:
+            raise Conflict(operations.UNDER_WAY)
         if not ended.quiet:
             operations.supersede(tx, ended)
             actions.close_events(tx, ended.action, error=reason)

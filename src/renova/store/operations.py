@@ -79,6 +79,7 @@ executors = Table(
 )
 
 ERASED = b""
+UNDER_WAY = "Another operation on this server is under way."
 
 # Made once: every step runs them, and making a statement costs five times as much as running it.
 _SUBMIT = insert(operations).returning(operations)
@@ -113,11 +114,13 @@ def submit(
 ) -> tuple[OperationId, Held | None]:
     """Add an operation that this executor is to run; returns it if it may begin, and its id either way.
 
-    It waits where a quiet one is active; `Conflict` when the server has another one that is.
+    It waits where a quiet one is active; `Conflict` when the server has another one that is, or that waits already
+    (the server's task state, which usually says so, an administrator may have reset).
     """
     before = active(tx, server)
-    if before is not None and not before.quiet:
-        raise Conflict("Another operation on this server is under way.")
+    waiting = [] if before is None else queued(tx, server)
+    if (before is not None and not before.quiet) or (not quiet and any(not held.quiet for held in waiting)):
+        raise Conflict(UNDER_WAY)
     values = {
         "server": server,
         "number": servers.next_number(tx, server) if before is None else 0,
@@ -134,7 +137,7 @@ def submit(
     try:
         row = tx.execute(_SUBMIT, values).one()
     except IntegrityError as error:
-        raise Conflict("Another operation on this server is under way.") from error
+        raise Conflict(UNDER_WAY) from error
     return OperationId(row.id), _held(row) if before is None else None
 
 

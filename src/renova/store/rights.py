@@ -90,7 +90,11 @@ def grant(tx: Tx, server: ServerId, target: HostId, migration: int | None = None
     if row is not None and row.host is not None and row.host != target:
         proof = hosts.proof(tx, row.host)
         if proof is None or proof.epoch <= row.host_epoch:
-            raise Conflict("the server's former host is not proven dead, and has not released it")
+            former = hosts.get(tx, row.host)
+            raise Conflict(
+                f"host {former.name if former else row.host} may still run the server: it has not confirmed its stop, "
+                "and is not proven dead"
+            )
         owe(tx, row.host, server, number, migration)
     values = {"host": target, "incarnation": number, "host_epoch": lease.epoch}
     if row is None:

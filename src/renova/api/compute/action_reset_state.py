@@ -10,6 +10,7 @@ from renova.api.compute.fields import Body
 from renova.api.compute.visible import find_server
 from renova.api.http import Call, Reply
 from renova.model.server import VmState
+from renova.operations.parts.state import get_server
 from renova.store import actions, servers
 from renova.store.database import Tx
 
@@ -27,6 +28,7 @@ async def reset_state(call: Call, value: Value) -> Reply:
     server = await find_server(call, "os_compute_api:os-admin-actions:reset_state")
 
     def work(tx: Tx) -> None:
+        get_server(tx, server.id)  # it may have been deleted since it was found
         servers.change(tx, server.id, vm_state=wanted, task_state=None)
         began = actions.begin(tx, server.id, call.request_id, "resetState", call.caller.user, call.caller.project)
         actions.close_events(tx, began)

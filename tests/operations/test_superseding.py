@@ -1,0 +1,121 @@
+"""Who takes the place of another operation leaves nothing of it behind, and none is cut off that nobody else would end.
+
+An administrator may reset a server's task state at any moment (`os-resetState`): then it no longer keeps others away.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from renova.model.errors import Conflict, Invalid
+from renova.model.ids import ServerId
+from renova.model.server import VmState
+from renova.operations.attach_volume import NewAttachment, accept_attach_volume
+from renova.operations.delete import accept_delete
+from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.reboot import accept_reboot
+from renova.operations.stop import accept_stop
+from renova.store import rights, servers
+from tests.operations.story import Told
+from tests.operations.test_failures import dead_host_of, told_story
+from tests.operations.volumes import a_volume
+
+Ask = Callable[[Told, ServerId], Awaitable[object]]
+
+
+async def evacuate(told: Told, server: ServerId) -> object:
+    await dead_host_of(told, server)
+    return await told.ask(accept_evacuate, server, Evacuation())
+
+
+async def delete(told: Told, server: ServerId) -> object:
+    return await told.ask(accept_delete, server)
+
+
+async def make_image(told: Told, server: ServerId) -> object:
+    return await told.make_image(server)
+
+
+async def reset(told: Told, server: ServerId) -> None:
+    await told.cloud.database.transact(
+        lambda tx: servers.change(tx, server, vm_state=VmState.ACTIVE, task_state=None),
+    )
+
+
+@pytest.mark.parametrize("ask", [evacuate, delete, make_image])
+def test_a_hard_reboot_does_not_cut_off_what_only_goes_on_by_itself_though_the_state_was_reset(ask: Ask) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await ask(told, server)
+        await reset(told, server)
+        with pytest.raises(Conflict, match="Another operation"):
+            await told.ask(accept_reboot, server, hard=True)
+        after = await told.idle(server)
+        assert (after.task_state, after.fault) == (None, None)
+        assert told.cloud.running(server) == ([] if after.deleted else [after.host_name])
+
+    told_story(story)
+
+
+def test_an_evacuation_does_not_cut_off_a_deletion_though_the_state_was_reset() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await dead_host_of(told, server)
+        await told.ask(accept_delete, server)
+        await reset(told, server)
+        with pytest.raises(Conflict, match="Another operation"):
+            await told.ask(accept_evacuate, server, Evacuation())
+        assert (await told.idle(server)).deleted
+
+    told_story(story)
+
+
+def test_two_that_set_a_task_state_never_wait_together_though_the_state_was_reset() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await told.ask(accept_attach_volume, server, NewAttachment(volume=await a_volume(told)))
+        await told.ask(accept_stop, server)
+        await reset(told, server)
+        with pytest.raises(Conflict, match="Another operation"):
+            await told.ask(accept_stop, server)
+        assert (await told.idle(server)).vm_state is VmState.STOPPED
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("asked", [[delete], [evacuate], [evacuate, delete]])
+def test_whoever_takes_the_place_of_an_image_that_still_waits_removes_it(asked: list[Ask]) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await told.ask(accept_attach_volume, server, NewAttachment(volume=await a_volume(told)))
+        image = await told.make_image(server)
+        for ask in asked:
+            await ask(told, server)
+        await told.idle(server)
+        assert image not in told.cloud.images.images
+
+    told_story(story)
+
+
+def test_a_server_starts_again_at_its_host_once_a_destination_that_was_away_has_cleaned_up() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        source = await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        await told.cloud.clock.sleep(0.03)
+        right = await told.cloud.database.read(lambda tx: rights.right(tx, server))
+        assert right is not None
+        destination = next(name for name, host in told.cloud.hosts.items() if host.id == right.host)
+        told.cloud.hosts[destination].line.cut()
+        assert (await told.idle(server)).host_name == source
+        # The destination was not proven dead: it may run the guest, so nobody else does.
+        with pytest.raises(Invalid, match=f"Compute service of {destination} is still in use"):
+            await told.ask(accept_evacuate, server, Evacuation())
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+        told.cloud.hosts[destination].line.heal()
+        await told.host_up(destination)
+        await told.cloud.until(lambda: told.cloud.running(server) == [source])
+        await told.idle(server)
+
+    told_story(story)
