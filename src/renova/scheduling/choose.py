@@ -31,9 +31,12 @@ class Ranking:
             yield from self.hosts
             return
         high = max(weights)
-        ties = [views[place] for place, weight in zip(fit, weights, strict=True) if weight == high]
-        fewest = min([host.servers for host in ties])
-        yield min([host for host in ties if host.servers == fewest], key=lambda host: host.name)
+        if weights.count(high) == 1:
+            yield views[fit[weights.index(high)]]
+        else:
+            ties = [views[place] for place, weight in zip(fit, weights, strict=True) if weight == high]
+            fewest = min([host.servers for host in ties])
+            yield min([host for host in ties if host.servers == fewest], key=lambda host: host.name)
         yield from self.hosts[1:]
 
     @property
