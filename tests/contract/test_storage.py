@@ -369,5 +369,6 @@ async def test_a_volume_that_was_lost_is_not_made_again_as_if_nothing_had_been_o
     with pytest.raises(Refused):
         await bench.storage.have(want(FIRST, made=True), Images())
     assert await bench.read(FIRST.name) is None
+    assert await bench.storage.have(want(made=True), Images()) == ()
     await bench.storage.have(want(FIRST), Images())
     assert await bench.storage.have(want(FIRST, made=True), Images()) == (FIRST,)

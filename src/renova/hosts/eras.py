@@ -13,7 +13,7 @@ from renova.model.errors import Conflict, NotFound
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import Host, HostState
 from renova.model.ids import HostId, ServerId
-from renova.store import cluster, found_guests, placement, rights, servers
+from renova.store import cluster, found_guests, placement, rights, servers, volumes
 from renova.store import hosts as host_rows
 from renova.store.database import Tx
 from renova.wire import Hello
@@ -73,6 +73,7 @@ def begin(tx: Tx, who: str) -> int:
             host_rows.change(tx, host.id, state=HostState.RETURNING)
     reason = f"a new era was begun by {who}: every host registers anew, is proven dead or vouched for"
     era = cluster.begin_era(tx, reason, rights.highest(tx) + GAP)
+    volumes.raise_versions(tx, GAP)  # storage hosts may have seen higher ones than the database remembers
     log.warning("era begins", era=era, who=who)
     return era
 

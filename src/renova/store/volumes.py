@@ -138,6 +138,11 @@ def want(tx: Tx, volume_id: VolumeId, **values: Any) -> None:
     change(tx, volume_id, version=volumes.c.version + 1, **values)
 
 
+def raise_versions(tx: Tx, gap: int) -> None:
+    """Have every volume's host told anew what is wanted, under a higher number than any it can have seen."""
+    tx.execute(update(volumes).values(version=volumes.c.version + gap))
+
+
 def swap_status(tx: Tx, volume_id: VolumeId, expected: Sequence[str], wanted: str) -> bool:
     """Set the status if it is one of the expected; False for the loser of a race."""
     found = update(volumes).where(volumes.c.id == volume_id, volumes.c.status.in_(expected))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from renova.hosts import eras
 from renova.model.errors import CloudError, Conflict, NotFound, NotNow, Refused
 from renova.model.ids import AttachmentId, ImageId, ProjectId, ServerId, UserId, VolumeId
 from renova.model.image import Image
@@ -15,6 +16,7 @@ from renova.partners.volume.builtin import BuiltinVolumes
 from renova.simulation.cloud import SimulatedCloud
 from renova.simulation.loop import run_virtual
 from renova.store import volume_attachments, volumes
+from renova.store.database import Tx
 
 VOLUME = VolumeId("00000000-0000-4000-8000-0000000000a1")
 OTHER = VolumeId("00000000-0000-4000-8000-0000000000a2")
@@ -253,5 +255,45 @@ def test_without_a_storage_host_nothing_is_begun() -> None:
         with pytest.raises(NotNow):
             await service.create(new())
         assert await status(cloud) is None
+
+    play(story)
+
+
+def test_while_the_cluster_is_on_hold_nothing_changes_on_storage_hosts_and_in_a_new_era_all_are_told_anew() -> None:
+    async def story(cloud: SimulatedCloud, service: BuiltinVolumes) -> None:
+        await service.create(new())
+        await service.reserve(FIRST, VOLUME, SERVER)
+        there = await service.connect(FIRST, "host1", "")
+        assert isinstance(there, NbdExport)
+
+        def forget(tx: Tx) -> None:
+            """Have the database as it was before the volume was connected."""
+            volume_attachments.change(tx, FIRST, export=None, status="reserved")
+            volumes.change(tx, VOLUME, version=1, confirmed=1, status="reserved")
+            eras.hold(tx, "it is older than its hosts")
+
+        await cloud.database.transact(forget)
+        with pytest.raises(NotNow, match="on hold"):
+            await service.connect(FIRST, "host2", "")
+        assert served(cloud) == [there.name]
+        await cloud.database.transact(lambda tx: eras.begin(tx, "an operator"))
+        for name in ("host1", "storage1"):
+            await cloud.kill_agent(name)
+            cloud.start_agent(name)
+        second = await patiently(cloud, lambda: service.connect(FIRST, "host2", ""))
+        assert served(cloud) == [second.name]
+
+    play(story)
+
+
+def test_a_volume_whose_content_was_lost_says_so() -> None:
+    async def story(cloud: SimulatedCloud, service: BuiltinVolumes) -> None:
+        await service.create(new())
+        cloud.storage_hosts["storage1"].volumes.volumes.clear()
+        await service.reserve(FIRST, VOLUME, SERVER)
+        with pytest.raises(Refused, match="not on this host any more"):
+            await service.connect(FIRST, "host1", "")
+        await service.detach(FIRST)
+        assert served(cloud) == []
 
     play(story)

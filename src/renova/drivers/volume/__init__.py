@@ -37,7 +37,8 @@ class Storage(Protocol):
         Exports that are not wanted go first, and for certain: whoever was connected has been cut off, and nobody
         connects by that name again, before anything else is done. Never shrinks a volume. A volume whose content is
         of this generation keeps it; else it gets the wanted one, whole or not at all, and only unless it is served.
-        `Refused` when content that was made already is not here: a blank volume must not stand for one that was lost.
+        `Refused` when content that was made already is not here, and should be served: a blank volume must not stand
+        for one that was lost. To cut it off, or to serve it to nobody, needs no content.
         """
         ...
 

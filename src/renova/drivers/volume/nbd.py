@@ -108,6 +108,8 @@ class NbdStorage:
         path = self._files.volume(want.volume, want.generation)
         newest = await self._files.newest(want.volume)
         if newest is None or newest < want.generation:
+            if want.made and not want.exports:
+                return ()
             await self._replace(want, path, images)
         await self._files.keep_only(want.volume, want.generation)
         async with self._opened(want.volume, path) as node:

@@ -70,6 +70,8 @@ class SimulatedVolumes:
             del served[name]
         known = self.volumes.get(want.volume)
         if known is None or known.generation < want.generation:
+            if want.made and not want.exports:
+                return ()
             if want.made:
                 raise Refused(f"the content of volume {want.volume} is not on this host any more")
             if served:

@@ -9,7 +9,7 @@ the confirmation, or in an error status with the reason.
 import asyncio
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -19,12 +19,13 @@ from renova.model.ids import HostId, SnapshotId, VolumeId
 from renova.model.storage import Export, OfImage, WantedVolume
 from renova.partners.volume import StorageHosts
 from renova.partners.volume.statuses import ERRORS, RESTING, of_attachments
-from renova.store import volume_attachments, volume_snapshots, volumes
+from renova.store import cluster, volume_attachments, volume_snapshots, volumes
 from renova.store.database import Database, Tx
 from renova.store.volumes import StoredVolume
 from renova.wire import DropVolume, DropVolumeSnapshot, HaveVolume, HaveVolumeSnapshot, StorageAct
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 GIB = 1 << 30
 LOOK_S = 30.0  # seconds between looks for what was left behind
@@ -62,7 +63,7 @@ class Settling:
         Raises what the host says: `NotNow`, `Refused`, `Broken`. A volume that is gone is fine.
         """
         while True:
-            told = await self._database.read(lambda tx: _wanted(tx, volume))
+            told = await self._database.read(lambda tx: _unless_held(tx, _wanted(tx, volume)))
             if told is None:
                 return
             row, act = told
@@ -153,6 +154,7 @@ class Settling:
                 return
             act: StorageAct = HaveVolumeSnapshot(row.volume) if row.status == "creating" else DropVolumeSnapshot()
             try:
+                await self._database.read(lambda tx: _unless_held(tx, None))
                 await self._hosts.store(row.host, snapshot, volume_snapshots.VERSIONS[row.status], act)
                 await self._database.transact(partial(_end_snapshot, snapshot=snapshot, of=row.status))
                 continue
@@ -169,6 +171,13 @@ class Settling:
     async def _version(self, volume: VolumeId) -> int | None:
         row = await self._database.read(lambda tx: volumes.volume(tx, volume))
         return row.version if row else None
+
+
+def _unless_held(tx: Tx, wanted: T) -> T:
+    """Return it, or raise `NotNow`: what a database that lost commits wants may cut off whom it has forgotten."""
+    if (reason := cluster.get(tx).hold) is not None:
+        raise NotNow(f"Nothing is changed on storage hosts while the cluster is on hold: {reason}")
+    return wanted
 
 
 def _wanted(tx: Tx, volume: VolumeId) -> tuple[StoredVolume, StorageAct] | None:
@@ -222,8 +231,9 @@ def _fail(tx: Tx, told: StoredVolume, reason: str) -> bool:
     row = volumes.volume(tx, told.id)
     if row is None or row.version != told.version or row.status not in ERRORS:
         return False
-    log.warning("volume failed", volume=row.id, old=row.status, new=ERRORS[row.status], reason=reason)
-    volumes.change(tx, row.id, status=ERRORS[row.status], error=reason, confirmed=row.version)
+    status = ERRORS[row.status]
+    log.warning("volume failed", volume=row.id, old=row.status, new=status, reason=reason)
+    volumes.change(tx, row.id, status=status, error=reason, confirmed=row.version)
     return True
 
 
