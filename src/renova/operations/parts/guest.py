@@ -95,13 +95,10 @@ def _where_it_may_run(tx: Tx, server: Server) -> Server:
 async def attached_networks(work: Work) -> tuple[AttachedNetwork, ...]:
     """Return the server's networks and addresses as its row keeps them for lists."""
     found: dict[str, AttachedNetwork] = {}
-    for port in await work.cloud.networks.ports(work.held.server):
-        addresses = tuple(AttachedAddress(ip=fixed.ip, mac=port.mac, port=port.id) for fixed in port.fixed_ips)
-        if (known := found.get(port.network)) is not None:
-            found[port.network] = AttachedNetwork(known.network, known.name, known.addresses + addresses)
-        else:
-            network = await work.cloud.networks.network(port.network, None)
-            found[port.network] = AttachedNetwork(port.network, network.name if network else "", addresses)
+    for nic in await work.cloud.networks.nics(work.held.server):
+        addresses = tuple(AttachedAddress(ip=each.ip, mac=nic.mac, port=nic.port) for each in nic.addresses)
+        known = found.get(nic.network) or AttachedNetwork(nic.network, nic.network_name, ())
+        found[nic.network] = AttachedNetwork(known.network, known.name, known.addresses + addresses)
     return tuple(found.values())
 
 
@@ -112,7 +109,8 @@ async def bind_all_ports(work: Work, host_name: str) -> None:
         host = hosts.by_name(tx, host_name)
         return aggregates.zone_of(tx, host.id) if host else DEFAULT_ZONE
 
-    of_host = await work.cloud.database.read(zone)
-    for port in await work.cloud.networks.ports(work.held.server):
-        if port.host != host_name:
+    elsewhere = [port for port in await work.cloud.networks.ports(work.held.server) if port.host != host_name]
+    if elsewhere:
+        of_host = await work.cloud.database.read(zone)
+        for port in elsewhere:
             await work.cloud.networks.bind(port.id, host_name, of_host)
