@@ -57,13 +57,22 @@ class Runner(Generic[C, TX]):
         self._chance = chance
         self._beat = beat  # seconds between renewals of the executor's lease
         self._tasks: dict[OperationId, asyncio.Task[None]] = {}
+        self._again: dict[OperationId, Held] = {}  # to begin when their former telling here has ended
 
     def start(self, held: Held) -> None:
         """Begin or resume the operation, as a task of its own."""
-        if held.id not in self._tasks:
+        former = self._tasks.get(held.id)
+        if former is None:
             task = asyncio.get_running_loop().create_task(self._run(held), name=f"operation-{held.id}")
             self._tasks[held.id] = task
-            task.add_done_callback(lambda _: self._tasks.pop(held.id, None))
+            task.add_done_callback(lambda _: self._ended(held.id))
+        elif former.cancelling():
+            # It was put back, and its turn came while the telling that was stopped for it still ends.
+            self._again[held.id] = held
+
+    def _ended(self, operation: OperationId) -> None:
+        del self._tasks[operation]
+        self.start_next(self._again.pop(operation, None))
 
     def start_next(self, waiting: Held | None) -> None:
         """Begin what waited behind an operation that has ended."""
@@ -72,7 +81,9 @@ class Runner(Generic[C, TX]):
 
     def stop(self, operation: OperationId) -> None:
         """Stop running the operation here: it was superseded."""
-        if task := self._tasks.get(operation):
+        self._again.pop(operation, None)
+        task = self._tasks.get(operation)
+        if task is not None and not task.cancelling():  # a second time would break into what it still ends
             task.cancel()
 
     async def finished(self, operation: OperationId) -> None:
@@ -102,6 +113,7 @@ class Runner(Generic[C, TX]):
 
     async def close(self) -> None:
         """Stop all tasks; their operations stay in the journal for the next executor."""
+        self._again.clear()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

@@ -1,10 +1,12 @@
 """Behind a quiet operation others wait; each begins when the one before it has ended, however that ended."""
 
+import asyncio
 import dataclasses
 
 import msgspec
 import pytest
 
+from renova.engine.operation import Run, act, end
 from renova.engine.runner import Runner
 from renova.model.errors import Refused
 from renova.model.ids import OperationId, ServerId
@@ -70,5 +72,46 @@ def test_whoever_takes_over_goes_on_with_those_that_wait(name: str) -> None:
         async with serving(await office.executor("second", QUIET)):
             assert [await office.ended(each) for each in made] == ["done"] * 3
         assert office.world.said[-2 * len(DONE) :] == DONE * 2
+
+    in_office(story)
+
+
+def test_one_that_is_put_back_is_told_anew_though_its_former_telling_takes_long_to_end() -> None:
+    async def story(office: Office) -> None:
+        fetches: list[str] = []
+
+        @act()
+        async def fetch_slowly(world: World, want: Want) -> None:
+            fetches.append("begun")
+            if len(fetches) == 1:
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await world.clock.sleep(5)
+                    fetches.append("ended")
+
+        @end()
+        def close(_world: World, _tx: Tx, _want: Want) -> None:
+            pass
+
+        async def deliver_slowly(run: Run, want: Want) -> None:
+            await run(fetch_slowly, want)
+            await run(close, want)
+
+        slow = dataclasses.replace(QUIET, tell=deliver_slowly)
+        runner = await office.executor("executor", slow)
+        [operation] = await submit_all(office, runner, 1)
+        await office.seen(lambda: bool(fetches))
+
+        def put_back(tx: Tx) -> None:
+            held = operations.active(tx, SERVER)
+            assert held is not None
+            operations.put_back(tx, held)
+            tx.then(lambda: runner.stop(operation))
+
+        await office.database.transact(put_back)
+        runner.start_next(await office.database.transact(lambda tx: operations._next(tx, SERVER, runner.executor)))
+        assert await office.ended(operation) == "done"
+        assert fetches == ["begun", "ended", "begun"]
 
     in_office(story)
