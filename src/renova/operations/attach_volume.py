@@ -81,7 +81,7 @@ async def attach_volume(run: Run, want: AttachVolume) -> None:
 def begin_attach(work: Work, tx: Tx, want: AttachVolume) -> Right:
     server = work.server_now(tx)
     actions.open_event(tx, work.held.action, "compute_attach_volume", server.host_name)
-    notify(work.cloud, tx, server.id, "instance.volume_attach.start")
+    notify(work.cloud, tx, server.id, "instance.volume_attach.start", volume=want.volume)
     if server.vm_state not in (*HAS_GUEST, VmState.STOPPED):
         raise Conflict(f"Cannot 'attach_volume' instance {server.id} while it is in vm_state {server.vm_state}")
     return work.right_here(tx)
@@ -129,7 +129,7 @@ async def take_back(work: Work, want: AttachVolume, right: Right) -> None:
 def mark_attached(work: Work, tx: Tx, want: AttachVolume) -> None:
     device = _row(work, tx, want)
     block_devices.change(tx, device, attached=True)
-    notify(work.cloud, tx, work.held.server, "instance.volume_attach.end")
+    notify(work.cloud, tx, work.held.server, "instance.volume_attach.end", volume=want.volume)
     actions.close_events(tx, work.held.action)
 
 
@@ -138,7 +138,7 @@ def settle_attach(work: Work, tx: Tx, want: AttachVolume, failure: Failure) -> N
     device = block_devices.by_volume(tx, want.volume)
     if device is not None and device.server == work.held.server:
         block_devices.remove(tx, device)
-    notify(work.cloud, tx, work.held.server, "instance.volume_attach.error", failure)
+    notify(work.cloud, tx, work.held.server, "instance.volume_attach.error", failure, volume=want.volume)
     close_failed(tx, work.held.action, failure)
 
 

@@ -61,7 +61,7 @@ async def detach_volume(run: Run, want: DetachVolume) -> None:
 def begin_detach(work: Work, tx: Tx, want: DetachVolume) -> Right:
     server = work.server_now(tx)
     actions.open_event(tx, work.held.action, "compute_detach_volume", server.host_name)
-    notify(work.cloud, tx, server.id, "instance.volume_detach.start")
+    notify(work.cloud, tx, server.id, "instance.volume_detach.start", volume=want.volume)
     return work.right_here(tx)
 
 
@@ -116,7 +116,7 @@ def mark_detached(work: Work, tx: Tx, want: DetachVolume) -> None:
     device = block_devices.by_volume(tx, want.volume)
     if device is not None and device.server == work.held.server:
         block_devices.remove(tx, device)
-    notify(work.cloud, tx, work.held.server, "instance.volume_detach.end")
+    notify(work.cloud, tx, work.held.server, "instance.volume_detach.end", volume=want.volume)
     actions.close_events(tx, work.held.action)
 
 

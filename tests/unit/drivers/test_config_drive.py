@@ -11,8 +11,10 @@ import pytest
 
 from renova.drivers.hypervisor.config_drive import config_drive, files, meta_data, network_data
 from renova.model.errors import Refused
-from renova.model.guest import Address, Personal
+from renova.model.guest import Address, Personal, VolumeDisk
+from renova.model.ids import AttachmentId, VolumeId
 from renova.model.network import Route
+from renova.model.volume import VolumeFile
 
 from .guests import GUEST
 
@@ -113,3 +115,10 @@ def test_the_drive_is_found_and_read(version: str) -> None:
 def test_names_in_any_language_survive() -> None:
     found = files(msgspec.structs.replace(GUEST, personal=Personal("h", "имя 名前 \U0001f600")))
     assert json.loads(found["meta_data.json"])["name"] == "имя 名前 \U0001f600"
+
+
+def test_devices_with_a_tag_are_described() -> None:
+    disk = VolumeDisk(VolumeId("v"), AttachmentId("a"), "vdb", VolumeFile("/v", "raw"), tag="db")
+    plain = msgspec.structs.replace(disk, volume=VolumeId("w"), tag=None)
+    described = meta_data(msgspec.structs.replace(GUEST, volumes=(disk, plain)))["devices"]
+    assert [(each["serial"], each["path"], each["tags"]) for each in described] == [("v", "/dev/vdb", ["db"])]

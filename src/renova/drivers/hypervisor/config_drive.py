@@ -62,7 +62,7 @@ def meta_data(guest: Guest) -> dict[str, Any]:
         "availability_zone": personal.availability_zone,
         "launch_index": 0,
         "meta": personal.metadata,
-        "devices": [],
+        "devices": _tagged(guest),
     }
     if personal.public_keys:
         found["public_keys"] = personal.public_keys
@@ -74,6 +74,18 @@ def meta_data(guest: Guest) -> dict[str, Any]:
     if personal.admin_pass is not None:
         found["admin_pass"] = personal.admin_pass
     return found
+
+
+def _tagged(guest: Guest) -> list[dict[str, Any]]:
+    """Describe the devices that the user gave a tag, by which the guest finds them; where on its buses is not known."""
+    somewhere = {"bus": "none", "address": "none"}
+    nics = [{"type": "nic", **somewhere, "mac": nic.mac, "tags": [nic.tag]} for nic in guest.nics if nic.tag]
+    disks = [
+        {"type": "disk", **somewhere, "serial": disk.volume, "path": f"/dev/{disk.device}", "tags": [disk.tag]}
+        for disk in guest.volumes
+        if disk.tag
+    ]
+    return [*nics, *disks]
 
 
 def network_data(nics: tuple[Nic, ...]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Notice(msgspec.Struct, frozen=True):
     failure: Failure | None = None
     host: str | None = None
     snapshot: str | None = None  # the image that is made of it
+    volume: str | None = None  # that is attached or detached
     doer: Doer | None = None
     period: Period = Period("", "")
     controller: str = ""

@@ -30,11 +30,12 @@ def notify(
     host: str | None = None,
     image: tuple[ImageId | None, Mapping[str, str]] | None = None,
     snapshot: str | None = None,
+    volume: str | None = None,
 ) -> None:
     """Tell an event of Nova's, such as `instance.reboot.start`, about the server as it is at this moment.
 
     `host`: where it happens, if not on the server's own host. `image`: the one it had, if not the one it has.
-    `snapshot`: the image that is made of it.
+    `snapshot`: the image that is made of it. `volume`: the one that comes or goes.
     """
     if cloud.notices is None:
         return
@@ -43,7 +44,7 @@ def notify(
         return
     if image is not None:
         server = msgspec.structs.replace(server, image=image[0], image_properties=dict(image[1]))
-    _put(cloud, tx, Notice(event, server, failure=failure, host=host, snapshot=snapshot))
+    _put(cloud, tx, Notice(event, server, failure=failure, host=host, snapshot=snapshot, volume=volume))
 
 
 def watch_states(cloud: Cloud) -> None:

@@ -52,6 +52,9 @@ def payload(notice: Notice) -> Payload:
         case ["instance", "snapshot", *_]:
             data = {**_action(notice), "snapshot_image_id": notice.snapshot}
             return _object("InstanceActionSnapshotPayload", "1.9", data)
+        case ["instance", "volume_attach" | "volume_detach", *_]:
+            data = {**_action(notice), "volume_id": notice.volume}
+            return _object("InstanceActionVolumePayload", "1.6", data)
         case _:
             return _object("InstanceActionPayload", "1.8", _action(notice))
 
