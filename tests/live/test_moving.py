@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from openstack import exceptions as sdk
 
 from renova.lab import furniture
+from renova.lab.blueprint import STORAGE_HOST
+from renova.model.guest import PowerState
 from tests.live.lab import SHELL, Lab, running_lab
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -142,6 +145,25 @@ def test_a_rebuild_of_a_stopped_server_never_runs_its_guest_and_keeps_the_volume
     assert (case.boot_number(), case.on_root(), case.on_volume()) == (1, "none", "volume")
     case.guest("echo root >/root/data; sync")
     assert len(case.attachments()) == 1
+
+
+def test_a_guest_waits_for_a_volume_that_is_away_and_goes_on_unharmed(lab: Lab, case: Case) -> None:
+    def power() -> int:
+        return int(case.compute.get_server(case.server).power_state)
+
+    case.guest(f"mkdir -p /mnt/v; mount {case.volume_device()} /mnt/v")
+    lab.cloud.kill(STORAGE_HOST)
+    with ThreadPoolExecutor(1) as aside:
+        writing = aside.submit(lab.in_guest, case.address, "echo written >/mnt/v/more; sync; echo done")
+        lab.until(lambda: power() == PowerState.PAUSED, "the guest does not stand still")
+        assert lab.state(case.server) == "ACTIVE"
+        lab.cloud.start(STORAGE_HOST)
+        assert writing.result() == "done"
+    lab.until(lambda: power() == PowerState.RUNNING, "the guest did not go on")
+    said = case.guest(f"cat /mnt/v/more; umount /mnt/v; mount {case.volume_device()} /mnt/v; cat /mnt/v/data; dmesg")
+    assert said.split()[:2] == ["written", "volume"]
+    assert "I/O error" not in said
+    case.guest("umount /mnt/v")
 
 
 def test_an_evacuation_keeps_what_it_can_and_its_source_cleans_up(lab: Lab, case: Case) -> None:

@@ -212,8 +212,11 @@ def _volume(disk: VolumeDisk) -> ET.Element:
     way = disk.connection
     element = ET.Element("disk", type="network" if isinstance(way, NbdExport) else "file", device="disk")
     kind = "raw" if isinstance(way, NbdExport) else way.format
-    ET.SubElement(element, "driver", name="qemu", type=kind, cache="none", discard="unmap")
+    driver = ET.SubElement(element, "driver", name="qemu", type=kind, cache="none", discard="unmap")
     if isinstance(way, NbdExport):
+        # A guest whose volume is away for a while is to wait for it, not to see errors that harm its file systems.
+        driver.set("error_policy", "stop")
+        driver.set("rerror_policy", "stop")
         source = ET.SubElement(element, "source", protocol="nbd", name=way.name)
         if way.tls:
             source.set("tls", "yes")

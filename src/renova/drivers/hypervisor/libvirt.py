@@ -53,6 +53,7 @@ log = structlog.get_logger()
 ASK_AGAIN_S = 5.0  # a guest that is still booting does not hear that a device is to go, either
 PRESS_AGAIN_S = 10.0  # a guest that is still booting does not hear the power button
 BACKUP_LOOK_S = 0.2
+TRY_AGAIN_S = 2.0  # after a guest's disk was away
 LOOK_AGAIN_S = 2.0  # should an event get lost on a connection that breaks
 
 POWER = {
@@ -95,6 +96,7 @@ class LibvirtHypervisor:
         self._happened: dict[ServerId, asyncio.Event] = {}
         self._to_report: asyncio.Queue[ServerId | None] = asyncio.Queue()  # None: all guests
         self._reporter: asyncio.Task[None] | None = None
+        self._stalled: dict[ServerId, asyncio.Task[None]] = {}  # guests whose disk was away, until they are tried again
 
     async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
         await self._disks.check()
@@ -107,10 +109,11 @@ class LibvirtHypervisor:
         self._reporter = asyncio.create_task(self._report())
 
     async def close(self) -> None:
-        if self._reporter is not None:
-            self._reporter.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reporter
+        ending = [*self._stalled.values(), *([self._reporter] if self._reporter else [])]
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending)
         await self._connection.close()
         await self._slow.close()
 
@@ -188,6 +191,8 @@ class LibvirtHypervisor:
 
     async def pause(self, server: ServerId) -> None:
         await self._connection.call(_pause, server)
+        if (waiting := self._stalled.get(server)) is not None:
+            waiting.cancel()  # it is to stand still now, whether its disk is back or not
 
     async def unpause(self, server: ServerId) -> None:
         await self._connection.call(_unpause, server)
@@ -327,6 +332,22 @@ class LibvirtHypervisor:
             for guest in found:
                 if guest is not None:
                     self._changed(GuestChanged(guest.server, guest.incarnation, guest.power))
+                    if guest.power is PowerState.PAUSED and guest.server not in self._stalled:
+                        self._stalled[guest.server] = asyncio.create_task(self._let_go_on(guest.server))
+
+    async def _let_go_on(self, server: ServerId) -> None:
+        """Let a guest that QEMU stopped, for a disk of it was away, try again until it goes on."""
+        try:
+            while await self._connection.call(_is_stalled, server):
+                log.warning("guest waits for a disk that is away", server=server)
+                await self._clock.sleep(TRY_AGAIN_S)
+                await self._connection.call(_resume_stalled, server)
+        except NotNow:
+            pass  # once libvirtd is back, all guests are reported
+        except Refused:
+            log.exception("a guest cannot be told to go on", server=server)
+        finally:
+            del self._stalled[server]
 
 
 # What runs in threads: each takes libvirt's connection and speaks to libvirtd until it is done.
@@ -387,6 +408,21 @@ def _one_found(connection: Any, server: ServerId) -> FoundGuest | None:
 
 def _all_found(connection: Any) -> list[FoundGuest]:
     return [found for domain in connection.listAllDomains() if (found := _found(domain))]
+
+
+def _is_stalled(connection: Any, server: ServerId) -> bool:
+    """Say whether QEMU stopped the guest because a disk gave an error (`domain_xml`: error policy)."""
+    domain = _domain(connection, server)
+    if domain is None:
+        return False
+    state: list[int] = domain.state()
+    return state == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]
+
+
+def _resume_stalled(connection: Any, server: ServerId) -> None:
+    """Resume it unless somebody else paused it meanwhile."""
+    if _is_stalled(connection, server):
+        _unless_gone(lambda: _domain(connection, server).resume())
 
 
 def _active(connection: Any, server: ServerId) -> bool:
