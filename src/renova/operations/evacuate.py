@@ -282,7 +282,7 @@ async def build_guest(work: Work, want: EvacuateServer, taken: Claim) -> Built:
     run = not _ends_stopped(want)
     await volumes.reconcile(work)
     built = await build(work, taken.host, taken.incarnation, admin_pass, must_exist=shared, run=run)
-    if built.refused is None:
+    if built.refused is None and shared:
         # A rebuild that was cut off may have left another one.
         await drop_other_disks(work, taken.host, taken.incarnation, (await work.server()).root_generation)
     return built
