@@ -21,7 +21,7 @@ from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
 from renova.operations.work import Work
-from renova.store import actions, migrations, personal_files, placement, rights, servers
+from renova.store import actions, block_devices, migrations, personal_files, placement, rights, servers
 from renova.store.database import Tx
 from renova.wire import Remove
 
@@ -100,6 +100,7 @@ def mark_deleted(work: Work, tx: Tx, want: DeleteServer) -> None:
     if migration is not None:
         migrations.move(tx, migration.id, migrations.ACTIVE, "failed")
     drop_waiting(tx, work.held.server, "the server was deleted")
+    block_devices.forget(tx, work.held.server)
     rights.release(tx, work.held.server)
     placement.release(tx, work.held.server)
     personal_files.put(tx, work.held.server, ())

@@ -100,6 +100,12 @@ def remove(tx: Tx, device: BlockDevice) -> None:
     _show(tx, device.server)
 
 
+def forget(tx: Tx, server: ServerId) -> None:
+    """Drop what is left of a server that is deleted: its blank disks went with it."""
+    tx.execute(delete(block_devices).where(block_devices.c.server == server))
+    _show(tx, server)
+
+
 def _show(tx: Tx, server: ServerId) -> None:
     """Have the server's row say which volumes it has."""
     shown = tuple(
