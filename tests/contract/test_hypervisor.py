@@ -544,3 +544,8 @@ async def test_hosts_that_share_a_directory_say_so(bench: Bench) -> None:
     assert facts.hypervisor_type == "QEMU"
     assert facts.hypervisor_version >= 7000000
     assert min(facts.vcpus, facts.memory_mb, facts.local_gb) > 0
+
+
+async def test_a_host_reports_what_its_hypervisor_can_do(bench: Bench) -> None:
+    assert (await bench.first.facts()).capabilities == bench.first.capabilities()
+    assert bench.first.capabilities().evacuate

@@ -11,7 +11,7 @@ import pytest
 
 from renova.drivers.hypervisor.config_drive import config_drive, files, meta_data, network_data
 from renova.model.errors import Refused
-from renova.model.guest import Address, Personal, VolumeDisk
+from renova.model.guest import Address, Personal, PersonalFile, VolumeDisk
 from renova.model.ids import AttachmentId, VolumeId
 from renova.model.network import Route
 from renova.model.volume import VolumeFile
@@ -122,3 +122,18 @@ def test_devices_with_a_tag_are_described() -> None:
     plain = msgspec.structs.replace(disk, volume=VolumeId("w"), tag=None)
     described = meta_data(msgspec.structs.replace(GUEST, volumes=(disk, plain)))["devices"]
     assert [(each["serial"], each["path"], each["tags"]) for each in described] == [("v", "/dev/vdb", ["db"])]
+
+
+def test_files_of_the_user_lie_beside_the_metadata_that_names_them() -> None:
+    guest = personal(files=(PersonalFile("/etc/motd", "aGVsbG8="), PersonalFile("/root/x", "eA==")))
+    assert meta_data(guest)["files"] == [
+        {"path": "/etc/motd", "content_path": "/content/0000"},
+        {"path": "/root/x", "content_path": "/content/0001"},
+    ]
+    image = pycdlib.PyCdlib()
+    image.open_fp(io.BytesIO(config_drive(guest)))
+    for number, content in enumerate((b"hello", b"x")):
+        found = io.BytesIO()
+        image.get_file_from_iso_fp(found, joliet_path=f"/openstack/content/{number:04}")
+        assert found.getvalue() == content
+    image.close()
