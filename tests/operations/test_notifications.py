@@ -135,6 +135,7 @@ EVACUATING = [
     "rebuild_scheduled",
     "exists",
     "rebuild.start",
+    "active rebuild_block_device_mapping",
     "active rebuild_spawning",
 ]
 SEQUENCES: dict[str, tuple[Ready, Callable[..., Any], tuple[Any, ...], dict[str, Any], list[str]]] = {

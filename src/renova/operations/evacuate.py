@@ -204,7 +204,6 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
         destination_name=taken.name,
         destination_address=host.address if host else None,
     )
-    servers.change(tx, server.id, task_state=TaskState.REBUILD_BLOCK_DEVICE_MAPPING)
     outcome = _outcome(want, taken, server)
     if failed:
         actions.fail_event(tx, work.held.action, EVENT, reason)
@@ -213,6 +212,7 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
     actions.open_event(tx, work.held.action, EVENT, taken.name, outcome)
     for event in ("instance.rebuild_scheduled", "instance.exists", "instance.rebuild.start"):
         notify(work.cloud, tx, server.id, event, host=taken.name)
+    servers.change(tx, server.id, task_state=TaskState.REBUILD_BLOCK_DEVICE_MAPPING)
     return taken
 
 
