@@ -322,6 +322,21 @@ def test_a_volume_service_that_is_away_does_not_keep_a_server_from_a_hard_reboot
     told_story(story)
 
 
+def test_a_volume_that_is_being_detached_is_not_detached_once_more() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await attached(told, server)
+        await told.ask(accept_detach_volume, server, volume)
+        with pytest.raises(Invalid, match="being detached already"):
+            await told.ask(accept_detach_volume, server, volume)
+        await told.idle(server)
+        await told.ask(accept_attach_volume, server, NewAttachment(volume=volume))
+        await told.idle(server)
+        assert [row.volume for row in await rows(told, server)] == [volume]
+
+    told_story(story)
+
+
 def test_a_detach_needs_the_servers_host() -> None:
     async def story(told: Told) -> None:
         server = await told.get(await told.created())

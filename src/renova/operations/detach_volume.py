@@ -19,7 +19,7 @@ from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
-from renova.store import actions, block_devices
+from renova.store import actions, block_devices, operations
 from renova.store.database import Tx
 from renova.wire import AttachVolume as Give
 from renova.wire import DetachVolume as Take
@@ -43,10 +43,21 @@ def accept_detach_volume(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId
         raise Invalid("Cannot detach a root device volume")
     if not device.attached:
         raise Invalid(f"Invalid volume: volume {volume} is still being attached.")
+    if volume in _leaving(tx, server.id):
+        # A second one would take the volume away that was attached again meanwhile.
+        raise Invalid(f"Invalid volume: volume {volume} is being detached already.")
     if server.host is not None and not cloud.hosts.up(server.host):
         raise Conflict(f"Service is unavailable at this time: compute service of {server.host_name} is down.")
     want = DetachVolume(volume, cloud.settings.detach_attempts)
     submit(tx, cloud.operations, asked, server.id, Submission(DETACH_VOLUME, "detach_volume", want))
+
+
+def _leaving(tx: Tx, server: ServerId) -> set[VolumeId]:
+    """Return the volumes that are being detached from the server, or wait for it."""
+    active = operations.active(tx, server)
+    waiting = [*([active] if active else []), *operations.queued(tx, server)]
+    wants = [held.want for held in waiting if held.story == DETACH_VOLUME.name]
+    return {msgspec.json.decode(want, type=DetachVolume).volume for want in wants}
 
 
 async def detach_volume(run: Run, want: DetachVolume) -> None:
