@@ -242,3 +242,38 @@ def test_a_server_on_a_volume_is_reimaged_by_a_rebuild_and_kept_by_an_evacuation
     assert lab.in_guest(address, "cat /root/data 2>/dev/null || echo none") == "none"
     case.compute.delete_server(server)
     lab.until(lambda: lab.state(server) is None, "the server was not deleted")
+
+
+def test_ephemeral_disk_and_swap_are_there_blank_kept_by_a_reboot_and_blank_again_after_a_rebuild(
+    lab: Lab, case: Case
+) -> None:
+    flavor = case.compute.create_flavor(name="m1.blank", vcpus=1, ram=128, disk=1, ephemeral=1, swap=64)
+    network = lab.admin.network.find_network(furniture.NETWORK, ignore_missing=False)
+    port = lab.admin.network.create_port(network_id=network.id)
+    image = lab.admin.image.find_image(furniture.IMAGES[0], ignore_missing=False)
+    body = {
+        "name": "blank",
+        "flavorRef": flavor.id,
+        "imageRef": image.id,
+        "networks": [{"port": port.id}],
+        "user_data": USER_DATA,
+    }
+    server = str(case._post("/servers", {"server": body}, "2.94")["server"]["id"])
+    address = str(port.fixed_ips[0]["ip_address"])
+    look = "mkdir -p /mnt/e; mount LABEL=ephemeral0 /mnt/e; ls /mnt/e; umount /mnt/e; grep -c . /proc/swaps"
+
+    def seen() -> list[str]:
+        lab.active(server)
+        lab.reachable(address)
+        return lab.in_guest(address, f"swapon $(findfs LABEL=swap0); {look}; swapoff -a").split()
+
+    assert seen() == ["lost+found", "2"]
+    lab.in_guest(address, "mount LABEL=ephemeral0 /mnt/e; echo mine >/mnt/e/mine; umount /mnt/e; sync")
+    case.act({"reboot": {"type": "HARD"}}, server=server)
+    lab.until(lambda: " boots=2 " in lab.console(server), "the server was not rebooted")
+    assert seen() == ["lost+found", "mine", "2"]
+    case.act({"rebuild": {"imageRef": image.id}}, server=server)
+    lab.active(server)
+    assert seen() == ["lost+found", "2"]
+    case.compute.delete_server(server)
+    lab.until(lambda: lab.state(server) is None, "the server was not deleted")

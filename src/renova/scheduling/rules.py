@@ -202,7 +202,14 @@ ALL: tuple[Rule, ...] = (
 )
 
 # Those that an image can break: all that a rebuild with another one must satisfy, and on its own host only.
-OF_IMAGE: tuple[Rule, ...] = (runs_architecture, runs_hypervisor_type, runs_vm_mode, for_image, isolated_as_image)
+OF_IMAGE: tuple[Rule, ...] = (
+    runs_architecture,
+    runs_hypervisor_type,
+    runs_vm_mode,
+    has_traits,
+    for_image,
+    isolated_as_image,
+)
 
 
 def rules_for(request: Request) -> tuple[Rule, ...]:

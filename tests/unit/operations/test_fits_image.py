@@ -38,6 +38,7 @@ def reason(small: SmallCloud, host: HostId | None = A, **properties: Any) -> str
         ({"hw_architecture": "aarch64"}, "cannot run aarch64"),
         ({"img_hv_type": "xen"}, "cannot run guests of xen"),
         ({"hw_vm_mode": "xen"}, "cannot run vm mode xen"),
+        ({"trait:CUSTOM_GOLD": "required"}, "lacks the trait CUSTOM_GOLD"),
     ],
 )
 def test_an_image_that_the_host_cannot_run_is_refused(
@@ -45,6 +46,19 @@ def test_an_image_that_the_host_cannot_run_is_refused(
 ) -> None:
     expected = f"host name-of-host-a will not do for image image-new: {why}" if why else None
     assert reason(small, **properties) == expected
+
+
+def test_an_image_that_requires_what_the_flavor_forbids_is_refused(small: SmallCloud) -> None:
+    assert reason(small) is None
+
+    def work(tx: Tx) -> str | None:
+        server = servers.get(tx, ONE)
+        assert server is not None
+        picky = msgspec.structs.replace(server.flavor, extra_specs={"trait:CUSTOM_GOLD": "forbidden"})
+        image = an_image("new", properties={"trait:CUSTOM_GOLD": "required"})
+        return fits_image(small.cloud, tx, msgspec.structs.replace(server, flavor=picky), image)
+
+    assert "requires the trait CUSTOM_GOLD, which the server's flavor forbids" in (small.tables.do(work) or "")
 
 
 def test_what_the_hosts_aggregate_says_of_images_counts(small: SmallCloud) -> None:

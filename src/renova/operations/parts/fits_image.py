@@ -7,7 +7,7 @@ disabled keeps its servers (spec: rebuild; scheduling, section 2).
 from renova.model.image import Image
 from renova.model.server import Server
 from renova.operations.cloud import Cloud
-from renova.operations.parts.needs import of_image
+from renova.operations.parts.needs import of_image, traits
 from renova.scheduling.request import Request
 from renova.scheduling.rules import OF_IMAGE
 from renova.store.database import Tx
@@ -22,6 +22,8 @@ def fits_image(cloud: Cloud, tx: Tx, server: Server, image: Image) -> str | None
     if host is None:
         return None
     request = Request(resources={}, settings=cloud.settings.scheduler, **of_image(image.id, image.properties))
+    if clash := request.traits & traits(server.flavor.extra_specs, "forbidden"):
+        return f"image {image.id} requires the trait {', '.join(sorted(clash))}, which the server's flavor forbids"
     reasons = (rule(request, host) for rule in OF_IMAGE)
     reason = next((reason for reason in reasons if reason is not None), None)
     return f"host {host.name} will not do for image {image.id}: {reason}" if reason else None

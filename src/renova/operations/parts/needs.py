@@ -47,6 +47,7 @@ def needs(
     """
     board = cloud.fleet.board(tx)
     specs = server.flavor.extra_specs
+    of_its_image = of_image(server.image, server.image_properties)
     return Request(
         resources=amounts(server),
         zone=server.pinned_zone,
@@ -56,8 +57,8 @@ def needs(
         group=_group_places(tx, server, leaving, board),
         apart_from=_hosts_of(_hinted(tx, server, "different_host") or []),
         beside=_beside(tx, _hinted(tx, server, "same_host"), leaving),
-        traits=_traits(specs, "required"),
-        not_traits=_traits(specs, "forbidden"),
+        traits=traits(specs, "required") | of_its_image.pop("traits"),
+        not_traits=traits(specs, "forbidden"),
         capabilities=asked_of_host(specs),
         aggregate_specs={
             key.removeprefix(AGGREGATE_SPECS): asked for key, asked in specs.items() if key.startswith(AGGREGATE_SPECS)
@@ -65,7 +66,7 @@ def needs(
         project=server.project,
         marks=board.marks,
         settings=cloud.settings.scheduler,
-        **of_image(server.image, server.image_properties),
+        **of_its_image,
     )
 
 
@@ -74,8 +75,9 @@ def amounts(server: Server) -> dict[str, int]:
     return server.flavor.resources(volume_backed=server.image is None)
 
 
-def _traits(specs: Mapping[str, str], how: str) -> frozenset[str]:
-    return frozenset(key.removeprefix(TRAIT) for key, said in specs.items() if key.startswith(TRAIT) and said == how)
+def traits(said: Mapping[str, Any], how: str) -> frozenset[str]:
+    """Return the traits that a flavor's extra specs, or an image's properties, say are "required" or "forbidden"."""
+    return frozenset(key.removeprefix(TRAIT) for key, value in said.items() if key.startswith(TRAIT) and value == how)
 
 
 def of_image(image: ImageId | None, properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def of_image(image: ImageId | None, properties: Mapping[str, Any]) -> dict[str, 
     return {
         "image": image,
         "image_properties": dict(properties),
+        "traits": traits(properties, "required"),
         "architecture": _ARCHITECTURES.get(architecture, architecture) if architecture else None,
         "hypervisor_type": _said(properties, "img_hv_type", "hypervisor_type"),
         "vm_mode": _VM_MODES.get(mode, mode) if mode else None,
