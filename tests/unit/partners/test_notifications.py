@@ -193,6 +193,21 @@ async def test_an_event_that_its_receiver_cannot_stand_keeps_back_no_other_serve
         assert post.receiver.of("bad") == []
 
 
+async def test_a_sink_that_fails_as_nobody_planned_ends_nothing_and_is_told_again() -> None:
+    async with posting() as post:
+        deliver, faults = post.outbox._sink.deliver, [ValueError("a fault in the sink")]
+
+        async def fail_once(event: CloudEvent) -> None:
+            if faults:
+                raise faults.pop()
+            await deliver(event)
+
+        post.outbox._sink.deliver = fail_once  # type: ignore[method-assign]
+        await post.put("one", *NUMBERS)
+        await post.until_all_is_told()
+        assert post.receiver.of("one") == NUMBERS
+
+
 async def test_an_event_that_is_refused_for_good_is_dropped_and_counted() -> None:
     async with posting() as post:
         post.receiver.answer = lambda event: 422 if event["type"] == "event.1" else 200

@@ -141,6 +141,11 @@ class Outbox:
                 self._failed.add(notice.server)
                 log.warning("notice not delivered yet", id=notice.id, server=notice.server, reason=str(error))
                 return
+            except Exception:
+                # Whatever is wrong with who is told: it must not end the controller, which tells.
+                self._failed.add(notice.server)
+                log.error("notice not delivered yet", id=notice.id, server=notice.server, exc_info=True)
+                return
             done.append(notice.number)
 
     def _event(self, notice: Notice) -> CloudEvent:
