@@ -265,7 +265,7 @@ def test_ephemeral_disk_and_swap_are_there_blank_kept_by_a_reboot_and_blank_agai
     def seen() -> list[str]:
         lab.active(server)
         lab.reachable(address)
-        return lab.in_guest(address, f"swapon $(findfs LABEL=swap0); {look}; swapoff -a").split()
+        return lab.in_guest(address, f"swapon $(findfs LABEL=swap0); {look}; swapoff $(findfs LABEL=swap0)").split()
 
     assert seen() == ["lost+found", "2"]
     lab.in_guest(address, "mount LABEL=ephemeral0 /mnt/e; echo mine >/mnt/e/mine; umount /mnt/e; sync")
