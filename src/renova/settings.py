@@ -150,6 +150,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nbd_port: Port = 10809  # on which a storage host serves volumes
     nbd_tls: bool = True  # whether volumes are served only to hosts of this cloud, encrypted
     nbd_tls_dir: str = ""  # the host's certificates for QEMU; "" is nbd-tls in state_dir
+    builds_at_once: Annotated[int, Meta(ge=1, le=1000)] = 10  # guests that are made or started at a time
     aside_days: Annotated[float, Meta(ge=0, le=3650)] = 7.0  # days for which disks that were set aside are kept
     log_level: LogLevel = "info"
 

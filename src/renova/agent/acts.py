@@ -4,6 +4,7 @@ Every act says what should be: it may run again after it ended anywhere in the m
 of one server never run at the same time, that each is permitted, and that it is in the journal before it begins.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -48,7 +49,11 @@ log = structlog.get_logger()
 
 
 class Acts:
-    """Performs acts. `may_start` raises `NotNow` while this host must not start guests."""
+    """Performs acts. `may_start` raises `NotNow` while this host must not start guests.
+
+    At most `builds_at_once` guests are made or started at a time; the others wait for their turn. So a host that gets
+    all servers of a dead one at once does not drown in them.
+    """
 
     def __init__(
         self,
@@ -57,12 +62,14 @@ class Acts:
         images: ImageSource,
         uploads: Uploads,
         may_start: Callable[[], None],
+        builds_at_once: int,
     ) -> None:
         self._hypervisor = hypervisor
         self._network = network
         self._images = images
         self._uploads = uploads
         self._may_start = may_start
+        self._turn = asyncio.Semaphore(builds_at_once)
 
     async def found(self, server: ServerId) -> FoundGuest | None:
         return await self._hypervisor.guest(server)
@@ -72,10 +79,12 @@ class Acts:
         server = order.server
         match act:
             case Prepare():
-                return await self._prepare(act)
+                async with self._turn:
+                    return await self._prepare(act)
             case Start():
-                self._may_start()
-                return State(await self._start(act.guest, known, resume=act.resume))
+                async with self._turn:
+                    self._may_start()  # now, not when it began to wait
+                    return State(await self._start(act.guest, known, resume=act.resume))
             case Define():
                 self._may_start()
                 await self._network.plug(act.guest.nics)

@@ -108,7 +108,9 @@ class Agent:
         self._storage = storage  # of a storage host
         self._stores = Stores(journal, storage, images) if storage is not None else None
         self._guests = Guests(
-            journal, Acts(hypervisor, network, images, Uploads(self._sessions), self._may_start), self._look_again
+            journal,
+            Acts(hypervisor, network, images, Uploads(self._sessions), self._may_start, settings.builds_at_once),
+            self._look_again,
         )
         self._welcoming = asyncio.Lock()
         self._answering: set[asyncio.Task[None]] = set()
