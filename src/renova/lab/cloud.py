@@ -58,6 +58,20 @@ class Status(msgspec.Struct, frozen=True):
     hosts: list[HostView]
 
 
+def known_in(home: Home) -> Blueprint | None:
+    """Return what the cloud in `home` is; None where none was made. Raises BadSetup when one runs that nobody knows."""
+    known = blueprint.read(home)
+    if known is None:
+        found = {file.stem: processes.running(file) for file in sorted(home.run.glob("*.pid"))}
+        running = [f"{name} (pid {process.pid})" for name, process in found.items() if process is not None]
+        if running:
+            raise BadSetup(
+                f"{home.cloud_json} is gone, but processes of this cloud run: {', '.join(running)}. Put the file "
+                "back; or end them by their pids, and begin a new cloud in another home (RENOVA_HOME)."
+            )
+    return known
+
+
 class LabCloud:
     """The cloud in `home`, as it is to be."""
 
@@ -70,7 +84,7 @@ class LabCloud:
     @classmethod
     def found(cls, home: Home) -> "LabCloud":
         """Return the cloud that was made in `home`. Raises BadSetup when there is none."""
-        known = blueprint.read(home)
+        known = known_in(home)
         if known is None:
             raise BadSetup(f"There is no cloud in {home.path}: make one with `renova lab up`, or set RENOVA_HOME.")
         return cls(home, known)

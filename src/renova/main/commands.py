@@ -15,7 +15,7 @@ from renova.main.operator_commands import database, duties, duty, host, proofs, 
 app = typer.Typer(
     name="renova",
     help="Renova: an OpenStack-compatible compute service that keeps servers alive.",
-    epilog="A cloud on this machine: renova lab up. Its servers are for the openstack client: openstack server list.",
+    epilog="Example: renova lab up. For the servers of that cloud: openstack server list --all-projects.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from renova.lab.cloud import LabCloud
 
 lab = typer.Typer(
-    help="A cloud on this machine: hosts in namespaces with real guests, or simulated ones.", no_args_is_help=True
+    help="A cloud on this machine: hosts in namespaces with real guests, or simulated ones.",
+    epilog="Example: renova lab up --simulated 3",
+    no_args_is_help=True,
 )
 
 
@@ -188,11 +190,11 @@ def _planned(
     """Return the cloud as it is to be."""
     _need_clients()
     from renova.lab import blueprint
-    from renova.lab.cloud import LabCloud
+    from renova.lab.cloud import LabCloud, known_in
     from renova.lab.home import Home as LabHome
 
     lab_home = LabHome(home)
-    known = blueprint.read(lab_home)
+    known = known_in(lab_home)
     plan = blueprint.plan(known, simulated=simulated, hosts=hosts, api_port=api_port, local_disks=local_disks)
     return LabCloud(lab_home, plan)
 
@@ -224,7 +226,7 @@ def _say_how_to_go_on(cloud: "LabCloud") -> None:
     lines = [
         "The cloud is up. Go on with:",
         f"  source {_short(home.openrc)}        (as admin; demo-openrc for an ordinary user)",
-        "  openstack server list",
+        "  openstack server list --all-projects",
         "  renova lab status",
         f"Logs are in {_short(home.logs)}. Stop it with: script/run stop",
     ]

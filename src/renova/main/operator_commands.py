@@ -19,13 +19,19 @@ if TYPE_CHECKING:
 
 host = typer.Typer(
     help="Hosts of a cloud: list and show them, let new ones join, say what you know of them. Uses OS_* variables.",
+    epilog="Example: renova host list",
     no_args_is_help=True,
 )
 database = typer.Typer(
     help="A database that lost commits, as after a restored backup: go on with it. Uses OS_* variables.",
+    epilog="Example: renova database restored",
     no_args_is_help=True,
 )
-duty = typer.Typer(help="What a controller looks over now and then. Uses OS_* variables.", no_args_is_help=True)
+duty = typer.Typer(
+    help="What a controller looks over now and then. Uses OS_* variables.",
+    epilog="Example: renova duty run allocations",
+    no_args_is_help=True,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="HOST", help="The host's name.")]
@@ -48,7 +54,7 @@ def proofs(as_json: Json = False) -> None:
 @host.command("list", epilog="Example: renova host list --json")
 def list_hosts(as_json: Json = False) -> None:
     """List hosts: where each stands with the control plane, and why."""
-    found = _client().hosts()
+    found = sorted(_client().hosts(), key=lambda each: str(each["name"]))
     if as_json:
         _print_json(found)
         return

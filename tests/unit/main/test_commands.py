@@ -2,19 +2,31 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+import renova
+from renova.lab import processes
+from renova.lab.home import Home
 from renova.main.commands import app
-from renova.main.lab_commands import lab
+
+SOURCE = str(Path(renova.__file__).parents[1])
 
 
 def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     argv = [sys.executable, "-m", "renova.main", *arguments]
     return subprocess.run(
-        argv, env={"PATH": "/usr/bin:/bin", **environment}, capture_output=True, text=True, check=False, timeout=60
+        argv,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": SOURCE, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -22,14 +34,36 @@ def test_the_version_is_printed() -> None:
     assert CliRunner().invoke(app, ["version"]).stdout.startswith("renova 0.")
 
 
-LAB_COMMANDS = [command.name or str(getattr(command.callback, "__name__", "")) for command in lab.registered_commands]
+def commands(group: Any, *path: str) -> Iterator[tuple[str, ...]]:
+    """Name every command and every group of them, as they are typed."""
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, *path, name)
 
 
-@pytest.mark.parametrize("name", LAB_COMMANDS)
-def test_every_lab_command_has_help_and_an_example(name: str) -> None:
-    result = CliRunner().invoke(app, ["lab", name, "--help"])
+@pytest.mark.parametrize("path", list(commands(typer.main.get_command(app))), ids=" ".join)
+def test_every_command_has_help_and_an_example(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*path, "--help"])
     assert result.exit_code == 0
-    assert f"Example: renova lab {name}" in result.stdout
+    shown = " ".join(result.stdout.split())
+    assert "Usage: " in shown
+    assert " ".join(("Example: renova", *path)) in shown
+
+
+# What shows or lists something does so for programs, too.
+FOR_PEOPLE_ONLY = {"host remove", "lab power"} | {f"lab {each}" for each in ("up", "run", "story", "down", "kill")}
+FOR_PEOPLE_ONLY |= {f"lab {each}" for each in ("start", "cut", "heal", "exec", "ping")}
+FOR_PEOPLE_ONLY |= {"controller", "agent", "simulated-hosts", "version"}
+
+
+@pytest.mark.parametrize("path", list(commands(typer.main.get_command(app))), ids=" ".join)
+def test_what_is_shown_is_there_as_json(path: tuple[str, ...]) -> None:
+    command: Any = typer.main.get_command(app)
+    for name in path:
+        command = command.commands[name]
+    if not hasattr(command, "commands"):
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert ("--json" in options) is not (" ".join(path) in FOR_PEOPLE_ONLY)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +85,35 @@ def test_what_has_to_be_set_up_first_is_one_sentence_and_status_2(
     assert ended.stderr.startswith(sentence)
     assert len(ended.stderr.splitlines()) == 1
     assert not (tmp_path / "home").exists()
+
+
+def test_a_controller_that_is_away_is_told_in_one_sentence(tmp_path: Path) -> None:
+    user = {"OS_USERNAME": "admin", "OS_PASSWORD": "secret", "OS_PROJECT_NAME": "admin"}
+    domains = {"OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default", "HOME": str(tmp_path)}
+    for arguments in (("host", "list"), ("status", "--json"), ("duty", "run", "orphans")):
+        ended = run(*arguments, OS_AUTH_URL="http://127.0.0.1:9/identity/v3", **user, **domains)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == (
+            "Nobody answers at http://127.0.0.1:9/identity/v3: start the controller, or have OS_AUTH_URL name one that "
+            "runs.\n"
+        )
+
+
+@pytest.mark.parametrize("command", [("status",), ("down",), ("up",)])
+def test_a_cloud_that_runs_without_its_cloud_json_is_told_and_left_alone(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    home.make()
+    started = processes.start(home.pid_file("controller"), ["sleep", "600"], home.log_file("controller"))
+    try:
+        ended = run("lab", *command, RENOVA_HOME=str(home.path))
+        assert ended.returncode == 2
+        assert ended.stderr.startswith(f"{home.cloud_json} is gone, but processes of this cloud run: controller (pid ")
+        assert started.alive()
+        assert not home.cloud_json.exists()
+    finally:
+        started.kill()
 
 
 @pytest.mark.parametrize(
