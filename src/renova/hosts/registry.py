@@ -171,7 +171,7 @@ class Hosts:
         """
         link = self._links.get(host)
         if link is None:
-            raise NotNow("the host is not connected")
+            raise NotNow("the server's host is not connected: switch it on, mend its network, or evacuate its servers")
         if self._held is not None and not isinstance(act, Stop):
             raise OnHold(f"the cluster is on hold: {self._held}")
         order = Order(

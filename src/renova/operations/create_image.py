@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
-from renova.model.errors import CloudError, NotFound
+from renova.model.errors import CloudError, NotFound, NotNow
 from renova.model.guest import PowerState
 from renova.model.host import Right
 from renova.model.ids import ImageId, ProjectId, ServerId
@@ -254,7 +254,11 @@ def unfinished_image(tx: Tx, server: ServerId) -> ImageId | None:
 @act()
 async def remove_unfinished_image(work: Work, image: ImageId) -> None:
     """Have no image left of an operation that was superseded."""
-    await work.cloud.images.remove(image)
+    try:
+        await work.cloud.images.remove(image)
+    except NotNow:
+        # What took its place must not wait for the image service; the image is seen, unfinished, and can be deleted.
+        log.warning("unfinished image not removed", image=image, exc_info=True)
 
 
 CREATE_IMAGE = Story("create-image", 1, CreateImage, create_image, settle_create_image)

@@ -73,9 +73,7 @@ async def remove_guest(work: Work, want: DeleteServer) -> None:
         if not work.cloud.hosts.up(want.host):
             break
         await work.cloud.clock.sleep(0.5)
-    await work.cloud.database.transact(
-        lambda tx: rights.owe(tx, want.host or HostId(""), work.held.server, want.incarnation + 1)
-    )
+    await work.note(lambda tx: rights.owe(tx, want.host or HostId(""), work.held.server, want.incarnation + 1))
 
 
 PATIENT_TRIES = 20

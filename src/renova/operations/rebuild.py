@@ -150,13 +150,13 @@ async def prepare_new_disks(work: Work, want: RebuildServer, right: Right) -> No
 @prepare_new_disks.undo
 async def restore_old_guest(work: Work, want: RebuildServer, right: Right) -> None:
     """Put the row back, then the guest that is derived from it, on the disks it had; then drop the new ones."""
-    await work.cloud.database.transact(lambda tx: _put_back(tx, work.held.server, want))
+    await work.note(lambda tx: _put_back(tx, work.held.server, want))
     run = want.vm_state is VmState.ACTIVE and (await work.server()).vm_state is VmState.ACTIVE
     restored = await run_guest.build(work, right.host, right.incarnation, must_exist=True, run=run)
     if restored.refused is not None:
         if run:
             await work.cloud.networks.settle(work.held.server, active=False)
-        await work.cloud.database.transact(
+        await work.note(
             lambda tx: servers.change(tx, work.held.server, vm_state=VmState.ERROR, power_state=restored.power)
         )
     await run_guest.drop_other_disks(work, right.host, right.incarnation, want.before.root_generation)

@@ -130,13 +130,13 @@ async def clear(work: Work, host: HostId, incarnation: int, *, disks: bool) -> N
     """Have nothing of the server on the host. One that is away owes it, and is not up again before it has paid."""
     with suppress(NotNow):
         await work.command(host, incarnation, Remove(disks=disks))
-        await work.cloud.database.transact(lambda tx: freed(work, tx, host))
+        await work.note(lambda tx: freed(work, tx, host))
         return
 
     def owe(tx: Tx) -> None:
         rights.owe(tx, host, work.held.server, incarnation + 1)
 
-    await work.cloud.database.transact(owe)
+    await work.note(owe)
 
 
 def freed(work: Work, tx: Tx, host: HostId) -> None:
