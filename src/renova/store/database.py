@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -117,14 +118,18 @@ class Inline:
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._clock = clock
-        self._connection = engine.connect()
+        self._connection = _unkept(engine.connect())
+        self._raw: Any = self._connection.connection.driver_connection
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
         tx = Tx(self._connection, stamp(self._clock.wall()))
+        self._raw.execute("BEGIN")
         try:
-            with self._connection.begin():
-                result = fn(tx)
+            result = fn(tx)
+            self._raw.execute("COMMIT")
         except BaseException:
+            if self._raw.in_transaction:
+                self._raw.execute("ROLLBACK")
             tx.undone()
             raise
         for call in tx.afterwards:
@@ -132,11 +137,19 @@ class Inline:
         return result
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
-        with self._connection.begin():
+        self._raw.execute("BEGIN")
+        try:
             return fn(Tx(self._connection, stamp(self._clock.wall())))
+        finally:
+            self._raw.execute("ROLLBACK")
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _unkept(connection: Connection) -> Connection:
+    """Have transactions begun and ended at the driver: SQLAlchemy's own bookkeeping costs more than most reads."""
+    return connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @dataclass(slots=True)
@@ -156,8 +169,7 @@ class WriterThread:
         self._engine = engine
         self._clock = clock
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        # Reads begin and end their transactions at the driver: SQLAlchemy's own bookkeeping costs more than most reads.
-        self._reader = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._reader = _unkept(engine.connect())
         self._reader.exec_driver_sql("PRAGMA query_only=ON")
         self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
         self._thread.start()
@@ -301,8 +313,11 @@ def open_sqlite(path: Path | None, clock: Clock) -> Database:
 
     One process at a time: a second one on the same file is refused (`BadSetup`), as is a file that is no database.
     """
-    if path is not None:
-        _lock(path)
+    if path is None:
+        engine = sqlite_engine(None)
+        _copy_tables(engine)
+        return Database(Inline(engine, clock))
+    _lock(path)
     engine = sqlite_engine(path)
     try:
         metadata.create_all(engine)
@@ -312,10 +327,25 @@ def open_sqlite(path: Path | None, clock: Clock) -> Database:
             "Restore it, or name another file with RENOVA_DATABASE."
         ) from error
     _demand_all_columns(engine, path)
-    return Database(Inline(engine, clock) if path is None else WriterThread(engine, clock))
+    return Database(WriterThread(engine, clock))
 
 
-def _demand_all_columns(engine: Engine, path: Path | None) -> None:
+def _copy_tables(engine: Engine) -> None:
+    """Have all tables in a database in memory: copied, for simulated clouds come by the thousand."""
+    with _empty(len(metadata.tables)).connect() as template, engine.connect() as copy:
+        raw: Any = template.connection.driver_connection
+        raw.backup(copy.connection.driver_connection)
+
+
+@cache
+def _empty(_tables: int) -> Engine:
+    """Return a database in memory with all tables there are: a module that is imported later may bring more."""
+    engine = sqlite_engine(None)
+    metadata.create_all(engine)
+    return engine
+
+
+def _demand_all_columns(engine: Engine, path: Path) -> None:
     """Raise `BadSetup` if a table was made by a release that knew less of it: better now than in some request."""
     here = inspect(engine)
     for table in metadata.sorted_tables:
