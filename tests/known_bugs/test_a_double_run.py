@@ -271,6 +271,7 @@ def test_a5_disks_are_kept_where_nobody_can_say_whose_storage_it_is() -> None:
     told_story(story, shared=False)
 
 
+@pytest.mark.slow
 def test_a5_local_disks_of_a_server_that_left_are_set_aside_with_what_was_written() -> None:
     async def story(told: Told) -> None:
         server = await told.get(await told.created())

@@ -98,6 +98,19 @@ _OURS = select(operations.c.id).where(
 _CHANGE = update(operations).where(operations.c.id == bindparam("operation"))
 _STEPS = select(steps).where(steps.c.operation == bindparam("operation")).order_by(steps.c.place)
 _NOTE = insert(steps)
+_KEEP_ALIVE = update(executors).where(executors.c.id == bindparam("executor"))
+_BURY = delete(executors).where(executors.c.expires_at < bindparam("now"), executors.c.id != bindparam("executor"))
+_ORPHANS = (
+    select(operations.c.id)
+    .where(operations.c.state == "active", operations.c.executor.not_in(select(executors.c.id)))
+    .scalar_subquery()
+)
+_ADOPT = (
+    update(operations)
+    .where(operations.c.id.in_(_ORPHANS))
+    .values(executor=bindparam("by"), epoch=operations.c.epoch + 1)
+    .returning(operations)
+)
 _FORGET = delete(steps).where(steps.c.operation == bindparam("operation"))
 
 
@@ -261,8 +274,7 @@ class StoredJournal:
 
     def _renew(self, tx: Tx, executor: ExecutorId) -> bool:
         expires = stamp(datetime.fromisoformat(f"{tx.now}+00:00") + timedelta(seconds=self._lease_s))
-        done = tx.execute(update(executors).where(executors.c.id == executor).values(expires_at=expires))
-        return done.rowcount == 1
+        return tx.execute(_KEEP_ALIVE, {"executor": executor, "expires_at": expires}).rowcount == 1
 
     async def enlist(self, executor: ExecutorId, *, alone: bool) -> None:
         """Add this executor; `alone` when the database's lock proves that no other can live (SQLite)."""
@@ -277,18 +289,8 @@ class StoredJournal:
 
     async def adopt(self, executor: ExecutorId) -> list[Held]:
         def work(tx: Tx) -> list[Held]:
-            tx.execute(delete(executors).where(executors.c.expires_at < tx.now, executors.c.id != executor))
-            orphans = (
-                select(operations.c.id)
-                .where(operations.c.state == "active", operations.c.executor.not_in(select(executors.c.id)))
-                .scalar_subquery()
-            )
-            rows = tx.execute(
-                update(operations)
-                .where(operations.c.id.in_(orphans))
-                .values(executor=executor, epoch=operations.c.epoch + 1)
-                .returning(operations)
-            ).all()
+            tx.execute(_BURY, {"now": tx.now, "executor": executor})
+            rows = tx.execute(_ADOPT, {"by": executor}).all()
             return [_held(row) for row in rows]
 
         return await self._database.transact(work)

@@ -40,6 +40,7 @@ _GRANT = insert(rights)
 _CHANGE = update(rights).where(rights.c.server == bindparam("of"))
 _DEBT = select(debts).where(debts.c.host == bindparam("host"), debts.c.server == bindparam("server"))
 _DEBTS_OF = select(debts).where(debts.c.host == bindparam("host")).order_by(debts.c.server)
+_DEBTORS = select(debts.c.host).distinct().order_by(debts.c.host)
 _OWE = insert(debts)
 
 
@@ -138,7 +139,7 @@ def owe(tx: Tx, host: HostId, server: ServerId, below: int, migration: int | Non
 
 def debtors(tx: Tx) -> list[HostId]:
     """List the hosts that have something to clean up."""
-    return [HostId(host) for host in tx.execute(select(debts.c.host).distinct().order_by(debts.c.host)).scalars()]
+    return [HostId(host) for host in tx.execute(_DEBTORS).scalars()]
 
 
 def owes(tx: Tx, host: HostId, server: ServerId) -> bool:
