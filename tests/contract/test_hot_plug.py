@@ -68,6 +68,14 @@ async def test_a_guest_that_does_not_hear_keeps_its_volume(bench: Bench) -> None
     assert await bench.volumes(guest.server) == {VOLUME: "vdb"}
 
 
+async def test_a_guest_that_still_boots_is_asked_again_until_it_hears(bench: Bench) -> None:
+    guest = msgspec.structs.replace(bench.obedient_guest(), volumes=(await a_disk(bench),))
+    await bench.first.prepare(guest, bench.images)
+    await bench.first.start(guest)
+    assert await bench.first.detach_volume(guest.server, VOLUME, 60.0)
+    assert await bench.volumes(guest.server) == {}
+
+
 async def test_a_guest_that_is_off_or_absent_has_let_go_of_everything(bench: Bench) -> None:
     guest = bench.deaf_guest()
     await bench.first.attach_volume(guest.server, await a_disk(bench))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openstack import exceptions as sdk
 
-from renova.lab import furniture
+from renova.lab import furniture, processes
 from renova.lab.blueprint import STORAGE_HOST
 from renova.model.guest import PowerState
 from tests.live.lab import SHELL, Lab, running_lab
@@ -157,7 +157,10 @@ def test_a_guest_waits_for_a_volume_that_is_away_and_goes_on_unharmed(lab: Lab, 
         writing = aside.submit(lab.in_guest, case.address, "echo written >/mnt/v/more; sync; echo done")
         lab.until(lambda: power() == PowerState.PAUSED, "the guest does not stand still")
         assert lab.state(case.server) == "ACTIVE"
-        lab.cloud.start(STORAGE_HOST)
+        agent = processes.running(lab.cloud.home.pid_file(f"agent-{lab.host(case.server)}"))
+        assert agent is not None
+        agent.kill()  # the next one hears of no event
+        lab.mend()
         assert writing.result() == "done"
     lab.until(lambda: power() == PowerState.RUNNING, "the guest did not go on")
     said = case.guest(f"cat /mnt/v/more; umount /mnt/v; mount {case.volume_device()} /mnt/v; cat /mnt/v/data; dmesg")

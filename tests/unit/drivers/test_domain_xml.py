@@ -15,7 +15,9 @@ from renova.drivers.hypervisor.domain_xml import (
     description,
     domain_xml,
 )
-from renova.model.guest import Guest
+from renova.model.guest import Guest, VolumeDisk
+from renova.model.ids import AttachmentId, VolumeId
+from renova.model.volume import NbdExport
 
 from .guests import GUEST
 
@@ -84,6 +86,14 @@ def test_the_root_disk_bypasses_the_hosts_cache() -> None:
     assert root.find("readonly") is None
     assert attributes(config, "source") == {"file": "/i/disk.config"}
     assert config.find("readonly") is not None
+
+
+def test_a_guest_stands_still_rather_than_hear_that_a_storage_host_is_away() -> None:
+    export = NbdExport("10.0.0.9", 10809, "secret", tls=True, tls_name="storage")
+    volume = VolumeDisk(VolumeId("v"), AttachmentId("a"), "vdb", export)
+    disk = domain(msgspec.structs.replace(GUEST, volumes=(volume,))).findall("devices/disk")[1]
+    policy = {"error_policy": "stop", "rerror_policy": "stop"}
+    assert attributes(disk, "driver") == {"name": "qemu", "type": "raw", "cache": "none", "discard": "unmap", **policy}
 
 
 def test_a_nic_is_tied_to_its_networks_bridge() -> None:

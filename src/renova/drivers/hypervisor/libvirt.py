@@ -107,6 +107,7 @@ class LibvirtHypervisor:
             raise BadSetup(f"this host is {architecture}; guests are defined for x86_64 only")
         self._changed = changed
         self._reporter = asyncio.create_task(self._report())
+        self._to_report.put_nowait(None)  # guests may wait for a disk since before this agent was here
 
     async def close(self) -> None:
         ending = [*self._stalled.values(), *([self._reporter] if self._reporter else [])]
@@ -275,15 +276,15 @@ class LibvirtHypervisor:
         await self._connection.call(_attach_volume, server, disk)
 
     async def detach_volume(self, server: ServerId, volume: VolumeId, wait_s: float) -> bool:
-        return await self._let_go(server, wait_s, lambda domain: _volume_of(domain, volume))
+        return await self._let_go(server, wait_s, lambda xml: _volume_of(xml, volume))
 
     async def attach_nic(self, server: ServerId, nic: Nic) -> None:
         await self._connection.call(_attach_nic, server, nic)
 
     async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:  # noqa: ARG002
-        return await self._let_go(server, wait_s, lambda domain: found_interface(domain.XMLDesc(0), mac))
+        return await self._let_go(server, wait_s, lambda xml: found_interface(xml, mac))
 
-    async def _let_go(self, server: ServerId, wait_s: float, device: Callable[[Any], str | None]) -> bool:
+    async def _let_go(self, server: ServerId, wait_s: float, device: Callable[[str], str | None]) -> bool:
         """Ask the guest to let go of the device that `device` describes, until it has none or the time is up."""
         happened = self._happened.setdefault(server, asyncio.Event())
         until = self._clock.monotonic() + wait_s
@@ -337,15 +338,18 @@ class LibvirtHypervisor:
 
     async def _let_go_on(self, server: ServerId) -> None:
         """Let a guest that QEMU stopped, for a disk of it was away, try again until it goes on."""
+        waits = True
         try:
-            while await self._connection.call(_is_stalled, server):
-                log.warning("guest waits for a disk that is away", server=server)
-                await self._clock.sleep(TRY_AGAIN_S)
-                await self._connection.call(_resume_stalled, server)
-        except NotNow:
-            pass  # once libvirtd is back, all guests are reported
-        except Refused:
-            log.exception("a guest cannot be told to go on", server=server)
+            while waits:
+                try:
+                    if waits := await self._connection.call(_is_stalled, server):
+                        log.warning("guest waits for a disk that is away", server=server)
+                        await self._clock.sleep(TRY_AGAIN_S)
+                        await self._connection.call(_resume_stalled, server)
+                except (NotNow, Refused) as error:
+                    # Nobody else will: for QEMU, which waits already, there is no further event.
+                    log.warning("guest not told to go on yet", server=server, reason=str(error))
+                    await self._clock.sleep(TRY_AGAIN_S)
         finally:
             del self._stalled[server]
 
@@ -535,8 +539,8 @@ def _abort_job(connection: Any, server: ServerId) -> None:
 LIVE_TOO = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
 
 
-def _volume_of(domain: Any, volume: VolumeId) -> str | None:
-    found = found_volume(domain.XMLDesc(0), volume)
+def _volume_of(xml: str, volume: VolumeId) -> str | None:
+    found = found_volume(xml, volume)
     return found[0] if found else None
 
 
@@ -557,22 +561,32 @@ def _attach_nic(connection: Any, server: ServerId, nic: Nic) -> None:
         domain.attachDeviceFlags(interface_xml(nic), LIVE_TOO)
 
 
-def _has_device(connection: Any, server: ServerId, device: Callable[[Any], str | None], ask: bool) -> bool:
+def _has_device(connection: Any, server: ServerId, device: Callable[[str], str | None], ask: bool) -> bool:
     """Say whether the running guest has the device; `ask` it to let go first."""
     domain = _domain(connection, server)
     if domain is None or not domain.isActive():
         return False
-    xml = device(domain)
-    if xml is None:
-        return False
-    if ask:
-        try:
-            domain.detachDeviceFlags(xml, LIVE_TOO)
-        except libvirt.libvirtError as error:
-            # The guest was asked before and still thinks about it; or it has just let go, or ended.
-            if error.get_error_code() not in {*GONE, libvirt.VIR_ERR_DEVICE_MISSING, libvirt.VIR_ERR_OPERATION_FAILED}:
-                raise
-    return device(domain) is not None
+    # Guest and definition apart: in one call, libvirt would not ask the guest again once the definition is without it.
+    xml = device(domain.XMLDesc(0))
+    if xml is not None and ask:
+        _ask_to_let_go(domain, xml)
+        xml = device(domain.XMLDesc(0))
+    if xml is not None:
+        return True
+    if (defined := device(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))) is not None:
+        _unless_gone(lambda: domain.detachDeviceFlags(defined, libvirt.VIR_DOMAIN_AFFECT_CONFIG))
+    return False
+
+
+def _ask_to_let_go(domain: Any, xml: str) -> None:
+    try:
+        domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    except libvirt.libvirtError as error:
+        # The guest was asked before and still thinks about it; or it has just let go, or ended.
+        thinks = "in the process of unplug" in error.get_error_message()
+        over = {*GONE, libvirt.VIR_ERR_DEVICE_MISSING, libvirt.VIR_ERR_OPERATION_FAILED}
+        if not thinks and error.get_error_code() not in over:
+            raise
 
 
 def _press_power_button(connection: Any, server: ServerId) -> None:

@@ -6,6 +6,7 @@ one runs calls. Nothing of that shows outside; callers live in one event loop.
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,9 @@ from renova.model.ids import ServerId
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# As QEMU tells what it was given: by an export's name whoever knows it writes the volume, and users read our reasons.
+EXPORT_NAME = re.compile(r"(?<![\w-])[\w-]{43}(?![\w-])")
 
 log = structlog.get_logger()
 
@@ -71,7 +75,7 @@ class Connection:
         try:
             self._open = await self._connected()
         except libvirt.libvirtError as error:
-            raise NotNow(f"libvirtd at {self._uri} is away: {error.get_error_message()}") from error
+            raise NotNow(f"libvirtd at {self._uri} is away: {without_secrets(error.get_error_message())}") from error
 
     async def close(self) -> None:
         """Let go of libvirtd; guests stay as they are."""
@@ -95,10 +99,10 @@ class Connection:
         except libvirt.libvirtError as error:
             if not connection.isAlive():
                 self._on_loss(connection)
-                raise NotNow(f"libvirtd went away: {error.get_error_message()}") from error
+                raise NotNow(f"libvirtd went away: {without_secrets(error.get_error_message())}") from error
             if error.get_error_domain() in AWAY_FROM or error.get_error_code() in AWAY:
-                raise NotNow(f"libvirtd is away: {error.get_error_message()}") from error
-            raise Refused(f"libvirt refuses: {error.get_error_message()}") from error
+                raise NotNow(f"libvirtd is away: {without_secrets(error.get_error_message())}") from error
+            raise Refused(f"libvirt refuses: {without_secrets(error.get_error_message())}") from error
 
     async def _connected(self) -> Any:
         """Return a new connection; waits for a frozen libvirtd without end."""
@@ -171,6 +175,10 @@ class Connection:
                 await self._clock.sleep(OPEN_AGAIN_S)
         log.info("libvirtd is back", uri=self._uri)
         self._reopened()
+
+
+def without_secrets(message: str) -> str:
+    return EXPORT_NAME.sub("...", message)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[T], None], what: T) -> None:

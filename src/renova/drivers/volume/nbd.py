@@ -126,6 +126,9 @@ class NbdStorage:
                     name=export.name,
                     node_name=node,
                     writable=export.writable,
+                    # On the disk before it is confirmed: guests live on when this host's power is cut, connect again,
+                    # and would never hear that what it had only in its memory is lost.
+                    writethrough=True,
                 )
         return await self.exports(want.volume)
 
