@@ -10,7 +10,7 @@ import shutil
 import signal
 import uuid
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ from renova.lab.hosts import Host
 from renova.lab.rack import Rack
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
-from renova.model.guest import Guest, GuestChanged, LocalDisks, Nic, Personal, RootDisk
+from renova.model.guest import Guest, GuestChanged, LocalDisks, Nic, Personal, RootDisk, VolumeDisk
 from renova.model.ids import ImageId, ProjectId, ServerId, UserId
 from renova.model.volume import Connection, NbdExport
 
@@ -191,6 +191,10 @@ class SimulatedBench:
         await self.first.connect(self.changes.append)
 
 
+async def _from_the_host(_volumes: Iterable[VolumeDisk]) -> None:
+    """The volumes are on the host's own network, where only its QEMU is."""
+
+
 class LibvirtBench:
     """Lab hosts, each with its own libvirtd; `linux` gives an image whose guest hears the power button."""
 
@@ -281,7 +285,7 @@ class LibvirtBench:
     @staticmethod
     def _hypervisor(host: Host) -> LibvirtHypervisor:
         disks = Disks(host.home.instances, SystemClock(), SystemChance())
-        return LibvirtHypervisor(disks, SystemClock(), "tcg", uri=uri(host))
+        return LibvirtHypervisor(disks, SystemClock(), "tcg", uri=uri(host), reach=_from_the_host)
 
 
 @contextmanager

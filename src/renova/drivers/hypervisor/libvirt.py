@@ -31,6 +31,7 @@ from renova.drivers.hypervisor.domain_xml import (
     volume_xml,
 )
 from renova.drivers.hypervisor.libvirt_connection import Connection
+from renova.drivers.hypervisor.volume_reach import Reach, storage_answers
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, NotNow, Refused
 from renova.model.guest import (
@@ -84,10 +85,12 @@ class LibvirtHypervisor:
         *,
         uri: str = "qemu:///system",
         boots_at_once: int | None = None,
+        reach: Reach = storage_answers,
     ) -> None:
         self._disks = disks
         self._clock = clock
         self._accelerator = accelerator
+        self._reach = reach
         self._connection = Connection(uri, clock)
         self._slow = Connection(uri, clock)  # for what takes as long as a guest has memory: one call at a time, each
         cpus = os.cpu_count() or 1
@@ -151,11 +154,13 @@ class LibvirtHypervisor:
 
     async def start(self, guest: Guest) -> FoundGuest:
         await self._own_disks(guest)
+        await self._reach(guest.volumes)
         async with self._boots:
             return await self._connection.call(_start, guest, self._xml(guest))
 
     async def resume(self, guest: Guest) -> FoundGuest:
         await self._own_disks(guest)
+        await self._reach(guest.volumes)
         async with self._boots:
             return await self._slow.call(_resume, guest, self._xml(guest))
 
@@ -273,6 +278,7 @@ class LibvirtHypervisor:
         return await self._disks.drop_asides(older_than_s)
 
     async def attach_volume(self, server: ServerId, disk: VolumeDisk) -> None:
+        await self._reach([disk])
         await self._connection.call(_attach_volume, server, disk)
 
     async def detach_volume(self, server: ServerId, volume: VolumeId, wait_s: float) -> bool:

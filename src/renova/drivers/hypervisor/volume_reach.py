@@ -1,0 +1,29 @@
+"""Whether the storage hosts of a guest's volumes answer, found out before QEMU is told to connect to them.
+
+QEMU waits for a silent host for as long as TCP does, for minutes; a guest that gets a volume stands still meanwhile,
+and so does whoever asks libvirt for anything. Only `hypervisor.libvirt` calls this.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
+
+from renova.model.errors import Refused
+from renova.model.guest import VolumeDisk
+from renova.model.volume import NbdExport
+
+ANSWER_S = 5.0
+
+Reach: TypeAlias = Callable[[Iterable[VolumeDisk]], Awaitable[None]]
+
+
+async def storage_answers(volumes: Iterable[VolumeDisk]) -> None:
+    """Return once each volume's storage host has answered. `Refused` with the one that does not, after `ANSWER_S`."""
+    ways = [disk.connection for disk in volumes if isinstance(disk.connection, NbdExport)]
+    for address, port in sorted({(way.address, way.port) for way in ways}):
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                _, writer = await asyncio.open_connection(address, port)
+        except (OSError, TimeoutError) as error:
+            raise Refused(f"the storage host of a volume, {address}, does not answer") from error
+        writer.close()

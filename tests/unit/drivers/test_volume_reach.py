@@ -1,0 +1,45 @@
+"""Finding out whether the storage hosts of volumes answer."""
+
+import asyncio
+import socket
+from time import monotonic
+
+import pytest
+
+from renova.drivers.hypervisor import volume_reach
+from renova.drivers.hypervisor.volume_reach import storage_answers
+from renova.model.errors import Refused
+from renova.model.guest import VolumeDisk
+from renova.model.ids import AttachmentId, VolumeId
+from renova.model.volume import NbdExport
+
+
+def on(port: int) -> VolumeDisk:
+    export = NbdExport("127.0.0.1", port, "secret", tls=True)
+    return VolumeDisk(VolumeId("volume"), AttachmentId("attachment"), "vdb", export)
+
+
+async def test_a_storage_host_that_answers_is_fine() -> None:
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        await storage_answers([on(server.sockets[0].getsockname()[1])])
+
+
+async def test_one_that_serves_nothing_is_refused_without_the_exports_name() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(Refused, match=r"127\.0\.0\.1, does not answer") as refused:
+        await storage_answers([on(port)])
+    assert "secret" not in str(refused.value)
+
+
+async def test_one_that_is_silent_is_not_waited_for_as_long_as_tcp_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume_reach, "ANSWER_S", 0.2)
+    with socket.socket() as deaf, socket.socket() as first:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)  # and never accepts: the second to come is not answered
+        first.connect(deaf.getsockname())
+        began = monotonic()
+        with pytest.raises(Refused):
+            await storage_answers([on(deaf.getsockname()[1])])
+        assert monotonic() - began < 2
