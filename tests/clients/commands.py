@@ -103,7 +103,7 @@ def _last_table(printed: str) -> list[dict[str, str]]:
 
 def _run(environment: Mapping[str, str], line: str, main: Callable[[], Any]) -> str:
     printed, complained = io.StringIO(), io.StringIO()
-    with _alone(environment), redirect_stdout(printed), redirect_stderr(complained):
+    with alone(environment), redirect_stdout(printed), redirect_stderr(complained):
         try:
             status = main()
         except SystemExit as end:
@@ -124,7 +124,7 @@ def _complaint(run: Callable[[], str], line: str) -> str:
 
 
 @contextmanager
-def _alone(environment: Mapping[str, str]) -> Iterator[None]:
+def alone(environment: Mapping[str, str]) -> Iterator[None]:
     """Undo what a client changes of its process: it is made for one command a process."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)

@@ -136,9 +136,9 @@ class WholeCloud:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[WholeCloud]:
+def running(home: Path, *, local_disks: bool = False) -> Iterator[WholeCloud]:
     """Run a cloud in this directory; at the end everything is stopped, by its pid files, whatever happened."""
-    plan = blueprint.plan(None, simulated=True, hosts=len(HOSTS), api_port=_free_ports())
+    plan = blueprint.plan(None, simulated=True, hosts=len(HOSTS), api_port=_free_ports(), local_disks=local_disks)
     lab = LabCloud(Home(home), plan)
     silent = Teller(Console(file=io.StringIO()))
     try:
