@@ -144,3 +144,12 @@ def test_rules_that_are_shown_exist() -> None:
     shown = {rule for document in DOCUMENTS for text in blocks(document, "yaml") for rule in RULE.findall(text)}
     assert shown
     assert shown <= rules
+
+
+def test_decisions_are_numbered_without_gaps_and_listed_with_their_titles() -> None:
+    folder = ROOT / "docs" / "decisions"
+    files = sorted(folder.glob("0*.md"))
+    assert [file.name[:4] for file in files] == [f"{number:04}" for number in range(1, len(files) + 1)]
+    titles = [(file.name, *file.read_text().splitlines()[0].removeprefix("# ").split(" ", 1)) for file in files]
+    listed = re.findall(r"^\| \[(\d{4})\]\((.+?)\) \| (.+) \|$", (folder / "README.md").read_text(), re.MULTILINE)
+    assert listed == [(number, name, title) for name, number, title in titles]
