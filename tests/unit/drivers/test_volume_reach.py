@@ -25,7 +25,17 @@ async def test_a_storage_host_that_answers_is_fine() -> None:
         await storage_answers([on(server.sockets[0].getsockname()[1])])
 
 
-async def test_one_that_serves_nothing_is_refused_without_the_exports_name() -> None:
+async def test_one_that_starts_again_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    answered = asyncio.create_task(storage_answers([on(port)]))
+    await asyncio.sleep(0)
+    async with await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", port):
+        await answered
+
+
+async def test_one_that_serves_nothing_is_refused_without_the_exports_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume_reach, "ANSWER_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(Refused, match=r"127\.0\.0\.1, does not answer") as refused:

@@ -12,7 +12,8 @@ from renova.model.errors import Refused
 from renova.model.guest import VolumeDisk
 from renova.model.volume import NbdExport
 
-ANSWER_S = 5.0
+ANSWER_S = 10.0  # a storage host whose daemon or agent has just ended serves again within some seconds
+TRY_AGAIN_S = 0.5
 
 Reach: TypeAlias = Callable[[Iterable[VolumeDisk]], Awaitable[None]]
 
@@ -23,7 +24,16 @@ async def storage_answers(volumes: Iterable[VolumeDisk]) -> None:
     for address, port in sorted({(way.address, way.port) for way in ways}):
         try:
             async with asyncio.timeout(ANSWER_S):
-                _, writer = await asyncio.open_connection(address, port)
-        except (OSError, TimeoutError) as error:
+                while not await _answers(address, port):  # noqa: ASYNC110  (no event)
+                    await asyncio.sleep(TRY_AGAIN_S)
+        except TimeoutError as error:
             raise Refused(f"the storage host of a volume, {address}, does not answer") from error
-        writer.close()
+
+
+async def _answers(address: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(address, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
