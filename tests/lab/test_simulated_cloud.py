@@ -169,7 +169,8 @@ def test_duties_are_shown_and_done_when_an_administrator_asks(lab: Lab) -> None:
         return subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
     (done,) = json.loads(renova("duty", "run", "orphans", "--json").stdout)
-    assert (done["name"], done["rounds"], done["failed"], done["error"]) == ("orphans", 1, 0, None)
+    assert (done["name"], done["failed"], done["error"]) == ("orphans", 0, None)
+    assert done["rounds"] >= 1  # it may have been due by itself meanwhile
     assert "allocations" in renova("duties").stdout
     unknown = renova("duty", "run", "nonsense")
     assert unknown.returncode == 1
