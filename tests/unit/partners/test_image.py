@@ -13,6 +13,7 @@ from renova.model.ids import ImageId, ProjectId, UserId
 from renova.model.image import Image
 from renova.partners.identity import Caller
 from renova.partners.image.builtin import BuiltinImages
+from renova.partners.image.files import _Reading
 from renova.settings import ControllerSettings
 from renova.store import images as store
 from renova.store.database import Database, Tx, open_sqlite
@@ -159,3 +160,12 @@ async def test_who_sees_an_image(
     await database.transact(lambda tx: queue_image(tx, visibility=visibility))
     caller = Caller(UserId("u"), "ada", ProjectId(project), "", frozenset(roles), "")
     assert (await images.image(IMAGE, caller) is not None) == sees
+
+
+def test_a_file_opened_for_a_reader_that_was_cancelled_meanwhile_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(b"content")
+    reading = _Reading()
+    reading.close()
+    reading.begin(tmp_path / "image", 0)  # what its thread does later
+    with pytest.raises(ValueError, match="closed file"):
+        reading.read()

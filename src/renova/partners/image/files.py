@@ -74,13 +74,13 @@ class ImageFiles:
 
     async def read(self, image: str, offset: int) -> AsyncIterator[bytes]:
         """Give an image's bytes from `offset` on, in pieces of at most 1 MiB. `NotNow` when they cannot be read."""
-        file: BinaryIO = await _disk((self._directory / image).open, "rb")
+        reading = _Reading()
         try:
-            await _disk(file.seek, offset)
-            while piece := await _disk(file.read, PIECE):
+            await _disk(reading.begin, self._directory / image, offset)
+            while piece := await _disk(reading.read):
                 yield piece
         finally:
-            file.close()
+            reading.close()
 
     async def remove(self, image: str) -> None:
         """Remove an image's bytes; who is reading them can go on to the end."""
@@ -96,6 +96,30 @@ class ImageFiles:
         for file in self._directory.iterdir():
             if file.name not in images:
                 file.unlink(missing_ok=True)
+
+
+class _Reading:
+    """An image's file while it goes out."""
+
+    def __init__(self) -> None:
+        self._file: BinaryIO | None = None
+        self._over = False
+
+    def begin(self, path: Path, offset: int) -> None:
+        self._file = path.open("rb")
+        if self._over:  # whoever wanted it was cancelled meanwhile, and has found nothing to close
+            self._file.close()
+        else:
+            self._file.seek(offset)
+
+    def read(self) -> bytes:
+        assert self._file is not None, "begun first"
+        return self._file.read(PIECE)
+
+    def close(self) -> None:
+        self._over = True
+        if self._file is not None:
+            self._file.close()
 
 
 class _Writing:
