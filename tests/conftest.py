@@ -1,4 +1,6 @@
-"""What all tests have in common: how the log of a failed one is shown."""
+"""What all tests have in common: how the log of a failed one is shown, and that they share what they import."""
+
+import gc
 
 import structlog
 
@@ -10,3 +12,9 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what was imported and collected: it stays as long as the tests run."""
+    gc.collect()
+    gc.freeze()

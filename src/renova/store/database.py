@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import structlog
 from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, inspect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool
 
 from renova.model.clock import Clock, stamp
 from renova.model.errors import BadSetup, NotNow
@@ -116,9 +116,9 @@ class Database:
 class Inline:
     """Serves each transaction at once, in the caller's turn of the event loop: for tests and the simulation."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock) -> None:
         self._clock = clock
-        self._connection = _unkept(engine.connect())
+        self._connection = _unkept(connection)
         self._raw: Any = self._connection.connection.driver_connection
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
@@ -277,17 +277,15 @@ def _tell(group: list[_Job]) -> None:
             job.future.set_exception(job.error)
 
 
-_compiled: dict[Any, Any] = {}
+STATEMENTS = 2000  # compiled ones that are kept: more than there are, in every form
 
 
 def sqlite_engine(path: Path | None) -> Engine:
-    """Return an engine for the file, or for a private database in memory when `path` is None."""
+    """Return an engine for the file; when `path` is None, each of its connections is a database in memory."""
     # An error must not repeat the values of its statement, secrets among them, into logs and faults.
-    hidden: dict[str, Any] = {"hide_parameters": True}
+    hidden: dict[str, Any] = {"hide_parameters": True, "query_cache_size": STATEMENTS}
     if path is None:
-        engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}, **hidden)
-        # Simulated clouds come by the thousand: their statements are compiled once for all of them.
-        engine = engine.execution_options(compiled_cache=_compiled)
+        engine = create_engine("sqlite://", poolclass=NullPool, connect_args={"check_same_thread": False}, **hidden)
     else:
         engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 30}, **hidden)
 
@@ -314,9 +312,7 @@ def open_sqlite(path: Path | None, clock: Clock) -> Database:
     One process at a time: a second one on the same file is refused (`BadSetup`), as is a file that is no database.
     """
     if path is None:
-        engine = sqlite_engine(None)
-        _copy_tables(engine)
-        return Database(Inline(engine, clock))
+        return Database(Inline(memory(), clock))
     _lock(path)
     engine = sqlite_engine(path)
     try:
@@ -330,19 +326,27 @@ def open_sqlite(path: Path | None, clock: Clock) -> Database:
     return Database(WriterThread(engine, clock))
 
 
-def _copy_tables(engine: Engine) -> None:
-    """Have all tables in a database in memory: copied, for simulated clouds come by the thousand."""
-    with _empty(len(metadata.tables)).connect() as template, engine.connect() as copy:
-        raw: Any = template.connection.driver_connection
-        raw.backup(copy.connection.driver_connection)
+def memory() -> Connection:
+    """Return a new database in memory with all tables; simulated clouds come by the thousand, so that it is a copy."""
+    new = _in_memory().connect()
+    raw: Any = _empty(len(metadata.tables)).connection.driver_connection
+    raw.backup(new.connection.driver_connection)
+    return new
 
 
 @cache
-def _empty(_tables: int) -> Engine:
-    """Return a database in memory with all tables there are: a module that is imported later may bring more."""
-    engine = sqlite_engine(None)
-    metadata.create_all(engine)
-    return engine
+def _in_memory() -> Engine:
+    """Return the engine of all databases in memory: what is compiled for one is for all."""
+    return sqlite_engine(None)
+
+
+@cache
+def _empty(_tables: int) -> Connection:
+    """Return a database with all tables that there are now: a module imported later may bring more."""
+    connection = _in_memory().connect()
+    with connection.begin():
+        metadata.create_all(connection)
+    return connection
 
 
 def _demand_all_columns(engine: Engine, path: Path) -> None:

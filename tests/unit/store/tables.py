@@ -11,8 +11,7 @@ from renova.model.host import HostState, Lease
 from renova.model.ids import HostId, ProjectId, ServerId, UserId
 from renova.model.server import Server, VmState
 from renova.store import everything, hosts, servers
-from renova.store.database import Tx, sqlite_engine
-from renova.store.schema import metadata
+from renova.store.database import Tx, memory
 
 T = TypeVar("T")
 
@@ -27,9 +26,7 @@ class Tables:
     """Every `do` is a transaction of its own, a second after the last; `forget` empties all tables again."""
 
     def __init__(self) -> None:
-        engine = sqlite_engine(None)
-        metadata.create_all(engine)
-        self._connection = engine.connect()
+        self._connection = memory()
         self._whole = self._connection.begin()
         self.now = BEGINNING
 
