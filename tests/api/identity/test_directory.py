@@ -195,6 +195,8 @@ async def test_the_catalog_as_resources(api: Api) -> None:
                         {"type": "network", "name": "neutron"},
                         {"type": "compute", "name": "nova"},
                         {"type": "placement", "name": "placement"},
+                        {"type": "block-storage", "name": "cinder"},
+                        {"type": "volumev3", "name": "cinderv3"},
                     ]
                 },
             ),
