@@ -147,7 +147,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     libvirt_uri: str = "qemu:///system"
     role: Literal["compute", "storage"] = "compute"  # a storage host holds volumes, and no guest ever
     volumes_dir: str = "/var/lib/renova/volumes"  # of a storage host
-    nbd_port: Port = 10809  # on which a storage host serves volumes
+    nbd_port: Port = 10809  # the first on which a storage host serves volumes
+    nbd_ports: Annotated[int, Meta(ge=1, le=65_535)] = 1000  # how many: each compute host has one of its own
     nbd_tls: bool = True  # whether volumes are served only to hosts of this cloud, encrypted
     nbd_tls_dir: str = ""  # the host's certificates for QEMU; "" is nbd-tls in state_dir
     builds_at_once: Annotated[int, Meta(ge=1, le=1000)] = 10  # guests that are made or started at a time

@@ -1,9 +1,11 @@
 """What every storage promises: the simulated one, and the real one with a real daemon, read and written over NBD."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,20 +21,33 @@ from renova.drivers.volume.nbd import NbdStorage
 from renova.drivers.volume.simulated import SimulatedVolumes
 from renova.model.clock import SystemClock
 from renova.model.errors import CloudError, Refused
-from renova.model.ids import ImageId, SnapshotId, VolumeId
+from renova.model.ids import HostId, ImageId, SnapshotId, VolumeId
 from renova.model.storage import Blank, Export, OfImage, OfSnapshot, OfVolume, Source, WantedVolume
 
 MIB = 1 << 20
 VOLUME, COPY = VolumeId("00000000-0000-4000-8000-0000000000a1"), VolumeId("00000000-0000-4000-8000-0000000000a2")
 SNAPSHOT = SnapshotId("00000000-0000-4000-8000-0000000000b1")
 IMAGE = ImageId("00000000-0000-4000-8000-0000000000c1")
-FIRST, SECOND = Export("first-secret"), Export("second-secret")
+HOST, OTHER_HOST = (HostId(f"00000000-0000-4000-8000-0000000000d{n}") for n in (1, 2))
+
+
+def free_port() -> int:
+    """Return a port that nobody uses, and that nobody is given by chance: below those of outgoing connections."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+PORT, OTHER_PORT = free_port(), free_port()
+FIRST, SECOND = Export("first-secret", HOST, PORT), Export("second-secret", HOST, PORT)
+ELSEWHERE = Export("third-secret", OTHER_HOST, OTHER_PORT)
 
 
 class Bench(Protocol):
     """A storage, and guests that reach it."""
 
-    lost: int  # how often all exports were lost
+    lost: int  # how often all exports for a host were lost
 
     @property
     def storage(self) -> Storage: ...
@@ -50,7 +65,10 @@ class Bench(Protocol):
         ...
 
     async def connect(self, name: str) -> "Client": ...
-    async def lose_exports(self) -> None: ...
+    async def lose_exports(self) -> None:
+        """Have all exports for `HOST` vanish."""
+        ...
+
     async def restart(self) -> None:
         """End the storage without a word, as its host does, and begin it again."""
         ...
@@ -121,7 +139,7 @@ class SimulatedBench:
         return SimulatedClient(self, name)
 
     async def lose_exports(self) -> None:
-        self.storage.lose_exports()
+        self.storage.lose_exports(HOST)
 
     async def restart(self) -> None:
         self.storage.cut_power()
@@ -141,22 +159,20 @@ class SimulatedClient:
 
 class RealBench:
     def __init__(self, directory: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
         self._directory = directory
         self.storage: Storage = self._made()
         self.lost = 0
         self._loss = asyncio.Event()
 
     def _made(self) -> NbdStorage:
-        return NbdStorage(self._directory, SystemClock(), address="127.0.0.1", port=self._port, tls=None)
+        return NbdStorage(self._directory, SystemClock(), address="127.0.0.1", ports=range(PORT, PORT + 1), tls=None)
 
     def note_loss(self) -> None:
         self.lost += 1
         self._loss.set()
 
     def url(self, name: str) -> str:
-        return f"nbd://127.0.0.1:{self._port}/{name}"
+        return f"nbd://127.0.0.1:{OTHER_PORT if name == ELSEWHERE.name else PORT}/{name}"
 
     async def io(self, name: str, command: str) -> bool:
         reading = ["-r"] if command.startswith("read") else []
@@ -190,7 +206,7 @@ class RealBench:
         return client
 
     async def lose_exports(self) -> None:
-        pid = (self._directory / "run" / "qemu-storage-daemon.pid").read_text().strip()
+        pid = (self._directory / "run" / f"{PORT}.pid").read_text().strip()
         os.kill(int(pid), signal.SIGKILL)
         async with asyncio.timeout(20):
             await self._loss.wait()
@@ -266,7 +282,7 @@ async def test_who_was_connected_is_cut_off_for_certain_before_the_next_one_is_s
 
 
 async def test_an_export_that_is_not_writable_takes_no_write(bench: Bench) -> None:
-    await bench.storage.have(want(Export("look", writable=False)), Images())
+    await bench.storage.have(want(Export("look", HOST, PORT, writable=False)), Images())
     assert await bench.read("look") == 0
     assert not await bench.write("look", 1)
     assert await bench.read("look") == 0
@@ -372,3 +388,40 @@ async def test_a_volume_that_was_lost_is_not_made_again_as_if_nothing_had_been_o
     assert await bench.storage.have(want(made=True), Images()) == ()
     await bench.storage.have(want(FIRST), Images())
     assert await bench.storage.have(want(FIRST, made=True), Images()) == (FIRST,)
+
+
+async def test_a_volume_moves_from_one_host_to_another_and_the_former_is_cut_off_for_certain(bench: Bench) -> None:
+    await bench.storage.have(want(FIRST), Images())
+    old = await bench.connect(FIRST.name)
+    assert await bench.storage.have(want(ELSEWHERE), Images()) == (ELSEWHERE,)
+    assert await bench.write(ELSEWHERE.name, 2)
+    assert not await old.write(1)
+    assert await bench.read(FIRST.name) is None
+    assert await bench.read(ELSEWHERE.name) == 2
+    await bench.storage.have_snapshot(SNAPSHOT, VOLUME)
+    assert await bench.storage.have(want(SECOND), Images()) == (SECOND,)
+    assert await bench.read(SECOND.name) == 2
+    assert await bench.read(ELSEWHERE.name) is None
+    await old.close()
+
+
+async def test_a_volume_is_never_served_to_two_hosts(bench: Bench) -> None:
+    await bench.storage.have(want(FIRST), Images())
+    with pytest.raises(Refused):
+        await bench.storage.have(want(FIRST, ELSEWHERE), Images())
+    assert await bench.storage.exports(VOLUME) == (FIRST,)
+    assert await bench.read(ELSEWHERE.name) is None
+
+
+async def test_what_is_lost_for_one_host_leaves_the_guests_of_another_alone(bench: Bench) -> None:
+    await bench.storage.have(want(FIRST), Images())
+    await bench.storage.have(want(ELSEWHERE, volume=COPY), Images())
+    guest = await bench.connect(ELSEWHERE.name)
+    await bench.lose_exports()
+    assert await guest.write(1)
+    assert (await bench.storage.exports(VOLUME), await bench.storage.exports(COPY)) == ((), (ELSEWHERE,))
+    for again in (want(ELSEWHERE, volume=COPY, made=True), want(FIRST, made=True)):
+        assert await bench.storage.have(again, Images()) == again.exports
+    assert await guest.write(2)
+    assert (await bench.read(FIRST.name), await bench.read(ELSEWHERE.name)) == (0, 2)
+    await guest.close()

@@ -1,7 +1,6 @@
-"""Volumes are served only to hosts of this cloud, and these reach only the storage host they were sent to."""
+"""A volume is served to one host of this cloud only, and that reaches only the storage host it was sent to."""
 
 import asyncio
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from renova.drivers.volume.nbd import NbdStorage
 from renova.hosts.authority import Authority
 from renova.model.clock import SystemClock
 from renova.model.ids import HostId
-from tests.contract.test_storage import FIRST, Images, want
+from renova.model.storage import Export
+from tests.contract.test_storage import COPY, ELSEWHERE, FIRST, HOST, OTHER_HOST, PORT, Images, want
 
-STORAGE, COMPUTE = HostId("00000000-0000-4000-8000-000000000051"), HostId("00000000-0000-4000-8000-000000000001")
+STORAGE = HostId("00000000-0000-4000-8000-000000000051")
 
 pytestmark = pytest.mark.skipif(which("qemu-storage-daemon") is None, reason="qemu-storage-daemon is not installed")
 
@@ -44,34 +44,61 @@ def enrolled(authority: Authority, host: HostId, state: Path) -> Path:
 
 @dataclass
 class Served:
-    """A volume that is served under TLS, and how to look at it."""
+    """Two volumes that are served under TLS, each to one host, and how to look at them."""
 
-    port: int
-    compute: Path
+    compute: Path  # HOST's certificates: FIRST is for it
+    other: Path  # OTHER_HOST's: ELSEWHERE is
 
-    async def look(self, tls: Path | None, hostname: str = STORAGE) -> str:
+    async def look(self, tls: Path | None, export: Export = FIRST, hostname: str = STORAGE) -> str:
         """Return what qemu-img says of the volume."""
-        options = f"driver=nbd,host=127.0.0.1,port={self.port},export={FIRST.name}"
-        argv = ["qemu-img", "info"]
+        options = f"driver=nbd,host=127.0.0.1,port={export.port},export={export.name}"
         if tls is not None:
-            argv += ["--object", f"tls-creds-x509,id=tls,endpoint=client,dir={tls}"]
             options += f",tls-creds=tls,tls-hostname={hostname}"
-        argv += ["--image-opts", options]
-        ended = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=30, check=False)
-        return ended.stdout + ended.stderr
+        return await _run("qemu-img", "info", *_credentials(tls), "--image-opts", options)
+
+    async def names(self, tls: Path | None, port: int) -> str:
+        """Return what qemu-nbd says of all that is served on the port."""
+        there = ["-b", "127.0.0.1", "-p", f"{port}"]
+        way = ["--tls-creds", "tls", "--tls-hostname", STORAGE] if tls is not None else []
+        return await _run("qemu-nbd", "--list", *_credentials(tls), *way, *there)
+
+
+def _credentials(tls: Path | None) -> list[str]:
+    return [] if tls is None else ["--object", f"tls-creds-x509,id=tls,endpoint=client,dir={tls}"]
+
+
+async def _run(*argv: str) -> str:
+    ended = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=30, check=False)
+    return ended.stdout + ended.stderr
 
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     authority = Authority(tmp_path / "ca", SystemClock())
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     tls = enrolled(authority, STORAGE, tmp_path / "storage")
-    storage = NbdStorage(tmp_path / "volumes", SystemClock(), address="127.0.0.1", port=port, tls=tls)
+    ports = range(PORT, PORT + 1)
+    storage = NbdStorage(tmp_path / "volumes", SystemClock(), address="127.0.0.1", ports=ports, tls=tls)
     await storage.open(lambda: None)
     await storage.have(want(FIRST), Images())
-    yield Served(port, enrolled(authority, COMPUTE, tmp_path / "compute"))
+    await storage.have(want(ELSEWHERE, volume=COPY), Images())
+    yield Served(enrolled(authority, HOST, tmp_path / "compute"), enrolled(authority, OTHER_HOST, tmp_path / "other"))
     await storage.close()
+
+
+async def test_a_host_lists_and_opens_what_is_served_to_it_and_nothing_else(served: Served) -> None:
+    for own, mine, others in ((served.compute, FIRST, ELSEWHERE), (served.other, ELSEWHERE, FIRST)):
+        assert "virtual size: 4 MiB" in await served.look(own, mine)
+        names = await served.names(own, mine.port)
+        assert "exports available: 1" in names
+        assert mine.name in names
+        assert "virtual size" not in await served.look(own, others)
+        assert "virtual size" not in await served.look(own, Export(others.name, mine.host, mine.port))
+        assert "exports available" not in await served.names(own, others.port)
+
+
+async def test_a_storage_hosts_own_certificate_opens_nothing(served: Served, tmp_path: Path) -> None:
+    assert "virtual size" not in await served.look(tmp_path / "storage" / "nbd-tls")
+    assert "exports available" not in await served.names(tmp_path / "storage" / "nbd-tls", PORT)
 
 
 async def test_a_host_of_the_cloud_reaches_the_volume(served: Served) -> None:
@@ -79,7 +106,7 @@ async def test_a_host_of_the_cloud_reaches_the_volume(served: Served) -> None:
 
 
 async def test_a_host_finds_out_that_it_reached_another_one_than_it_was_sent_to(served: Served) -> None:
-    assert "does not match the hostname" in await served.look(served.compute, COMPUTE)
+    assert "does not match the hostname" in await served.look(served.compute, hostname=HOST)
 
 
 async def test_without_a_certificate_nobody_reaches_it(served: Served, tmp_path: Path) -> None:
@@ -87,10 +114,13 @@ async def test_without_a_certificate_nobody_reaches_it(served: Served, tmp_path:
     only_the_authority = tmp_path / "stranger"
     only_the_authority.mkdir()
     (only_the_authority / "ca-cert.pem").write_bytes((served.compute / "ca-cert.pem").read_bytes())
-    assert "virtual size" not in await served.look(only_the_authority)
+    for tls in (None, only_the_authority):
+        assert "virtual size" not in await served.look(tls)
+        assert "exports available" not in await served.names(tls, PORT)
 
 
 async def test_a_certificate_of_another_cloud_is_worth_nothing(served: Served, tmp_path: Path) -> None:
-    stranger = enrolled(Authority(tmp_path / "other-ca", SystemClock()), COMPUTE, tmp_path / "other")
+    stranger = enrolled(Authority(tmp_path / "other-ca", SystemClock()), HOST, tmp_path / "stranger")
     (stranger / "ca-cert.pem").write_bytes((served.compute / "ca-cert.pem").read_bytes())
     assert "virtual size" not in await served.look(stranger)
+    assert "exports available" not in await served.names(stranger, PORT)

@@ -35,6 +35,7 @@ from renova.settings import AgentSettings, load
 
 log = structlog.get_logger()
 
+LAST_PORT = 65_535
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -61,8 +62,8 @@ async def _serve(settings: AgentSettings) -> None:
     hypervisor: Hypervisor = NoHypervisor()
     network: Network = NoNetwork()
     if settings.role == "storage":
-        volumes, served = Path(settings.volumes_dir), tls if settings.nbd_tls else None
-        storage = NbdStorage(volumes, clock, address=address, port=settings.nbd_port, tls=served)
+        served = tls if settings.nbd_tls else None
+        storage = NbdStorage(Path(settings.volumes_dir), clock, address=address, ports=nbd_ports(settings), tls=served)
     else:
         hypervisor, network = await _guests(settings, clock, chance), LinuxBridge(address)
     agent = Agent(
@@ -87,6 +88,16 @@ async def _guests(settings: AgentSettings, clock: Clock, chance: Chance) -> Hype
     log.info("accelerator chosen", kind=accelerator.kind, reason=accelerator.reason)
     disks = Disks(Path(settings.instances_dir), clock, chance)
     return LibvirtHypervisor(disks, clock, accelerator.kind, uri=settings.libvirt_uri)
+
+
+def nbd_ports(settings: AgentSettings) -> range:
+    """Return the ports on which a storage host may serve."""
+    ports = range(settings.nbd_port, settings.nbd_port + settings.nbd_ports)
+    if ports[-1] > LAST_PORT:
+        raise BadSetup(
+            f"nbd_ports ({settings.nbd_ports}) from nbd_port ({settings.nbd_port}) on go beyond {LAST_PORT}. Lower one."
+        )
+    return ports
 
 
 def underlay_address(settings: AgentSettings, controllers: tuple[str, ...]) -> str:

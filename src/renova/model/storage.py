@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from renova.model.ids import ImageId, SnapshotId, VolumeId
+from renova.model.ids import HostId, ImageId, SnapshotId, VolumeId
 
 
 class Blank(msgspec.Struct, frozen=True, tag="blank"):
@@ -40,14 +40,19 @@ Source: TypeAlias = Blank | OfImage | OfSnapshot | OfVolume
 
 
 class Export(msgspec.Struct, frozen=True, order=True):
-    """A name under which a volume is served; a secret, since who knows it reaches the volume."""
+    """A name under which a volume is served to one host, on a port that no other host is served on.
+
+    The name is a secret: whoever is let in by that port and knows it reaches the volume.
+    """
 
     name: str
+    host: HostId  # the compute host; where TLS is used, only its certificate is let in
+    port: int
     writable: bool = True
 
 
 class WantedVolume(msgspec.Struct, frozen=True, kw_only=True):
-    """A volume as it should be: how large, with what content, and served under exactly these names.
+    """A volume as it should be: how large, with what content, and served under exactly these names, to one host.
 
     `generation` numbers the content: a higher one replaces it by what `source` says now. `source` counts for nothing
     once the content of this generation is there. Where it was `made`, it is refused to make it again: it was lost.
@@ -66,5 +71,6 @@ class StorageFacts(msgspec.Struct, frozen=True):
 
     total_gb: int
     free_gb: int
-    port: int  # of its NBD server
+    port: int  # the first on which it may serve; each compute host with volumes here has one of its own
+    ports: int  # how many these are
     tls: bool  # whether clients must have a certificate of the cloud

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Boolean, Column, Index, Integer, String, Table, bindparam, delete, insert, select, update
 
-from renova.model.ids import AttachmentId, ImageId, ProjectId, ServerId, VolumeId
+from renova.model.ids import AttachmentId, HostId, ImageId, ProjectId, ServerId, VolumeId
 from renova.store.database import Tx
 from renova.store.schema import Stamp, metadata
+from renova.store.volumes import volumes
 
 attachments = Table(
     "volume_attachments",
@@ -22,6 +23,8 @@ attachments = Table(
     Column("project", String(36), nullable=False, index=True),
     Column("server", String(36), nullable=False, index=True),
     Column("host", String(255), nullable=False),
+    Column("host_id", String(36), nullable=False),
+    Column("port", Integer, nullable=False),
     Column("device", String(255), nullable=False),
     Column("status", String(16), nullable=False),
     Column("export", String(64)),
@@ -42,7 +45,9 @@ class StoredAttachment(msgspec.Struct, frozen=True, kw_only=True):
     volume: VolumeId
     project: ProjectId
     server: ServerId
-    host: str = ""  # for which it was connected
+    host: str = ""  # name of the one for which it was connected
+    host_id: HostId = HostId("")
+    port: int = 0  # of the storage host, on which it is served; kept for as long as it has an export
     device: str = ""
     status: str = "reserved"  # Cinder's: reserved, attaching, attached, detaching
     export: str | None = None  # the name under which the volume is served to it: a secret
@@ -83,6 +88,13 @@ def of_server(tx: Tx, server: ServerId) -> list[StoredAttachment]:
 def served(tx: Tx) -> set[VolumeId]:
     """Name the volumes that should be served to somebody, or were and have yet to be cut off."""
     return {VolumeId(each) for each in tx.execute(select(attachments.c.volume).where(_served)).scalars()}
+
+
+def ports(tx: Tx, storage: HostId) -> dict[HostId, int]:
+    """Return on which port of the storage host each compute host is served, or was and has yet to be cut off."""
+    found = select(attachments.c.host_id, attachments.c.port).join(volumes, volumes.c.id == attachments.c.volume)
+    rows = tx.execute(found.where(volumes.c.host == storage, _served).distinct())
+    return {HostId(host): port for host, port in rows}
 
 
 def add(tx: Tx, new: StoredAttachment) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from renova.model.errors import NotNow
-from renova.model.ids import VolumeId
+from renova.model.ids import HostId, VolumeId
+from renova.store import hosts
 from tests.api.service_cloud import Api
 from tests.api.volume.test_volumes import an_image
 from tests.api.volume.volume_api import ask, make, settle, shown, status
@@ -92,6 +93,11 @@ async def test_a_volume_is_filled_anew_with_an_image_from_3_68_on(api: Api) -> N
     assert await status(api, volume) == "reserved"
 
 
+async def a_compute_host(api: Api) -> None:
+    host = HostId("00000000-0000-4000-8000-000000000001")
+    await api.cloud.database.transact(lambda tx: hosts.add(tx, host, "host1", "10.1.0.1", "certificate-host1"))
+
+
 async def attachment(api: Api, volume: str, server: str = SERVER, **given: Any) -> tuple[int, dict[str, Any]]:
     body = {"attachment": {"volume_uuid": volume, "instance_uuid": server, **given}}
     answer = await ask(api, given.pop("who", "demo"), "POST /attachments", body, "3.54")
@@ -99,6 +105,7 @@ async def attachment(api: Api, volume: str, server: str = SERVER, **given: Any) 
 
 
 async def test_an_attachment_reserves_connects_completes_and_lets_go(api: Api) -> None:
+    await a_compute_host(api)
     volume = (await make(api))["id"]
     code, made = await attachment(api, volume)
     assert (code, made["status"], made["instance"], made["volume_id"]) == (200, "reserved", SERVER, volume)
@@ -126,6 +133,7 @@ async def test_an_attachment_reserves_connects_completes_and_lets_go(api: Api) -
 
 
 async def test_attachments_are_listed_and_belong_to_their_project(api: Api) -> None:
+    await a_compute_host(api)
     volume = (await make(api))["id"]
     _, made = await attachment(api, volume, connector={"host": "host1", "ip": "10.1.0.1"})
     listed = (await ask(api, "demo", "GET /attachments", version="3.27")).json()["attachments"]
@@ -141,6 +149,7 @@ async def test_attachments_are_listed_and_belong_to_their_project(api: Api) -> N
 
 
 async def test_while_the_storage_host_is_away_no_cut_is_claimed(api: Api) -> None:
+    await a_compute_host(api)
     volume = (await make(api))["id"]
     _, made = await attachment(api, volume, connector={"host": "host1", "ip": "10.1.0.1"})
     api.storage.away = True

@@ -13,11 +13,12 @@ from renova.agent.stores import Stores
 from renova.drivers.volume.simulated import SimulatedVolumes
 from renova.model.chance import SeededChance
 from renova.model.errors import NotNow, Stale
-from renova.model.ids import ImageId, SnapshotId, VolumeId
+from renova.model.ids import HostId, ImageId, SnapshotId, VolumeId
 from renova.model.storage import Blank, Export, OfImage, WantedVolume
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.wire import DropVolume, HaveVolume, HaveVolumeSnapshot, StorageAct, StorageOrder
 
+COMPUTE = HostId("00000000-0000-4000-8000-000000000001")
 VOLUME = VolumeId("00000000-0000-4000-8000-0000000000a1")
 HOST = HostPage("journal", era=1, epoch=3)
 
@@ -39,7 +40,7 @@ def order(version: int, thing: VolumeId | SnapshotId = VOLUME, **given: Any) -> 
 
 
 def have(*names: str, source: Any = None) -> HaveVolume:
-    exports = tuple(Export(name) for name in names)
+    exports = tuple(Export(name, COMPUTE, 10809) for name in names)
     return HaveVolume(
         WantedVolume(volume=VOLUME, size_bytes=1 << 30, generation=1, source=source or Blank(), exports=exports)
     )

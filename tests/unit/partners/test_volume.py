@@ -5,9 +5,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from renova.drivers.volume.simulated import FACTS
 from renova.hosts import eras
-from renova.model.errors import CloudError, Conflict, NotFound, NotNow, Refused
+from renova.model.errors import CloudError, Conflict, Invalid, NotFound, NotNow, Refused
 from renova.model.ids import AttachmentId, ImageId, ProjectId, ServerId, UserId, VolumeId
 from renova.model.image import Image
 from renova.model.volume import NbdExport
@@ -15,6 +17,7 @@ from renova.partners.volume import NewVolume
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.simulation.cloud import SimulatedCloud
 from renova.simulation.loop import run_virtual
+from renova.store import hosts as host_rows
 from renova.store import volume_attachments, volumes
 from renova.store.database import Tx
 
@@ -58,7 +61,7 @@ def new(volume: VolumeId = VOLUME, **given: Any) -> NewVolume:
 
 def play(story: Story) -> None:
     async def main() -> None:
-        cloud = SimulatedCloud(count=1)
+        cloud = SimulatedCloud(count=2)
         cloud.images.images[IMAGE] = (image(), BYTES)
         await cloud.up()
         await story(cloud, cloud.cloud.volumes)
@@ -295,5 +298,56 @@ def test_a_volume_whose_content_was_lost_says_so() -> None:
             await service.connect(FIRST, "host1", "")
         await service.detach(FIRST)
         assert served(cloud) == []
+
+    play(story)
+
+
+def port(connection: object) -> int:
+    assert isinstance(connection, NbdExport)
+    return connection.port
+
+
+def test_each_host_is_served_on_a_port_of_its_own_and_keeps_it_for_as_long_as_it_has_a_volume() -> None:
+    third, fourth = (AttachmentId(f"00000000-0000-4000-8000-0000000000b{n}") for n in (3, 4))
+    third_volume, fourth_volume = (VolumeId(f"00000000-0000-4000-8000-0000000000a{n}") for n in (3, 4))
+
+    async def story(cloud: SimulatedCloud, service: BuiltinVolumes) -> None:
+        pairs = {FIRST: VOLUME, SECOND: OTHER, third: third_volume, fourth: fourth_volume}
+        for attachment, volume in pairs.items():
+            await service.create(new(volume))
+            await service.reserve(attachment, volume, SERVER)
+        one = port(await service.connect(FIRST, "host1", ""))
+        two = port(await service.connect(SECOND, "host2", ""))
+        assert one != two
+        (export,) = cloud.storage_hosts["storage1"].volumes.served[OTHER].values()
+        assert (export.host, export.port) == (cloud.hosts["host2"].id, two)
+        await service.detach(FIRST)
+        await cloud.kill_agent("storage1")
+        cloud.start_agent("storage1")
+        assert port(await patiently(cloud, lambda: service.connect(third, "host2", ""))) == two
+        await service.detach(SECOND)
+        assert port(await service.connect(third, "host2", "")) == two
+        assert port(await service.connect(fourth, "host1", "")) == one, "it was free"
+
+    play(story)
+
+
+def test_a_volume_is_connected_only_for_a_compute_host_and_only_while_a_port_is_free() -> None:
+    async def story(cloud: SimulatedCloud, service: BuiltinVolumes) -> None:
+        for attachment, volume in {FIRST: VOLUME, SECOND: OTHER}.items():
+            await service.create(new(volume))
+            await service.reserve(attachment, volume, SERVER)
+        for nobody in ("storage1", "elsewhere"):
+            with pytest.raises(Invalid, match="no compute host of this cloud"):
+                await service.connect(FIRST, nobody, "")
+        storage = cloud.storage_hosts["storage1"]
+        few = replace(FACTS, ports=1)
+        await cloud.database.transact(lambda tx: host_rows.change(tx, storage.id, storage=few))
+        await service.connect(FIRST, "host1", "")
+        with pytest.raises(Conflict, match="raise its nbd_ports"):
+            await service.connect(SECOND, "host2", "")
+        assert served(cloud, OTHER) == []
+        await service.detach(FIRST)
+        await service.connect(SECOND, "host2", "")
 
     play(story)

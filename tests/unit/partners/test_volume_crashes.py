@@ -23,7 +23,7 @@ class Life:
     """One cloud, on which a volume lives; `watch` looks at what is served all the time."""
 
     def __init__(self) -> None:
-        self.cloud = SimulatedCloud(count=1)
+        self.cloud = SimulatedCloud(count=2)
         self.cloud.images.images[IMAGE] = (image(), BYTES)
         self.used: set[str] = set()
         self.cut: set[str] = set()

@@ -1,17 +1,19 @@
-"""One qemu-storage-daemon: the process that serves a storage host's volumes over NBD, driven over QMP.
+"""One qemu-storage-daemon: a process that serves volumes over NBD to one host, or only copies them; driven over QMP.
 
-It serves nothing that it is not told, ends with whoever started it, and two of a directory never run at a time: a
-new one first ends what an agent that was killed may have left.
+It serves nothing that it is not told, ends with whoever started it, and two of a name never run at a time: a new one
+first ends what an agent that was killed may have left.
 """
 
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
 
 from renova.drivers.blocking import in_thread
 from renova.model.errors import BadSetup, NotNow, Refused
+from renova.model.ids import HostId
 
 log = structlog.get_logger()
 
@@ -28,16 +31,29 @@ START_S, END_S = 10.0, 5.0
 CUT_S = 30.0  # for a client to be cut off: its requests that are under way end first
 
 
-class Daemon:
-    """A daemon that listens on address and port; with `tls`, only to clients with a certificate of its authority.
+@dataclass(frozen=True)
+class Door:
+    """Where a daemon listens, and to whom alone: with `tls`, to the host with a certificate made out to this id.
 
-    `tls` is a directory with ca-cert.pem, server-cert.pem and server-key.pem. `lost` is called when it ended by itself.
+    `tls` is a directory with ca-cert.pem, server-cert.pem and server-key.pem. NBD lists names to whoever is let in.
     """
 
-    def __init__(self, run: Path, address: str, port: int, tls: Path | None, lost: Callable[[], None]) -> None:
-        self._pid_file = run / "qemu-storage-daemon.pid"
-        self._log_file = run / "qemu-storage-daemon.log"
-        self._address, self._port, self._tls = address, port, tls
+    address: str
+    port: int
+    host: HostId
+    tls: Path | None
+
+
+class Daemon:
+    """A daemon behind this door, or behind none: then nobody reaches it. `lost` is called when it ended by itself.
+
+    `run` is the directory of its pid file and log, `name` is how they are called.
+    """
+
+    def __init__(self, run: Path, name: str, door: Door | None, lost: Callable[[], None]) -> None:
+        self._pid_file = run / f"{name}.pid"
+        self._log_file = run / f"{name}.log"
+        self._door = door
         self._lost = lost
         self._process: asyncio.subprocess.Process | None = None
         self._qmp: QMPClient | None = None
@@ -56,27 +72,26 @@ class Daemon:
         try:
             async with asyncio.timeout(START_S):
                 await client.connect(ours)
-        except (QMPError, TimeoutError) as error:
+        except BaseException as error:
             ours.close()
             await self._kill()
+            if not isinstance(error, QMPError | TimeoutError):
+                raise
             raise BadSetup(f"{PROGRAM} does not start: {await in_thread(None, _last_line, self._log_file)}") from error
         self._qmp = client
         self._ended.clear()
         self._watching = asyncio.get_running_loop().create_task(self._watch(), name="storage-daemon")
 
     async def _spawn(self, qmp: int) -> asyncio.subprocess.Process:
-        server = f"addr.type=inet,addr.host={self._address},addr.port={self._port}"
         options = [
             *("--chardev", f"socket,id=qmp,fd={qmp}", "--monitor", "chardev=qmp"),
             *("--pidfile", str(self._pid_file)),
+            *_options(self._door),
         ]
-        if self._tls is not None:
-            options += ["--object", f"tls-creds-x509,id=tls,endpoint=server,verify-peer=on,dir={self._tls}"]
-            server += ",tls-creds=tls"
         # Killed with the agent, even by kill -9: nothing may be served that nobody can cut off.
-        argv = ["setpriv", "--pdeathsig", "KILL", PROGRAM, *options, "--nbd-server", server]
+        argv = ["setpriv", "--pdeathsig", "KILL", PROGRAM, *options]
         try:
-            with self._log_file.open("ab") as output:
+            with self._log_file.open("wb") as output:
                 return await asyncio.create_subprocess_exec(
                     *argv, pass_fds=[qmp], stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
                 )
@@ -153,14 +168,13 @@ class Daemon:
     async def copy(self, job: str, source: str, target: str) -> None:
         """Copy one node to another of its size, as it is at one moment now, whoever writes it meanwhile."""
         with self._listening("JOB_STATUS_CHANGE") as events:
-            await self.execute(
-                "blockdev-backup", job_id=job, device=source, target=target, sync="full", auto_dismiss=False
-            )
 
             async def concluded() -> None:
                 await self._event(events, lambda data: data["id"] == job and data["status"] == "concluded")
 
+            nodes = {"device": source, "target": target}
             try:
+                await self.execute("blockdev-backup", job_id=job, sync="full", auto_dismiss=False, **nodes)
                 await concluded()
             except asyncio.CancelledError:
                 with contextlib.suppress(Refused, NotNow):
@@ -197,6 +211,27 @@ class Daemon:
                     return
         finally:
             ended.cancel()
+
+
+def _options(door: Door | None) -> list[str]:
+    if door is None:
+        return []
+    server = f"addr.type=inet,addr.host={door.address},addr.port={door.port}"
+    if door.tls is None:
+        return ["--nbd-server", server]
+    only = {"qom-type": "authz-simple", "id": "only", "identity": f"CN={door.host}"}
+    return [
+        *("--object", f"tls-creds-x509,id=tls,endpoint=server,verify-peer=on,dir={door.tls}"),
+        *("--object", json.dumps(only)),
+        *("--nbd-server", f"{server},tls-creds=tls,tls-authz=only"),
+    ]
+
+
+def end_all(run: Path) -> None:
+    """End every daemon that an agent may have left which was killed itself, whatever its name; blocks."""
+    for pid_file in run.glob("*.pid"):
+        _end_former(pid_file)
+        pid_file.unlink(missing_ok=True)
 
 
 def _end_former(pid_file: Path) -> None:

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from renova.drivers.hypervisor import ImageSource
 from renova.drivers.hypervisor.image import verified
+from renova.drivers.volume import serves_one_host
 from renova.model.clock import Clock
 from renova.model.errors import NotNow, Refused
-from renova.model.ids import SnapshotId, VolumeId
+from renova.model.ids import HostId, SnapshotId, VolumeId
 from renova.model.storage import Blank, Export, OfImage, OfSnapshot, Source, StorageFacts, WantedVolume
 
-FACTS = StorageFacts(total_gb=1000, free_gb=1000, port=10809, tls=True)
+FACTS = StorageFacts(total_gb=1000, free_gb=1000, port=10809, ports=1000, tls=True)
 
 
 @dataclass
@@ -54,9 +55,11 @@ class SimulatedVolumes:
         self.served.clear()
         self.powered = False
 
-    def lose_exports(self) -> None:
-        """Have all exports vanish, as when their server crashes and is begun again."""
-        self.served.clear()
+    def lose_exports(self, host: HostId | None = None) -> None:
+        """Have all exports for a host (None: for all) vanish, as when the daemon crashes that serves them."""
+        for exports in self.served.values():
+            for name in [name for name in exports if host in (None, exports[name].host)]:
+                del exports[name]
         self._lost()
 
     async def facts(self) -> StorageFacts:
@@ -65,6 +68,7 @@ class SimulatedVolumes:
 
     async def have(self, want: WantedVolume, images: ImageSource) -> tuple[Export, ...]:
         self._demand_power()
+        serves_one_host(want)
         served = self.served.setdefault(want.volume, {})
         for name in [name for name in served if served[name] not in want.exports]:
             del served[name]

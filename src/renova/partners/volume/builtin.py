@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import Broken, Conflict, NotFound, NotNow, Refused
+from renova.model.errors import Broken, Conflict, Invalid, NotFound, NotNow, Refused
+from renova.model.host import Host
 from renova.model.ids import AttachmentId, HostId, ImageId, ProjectId, ServerId, VolumeId
 from renova.model.storage import OfImage
 from renova.model.volume import Attachment, Connection, NbdExport, Volume
@@ -22,6 +23,7 @@ from renova.partners.volume.requests import (
     begin_volume,
     delete_volume,
     image_source,
+    port_for,
     reserve_volume,
     volume_here,
 )
@@ -83,13 +85,19 @@ class BuiltinVolumes:
     async def connect(self, attachment: AttachmentId, host: str, address: str) -> Connection:  # noqa: ARG002
         fresh = self._chance.secret()
 
-        def begin(tx: Tx) -> tuple[StoredAttachment, StoredVolume]:
+        def begin(tx: Tx) -> tuple[StoredAttachment, Host]:
             row = _attachment(tx, attachment)
             found = volume_here(tx, row.volume)
+            storage = host_rows.get(tx, found.host)
+            if storage is None or storage.storage is None:
+                raise NotNow(f"The storage host of volume {row.volume} is not known.")
+            to = host_rows.compute_host_named(tx, host)
+            if to is None:
+                raise Invalid(f"Host {host} is no compute host of this cloud: volumes are served to these only.")
             if row.export is not None:
-                if row.host != host:
+                if row.host_id != to.id:
                     raise Conflict(f"Attachment {attachment} is connected for host {row.host}; detach it first.")
-                return row, found
+                return row, storage
             for other in attachments.of_volume(tx, row.volume):
                 if other.export is not None and other.gone:
                     raise NotNow(f"Volume {row.volume} is still being cut off from host {other.host}.")
@@ -98,20 +106,18 @@ class BuiltinVolumes:
             if found.status not in RESTING:
                 raise Conflict(f"Volume {row.volume} cannot be connected while it is {found.status}.")
             # The cut comes first, the export after: settling sends both in one, and the host keeps that order.
-            attachments.change(tx, attachment, export=fresh, host=host, status="attaching")
+            reached = {"export": fresh, "host": host, "host_id": to.id, "port": port_for(tx, storage, to)}
+            attachments.change(tx, attachment, status="attaching", **reached)
             status = "attaching" if found.status in ("available", "reserved") else found.status
             volumes.want(tx, row.volume, status=status)
-            return replace(row, export=fresh, host=host), found
+            return replace(row, **reached), storage
 
-        row, found = await self._database.transact(begin)
+        row, storage = await self._database.transact(begin)
         # Even if it was confirmed before: its host may serve nothing since, and not have been told again yet.
         await self.settling.tell(row.volume)
-        storage = await self._database.read(lambda tx: host_rows.get(tx, found.host))
-        if storage is None or storage.storage is None:
-            raise NotNow(f"The storage host of volume {row.volume} is not known.")
         assert row.export is not None
-        facts = storage.storage
-        return NbdExport(storage.address, facts.port, row.export, facts.tls, storage.id if facts.tls else "")
+        tls = storage.storage is not None and storage.storage.tls
+        return NbdExport(storage.address, row.port, row.export, tls, storage.id if tls else "")
 
     async def complete(self, attachment: AttachmentId, device: str) -> None:
         def end(tx: Tx) -> None:

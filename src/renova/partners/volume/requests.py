@@ -185,6 +185,25 @@ def reserve_volume(tx: Tx, attachment: AttachmentId, volume: VolumeId, server: S
     return new
 
 
+def port_for(tx: Tx, storage: Host, to: Host) -> int:
+    """Return the storage host's port for this compute host: its own for as long as a volume there is connected to it.
+
+    It must not change meanwhile: guests that wait for their storage host come back to the port they know. `Conflict`
+    when all ports are in use for other hosts.
+    """
+    taken = attachments.ports(tx, storage.id)
+    if to.id in taken:
+        return taken[to.id]
+    assert storage.storage is not None
+    first, count = storage.storage.port, storage.storage.ports
+    free = set(range(first, first + count)) - set(taken.values())
+    if not free:
+        raise Conflict(
+            f"All {count} ports of storage host {storage.name} are in use for other hosts: raise its nbd_ports."
+        )
+    return min(free)
+
+
 def delete_volume(tx: Tx, volume: StoredVolume, *, cascade: bool, force: bool) -> list[StoredSnapshot]:
     """Begin to delete the volume, and with `cascade` its snapshots: those are returned. `force`: in any status.
 

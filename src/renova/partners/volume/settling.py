@@ -194,7 +194,7 @@ def _wanted(tx: Tx, volume: VolumeId) -> tuple[StoredVolume, StorageAct] | None:
         generation=row.generation,
         source=row.source,
         made=row.made == row.generation,
-        exports=tuple(Export(each.export) for each in served if each.export is not None),
+        exports=tuple(Export(each.export, each.host_id, each.port) for each in served if each.export is not None),
     )
     return row, HaveVolume(want)
 
