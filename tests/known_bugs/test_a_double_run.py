@@ -517,7 +517,7 @@ def test_b25_one_guest_that_cannot_be_cleaned_up_keeps_no_other_from_it() -> Non
     told_story(story)
 
 
-@pytest.mark.parametrize("away_s", [1.0, 900.0])
+@pytest.mark.parametrize("away_s", [1.0, pytest.param(900.0, marks=pytest.mark.slow)])
 def test_b26_a_destination_whose_agent_dies_in_the_middle_is_repaired(away_s: float) -> None:
     async def story(told: Told) -> None:
         server = await told.get(await told.created())

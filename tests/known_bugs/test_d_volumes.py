@@ -1,5 +1,7 @@
 """Rebuilds of servers that boot from a volume (rows D4, D5); row D3 is in tests/api/compute/test_volumes.py."""
 
+import pytest
+
 from renova.drivers.hypervisor import ImageSource
 from renova.model.server import VmState
 from renova.model.storage import Export, WantedVolume
@@ -30,6 +32,7 @@ def test_d4_rebuilt_with_the_image_of_its_volume_a_server_asks_no_scheduling_rul
     told_story(story)
 
 
+@pytest.mark.slow
 def test_d5_filling_a_volume_anew_may_take_long_whatever_size_its_image_has() -> None:
     async def story(told: Told) -> None:
         server, root = await booted_from_volume(told)

@@ -189,7 +189,7 @@ def above(view: str, views: Mapping[str, ProviderView]) -> list[str]:
     return [view, *(above(parent, views) if parent else [])]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=5 * settings().max_examples)
 @given(forest=forests(), wish=WISHES)
 def test_the_candidates_are_all_that_break_no_rule_each_once(forest: Forest, wish: Wish) -> None:
     found = [each.key() for each in candidates(wish, forest)]

@@ -311,4 +311,4 @@ class Claims(RuleBasedStateMachine):
 
 
 TestClaimsInAnyOrder = Claims.TestCase
-TestClaimsInAnyOrder.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestClaimsInAnyOrder.settings = settings(max_examples=settings().max_examples // 3, stateful_step_count=25)
