@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
-from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, Executable, create_engine, event, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from renova.model.clock import Clock, stamp
 from renova.model.errors import BadSetup, NotNow
+from renova.store import prepared
+from renova.store.prepared import Rows
 from renova.store.schema import metadata
 
 log = structlog.get_logger()
@@ -47,8 +49,8 @@ class Tx:
         self.ending: list[Callable[[], None]] = []
         self.watch: Watch | None = None
 
-    def execute(self, statement: Executable, values: Any = None) -> CursorResult[*tuple[Any, ...]]:
-        return self._connection.execute(statement, values)
+    def execute(self, statement: Executable, values: Any = None) -> Rows:
+        return prepared.execute(self._connection, statement, values)
 
     def then(self, call: Callable[[], None]) -> None:
         """Have `call` run on the event loop after the commit; never if it does not commit."""
@@ -278,16 +280,18 @@ def _tell(group: list[_Job]) -> None:
 
 
 STATEMENTS = 2000  # compiled ones that are kept: more than there are, in every form
+PREPARED = 500  # those that SQLite has at hand: all that operations use (the driver's own limit is 128)
 
 
 def sqlite_engine(path: Path | None) -> Engine:
     """Return an engine for the file; when `path` is None, each of its connections is a database in memory."""
     # An error must not repeat the values of its statement, secrets among them, into logs and faults.
     hidden: dict[str, Any] = {"hide_parameters": True, "query_cache_size": STATEMENTS}
+    settings: dict[str, Any] = {"check_same_thread": False, "cached_statements": PREPARED}
     if path is None:
-        engine = create_engine("sqlite://", poolclass=NullPool, connect_args={"check_same_thread": False}, **hidden)
+        engine = create_engine("sqlite://", poolclass=NullPool, connect_args=settings, **hidden)
     else:
-        engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 30}, **hidden)
+        engine = create_engine(f"sqlite:///{path}", connect_args=settings | {"timeout": 30}, **hidden)
 
     @event.listens_for(engine, "connect")
     def _prepare(raw: Any, _record: Any) -> None:

@@ -89,7 +89,7 @@ def unfinished_from(tx: Tx, source: HostId) -> int:
 
 def given_up(tx: Tx, source: HostId) -> None:
     """Complete what this source has left to clean up: it is removed from the cloud."""
-    for migration in tx.execute(_UNFINISHED, {"source": source}).scalars().all():
+    for migration in tx.execute(_UNFINISHED, {"source": source}).scalars():
         move(tx, migration, ("done",), "completed")
 
 

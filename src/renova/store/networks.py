@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    exists,
     insert,
     select,
     update,
@@ -84,10 +85,19 @@ _SUBNETS_OF = (
 )
 _NEXT_NUMBER = select(subnets.c.next_number).where(subnets.c.id == bindparam("subnet"))
 _GO_ON = update(subnets).where(subnets.c.id == bindparam("subnet"))
-_HELD_BETWEEN = (
-    select(addresses.c.number)
-    .where(addresses.c.network == bindparam("network"), addresses.c.number.between(bindparam("low"), bindparam("high")))
+_HELD = select(addresses.c.number).where(
+    addresses.c.network == bindparam("network"), addresses.c.number == bindparam("number")
+)
+_next = addresses.alias()
+_AFTER_HELD = (  # the first free one that follows one held
+    select(addresses.c.number + 1)
+    .where(
+        addresses.c.network == bindparam("network"),
+        addresses.c.number.between(bindparam("low"), bindparam("high")),
+        ~exists().where(_next.c.network == addresses.c.network, _next.c.number == addresses.c.number + 1),
+    )
     .order_by(addresses.c.number)
+    .limit(1)
 )
 _HOLD = insert(addresses)
 
@@ -252,15 +262,13 @@ def _free_number(tx: Tx, of: Subnet) -> int | None:
     if not first <= begin <= last:
         begin = first
     for low, high in ((begin, last), (first, begin - 1)):
-        held = tx.execute(_HELD_BETWEEN, {"network": of.network, "low": low, "high": high})
-        free = low
-        for row in held:
-            if row.number != free:
-                break
-            free += 1
-        held.close()
-        if free <= high:
-            return free
+        if low > high:
+            continue
+        if tx.execute(_HELD, {"network": of.network, "number": low}).first() is None:
+            return low
+        free = tx.execute(_AFTER_HELD, {"network": of.network, "low": low, "high": high}).scalar()
+        if free is not None and free <= high:
+            return int(free)
     return None
 
 

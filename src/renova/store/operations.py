@@ -81,17 +81,16 @@ executors = Table(
 ERASED = b""
 UNDER_WAY = "Another operation on this server is under way."
 
-# Made once: every step runs them, and making a statement costs five times as much as running it.
+# Made once: every step runs them, and making a statement costs five times as much as running it. States are written
+# out: SQLite plans a statement anew for each value that says whether a partial index may serve.
+_IS_ACTIVE, _IS_QUEUED = operations.c.state == text("'active'"), operations.c.state == text("'queued'")
 _SUBMIT = insert(operations).returning(operations)
-_ACTIVE = select(operations).where(operations.c.server == bindparam("server"), operations.c.state == "active")
-_QUEUED = (
-    select(operations)
-    .where(operations.c.server == bindparam("server"), operations.c.state == "queued")
-    .order_by(operations.c.id)
-)
+_ACTIVE = select(operations).where(operations.c.server == bindparam("server"), _IS_ACTIVE)
+_QUEUED = select(operations).where(operations.c.server == bindparam("server"), _IS_QUEUED).order_by(operations.c.id)
+_FIRST_QUEUED = _QUEUED.limit(1)
 _OURS = select(operations.c.id).where(
     operations.c.id == bindparam("id"),
-    operations.c.state == "active",
+    _IS_ACTIVE,
     operations.c.executor == bindparam("executor"),
     operations.c.epoch == bindparam("epoch"),
 )
@@ -101,9 +100,7 @@ _NOTE = insert(steps)
 _KEEP_ALIVE = update(executors).where(executors.c.id == bindparam("executor"))
 _BURY = delete(executors).where(executors.c.expires_at < bindparam("now"), executors.c.id != bindparam("executor"))
 _ORPHANS = (
-    select(operations.c.id)
-    .where(operations.c.state == "active", operations.c.executor.not_in(select(executors.c.id)))
-    .scalar_subquery()
+    select(operations.c.id).where(_IS_ACTIVE, operations.c.executor.not_in(select(executors.c.id))).scalar_subquery()
 )
 _ADOPT = (
     update(operations)
@@ -200,7 +197,7 @@ def outcome(tx: Tx, operation: OperationId) -> tuple[str, bytes | None]:
 
 def _next(tx: Tx, server: ServerId, executor: ExecutorId) -> Held | None:
     """Make the first that waits the server's active operation, run by this executor."""
-    row = tx.execute(_QUEUED.limit(1), {"server": server}).first()
+    row = tx.execute(_FIRST_QUEUED, {"server": server}).first()
     if row is None:
         return None
     # Numbered only now: in the order in which they reach the host, each has a higher number than the one before.
