@@ -38,9 +38,8 @@ things = Table(
 
 @pytest.fixture
 def connection() -> Iterator[Connection]:
-    engine = sqlite_engine(None)
-    things.metadata.create_all(engine)
-    with engine.connect() as connection:
+    with sqlite_engine(None).connect() as connection:
+        things.metadata.create_all(connection)
         add = insert(things)
         for name in ("one", "two", "three"):
             prepared.execute(connection, add, {"name": name})
