@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from renova.lab import furniture
-from tests.clients.commands import Nova, OpenStack
+from tests.clients.commands import Failed, Nova, OpenStack
 from tests.clients.whole_cloud import WholeCloud
 
 pytestmark = pytest.mark.slow
@@ -141,10 +141,19 @@ def test_a_wrong_word_of_an_operator_runs_no_server_twice(cloud: WholeCloud, adm
     assert "is open elsewhere: the old guest may live" in event["details"]
 
     cloud.lab.heal("host1")
-    admin("compute service set --up host1 nova-compute")
+    cloud.wait(lambda: forced_up(admin, "host1"), "host1 does not clean up, and stays forced down")
     cloud.wait(lambda: cloud.service("host1")["state"] == "up", "host1 does not come up")
     cloud.booted(server, [1, 2])
     assert cloud.settled("one")["OS-EXT-SRV-ATTR:host"] == "host1"
+
+
+def forced_up(admin: OpenStack, host: str) -> bool:
+    """Ask for the host to be forced down no longer; say whether it was accepted: only once it has cleaned up."""
+    try:
+        admin(f"compute service set --up {host} nova-compute")
+    except Failed:
+        return False
+    return True
 
 
 def evacuated(cloud: WholeCloud, server: str) -> bool:
