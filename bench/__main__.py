@@ -86,8 +86,8 @@ def main(
     if unknown := [name for name in names or () if name not in MEASURES]:
         raise BadSetup(f"There is no measure {unknown[0]}; there are {', '.join(MEASURES)}.")
     bench = Bench(names or list(MEASURES))
-    # As Ctrl-C does: what was started is ended on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As Ctrl-C does, which waits until a part that is being started can be ended: all that was started is.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if against is None:
         asyncio.run(bench.on_own_clouds(hosts))
     else:

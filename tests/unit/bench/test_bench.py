@@ -12,6 +12,7 @@ import pytest
 from renova.lab.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
+LIMIT_S = 130  # for a machine that has much else to do
 
 
 def bench(temporary: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -42,7 +43,7 @@ def of_it(temporary: Path) -> list[str]:
 @pytest.mark.slow
 def test_it_measures_a_cloud_and_leaves_nothing(tmp_path: Path) -> None:
     with bench(tmp_path, "list-50", "--hosts", "2", "--json") as run:
-        output, errors = run.communicate(timeout=120)
+        output, errors = run.communicate(timeout=LIMIT_S)
     assert run.returncode == 0, errors
     figures = {figure["what"]: figure for figure in json.loads(output)["figures"]}
     assert {"CPU, controller", "wait, p50", "wait, p99"} <= figures.keys()
@@ -55,9 +56,9 @@ def test_it_measures_a_cloud_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_end_it_ends_its_cloud_first(tmp_path: Path, told: signal.Signals) -> None:
     with bench(tmp_path, "show", "--hosts", "2") as run:
-        wait_until(lambda: any("simulated-hosts" in words for words in of_it(tmp_path)), 60, "no cloud was begun")
+        wait_until(lambda: any("simulated-hosts" in words for words in of_it(tmp_path)), LIMIT_S, "no cloud was begun")
         run.send_signal(told)
-        run.communicate(timeout=60)
+        run.communicate(timeout=LIMIT_S)
     assert run.returncode != 0
     assert of_it(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
@@ -66,5 +67,5 @@ def test_told_to_end_it_ends_its_cloud_first(tmp_path: Path, told: signal.Signal
 @pytest.mark.parametrize("arguments", [("nothing",), ("--against", "http://127.0.0.1:9/identity/v3")])
 def test_what_cannot_be_measured_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     with bench(tmp_path, *arguments) as run:
-        output, errors = run.communicate(timeout=60)
+        output, errors = run.communicate(timeout=LIMIT_S)
     assert (run.returncode, output, errors.count("\n")) == (2, "", 1)
