@@ -208,7 +208,7 @@ class RealBench:
     async def lose_exports(self) -> None:
         pid = (self._directory / "run" / f"{PORT}.pid").read_text().strip()
         os.kill(int(pid), signal.SIGKILL)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self._loss.wait()
 
     async def restart(self) -> None:
@@ -229,7 +229,7 @@ class RealClient:
         try:
             stdin.write(f"write -P {pattern} 0 512\n".encode())
             await stdin.drain()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while line := (await stdout.readline()).decode():
                     if "failed" in line or "error" in line:
                         return False

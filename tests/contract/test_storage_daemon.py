@@ -101,7 +101,7 @@ async def test_it_says_when_it_ended_by_itself(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, "daemon", door(free_port()), ended.set)
     await daemon.start()
     os.kill(int((tmp_path / "daemon.pid").read_text()), signal.SIGKILL)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await ended.wait()
     await daemon.stop()
 
@@ -157,7 +157,7 @@ async def test_a_copy_does_not_keep_another_host_waiting(
         copied: WantedVolume = want(volume=COPY, source=OfVolume(VOLUME))
         work = storage.have_snapshot(SNAPSHOT, VOLUME) if of == "snapshot" else storage.have(copied, Images())
         copying = asyncio.ensure_future(work)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await started.wait()
             assert await storage.have(want(ELSEWHERE), Images()) == (ELSEWHERE,)
         with pytest.raises(NotNow, match="another host"):

@@ -83,11 +83,11 @@ class Receiver:
 class Post:
     """An outbox that is served, and the receiver it tells."""
 
-    def __init__(self, receiver: Receiver, limits: Limits) -> None:
+    def __init__(self, receiver: Receiver, limits: Limits, patience_s: float) -> None:
         self.receiver = receiver
         clock = QuickClock()
         self.database = open_database(None, clock)
-        sink = HttpSink(f"http://127.0.0.1:{receiver.port}/events", token=TOKEN, timeout=0.3)
+        sink = HttpSink(f"http://127.0.0.1:{receiver.port}/events", token=TOKEN, timeout=patience_s)
         self.outbox = Outbox(self.database, clock, SeededChance(1), sink, "http://cloud.example", limits)
 
     async def put(self, server: str, *kinds: str) -> None:
@@ -100,7 +100,7 @@ class Post:
     async def until_all_is_told(self) -> None:
         await self.until(lambda: self._waiting == 0)
 
-    async def until(self, true: Callable[[], bool], limit_s: float = 20.0) -> None:
+    async def until(self, true: Callable[[], bool], limit_s: float = 60.0) -> None:
         async with asyncio.timeout(limit_s):
             while True:
                 self._waiting = await self.database.read(notices.waiting)
@@ -110,10 +110,10 @@ class Post:
 
 
 @asynccontextmanager
-async def posting(limits: Limits = AMPLE) -> AsyncIterator[Post]:
+async def posting(limits: Limits = AMPLE, patience_s: float = 30.0) -> AsyncIterator[Post]:
     receiver = Receiver()
     await receiver.listen()
-    post = Post(receiver, limits)
+    post = Post(receiver, limits, patience_s)
     serving = asyncio.create_task(post.outbox.serve())
     try:
         yield post
@@ -172,7 +172,7 @@ async def test_a_receiver_that_fails_for_a_while_hears_all_in_order() -> None:
 
 
 async def test_a_receiver_that_is_too_slow_is_told_again_under_the_same_id() -> None:
-    async with posting() as post:
+    async with posting(patience_s=0.3) as post:
         post.receiver.delay_s = lambda _event: 0.6 if post.receiver.asked == 1 else 0.0
         await post.put("one", *NUMBERS[:3])
         await post.until_all_is_told()

@@ -19,7 +19,7 @@ from renova.model.clock import SystemClock
 from renova.model.errors import BadSetup, Conflict, NotNow
 from renova.store.database import GROUP, Database, Tx, open_sqlite
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 @pytest.fixture
