@@ -32,6 +32,7 @@ MEASURES: dict[str, OnCloud | Alone] = {
     "rebuild": OnCloud(changing.rebuild),
     "evacuate": OnCloud(evacuating.evacuate, own_only=True),
     "list-1000": OnCloud(reading.list_1000),
+    "evacuations": Alone(evacuating.evacuations),
     "placing": Alone(placing.placing),
     "agent": Alone(resting.agent),
     "cold-start": Alone(starting.cold_start),

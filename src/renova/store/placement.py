@@ -8,7 +8,21 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from sqlalchemy import Column, Float, Integer, String, Table, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from renova.model.errors import Conflict, Invalid
 from renova.model.ids import HostId, ProjectId, ServerId, UserId
@@ -36,9 +50,10 @@ allocations = Table(
     "allocations",
     metadata,
     Column("consumer", String(36), primary_key=True),
-    Column("provider", String(36), primary_key=True, index=True),
+    Column("provider", String(36), primary_key=True),
     Column("resource_class", String(255), primary_key=True),
     Column("amount", Integer, nullable=False),
+    Index("allocations_of_provider", "provider", "consumer"),  # both, so that counting holders reads no row
 )
 
 consumers = Table(

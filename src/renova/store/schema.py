@@ -1,30 +1,34 @@
 """What all tables share: the metadata, and the column types of stored times and documents."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import MetaData, Text
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import Dialect, MetaData, Text
+from sqlalchemy.types import UserDefinedType
 
 metadata = MetaData()
 
 Stamp = Text  # a time as `model.clock.stamp` writes it: text order is time order on every database
 
 
-class Document(TypeDecorator[Any]):
+class Document(UserDefinedType[Any]):
     """A typed document in one column, as JSON text: written and read as the given type."""
 
-    impl = Text
     cache_ok = True
 
     def __init__(self, kind: Any) -> None:
-        super().__init__()
         self.kind = kind
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(kind).decode
 
-    def process_bind_param(self, value: Any, dialect: Any) -> str | None:  # noqa: ARG002
-        return None if value is None else self._encode(value).decode()
+    def get_col_spec(self, **_options: Any) -> str:
+        return "TEXT"
 
-    def process_result_value(self, value: str | None, dialect: Any) -> Any:  # noqa: ARG002
-        return None if value is None else self._decode(value)
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:  # noqa: ARG002
+        encode = self._encode
+        return lambda value: None if value is None else encode(value).decode()
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], Any]:  # noqa: ARG002
+        decode = self._decode
+        return lambda stored: None if stored is None else decode(stored)
