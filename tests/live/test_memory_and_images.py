@@ -129,8 +129,13 @@ def test_an_image_is_made_although_somebody_is_killed(lab: Lab, victim: str) -> 
         process.kill()
     lab.mend()
     lab.active(server)
-    lab.until(lambda: lab.admin.image.find_image(victim).status == "active", "the image did not become whole")
     assert lab.in_guest(address, SUM) == checksum, "the guest was harmed"
+    if victim == "libvirtd" and lab.admin.image.find_image(victim) is None:
+        # libvirt may lose track of the job: then the image is gone, and whoever asked is told so.
+        (action,) = [each for each in lab.compute.server_actions(server) if each.action == "createImage"]
+        assert action.message == "Error"
+        return
+    lab.until(lambda: lab.admin.image.find_image(victim).status == "active", "the image did not become whole")
     another, its_address = create(lab, f"of-{victim}", victim)
     assert lab.in_guest(its_address, SUM) == checksum
     for each in (server, another):

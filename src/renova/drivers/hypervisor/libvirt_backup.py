@@ -12,14 +12,22 @@ from typing import Any, Literal
 
 import libvirt
 
+from renova.model.errors import Refused
+
 ROOT = "vda"
 GONE = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
+# What libvirt 9 says of a job that it lost track of, as it may when it is killed in the middle of one.
+LOST = "backup job data missing"
 
 Progress = Literal["runs", "done", "failed"]
 
 
 def begin(domain: Any, copy: Path) -> None:
     """Have the job begin, into a file that must not be there yet."""
+    if _is_lost(domain):
+        raise Refused(
+            "libvirt lost track of an earlier copy of this guest's disk; reboot the server hard, then try again"
+        )
     job = ET.Element("domainbackup", mode="push")
     disks = ET.SubElement(job, "disks")
     for target in ET.fromstring(domain.XMLDesc()).findall("devices/disk/target"):  # noqa: S314  (from libvirt)
@@ -47,10 +55,18 @@ def progress(domain: Any) -> tuple[Progress, str]:
     return ("done", "") if ended.get("success") else ("failed", str(ended.get("errmsg", "libvirt does not say why")))
 
 
+def _is_lost(domain: Any) -> bool:
+    try:
+        domain.jobInfo()
+    except libvirt.libvirtError as error:
+        return LOST in str(error.get_error_message())
+    return False
+
+
 def abort(domain: Any) -> bool:
     """Have no job going on; False while it is still ending."""
     try:
-        if domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
+        if _is_lost(domain) or domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
             return True
         with contextlib.suppress(libvirt.libvirtError):  # it ended meanwhile, or is being aborted: the next look tells
             domain.abortJob()
