@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import socket
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -33,10 +34,15 @@ from renova.store.everything import open_database
 
 log = structlog.get_logger()
 
+# The database's writer gives the interpreter away at each statement; while requests come in, it gets it back only after
+# this time. By Python's own 5 ms, a hundred reboots were accepted half as fast.
+SWITCH_S = 0.0005
+
 
 def serve(settings: ControllerSettings, agents_fd: int | None) -> None:
     """Run a controller until it is told to end. `agents_fd` is a listening socket made elsewhere, if any."""
     logs.set_up(settings.log_level, process="controller")
+    sys.setswitchinterval(SWITCH_S)
     os.umask(0o077)  # the database and the images are nobody else's to read
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(settings, agents_fd))

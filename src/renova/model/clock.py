@@ -37,4 +37,4 @@ class SystemClock:
 
 def stamp(moment: datetime) -> str:
     """Return the form in which times are stored: UTC with microseconds, so that text order is time order."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6]  # without its +00:00

@@ -53,9 +53,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _new_task(self, _loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> "asyncio.Task[Any]":
         self._births += 1
-        task = _Task(coro, loop=self, **options)
-        task.birth = self._births
-        return task
+        return _Task(coro, self._births, loop=self, **options)
 
     def _keep_failure(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.failures.append(context.get("exception") or Stuck(context["message"]))
@@ -131,7 +129,9 @@ class _Jump(selectors.SelectSelector):
 class _Task(asyncio.Task[Any]):
     """A task that hashes by its birth, not its address: sets of tasks have the same order in every run."""
 
-    birth = 0
+    def __init__(self, coro: Any, birth: int, **options: Any) -> None:
+        self.birth = birth  # first: a task is put among all tasks, by its hash, while it is made
+        super().__init__(coro, **options)
 
     def __hash__(self) -> int:
         return self.birth

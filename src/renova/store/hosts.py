@@ -79,6 +79,7 @@ join_tokens = Table(
 
 # Made once: making a statement costs five times as much as running it.
 _BY_ID = select(hosts).where(hosts.c.id == bindparam("host"))
+_BY_NAME = select(hosts).where(hosts.c.name == bindparam("name"))
 _EVERY = select(hosts).order_by(hosts.c.serial)
 _SOME = select(hosts).where(hosts.c.id.in_(bindparam("ids", expanding=True)))
 _OF_ROLE = select(hosts).where(hosts.c.role == bindparam("role")).order_by(hosts.c.serial)
@@ -134,7 +135,7 @@ def get(tx: Tx, host: HostId) -> Host | None:
 
 
 def by_name(tx: Tx, name: str) -> Host | None:
-    row = tx.execute(select(hosts).where(hosts.c.name == name)).first()
+    row = tx.execute(_BY_NAME, {"name": name}).first()
     return _host(row) if row else None
 
 

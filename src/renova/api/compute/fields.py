@@ -53,15 +53,15 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     def demand_version(self, version: Version, path: str = "$") -> None:
         """Raise `Invalid` for a field that the request's microversion does not know."""
-        for field in msgspec.structs.fields(self):
-            value = getattr(self, field.name)
+        for field, word in zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True):
+            value = getattr(self, field)
             if value is UNSET:
                 continue
-            if version < self.SINCE.get(field.name, version) or version > self.UNTIL.get(field.name, version):
-                raise Invalid(f"Invalid input: Object contains unknown field `{field.encode_name}` - at `{path}`")
+            if version < self.SINCE.get(field, version) or version > self.UNTIL.get(field, version):
+                raise Invalid(f"Invalid input: Object contains unknown field `{word}` - at `{path}`")
             for part in value if isinstance(value, list) else (value,):
                 if isinstance(part, Body):
-                    part.demand_version(version, f"{path}.{field.encode_name}")
+                    part.demand_version(version, f"{path}.{word}")
 
 
 def read(call: Call, kind: type[B]) -> B:
