@@ -198,7 +198,7 @@ class WriterThread:
         self._engine.dispose()
 
     def _serve(self) -> None:
-        with self._engine.connect() as connection:
+        with _unkept(self._engine.connect()) as connection:
             while (first := self._jobs.get()) is not None:
                 group = [first]
                 ending = False
@@ -216,13 +216,13 @@ class WriterThread:
     def _commit(self, connection: Connection, group: list[_Job]) -> None:
         now = stamp(self._clock.wall())
         try:
-            raw = connection.connection.driver_connection
-            assert raw is not None
+            raw: Any = connection.connection.driver_connection
             if raw.in_transaction:  # a commit that failed may have left it open
                 raw.rollback()
-            with connection.begin():
-                for job in group:
-                    self._run(connection, job, now)
+            raw.execute("BEGIN")
+            for job in group:
+                self._run(connection, raw, job, now)
+            raw.execute("COMMIT")
         except Exception as error:  # the commit itself failed: nothing of the group is known
             log.error("commit failed", group=len(group), exc_info=True)
             for job in group:
@@ -235,11 +235,8 @@ class WriterThread:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(_tell, mine)
 
-    def _run(self, connection: Connection, job: _Job, now: str) -> None:
+    def _run(self, connection: Connection, raw: Any, job: _Job, now: str) -> None:
         tx = Tx(connection, now)
-        # Spoken to the driver, for the savepoint of a group's member is no business of SQLAlchemy's bookkeeping.
-        raw = connection.connection.driver_connection
-        assert raw is not None
         raw.execute("SAVEPOINT member")
         job.tx = tx
         try:
