@@ -26,7 +26,6 @@ from renova.drivers.network import Network
 from renova.drivers.network.linux_bridge import LinuxBridge
 from renova.drivers.network.none import NoNetwork
 from renova.drivers.volume import Storage
-from renova.drivers.volume.nbd import NbdStorage
 from renova.main.ending import until_told
 from renova.model.chance import Chance, SystemChance
 from renova.model.clock import Clock, SystemClock
@@ -62,6 +61,8 @@ async def _serve(settings: AgentSettings) -> None:
     hypervisor: Hypervisor = NoHypervisor()
     network: Network = NoNetwork()
     if settings.role == "storage":
+        from renova.drivers.volume.nbd import NbdStorage  # a host of guests speaks to no storage daemon
+
         served = tls if settings.nbd_tls else None
         storage = NbdStorage(Path(settings.volumes_dir), clock, address=address, ports=nbd_ports(settings), tls=served)
     else:

@@ -24,7 +24,6 @@ from renova.partners.identity.builtin import BuiltinIdentity
 from renova.partners.image.builtin import BuiltinImages
 from renova.partners.network.builtin import BuiltinNetworks
 from renova.partners.notifications import Sink
-from renova.partners.notifications.http_sink import HttpSink
 from renova.partners.notifications.log_sink import LogSink
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.power import NoPower, Power
@@ -149,6 +148,8 @@ def _sink(settings: ControllerSettings) -> Sink | None:
         return None
     if settings.notifications == "log":
         return LogSink()
+    from renova.partners.notifications.http_sink import HttpSink  # its client is not for those who tell nobody
+
     return HttpSink(settings.notifications, token=settings.notification_token, timeout=settings.notification_timeout)
 
 

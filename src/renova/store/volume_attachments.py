@@ -35,7 +35,7 @@ attachments = Table(
 )
 
 _served = attachments.c.export.is_not(None)
-Index("one_export", attachments.c.volume, unique=True, sqlite_where=_served, postgresql_where=_served)
+Index("one_export", attachments.c.volume, unique=True, sqlite_where=_served)
 
 
 class StoredAttachment(msgspec.Struct, frozen=True, kw_only=True):

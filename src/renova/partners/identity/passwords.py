@@ -9,7 +9,8 @@ _AT_ONCE = 2  # checks running at a time: each takes a core, and others need som
 # About 40 ms of one core. More than 32 MiB, because glibc gives such a piece back to the system as soon as it is free,
 # while of a smaller one every thread that ever hashed would keep as much.
 _hasher = argon2.PasswordHasher(time_cost=1, memory_cost=46 * 1024, parallelism=1)
-_NOBODY = _hasher.hash("no user has this password")
+# Of a random password, by the same parameters; written out, for each start would make it anew.
+_NOBODY = "$argon2id$v=19$m=47104,t=1,p=1$Jts2FnvAMnaiHM81uMOWvA$/sBojzXH9TRi7wUmUBxc/3FalHqYD83wzu1d2nQx0tc"
 
 
 class Passwords:
