@@ -120,7 +120,7 @@ def test_hosts(cloud: WholeCloud, admin: Nova, demo: Nova) -> None:
     assert "403" in demo.refused("hypervisor-list")
     admin(f"{BOOT} --availability-zone nova:host1 one")
     assert admin.column("hypervisor-servers host1", "ID") == [cloud.server("one")["id"]]
-    assert admin.rows("migration-list") == []
+    assert cloud.server("one")["id"] not in {row["Instance UUID"] for row in admin.rows("migration-list")}
     named = "host1" if admin.version == OLDEST else cloud.service("host1")["id"]
     admin(f"service-disable --reason fans {named}")
     assert (cloud.service("host1")["status"], cloud.service("host1")["disabled_reason"]) == ("disabled", "fans")
