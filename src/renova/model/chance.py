@@ -22,7 +22,8 @@ class SystemChance:
 
     def secret(self) -> str:
         """Return 256 random bits, URL-safe."""
-        return secrets.token_urlsafe(32)
+        # A letter first: one that began with a dash would be an option to whoever types it in a command.
+        return f"s{secrets.token_urlsafe(32)}"
 
     def uniform(self, low: float, high: float) -> float:
         return random.uniform(low, high)  # noqa: S311  (jitter, not a secret)
