@@ -16,7 +16,8 @@ TINY = {"VCPU": 1, "MEMORY_MB": 128, "DISK_GB": 1}
 
 @pytest.fixture(autouse=True)
 def revived(cloud: WholeCloud) -> Iterator[None]:
-    """Leave all hosts up."""
+    """Begin with everything up, whoever had the cloud before, and leave it so."""
+    cloud.revive()
     yield
     cloud.revive()
 

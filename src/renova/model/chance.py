@@ -22,8 +22,9 @@ class SystemChance:
 
     def secret(self) -> str:
         """Return 256 random bits, URL-safe."""
-        # A letter first: one that began with a dash would be an option to whoever types it in a command.
-        return f"s{secrets.token_urlsafe(32)}"
+        while (text := secrets.token_urlsafe(32)).startswith("-"):
+            pass  # it would be an option to whoever types it in a command
+        return text
 
     def uniform(self, low: float, high: float) -> float:
         return random.uniform(low, high)  # noqa: S311  (jitter, not a secret)
