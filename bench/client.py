@@ -15,6 +15,8 @@ import msgspec
 
 from renova.model.errors import NotNow, Refused
 
+KEPT_S = 3.0  # for which a connection may be idle: servers end one after 5 s, perhaps just as it is used again
+
 
 class Request(NamedTuple):
     """Something to ask: `url` is whole, `body` is JSON in the making."""
@@ -47,6 +49,7 @@ class _Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._kept = True
         self.open = True
+        self.idle_since = 0.0
         self.gone = asyncio.Event()
 
     async def ask(self, message: bytes) -> Answer:
@@ -121,6 +124,7 @@ class Client:
             connection.close()  # its answer may still come, and would be taken for the next one's
             raise
         if connection.open:
+            connection.idle_since = time.perf_counter()
             self._idle[server].append(connection)
         if answer.status >= 400:
             raise Refused(f"{where}: {answer.status} {answer.body.decode(errors='replace')[:500]}")
@@ -154,8 +158,10 @@ class Client:
     async def _connection(self, server: str) -> _Connection:
         idle = self._idle.setdefault(server, [])
         while idle:
-            if (connection := idle.pop()).open:
+            connection = idle.pop()
+            if connection.open and time.perf_counter() - connection.idle_since < KEPT_S:
                 return connection
+            connection.close()
         parts = urlsplit(server)
         secure = parts.scheme == "https"
         try:

@@ -16,6 +16,7 @@ from renova.api.policy import Policy
 from renova.engine.journal import Held
 from renova.hosts.capabilities import traits
 from renova.hosts.registration import inventory
+from renova.main.garbage import look_seldom
 from renova.model.chance import SeededChance
 from renova.model.clock import SystemClock
 from renova.model.flavor import Flavor
@@ -53,6 +54,7 @@ async def placing() -> list[Figure]:
     answer = candidates.every(shown)
     call = _call(cloud)
     await answer(call)  # the first reads all providers
+    look_seldom()  # as a controller does
     for number in range(ROUNDS):
         # As others claim meanwhile, so that each answer is another one.
         claimed = await cloud.database.transact(lambda tx, number=number: _claim(cloud, tx, number))  # type: ignore[misc]

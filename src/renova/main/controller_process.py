@@ -1,7 +1,6 @@
 """The controller's process: the embedded database, the built-in services, the API's port and the agents' port."""
 
 import asyncio
-import gc
 import os
 import socket
 import sys
@@ -17,6 +16,7 @@ from renova.api.everything import whole_api
 from renova.controller import Controller, Parts
 from renova.hosts.authority import Authority
 from renova.hosts.listener import Listener
+from renova.main.garbage import look_seldom
 from renova.model.chance import Chance, SystemChance
 from renova.model.clock import SystemClock
 from renova.model.errors import BadSetup
@@ -102,11 +102,7 @@ async def _serve_until_told(controller: Controller, api_socket: socket.socket) -
     server = uvicorn.Server(config)
     work = asyncio.create_task(controller.serve(alone=True), name="controller")
     web = asyncio.create_task(server.serve(sockets=[api_socket]), name="api")
-    # What is loaded now stays: it need not be looked through again each time a long list has made much garbage. That
-    # looking was a third of what a list of 1,000 servers cost.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+    look_seldom()
     log.info("controller begins", api="http://{}:{}".format(*api_socket.getsockname()[:2]))
     done, _ = await asyncio.wait({work, web}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True

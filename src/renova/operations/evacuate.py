@@ -21,7 +21,7 @@ from renova.operations.parts.claim import Claim, claim
 from renova.operations.parts.guest import attached_networks, bind_all_ports, disks_of, has_any
 from renova.operations.parts.needs import needs
 from renova.operations.parts.notify import notify
-from renova.operations.parts.permits import permitted
+from renova.operations.parts.permits import demand_permitted
 from renova.operations.parts.run_guest import Built, build, clear, drop_other_disks, freed
 from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.rebuild import take_back_rebuild
@@ -68,7 +68,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
             raise NotFound(f"Compute host {evacuation.host} could not be found.")
         if evacuation.host == server.host_name:
             raise Invalid("The target host can't be the same one.")
-    permitted(tx, server_id, "evacuate", asked)
+    demand_permitted(server, "evacuate", asked)
     if migrations.active(tx, server.id) is not None:
         raise Conflict(f"Cannot 'evacuate' instance {server.id}: another evacuation of it is under way")
     source = _dead_source(cloud, tx, server)

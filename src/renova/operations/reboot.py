@@ -83,7 +83,7 @@ def begin_reboot(work: Work, tx: Tx, want: RebootServer) -> Right:
     server = work.server_now(tx)
     servers.change(tx, server.id, task_state=TaskState.REBOOT_PENDING_HARD if want.hard else TaskState.REBOOT_PENDING)
     actions.open_event(tx, work.held.action, "compute_reboot_instance", server.host_name)
-    return work.right_here(tx)
+    return work.right_here(tx, server)
 
 
 @act()

@@ -57,9 +57,12 @@ class Work:
             raise Broken("the server of a running operation is gone")
         return server
 
-    def right_here(self, tx: Tx) -> Right:
-        """Return the right of the server's own host to run it, granting it anew where nobody has it."""
-        server = self.server_now(tx)
+    def right_here(self, tx: Tx, server: Server | None = None) -> Right:
+        """Return the right of the server's own host to run it, granting it anew where nobody has it.
+
+        `server`: its row, for who has just read it.
+        """
+        server = server or self.server_now(tx)
         if server.host is None:
             raise Conflict("the server has no host")
         right = rights.right(tx, server.id)

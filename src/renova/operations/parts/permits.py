@@ -94,12 +94,17 @@ PERMITS: Final[dict[str, Permit]] = {
 
 
 def permitted(tx: Tx, server_id: ServerId, action: str, asked: Asked) -> Server:
-    """Return the server if it may be acted on so now.
-
-    `NotFound`; `Conflict`, worded as Nova does, names the state that is in the way. The task state is compared once
-    more by whoever sets it (`take_task`).
-    """
+    """Return the server if it may be acted on so now; see `demand_permitted`. `NotFound`."""
     server = get_server(tx, server_id)
+    demand_permitted(server, action, asked)
+    return server
+
+
+def demand_permitted(server: Server, action: str, asked: Asked) -> None:
+    """Raise `Conflict`, worded as Nova does, with the state that is in the way of acting on the server so now.
+
+    The task state is compared once more by whoever sets it (`take_task`).
+    """
     permit, word = PERMITS[action], _word(action)
     if permit.lock:
         demand_unlocked(server, asked)
@@ -108,7 +113,6 @@ def permitted(tx: Tx, server_id: ServerId, action: str, asked: Asked) -> Server:
     demand_vm_state(server, word, permit.vm_states, launched=permit.launched)
     if server.task_state not in permit.tasks:
         raise Conflict(f"Cannot '{word}' instance {server.id} while it is in task_state {server.task_state}")
-    return server
 
 
 def take_task(tx: Tx, server: Server, action: str, wanted: TaskState) -> None:
