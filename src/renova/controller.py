@@ -36,6 +36,7 @@ from renova.partners.volume import StorageHosts, Volumes
 from renova.power import Power
 from renova.settings import ControllerSettings
 from renova.store.database import Database, Tx
+from renova.store.executors import Controller as ControllerRow
 from renova.store.operations import StoredJournal
 
 log = structlog.get_logger()
@@ -55,6 +56,8 @@ class Parts:
     volumes: Callable[[StorageHosts], Volumes]  # made by the controller: only it reaches storage hosts
     power: Power
     sink: Sink | None = None  # who is told what happens
+    api_address: str = ""  # this controller's own, host:port
+    release: str = ""
 
 
 class Controller:
@@ -69,7 +72,9 @@ class Controller:
             times=parts.settings.lease,
             extra_peers=parts.settings.extra_peers,
         )
-        self._journal = StoredJournal(parts.database)
+        settings = parts.settings
+        described = ControllerRow(settings.name, parts.api_address, settings.agents_reach, parts.release)
+        self._journal = StoredJournal(parts.database, described)
         self.runner: Runner[Work, Tx] = Runner(
             executor=ExecutorId(parts.chance.uuid()),
             context=self._work,

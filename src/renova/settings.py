@@ -89,7 +89,9 @@ class SchedulerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a controller needs to know."""
 
+    name: str = ""  # of this controller, for people; "" is the machine's host name
     state_dir: str = "/var/lib/renova"
+    shared_dir: str = ""  # what all controllers of a cloud have in common: images, authority; "" is state_dir
     database: str = ""  # path of the SQLite file; "" is renova.db in state_dir
     api_address: str = "127.0.0.1"
     api_port: Port = 8774
@@ -128,6 +130,16 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     @property
     def url(self) -> str:
         return self.public_url or f"http://{self.api_address}:{self.api_port}"
+
+    @property
+    def shared(self) -> str:
+        """The directory that all controllers of the cloud have in common."""
+        return self.shared_dir or self.state_dir
+
+    @property
+    def agents_reach(self) -> tuple[str, ...]:
+        """Where agents reach this controller, each host:port."""
+        return tuple(f"{name}:{self.agents_port}" for name in self.agents_names or (self.agents_address,))
 
     @property
     def controller_name(self) -> str:

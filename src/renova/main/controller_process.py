@@ -5,10 +5,12 @@ import os
 import socket
 import sys
 from contextlib import AsyncExitStack
+from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import structlog
 import uvicorn
+from msgspec.structs import replace
 from uvloop import new_event_loop
 
 from renova import log as logs
@@ -48,6 +50,7 @@ def serve(settings: ControllerSettings, agents_fd: int | None) -> None:
 
 
 async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
+    settings = replace(settings, name=settings.name or socket.gethostname())
     state = Path(settings.state_dir)
     clock, chance = SystemClock(), SystemChance()
     api_socket = _listen(settings.api_address, settings.api_port)
@@ -70,6 +73,8 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
             volumes=lambda hosts: BuiltinVolumes(database, clock, chance, images, hosts),
             power=_power(settings),
             sink=_sink(settings),
+            api_address=f"{settings.api_address}:{settings.api_port}",
+            release=installed_version("renova"),
         )
         controller = Controller(parts)
         authority = Authority(state / "ca", clock)

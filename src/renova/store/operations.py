@@ -6,7 +6,6 @@ an executor that was only paused, while another took over, commits nothing.
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
@@ -28,11 +27,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from renova.engine.journal import Book, Entry, Held, Lost
-from renova.model.clock import stamp
 from renova.model.errors import Conflict
 from renova.model.ids import ExecutorId, OperationId, ServerId
-from renova.store import servers
+from renova.store import executors, servers
 from renova.store.database import Database, Tx
+from renova.store.executors import Controller
 from renova.store.schema import Stamp, metadata
 
 log = structlog.get_logger()
@@ -71,13 +70,7 @@ steps = Table(
     Column("undone", Boolean, nullable=False, default=False),
 )
 
-executors = Table(
-    "executors",
-    metadata,
-    Column("id", String(36), primary_key=True),
-    Column("expires_at", Stamp, nullable=False),
-)
-
+LEASE_S = 4.5  # seconds for which an executor is not taken for dead: what it left is then resumed within 5
 ERASED = b""
 UNDER_WAY = "Another operation on this server is under way."
 
@@ -97,10 +90,10 @@ _OURS = select(operations.c.id).where(
 _CHANGE = update(operations).where(operations.c.id == bindparam("operation"))
 _STEPS = select(steps).where(steps.c.operation == bindparam("operation")).order_by(steps.c.place)
 _NOTE = insert(steps)
-_KEEP_ALIVE = update(executors).where(executors.c.id == bindparam("executor"))
-_BURY = delete(executors).where(executors.c.expires_at < bindparam("now"), executors.c.id != bindparam("executor"))
 _ORPHANS = (
-    select(operations.c.id).where(_IS_ACTIVE, operations.c.executor.not_in(select(executors.c.id))).scalar_subquery()
+    select(operations.c.id)
+    .where(_IS_ACTIVE, operations.c.executor.not_in(select(executors.executors.c.id)))
+    .scalar_subquery()
 )
 _ADOPT = (
     update(operations)
@@ -247,8 +240,9 @@ class _Book:
 class StoredJournal:
     """The engine's journal, in the database."""
 
-    def __init__(self, database: Database, lease_s: float = 5.0) -> None:
+    def __init__(self, database: Database, controller: Controller | None = None, lease_s: float = LEASE_S) -> None:
         self._database = database
+        self._controller = controller or Controller()
         self._lease_s = lease_s
 
     async def commit(self, held: Held, change: Callable[[Tx, Book], T]) -> T:
@@ -267,26 +261,21 @@ class StoredJournal:
         return await self._database.transact(work)
 
     async def keep_alive(self, executor: ExecutorId) -> bool:
-        return await self._database.transact(lambda tx: self._renew(tx, executor))
-
-    def _renew(self, tx: Tx, executor: ExecutorId) -> bool:
-        expires = stamp(datetime.fromisoformat(f"{tx.now}+00:00") + timedelta(seconds=self._lease_s))
-        return tx.execute(_KEEP_ALIVE, {"executor": executor, "expires_at": expires}).rowcount == 1
+        return await self._database.transact(lambda tx: executors.renew(tx, executor, self._lease_s))
 
     async def enlist(self, executor: ExecutorId, *, alone: bool) -> None:
         """Add this executor; `alone` when the database's lock proves that no other can live (SQLite)."""
 
         def work(tx: Tx) -> None:
             if alone:
-                tx.execute(delete(executors))
-            tx.execute(insert(executors).values(id=executor, expires_at=tx.now))
-            self._renew(tx, executor)
+                executors.bury_all(tx)
+            executors.enlist(tx, executor, self._controller, self._lease_s)
 
         await self._database.transact(work)
 
     async def adopt(self, executor: ExecutorId) -> list[Held]:
         def work(tx: Tx) -> list[Held]:
-            tx.execute(_BURY, {"now": tx.now, "executor": executor})
+            executors.bury(tx, executor)
             rows = tx.execute(_ADOPT, {"by": executor}).all()
             return [_held(row) for row in rows]
 

@@ -1,0 +1,88 @@
+"""Executors: runs of controllers, each a row with a lease on the database's clock.
+
+An executor whose lease has lapsed may be taken for dead by any other: its row is removed, and what belongs to it is
+free. It may live all the same; by its row it finds out, and whatever it still writes in its old name is refused where
+it is written.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+from sqlalchemy import Column, String, Table, Text, bindparam, delete, insert, select, update
+
+from renova.model.clock import stamp
+from renova.model.ids import ExecutorId
+from renova.store.database import Tx
+from renova.store.schema import Document, Stamp, metadata
+
+executors = Table(
+    "executors",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("api_address", Text, nullable=False),
+    Column("agents_addresses", Document(tuple[str, ...]), nullable=False),
+    Column("release", String(64), nullable=False),
+    Column("started_at", Stamp, nullable=False),
+    Column("expires_at", Stamp, nullable=False),
+)
+
+_RENEW = update(executors).where(executors.c.id == bindparam("executor"))
+_LAPSED = delete(executors).where(executors.c.expires_at < bindparam("now"), executors.c.id != bindparam("executor"))
+_EVERY = select(executors).order_by(executors.c.started_at, executors.c.id)
+
+
+class Controller(msgspec.Struct, frozen=True):
+    """What a controller says of itself."""
+
+    name: str = ""  # for people
+    api_address: str = ""  # its own, where load balancers find it
+    agents_addresses: tuple[str, ...] = ()  # each host:port, as agents reach it
+    release: str = ""
+
+
+class Executor(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a controller."""
+
+    id: ExecutorId
+    name: str
+    api_address: str
+    agents_addresses: tuple[str, ...]
+    release: str
+    started_at: str
+    expires_at: str
+
+
+def enlist(tx: Tx, executor: ExecutorId, controller: Controller, lease_s: float) -> None:
+    """Add this executor, under a name that no executor ever had."""
+    described = msgspec.structs.asdict(controller)
+    tx.execute(insert(executors).values(id=executor, started_at=tx.now, expires_at=_after(tx, lease_s), **described))
+
+
+def renew(tx: Tx, executor: ExecutorId, lease_s: float) -> bool:
+    """Renew its lease; False when it was taken for dead, and is nobody any more."""
+    return tx.execute(_RENEW, {"executor": executor, "expires_at": _after(tx, lease_s)}).rowcount == 1
+
+
+def bury(tx: Tx, by: ExecutorId) -> None:
+    """Take all others for dead whose leases have lapsed."""
+    tx.execute(_LAPSED, {"now": tx.now, "executor": by})
+
+
+def bury_all(tx: Tx) -> None:
+    """Take all for dead: only where it is known that none of them can live."""
+    tx.execute(delete(executors))
+
+
+def every(tx: Tx) -> list[Executor]:
+    """List those that are not taken for dead, the oldest first."""
+    return [Executor(**row._mapping) for row in tx.execute(_EVERY)]
+
+
+def agents_addresses(tx: Tx) -> tuple[str, ...]:
+    """List where agents reach controllers, each address once."""
+    return tuple(dict.fromkeys(address for each in every(tx) for address in each.agents_addresses))
+
+
+def _after(tx: Tx, seconds: float) -> str:
+    return stamp(datetime.fromisoformat(f"{tx.now}+00:00") + timedelta(seconds=seconds))
