@@ -12,6 +12,7 @@ A journal that was lost or damaged gets a new id: controllers then know that thi
 
 import fcntl
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
@@ -88,6 +89,9 @@ class MemoryJournal:
         self._host: HostPage | None = None
         self._servers: dict[ServerId, ServerPage] = {}
         self._things: dict[str, ThingPage] = {}
+        self.written: Callable[[str, ServerId, ServerPage], None] = lambda _journal, _server, _page: (
+            None
+        )  # told of each
 
     async def open(self) -> HostPage:
         if self._host is None:
@@ -105,6 +109,11 @@ class MemoryJournal:
 
     async def write_server(self, server: ServerId, page: ServerPage) -> None:
         self._servers[server] = page
+        self.written(self._host.journal if self._host else "", server, page)
+
+    def page(self, server: ServerId) -> ServerPage:
+        """Return what is known of the server."""
+        return self._servers.get(server, ServerPage())
 
     async def thing(self, thing: VolumeId | SnapshotId) -> ThingPage:
         return self._things.get(thing, ThingPage())

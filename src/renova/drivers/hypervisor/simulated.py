@@ -7,9 +7,11 @@ crashes, guests that ignore ACPI, what guests wrote.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -34,6 +36,8 @@ from renova.model.guest import (
 )
 from renova.model.ids import ImageId, PortId, ServerId, VolumeId
 from renova.model.volume import Connection
+
+Call = TypeVar("Call", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 GIB = 1 << 30
 ACTIVE = (PowerState.RUNNING, PowerState.PAUSED)
@@ -60,6 +64,25 @@ class SimulatedDisk:
     @property
     def boots(self) -> int:
         return sum(write.text == "boot" for write in self.writes)
+
+
+class Witness:
+    """Told of what happens on pretended hosts, as it happens; the simulation checks its invariants so."""
+
+    def power(self, server: ServerId) -> None:
+        """Hear that the server's guest on this host runs, stands still or has ended."""
+
+    def begins(self, call: str, server: ServerId, guest: Guest | None) -> None:
+        """Hear that this host begins to change the guest; `guest` where the call brings it along."""
+
+    def ends(self, call: str, server: ServerId) -> None:
+        """Hear that such a call has returned, however."""
+
+    def connects(self) -> None:
+        """Hear that an agent begins: what a former one had begun is over."""
+
+    def deletes(self, server: ServerId, generation: int, disk: "SimulatedDisk") -> None:
+        """Hear that a server's local disks are about to be deleted for good."""
 
 
 class SimulatedStorage:
@@ -139,6 +162,24 @@ class _Domain:
         return FoundGuest(self.guest.server, self.guest.incarnation, self.power)
 
 
+def _change(call: Call) -> Call:
+    """Tell the witness of a call by which the agent changes a guest."""
+    name = call.__name__
+
+    @wraps(call)
+    async def told(self: "SimulatedHypervisor", what: Any, *arguments: Any, **options: Any) -> Any:
+        guest = what if isinstance(what, Guest) else None
+        server = guest.server if guest else what
+        witness = self.witness
+        witness.begins(name, server, guest)
+        try:
+            return await call(self, what, *arguments, **options)
+        finally:
+            witness.ends(name, server)
+
+    return cast(Call, told)
+
+
 class SimulatedHypervisor:
     """Pretends to run the guests of one host.
 
@@ -165,6 +206,7 @@ class SimulatedHypervisor:
         self._powered = True
         self._power_cuts = 0
         self._away = False
+        self.witness = Witness()
         self.ignoring_acpi: set[ServerId] = set()
         self.dead_exports: set[Connection] = set()  # what nobody serves any more, for tests without storage
         self.holding_on: set[str] = set()  # volumes and ports that guests do not let go of
@@ -173,6 +215,7 @@ class SimulatedHypervisor:
 
     async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
         self._reach()
+        self.witness.connects()
         self._changed = changed
 
     async def close(self) -> None:
@@ -194,6 +237,7 @@ class SimulatedHypervisor:
         domain = self._domains.get(server)
         return domain.found() if domain else None
 
+    @_change
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:
         self._reach()
         root, generation = guest.disks.root, guest.disks.generation
@@ -218,6 +262,7 @@ class SimulatedHypervisor:
         needs_none = disks.root is None and not disks.ephemerals_gb and not disks.swap_mb
         return needs_none or (server, disks.generation) in self._storage.disks
 
+    @_change
     async def start(self, guest: Guest) -> FoundGuest:
         self._reach()
         running = self._active(guest.server)
@@ -237,27 +282,33 @@ class SimulatedHypervisor:
         self._tell(domain)
         return domain.found()
 
+    @_change
     async def define(self, guest: Guest) -> None:
         self._reach()
         if self._active(guest.server):
             raise Refused(f"{guest.server} runs, so it is not defined anew")
         self._domains[guest.server] = _Domain(guest)
 
+    @_change
     async def pause(self, server: ServerId) -> None:
         self._reach()
         domain = self._active(server)
         if domain and domain.power is PowerState.RUNNING:
             self._boot(domain)
             domain.power = PowerState.PAUSED
+            self.witness.power(server)
             self._tell(domain)
 
+    @_change
     async def unpause(self, server: ServerId) -> None:
         self._reach()
         domain = self._active(server)
         if domain and domain.power is PowerState.PAUSED:
             domain.power = PowerState.RUNNING
+            self.witness.power(server)
             self._tell(domain)
 
+    @_change
     async def suspend(self, server: ServerId) -> bool:
         self._reach()
         domain = self._active(server)
@@ -269,6 +320,7 @@ class SimulatedHypervisor:
         domain.saved = True
         return True
 
+    @_change
     async def resume(self, guest: Guest) -> FoundGuest:
         self._reach()
         domain = self._domains.get(guest.server)
@@ -280,6 +332,7 @@ class SimulatedHypervisor:
         self._tell(domain)
         return domain.found()
 
+    @_change
     async def snapshot(self, server: ServerId, disks: LocalDisks, image: ImageId) -> int:
         self._reach()
         domain, copies = self._domains.get(server), self._storage.copies
@@ -303,10 +356,12 @@ class SimulatedHypervisor:
             self._reach()
             yield content[start : start + (1 << 16)]
 
+    @_change
     async def drop_snapshot(self, server: ServerId, image: ImageId) -> None:
         self._reach()
         self._storage.copies.pop((server, image), None)
 
+    @_change
     async def shut_down(self, server: ServerId, wait_s: float) -> bool:
         self._reach()
         domain = self._active(server)
@@ -323,18 +378,21 @@ class SimulatedHypervisor:
             self._stop(domain, PowerState.SHUTDOWN)
         return True
 
+    @_change
     async def kill(self, server: ServerId) -> None:
         self._reach()
         domain = self._active(server)
         if domain:
             self._stop(domain, PowerState.SHUTDOWN)
 
+    @_change
     async def undefine(self, server: ServerId) -> None:
         self._reach()
         if self._active(server):
             raise Refused(f"{server} runs, so its definition stays")
         self._domains.pop(server, None)
 
+    @_change
     async def drop_disks(self, server: ServerId, keep: int | None, up_to: int | None = None) -> bool:
         self._reach()
         if keep is None and self._active(server):
@@ -344,6 +402,7 @@ class SimulatedHypervisor:
             return False
         for at in [at for at in self._storage.disks if at[0] == server]:
             if keep is None or at[1] != keep:
+                self.witness.deletes(*at, self._storage.disks[at])
                 del self._storage.disks[at]
         for at in [at for at in self._storage.consoles if at[0] == server]:
             if keep is None or at[1] != keep:
@@ -354,6 +413,7 @@ class SimulatedHypervisor:
             self._storage.owners.pop(server, None)
         return True
 
+    @_change
     async def set_aside(self, server: ServerId, up_to: int) -> bool:
         self._reach()
         if self._active(server):
@@ -383,6 +443,7 @@ class SimulatedHypervisor:
         self._storage.asides = [entry for entry in self._storage.asides if entry[0] not in old]
         return old
 
+    @_change
     async def attach_volume(self, server: ServerId, disk: VolumeDisk) -> None:
         self._reach()
         domain = self._active(server)
@@ -398,6 +459,7 @@ class SimulatedHypervisor:
         if not has:
             domain.has(volumes=(*domain.guest.volumes, disk))
 
+    @_change
     async def detach_volume(self, server: ServerId, volume: VolumeId, wait_s: float) -> bool:
         self._reach()
         if volume in self.holding_on and self._active(server):
@@ -407,12 +469,14 @@ class SimulatedHypervisor:
             domain.has(volumes=tuple(disk for disk in domain.guest.volumes if disk.volume != volume))
         return True
 
+    @_change
     async def attach_nic(self, server: ServerId, nic: Nic) -> None:
         self._reach()
         domain = self._active(server)
         if domain is not None and nic.port not in {each.port for each in domain.guest.nics}:
             domain.has(nics=(*domain.guest.nics, nic))
 
+    @_change
     async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:  # noqa: ARG002
         self._reach()
         if port in self.holding_on and self._active(server):
@@ -482,6 +546,11 @@ class SimulatedHypervisor:
             if domain.power is PowerState.RUNNING
         }
 
+    def executes(self, server: ServerId) -> int | None:
+        """Return the incarnation of the server's guest if it executes here."""
+        domain = self._running(server)
+        return domain.guest.incarnation if domain else None
+
     def volumes(self, server: ServerId) -> tuple[VolumeDisk, ...]:
         """Return the volumes that the running guest has; none when it does not run."""
         domain = self._active(server)
@@ -515,6 +584,7 @@ class SimulatedHypervisor:
             raise DiskLocked(f"the disk of {domain.guest.server} is open elsewhere: the old guest may live")
         disk.open_by = self
         domain.power, domain.disk = PowerState.RUNNING, disk
+        self.witness.power(domain.guest.server)
 
     def _active(self, server: ServerId) -> _Domain | None:
         """Return the guest if it runs or stands still: it has its disk open."""
@@ -547,6 +617,7 @@ class SimulatedHypervisor:
         if domain.disk:
             domain.disk.open_by = None
         domain.disk, domain.power = None, power
+        self.witness.power(domain.guest.server)
 
     def _stop(self, domain: _Domain, power: PowerState) -> None:
         self._release(domain, power)
