@@ -33,7 +33,8 @@ from renova.partners.image.builtin import BuiltinImages
 from renova.partners.network.builtin import BuiltinNetworks
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.settings import ControllerSettings
-from renova.store.database import Database, open_sqlite
+from renova.store.database import Database
+from renova.store.sqlite import open_sqlite
 from tests.storage_at_hand import StorageAtHand
 
 PASSWORDS = {"admin": "admin's password", "demo": "demo's password"}

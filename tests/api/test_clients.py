@@ -18,7 +18,7 @@ import uvicorn
 
 from renova.model.clock import SystemClock
 from renova.partners.identity.builtin import BuiltinIdentity
-from renova.store.database import open_sqlite
+from renova.store.sqlite import open_sqlite
 from tests.api.service_cloud import PASSWORDS, make_app, make_cloud, storage_of
 
 # What other people's clients warn of, from their import on, is not ours to mend.

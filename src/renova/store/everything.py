@@ -34,7 +34,8 @@ from renova.store import (
     volume_types,
     volumes,
 )
-from renova.store.database import Database, open_sqlite
+from renova.store.database import Database
+from renova.store.sqlite import open_sqlite
 
 MODULES = (
     actions,

@@ -44,7 +44,8 @@ from renova.partners.network import Networks
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.settings import ControllerSettings
 from renova.store import hosts, placement, servers
-from renova.store.database import Tx, open_sqlite
+from renova.store.database import Tx
+from renova.store.sqlite import open_sqlite
 
 from ...storage_at_hand import StorageAtHand
 from ..service_cloud import Api, HandClock

@@ -13,7 +13,7 @@ from renova.api.hosts import service
 from renova.api.policy import Policy
 from renova.model.ids import ServerId
 from renova.operations.rounds import Duty, Rounds, Tally
-from renova.store.database import open_sqlite
+from renova.store.sqlite import open_sqlite
 from tests.api.compute.compute_cloud import FixedIdentity
 from tests.api.hosts.test_hosts import HostsApi
 from tests.api.service_cloud import HandClock, make_cloud

@@ -20,7 +20,8 @@ from renova.model.host import Role
 from renova.model.ids import ImageId, ProjectId, ServerId, UserId, VolumeId
 from renova.model.storage import Blank
 from renova.store import hosts, migrations, rights, volumes
-from renova.store.database import Tx, open_sqlite
+from renova.store.database import Tx
+from renova.store.sqlite import open_sqlite
 from renova.store.volumes import StoredVolume
 from renova.wire import JoinToken
 from tests.api.compute.compute_cloud import FixedIdentity

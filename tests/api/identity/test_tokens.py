@@ -145,7 +145,7 @@ async def test_neither_passwords_nor_tokens_are_kept(api: Api) -> None:
     token = await api.sign_in("demo")
 
     def dump(tx: Any) -> str:
-        raw = tx._connection.connection.driver_connection
+        raw = tx.session._raw
         assert isinstance(raw, sqlite3.Connection)
         return "\n".join(raw.iterdump())
 

@@ -7,7 +7,7 @@ import argon2
 from renova.partners.identity import passwords
 from renova.partners.identity.builtin import BuiltinIdentity, Ref, Scope
 from renova.partners.identity.roles import with_implied
-from renova.store.database import open_sqlite
+from renova.store.sqlite import open_sqlite
 from tests.api.service_cloud import HandClock, make_cloud
 
 

@@ -16,7 +16,8 @@ from renova.partners.image.builtin import BuiltinImages
 from renova.partners.image.files import _Reading
 from renova.settings import ControllerSettings
 from renova.store import images as store
-from renova.store.database import Database, Tx, open_sqlite
+from renova.store.database import Database, Tx
+from renova.store.sqlite import open_sqlite
 
 IMAGE = ImageId("the-image")
 OWNER = ProjectId("apollo")

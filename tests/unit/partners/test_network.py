@@ -16,7 +16,8 @@ from renova.partners.network import PortWish
 from renova.partners.network.builtin import BuiltinNetworks
 from renova.store import networks as store
 from renova.store import ports
-from renova.store.database import Database, Tx, open_sqlite
+from renova.store.database import Database, Tx
+from renova.store.sqlite import open_sqlite
 
 PROJECT = ProjectId("apollo")
 NET = NetworkId("net")

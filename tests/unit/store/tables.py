@@ -4,14 +4,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from renova.model.clock import stamp
+from renova.model.clock import SystemClock, stamp
 from renova.model.flavor import Flavor
 from renova.model.guest import PowerState
 from renova.model.host import HostState, Lease
 from renova.model.ids import HostId, ProjectId, ServerId, UserId
 from renova.model.server import Server, VmState
 from renova.store import everything, hosts, servers
-from renova.store.database import Tx, memory
+from renova.store.database import Tx
+from renova.store.session import Session
+from renova.store.sqlite import SQLiteSession, memory
 
 T = TypeVar("T")
 
@@ -26,26 +28,28 @@ class Tables:
     """Every `do` is a transaction of its own, a second after the last; `forget` empties all tables again."""
 
     def __init__(self) -> None:
-        self._connection = memory()
-        self._whole = self._connection.begin()
         self.now = BEGINNING
+        self._session: Session = SQLiteSession(memory(), SystemClock())
+        self._session.begin()
 
     def do(self, fn: Callable[[Tx], T]) -> T:
         self.now += timedelta(seconds=1)
-        tx = Tx(self._connection, stamp(self.now))
+        tx = Tx(self._session, stamp(self.now))
+        self._session.savepoint()
         try:
-            with self._connection.begin_nested():
-                result = fn(tx)
+            result = fn(tx)
         except BaseException:
+            self._session.undo()
             tx.undone()
             raise
+        self._session.release()
         for call in tx.afterwards:
             call()
         return result
 
     def forget(self) -> None:
-        self._whole.rollback()
-        self._whole = self._connection.begin()
+        self._session.rollback()
+        self._session.begin()
         self.now = BEGINNING
 
 

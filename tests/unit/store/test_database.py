@@ -17,7 +17,9 @@ from sqlalchemy.exc import IntegrityError
 
 from renova.model.clock import SystemClock
 from renova.model.errors import BadSetup, Conflict, NotNow
-from renova.store.database import GROUP, Database, Tx, open_sqlite
+from renova.store.database import Database, Tx
+from renova.store.sqlite import open_sqlite
+from renova.store.writer import GROUP
 
 LIMIT_S = 60.0
 
@@ -128,7 +130,7 @@ async def test_what_is_to_follow_a_commit_follows_it_on_the_event_loop_and_only_
 
     def names_now() -> list[str]:
         raw: Any = database._executor
-        return [row[0] for row in raw._reader.connection.driver_connection.execute("SELECT name FROM things")]
+        return [row[0] for row in raw._reader._raw.execute("SELECT name FROM things")]
 
     await together(database, lambda tx: work(tx, "good", fails=False), lambda tx: work(tx, "bad", fails=True))
     assert followed == [("good", True, loop_thread)]
@@ -261,7 +263,7 @@ CHILD = """
     from pathlib import Path
     from sqlalchemy import text
     from renova.model.clock import SystemClock
-    from renova.store.database import open_sqlite
+    from renova.store.sqlite import open_sqlite
 
     async def main():
         database = open_sqlite(Path(sys.argv[1]), SystemClock())

@@ -14,7 +14,8 @@ from renova.model.clock import SystemClock
 from renova.model.errors import Conflict, Refused
 from renova.model.ids import ExecutorId, OperationId, ServerId
 from renova.store import operations
-from renova.store.database import Tx, open_sqlite
+from renova.store.database import Tx
+from renova.store.sqlite import open_sqlite
 from tests.unit.engine.delivery import DONE, Office, Want, World
 
 from .tables import ONE, TWO, Tables, add_server

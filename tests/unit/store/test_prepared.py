@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import (
     Boolean,
     Column,
-    Connection,
     Executable,
     Integer,
     MetaData,
@@ -21,10 +20,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from renova.model.clock import SystemClock
 from renova.model.errors import Broken
-from renova.store import prepared
-from renova.store.database import sqlite_engine
 from renova.store.schema import Document
+from renova.store.session import Session
+from renova.store.sqlite import SQLiteSession, sqlite_engine
 
 things = Table(
     "things",
@@ -37,18 +37,19 @@ things = Table(
 
 
 @pytest.fixture
-def connection() -> Iterator[Connection]:
+def session() -> Iterator[Session]:
     with sqlite_engine(None).connect() as connection:
-        things.metadata.create_all(connection)
+        session = SQLiteSession(connection, SystemClock())
+        things.metadata.create_all(session.connection)
         add = insert(things)
         for name in ("one", "two", "three"):
-            prepared.execute(connection, add, {"name": name})
-        yield connection
+            session.execute(add, {"name": name})
+        yield session
 
 
-def both(connection: Connection, statement: Executable, values: Any = None) -> list[Any]:
+def both(session: Session, statement: Executable, values: Any = None) -> list[Any]:
     """Run it as one that is new, and twice as one that is kept."""
-    return [[tuple(row) for row in prepared.execute(connection, statement, values)] for _ in range(3)]
+    return [[tuple(row) for row in session.execute(statement, values)] for _ in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -68,37 +69,35 @@ def both(connection: Connection, statement: Executable, values: Any = None) -> l
         ),
     ],
 )
-def test_a_kept_statement_gives_what_it_gave_at_first(
-    connection: Connection, statement: Executable, values: Any
-) -> None:
-    first, second, third = both(connection, statement, values)
+def test_a_kept_statement_gives_what_it_gave_at_first(session: Session, statement: Executable, values: Any) -> None:
+    first, second, third = both(session, statement, values)
     assert first == second == third
 
 
-def test_rows_are_read_by_name_place_and_mapping(connection: Connection) -> None:
+def test_rows_are_read_by_name_place_and_mapping(session: Session) -> None:
     every = select(things.c.id, things.c.name, things.c.good, things.c.parts).order_by(things.c.id)
     for _ in range(2):
-        row = prepared.execute(connection, every).first()
+        row = session.execute(every).first()
         assert (row.name, row[1], row.good, row.parts) == ("one", "one", True, ())
         assert dict(row._mapping) == {"id": 1, "name": "one", "good": True, "parts": ()}
 
 
-def test_a_refused_change_raises_as_sqlalchemy_does_and_tells_no_values(connection: Connection) -> None:
+def test_a_refused_change_raises_as_sqlalchemy_does_and_tells_no_values(session: Session) -> None:
     add = insert(things)
     for _ in range(3):
         with pytest.raises(IntegrityError) as refused:
-            prepared.execute(connection, add, {"name": "one", "parts": ("a secret",)})
+            session.execute(add, {"name": "one", "parts": ("a secret",)})
         assert "a secret" not in str(refused.value)
 
 
-def test_changed_rows_are_counted(connection: Connection) -> None:
+def test_changed_rows_are_counted(session: Session) -> None:
     change = update(things).where(things.c.id <= bindparam("last"))
-    assert [prepared.execute(connection, change, {"last": 2, "good": False}).rowcount for _ in range(3)] == [2, 2, 2]
+    assert [session.execute(change, {"last": 2, "good": False}).rowcount for _ in range(3)] == [2, 2, 2]
 
 
-def test_one_row_is_one(connection: Connection) -> None:
+def test_one_row_is_one(session: Session) -> None:
     every = select(things.c.id)
     for _ in range(2):
         with pytest.raises(Broken):
-            prepared.execute(connection, every).one()
-    assert prepared.execute(connection, every.where(things.c.id == 2)).scalar_one() == 2
+            session.execute(every).one()
+    assert session.execute(every.where(things.c.id == 2)).scalar_one() == 2

@@ -1,0 +1,184 @@
+"""The one thread of a controller that writes, with group commit; SQLite and PostgreSQL alike.
+
+It takes the waiting transactions together and commits them at once: a disk's flush, or a replica's word, costs as much
+for sixty as for one. A caller hears of its result only after that commit. What is given to it may run more than once:
+a group is undone and runs again when another controller was in its way, when its connection broke before the commit,
+and when one of its members failed after it had written. Only then each member gets a savepoint of its own: nearly all
+groups do without.
+"""
+
+import asyncio
+import queue
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from renova.model.errors import NotNow
+from renova.store.database import Tx
+from renova.store.session import Session, Trouble, reason
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+GROUP = 64  # transactions a commit: more gains nothing (docs/decisions/0003), and the first would wait longer
+TURNS = 5  # of a group that others are in the way of; then each member is tried alone, as often
+
+
+@dataclass(slots=True)
+class _Job:
+    fn: Callable[[Tx], Any]
+    future: "asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop
+    result: Any = None
+    error: Exception | None = None
+    tx: Tx | None = None
+
+    def undone(self) -> None:
+        """Have nothing of it be done, before it runs again or never."""
+        if self.tx is not None:
+            self.tx.undone()
+        self.result = self.error = self.tx = None
+
+
+class _Spoilt(Exception):
+    """A member failed after it had written, and no savepoint was set before it."""
+
+
+class Writer:
+    """Serves transactions one after the other in a thread of its own."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="database-writer", daemon=True)
+        self._thread.start()
+
+    async def transact(self, fn: Callable[[Tx], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(fn, future, loop))
+        # Shielded by construction: a cancelled caller does not cancel the transaction, which may be committed.
+        return await future
+
+    def close(self) -> None:
+        """Serve what was asked for so far, and end."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        ending = False
+        while not ending:
+            first = self._jobs.get()
+            ending = first is None
+            if first is not None:
+                group = [first]
+                ending = self._gather(group, GROUP)
+                ending |= self._run(group)
+        self._session.close()
+
+    def _gather(self, group: list[_Job], most: int) -> bool:
+        """Add those that wait already; True when the last one was asked for."""
+        with suppress(queue.Empty):
+            while len(group) < most:
+                job = self._jobs.get_nowait()
+                if job is None:
+                    return True
+                group.append(job)
+        return False
+
+    def _run(self, group: list[_Job]) -> bool:
+        """Have the group done, or know why not, and tell its callers; True when the last one was asked for."""
+        refused, trouble = self._commit(group)
+        ending = False
+        if refused is not None and trouble is Trouble.AGAIN and len(group) > 1:
+            for job in group:
+                self._run([job])
+            return False
+        if refused is not None:
+            log.error("commit failed", group=len(group), exc_info=refused)
+            if trouble in (Trouble.AWAY, Trouble.LOST):
+                # Those who wait have waited as long: nobody waits longer for others to be refused first.
+                ending = self._gather(group, sys.maxsize)
+            for job in group:
+                job.error = NotNow(f"the database could not commit: {reason(refused)}")
+        _tell_all(group)
+        return ending
+
+    def _commit(self, group: Sequence[_Job]) -> tuple[Exception | None, Trouble]:
+        """Commit the group; the error if that failed for good, and then nothing of it is known to be done."""
+        session, careful, lost = self._session, False, False
+        refused: Exception | None = None
+        for _ in range(TURNS):
+            committing = False
+            try:
+                now = session.begin()
+                for job in group:
+                    self._do(job, now, careful=careful)
+                committing = True
+                session.commit()
+            except Exception as error:  # noqa: BLE001  its callers are told
+                trouble = session.trouble(error)
+                session.rollback()
+                for job in reversed(group):
+                    job.undone()
+                if isinstance(error, _Spoilt):
+                    careful = True
+                elif trouble is Trouble.LOST and not committing and not lost:
+                    lost = True  # an idle connection ends with its server: that is found out only when it is used
+                elif trouble is not Trouble.AGAIN:
+                    return error, trouble
+                refused = error
+            else:
+                return None, Trouble.NONE
+        return refused, Trouble.AGAIN
+
+    def _do(self, job: _Job, now: str, *, careful: bool) -> None:
+        session = self._session
+        tx = job.tx = Tx(session, now)
+        if careful:
+            session.savepoint()
+        mark = session.mark()
+        try:
+            job.result = job.fn(tx)
+        except Exception as error:
+            trouble = session.trouble(error)
+            if trouble in (Trouble.AGAIN, Trouble.LOST):
+                raise
+            if not careful and not session.clean_since(mark):
+                raise _Spoilt from error
+            if careful:
+                session.undo()
+            job.undone()
+            job.error = NotNow(f"the database refused: {reason(error)}") if trouble is Trouble.AWAY else error
+        else:
+            if careful:
+                session.release()
+
+
+def _tell_all(group: Sequence[_Job]) -> None:
+    # A whole group may have one loop in common; it is woken once.
+    for loop in {job.loop for job in group}:
+        mine = [job for job in group if job.loop is loop]
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_tell, mine)
+
+
+def _tell(group: list[_Job]) -> None:
+    for job in group:
+        if job.error is None and job.tx is not None:
+            for call in job.tx.afterwards:
+                try:
+                    call()
+                except Exception:  # it is committed all the same, and the others of the group wait to hear of theirs
+                    log.error("what was to follow a commit failed", exc_info=True)
+        if job.future.cancelled():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)
