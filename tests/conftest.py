@@ -1,9 +1,18 @@
 """What all tests have in common: how logs are shown, how many examples are tried, and what is kept."""
 
 import gc
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import hypothesis
+import pytest
 import structlog
+
+from tests.ports import free_ports
+
+if TYPE_CHECKING:
+    from renova.lab.postgresql import PostgreSQL
 
 # The default renders each traceback with every local variable of every frame: tests of failures would mostly do that.
 structlog.configure(
@@ -24,3 +33,34 @@ def pytest_collection_finish() -> None:
     """Have the garbage collector leave alone what was imported and collected: it stays as long as the tests run."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PostgreSQL"]:
+    """A real PostgreSQL for all tests of this process that do not hurt it. It writes nothing through to the disk."""
+    from renova.lab.postgresql import CARELESS, PostgreSQL, installed
+
+    if not installed():
+        pytest.skip("PostgreSQL is not installed: script/bootstrap --dev, as root, installs it")
+    place = tmp_path_factory.mktemp("postgresql")
+    [port] = free_ports(1)
+    server = PostgreSQL(place / "server", port, place / "server.pid", place / "server.log", CARELESS)
+    try:
+        server.make()
+        server.start()
+        server.have_database()
+        yield server
+    finally:
+        server.kill()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: "PostgreSQL") -> Iterator[str]:
+    """The address of an empty database on a real PostgreSQL, for one test."""
+    name = f"test{next(_numbers)}"
+    postgresql_server.have_database(name)
+    yield postgresql_server.url(name)
+    postgresql_server.ask(f"DROP DATABASE {name} WITH (FORCE)")

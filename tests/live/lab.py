@@ -16,7 +16,7 @@ from renova.lab.home import Home
 from renova.lab.processes import wait_until
 from renova.lab.progress import Teller
 from renova.lab.rack import Rack
-from tests.live.ports import free_ports
+from tests.ports import free_ports
 
 LIMIT_S = 120.0
 TELLER = Teller(Console())

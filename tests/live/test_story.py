@@ -15,7 +15,7 @@ from renova.lab.blueprint import Blueprint
 from renova.lab.cloud import LabCloud
 from renova.lab.home import Home
 from renova.lab.progress import Teller
-from tests.live.ports import free_ports
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

@@ -38,6 +38,15 @@ class Process:
         if not self._end(signal.SIGKILL, _KILL_LIMIT_S):
             raise NotNow(f"process {self.pid} did not die within {_KILL_LIMIT_S:.0f} s of SIGKILL")
 
+    def stopped(self) -> bool:
+        """Say whether it was stopped (SIGSTOP) and does nothing until it is told to go on."""
+        stat = _stat(self.pid)
+        return stat is not None and stat.started == self.started and stat.state == "T"
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal; fine if it is dead."""
+        self._end(number, 0)
+
     def _end(self, number: signal.Signals | None, limit: float) -> bool:
         try:
             handle = os.pidfd_open(self.pid)
@@ -84,13 +93,18 @@ def identify(pid: int) -> Process | None:
     return None if stat is None or stat.dead else Process(pid, stat.started)
 
 
+def children(parent: Process) -> list[Process]:
+    """Return the children of a process that are alive, oldest first."""
+    try:
+        pids = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [child for pid in pids if (child := identify(int(pid))) is not None]
+
+
 def first_child(parent: Process) -> Process | None:
     """Return the oldest child of a process, None if it has none."""
-    try:
-        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return identify(int(children[0])) if children else None
+    return next(iter(children(parent)), None)
 
 
 def record(pid_file: Path, process: Process) -> None:
