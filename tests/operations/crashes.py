@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from renova.simulation.cloud import SimulatedCloud
+from renova.simulation.processes import outside
 from renova.store.database import Executor, Tx
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ class Fuse:
         if not self._before:
             await call()
         never = asyncio.get_running_loop().create_future()
-        self._killing = asyncio.get_running_loop().create_task(self._kill())
+        self._killing = asyncio.get_running_loop().create_task(self._kill(), context=outside())
         # Whoever called dies with the process: everybody else is cancelled first, so that nobody sees this call end.
         asyncio.get_running_loop().call_later(DOWN_S / 2, never.cancel)
         await never

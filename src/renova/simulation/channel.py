@@ -12,7 +12,9 @@ from typing import Any
 
 from renova.model.channel import Channel, Closed
 from renova.model.errors import NotNow
+from renova.simulation.processes import Process, outside
 
+OPEN_S = 10.0  # until a connection that nobody answers is given up
 KEEPALIVE_S = 15.0  # a real connection notices a cut after its ping and the patience for the answer
 
 
@@ -111,11 +113,11 @@ class Link:
         self.controller.join(self.host)
 
     def later(self, call: Callable[[], None]) -> None:
-        """Have `call` run once the latency has passed."""
+        """Have `call` run once the latency has passed; what was sent arrives though its sender be killed."""
         if self._latency_s:
-            self._loop.call_later(self._latency_s, call)
+            self._loop.call_later(self._latency_s, call, context=outside())
         else:
-            self._loop.call_soon(call)
+            self._loop.call_soon(call, context=outside())
 
     @property
     def over(self) -> bool:
@@ -141,7 +143,8 @@ def pair() -> tuple[End, End]:
 class Line:
     """The path between one host and one controller: the host's `Dialer`, with its faults.
 
-    `accept` is the controller's end: it serves one connection and returns when that has ended.
+    `accept` is the controller's end: it serves one connection and returns when that has ended. `listener` is the
+    process that does so; None when nobody listens.
     """
 
     def __init__(
@@ -151,6 +154,7 @@ class Line:
         *,
         latency_s: float = 0.0,
         keepalive_s: float = KEEPALIVE_S,
+        listener: Callable[[], Process | None] | None = None,
     ) -> None:
         self.address = address
         self.to_controller = Way()
@@ -160,6 +164,7 @@ class Line:
         self._accept = accept
         self._latency_s = latency_s
         self._keepalive_s = keepalive_s
+        self._listener = listener
         self._tasks: set[asyncio.Task[None]] = set()
         self._cuts = 0
 
@@ -167,9 +172,17 @@ class Line:
         self.dialled += 1
         if self.to_controller.cut or self.to_host.cut:
             raise NotNow(f"{self.address} cannot be reached")
+        process = self._listener() if self._listener else None
+        if self._listener and process is None:
+            raise NotNow(f"{self.address} refuses the connection")
+        if process is not None and process.frozen:
+            await asyncio.sleep(OPEN_S)  # the kernel takes the call, and nobody answers
+            raise NotNow(f"{self.address} does not answer")
         link = Link(self.to_controller, self.to_host, self._latency_s)
         self.links = [*(each for each in self.links if not each.over), link]
-        task = asyncio.get_running_loop().create_task(self._serve(link), name=f"accept-{self.address}")
+        context = process.context() if process else outside()
+        serving = self._serve(link)
+        task = asyncio.get_running_loop().create_task(serving, name=f"accept-{self.address}", context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return link.host
@@ -179,7 +192,7 @@ class Line:
         self.to_controller.cut |= to_controller
         self.to_host.cut |= to_host
         self._cuts += 1
-        asyncio.get_running_loop().call_later(self._keepalive_s, self._give_up, self._cuts)
+        asyncio.get_running_loop().call_later(self._keepalive_s, self._give_up, self._cuts, context=outside())
 
     def heal(self) -> None:
         """Let everything through again, what was held first."""

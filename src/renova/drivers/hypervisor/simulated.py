@@ -66,6 +66,14 @@ class SimulatedDisk:
         return sum(write.text == "boot" for write in self.writes)
 
 
+@dataclass
+class _Download:
+    """An image on its way: which host brings it, and who waits for it."""
+
+    host: object
+    waiting: "list[asyncio.Future[None]]" = field(default_factory=list)
+
+
 class Witness:
     """Told of what happens on pretended hosts, as it happens; the simulation checks its invariants so."""
 
@@ -97,7 +105,7 @@ class SimulatedStorage:
         self.copies: dict[tuple[ServerId, ImageId], bytes] = {}  # of root disks, on their way to the image service
         self._images: dict[tuple[ImageId, str], list[Write]] = {}  # cached, each with what its disk had held
         self._wanted: dict[tuple[ImageId, str], float] = {}  # when each was wanted last
-        self._downloads: dict[tuple[ImageId, str], asyncio.Lock] = {}
+        self._downloads: dict[tuple[ImageId, str], _Download] = {}
 
     def cached(self) -> list[ImageId]:
         """List the images that are cached here."""
@@ -117,17 +125,34 @@ class SimulatedStorage:
             del self._images[key]
         return [image for image, _ in old]
 
-    async def cache(self, root: RootDisk, images: ImageSource, now: float) -> None:
-        """Have the image here, downloaded once, however many ask at the same time."""
+    async def cache(self, root: RootDisk, images: ImageSource, now: float, host: object) -> None:
+        """Have the image here, downloaded once, however many ask at the same time; `host` is who asks."""
         key = (root.image, root.image_sha256)
         self._wanted[key] = now
-        if key in self._images:
-            return
-        async with self._downloads.setdefault(key, asyncio.Lock()):
-            if key not in self._images:
-                content = b"".join([piece async for piece in verified(root, images)])
-                self._images[key] = unpacked(content)
-        self._downloads.pop(key, None)
+        while key not in self._images:
+            if (other := self._downloads.get(key)) is not None:
+                waiting = asyncio.get_running_loop().create_future()
+                other.waiting.append(waiting)
+                await waiting
+                continue
+            mine = self._downloads[key] = _Download(host)
+            try:
+                self._images[key] = unpacked(b"".join([piece async for piece in verified(root, images)]))
+            finally:
+                self._end(key, mine)
+
+    def let_go(self, host: object) -> None:
+        """Give up the downloads of a host whose agent died, as a lock on a file is given up with its process."""
+        for key, download in list(self._downloads.items()):
+            if download.host is host:
+                self._end(key, download)
+
+    def _end(self, key: tuple[ImageId, str], download: "_Download") -> None:
+        if self._downloads.get(key) is download:
+            del self._downloads[key]
+        for waiting in download.waiting:
+            if not waiting.done():
+                waiting.set_result(None)
 
     def root(self, guest: Guest) -> SimulatedDisk:
         disk = self.disks.get((guest.server, guest.disks.generation))
@@ -246,7 +271,7 @@ class SimulatedHypervisor:
         self._storage.own(guest.server, guest.incarnation)
         power_cuts = self._power_cuts
         if root:
-            await self._storage.cache(root, images, self._clock.monotonic())
+            await self._storage.cache(root, images, self._clock.monotonic(), self)
         self._reach(power_cuts)
         self._storage.own(guest.server, guest.incarnation)  # again: the download may have taken long
         self._storage.consoles.setdefault((guest.server, generation), bytearray())
@@ -512,6 +537,11 @@ class SimulatedHypervisor:
     def power_on(self) -> None:
         """Boot the host again: definitions are there, nothing runs, somebody must `connect` anew."""
         self._powered = True
+
+    def disconnect(self) -> None:
+        """Tell nobody anything until the next `connect`: whoever listened was killed, with all that it was doing."""
+        self._changed = None
+        self._storage.let_go(self)
 
     def go_away(self) -> None:
         """Fail every call from now on, as when libvirtd is dead; guests run on."""

@@ -1,0 +1,65 @@
+"""An image service in memory, and an identity service that knows nobody: what surrounds a simulated cloud.
+
+Both outlive every controller, as services of their own would.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+
+from msgspec.structs import replace
+
+from renova.model.errors import Conflict, NotFound
+from renova.model.ids import ImageId, ProjectId
+from renova.model.image import Image
+from renova.partners.identity import Caller
+
+
+class MemoryImages:
+    """Images that exist in memory only; everybody may see them."""
+
+    def __init__(self) -> None:
+        self.images: dict[ImageId, tuple[Image, bytes]] = {}
+
+    async def image(self, image: ImageId, caller: Caller | None) -> Image | None:  # noqa: ARG002
+        found = self.images.get(image)
+        return found[0] if found else None
+
+    async def add(self, image: Image) -> None:
+        self.images.setdefault(image.id, (replace(image, status="queued"), b""))
+
+    async def write(self, image: ImageId, pieces: AsyncIterator[bytes]) -> None:
+        if image not in self.images:
+            raise NotFound(f"no image {image}")
+        content = b"".join([piece async for piece in pieces])
+        if image not in self.images:
+            raise NotFound(f"no image {image}")
+        described = self.images[image][0]
+        if described.status != "queued":
+            raise Conflict(f"image {image} is {described.status}")
+        sha256 = hashlib.sha256(content).hexdigest()
+        whole = replace(described, status="active", size=len(content), virtual_size=len(content), sha256=sha256)
+        self.images[image] = (whole, content)
+
+    async def having(self, properties: Mapping[str, str]) -> list[Image]:
+        every = [image for image, _ in reversed(self.images.values())]
+        return [image for image in every if properties.items() <= image.properties.items()]
+
+    async def remove(self, image: ImageId) -> None:
+        self.images.pop(image, None)
+
+    async def read(self, image: ImageId, offset: int = 0) -> AsyncIterator[bytes]:
+        if image not in self.images:
+            raise NotFound(f"no image {image}")
+        data = self.images[image][1]
+        for start in range(offset, len(data), 1 << 20):
+            yield data[start : start + (1 << 20)]
+
+
+class NoIdentity:
+    """Nobody asks over HTTP."""
+
+    async def caller(self, token: str) -> Caller | None:  # noqa: ARG002
+        return None
+
+    async def project_exists(self, project: ProjectId) -> bool:  # noqa: ARG002
+        return True
