@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from renova.engine.executor import Executor
 from renova.engine.journal import Held
 from renova.engine.runner import Runner
 from renova.ha.monitor import Monitor
@@ -56,6 +57,7 @@ class Parts:
     volumes: Callable[[StorageHosts], Volumes]  # made by the controller: only it reaches storage hosts
     power: Power
     sink: Sink | None = None  # who is told what happens
+    executor: Executor | None = None  # this run of it
     api_address: str = ""  # this controller's own, host:port
     release: str = ""
 
@@ -74,11 +76,11 @@ class Controller:
         )
         settings = parts.settings
         described = ControllerRow(settings.name, parts.api_address, settings.agents_reach, parts.release)
-        self._journal = StoredJournal(parts.database, described)
+        journal = StoredJournal(parts.database, described)
         self.runner: Runner[Work, Tx] = Runner(
-            executor=ExecutorId(parts.chance.uuid()),
+            executor=parts.executor or Executor(ExecutorId(parts.chance.uuid())),
             context=self._work,
-            journal=self._journal,
+            journal=journal,
             stories=STORIES,
             clock=parts.clock,
             chance=parts.chance,
@@ -140,7 +142,7 @@ class Controller:
 
     async def serve(self, *, alone: bool) -> None:
         """Run operations and watch hosts until cancelled. `alone`: the database's lock shuts other controllers out."""
-        await self._journal.enlist(self.runner.executor, alone=alone)
+        await self.runner.enlist(alone=alone)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.runner.serve(), name="operations")

@@ -1,6 +1,6 @@
 """What the engine needs kept: operations that are under way, whose they are, and the results of their steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -44,6 +44,12 @@ class Entry(msgspec.Struct, frozen=True):
 class Book(Protocol):
     """What a transaction may note about the operation in whose name it commits."""
 
+    def result(self, place: int) -> bytes | None:
+        """Return the result that is noted for the step at this place; None where none is."""
+        ...
+
+    def is_undone(self, place: int) -> bool: ...
+
     def note(self, entry: Entry) -> None: ...
 
     def note_undone(self, place: int) -> None: ...
@@ -59,20 +65,50 @@ class Book(Protocol):
 
 
 class Journal(Protocol[TX_co]):
-    """Keeps operations; every commit in the name of one first makes sure that it is still ours."""
+    """Keeps operations and the leases of executors (`lease_s` seconds).
+
+    Every commit in the name of an operation first makes sure that it is still ours.
+
+    Where the database gave no answer it raises `NotNow`: what was asked may have happened all the same.
+    """
+
+    lease_s: float
 
     async def commit(self, held: Held, change: Callable[[TX_co, Book], T]) -> T:
         """Run `change` in one transaction, if the operation is still ours; else raise `Lost`."""
         ...
 
     async def read(self, held: Held) -> tuple[list[Entry], set[int]]:
-        """Return the entries in order, and the places that are undone already."""
+        """Return the entries in order, and the places that are undone already; `Lost` if it is not ours."""
+        ...
+
+    async def enlist(self, executor: ExecutorId, *, alone: bool = False) -> None:
+        """Have this executor, leased; `alone`: no other can live, and all there were are dead."""
         ...
 
     async def keep_alive(self, executor: ExecutorId) -> bool:
         """Renew the executor's lease; False when others have taken it for dead: then it must run nothing more."""
         ...
 
-    async def adopt(self, executor: ExecutorId) -> list[Held]:
-        """Take over every operation whose executor is dead, under a higher epoch, and return them."""
+    async def resign(self, executor: ExecutorId) -> None:
+        """Give away at once all that is the executor's: it runs nothing more."""
+        ...
+
+    async def give_away(self, held: Held) -> None:
+        """Have the operation be nobody's, for another to take over; nothing happens if it is not ours."""
+        ...
+
+    async def adopt(self, executor: ExecutorId, stories: Collection[tuple[str, int]], *, bury: bool) -> list[Held]:
+        """Take over operations of these stories and versions that are nobody's, under a higher epoch; return them.
+
+        With `bury`, executors whose leases have lapsed are taken for dead first.
+        """
+        ...
+
+    async def held_by(self, executor: ExecutorId) -> set[OperationId]:
+        """Return all that the executor has to run."""
+        ...
+
+    async def take_again(self, executor: ExecutorId, operations: Collection[OperationId]) -> list[Held]:
+        """Return those of these that are the executor's still, under a higher epoch."""
         ...

@@ -1,19 +1,22 @@
 """Tells stories: runs their steps, resumes them after a crash, tries again, undoes, and always ends them.
 
 One task an operation. What it may rely on is only the journal: any task may end at any point, here or with the whole
-process, and another goes on from what is journalled. One of two edges where errors are translated: `NotNow` to
+process, and another goes on from what is journalled. A commit that was not answered may have happened: it is tried
+again, and finds what it left. Executors look after one another: what a dead one left, another takes over; who was
+taken for dead stops all it does and goes on as another. One of two edges where errors are translated: `NotNow` to
 another try, everything else to undo and settle.
 """
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import structlog
 
+from renova.engine.executor import Executor
 from renova.engine.journal import Book, Entry, Held, Journal, Lost
 from renova.engine.operation import Failure, Kind, Step, Story
 from renova.model.chance import Chance
@@ -29,10 +32,21 @@ R = TypeVar("R")
 FIRST_EPOCH = 1  # of an operation that was never taken over
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between tries; doubling, with jitter
 LONGEST_SETTLING_PAUSE = 60.0  # seconds between tries of a failed operation's end
+FIRST_REST, LONGEST_REST = 1.0, 60.0  # seconds for which an operation rests that could not be told
 
 
 class _StoryEnds(Exception):
     """Raised in a story read for its past only, where that past ends."""
+
+
+class _Running(NamedTuple):
+    held: Held
+    task: "asyncio.Task[None]"
+
+
+class _Rest(NamedTuple):
+    until: float  # monotonic
+    pause: float  # seconds, of the next one
 
 
 class Runner(Generic[C, TX]):
@@ -41,37 +55,52 @@ class Runner(Generic[C, TX]):
     def __init__(
         self,
         *,
-        executor: ExecutorId,
+        executor: Executor,
         context: Callable[[Held], C],
         journal: Journal[TX],
         stories: Mapping[str, Story[Any]],
         clock: Clock,
         chance: Chance,
-        beat: float = 1.5,
+        beat: float = 0.75,
     ) -> None:
-        self.executor = executor
+        self.me = executor
         self._context = context
         self._journal = journal
         self._stories = stories
+        self._known = frozenset((story.name, story.version) for story in stories.values())
         self._clock = clock
         self._chance = chance
         self._beat = beat  # seconds between renewals of the executor's lease
-        self._tasks: dict[OperationId, asyncio.Task[None]] = {}
+        self._steady_since = float("inf")  # since when no renewal came too late
+        self._running: dict[OperationId, _Running] = {}
         self._again: dict[OperationId, Held] = {}  # to begin when their former telling here has ended
+        self._idle: set[OperationId] = set()  # ours that did not run here when we looked the last time
+        self._resting: dict[OperationId, _Rest] = {}  # ours that could not be told
+        self._closed = False
+
+    @property
+    def executor(self) -> ExecutorId:
+        return self.me.id
 
     def start(self, held: Held) -> None:
         """Begin or resume the operation, as a task of its own."""
-        former = self._tasks.get(held.id)
+        if self._closed:
+            return  # another takes it over
+        former = self._running.get(held.id)
         if former is None:
             task = asyncio.get_running_loop().create_task(self._run(held), name=f"operation-{held.id}")
-            self._tasks[held.id] = task
+            self._running[held.id] = _Running(held, task)
             task.add_done_callback(lambda _: self._ended(held.id))
-        elif former.cancelling():
+        elif former.task.cancelling():
             # It was put back, and its turn came while the telling that was stopped for it still ends.
             self._again[held.id] = held
+        elif former.held.epoch < held.epoch:
+            # It was taken from us and has come back: what is told here under the former epoch can commit nothing.
+            self._again[held.id] = held
+            former.task.cancel()
 
     def _ended(self, operation: OperationId) -> None:
-        del self._tasks[operation]
+        del self._running[operation]
         self.start_next(self._again.pop(operation, None))
 
     def start_next(self, waiting: Held | None) -> None:
@@ -82,39 +111,95 @@ class Runner(Generic[C, TX]):
     def stop(self, operation: OperationId) -> None:
         """Stop running the operation here: it was superseded."""
         self._again.pop(operation, None)
-        task = self._tasks.get(operation)
-        if task is not None and not task.cancelling():  # a second time would break into what it still ends
-            task.cancel()
+        running = self._running.get(operation)
+        if running is not None and not running.task.cancelling():  # a second time would break into what it still ends
+            running.task.cancel()
 
     async def finished(self, operation: OperationId) -> None:
         """Wait until the operation is no longer run here."""
-        if task := self._tasks.get(operation):
-            await asyncio.wait([task])
+        if running := self._running.get(operation):
+            await asyncio.wait([running.task])
 
     @property
     def running(self) -> int:
-        return len(self._tasks)
+        return len(self._running)
+
+    async def enlist(self, *, alone: bool = False) -> None:
+        """Join the executors, as soon as the database can be asked; `alone`: there can be no other."""
+        while True:
+            sent = self._clock.monotonic()
+            try:
+                await self._journal.enlist(self.me.id, alone=alone)
+            except NotNow:
+                log.warning("not among the controllers yet", exc_info=True)
+            else:
+                break
+            self.me.rename(self._chance)  # under the former name it may be there already
+            await self._clock.sleep(self._beat)
+        self.me.leased_until = sent + self._journal.lease_s
+        self._steady_since = sent
 
     async def serve(self) -> None:
-        """Keep this executor's lease, and take over what dead ones left; runs until cancelled.
-
-        An executor that others took for dead ends with `Lost`: the process must not go on under its old name.
-        """
+        """Keep this executor's lease, take over what dead ones left, resume what was left here; until cancelled."""
         while True:
             try:
-                if not await self._journal.keep_alive(self.executor):
-                    raise Lost("this controller was taken for dead and its operations were given to another")
-                for held in await self._journal.adopt(self.executor):
-                    log.info("operation resumed", operation=held.id, story=held.story, server=held.server)
-                    self.start(held)
+                await self._look_after()
             except NotNow:
                 log.warning("database away", exc_info=True)
             await self._clock.sleep(self._beat)
 
+    async def _look_after(self) -> None:
+        sent = self._clock.monotonic()
+        if not await self._journal.keep_alive(self.me.id):
+            await self._begin_anew()
+            return
+        if sent >= self.me.leased_until:
+            # Whatever kept us from the database may have kept the others, too: their leases count from now on.
+            self._steady_since = sent
+        self.me.leased_until = sent + self._journal.lease_s
+        bury = sent - self._steady_since >= self._journal.lease_s
+        self._resume(await self._journal.adopt(self.me.id, self._known, bury=bury))
+        await self._take_again()
+
+    async def _take_again(self) -> None:
+        """Resume what is ours and does not run: nobody heard that it was submitted, or it could not be told."""
+        held = await self._journal.held_by(self.me.id)
+        now = self._clock.monotonic()
+        self._resting = {operation: rest for operation, rest in self._resting.items() if operation in held}
+        awake = {operation for operation in held if (rest := self._resting.get(operation)) is None or rest.until <= now}
+        idle = awake - self._running.keys()
+        # Found so twice: one that is only just beginning here, or has only just ended, is left alone.
+        left, self._idle = idle & self._idle, idle
+        if left:
+            self._resume(await self._journal.take_again(self.me.id, left))
+
+    def _resume(self, operations: Iterable[Held]) -> None:
+        for held in operations:
+            log.info("operation resumed", operation=held.id, story=held.story, server=held.server)
+            self.start(held)
+
+    async def _begin_anew(self) -> None:
+        """Stop all that runs under a name that others took for dead, and go on under another."""
+        log.warning("this controller was taken for dead, and goes on under another name", former=self.me.id)
+        self.me.leased_until = float("-inf")
+        while self._running:
+            await self._stop_all()
+        self.me.rename(self._chance)
+        await self.enlist()
+
     async def close(self) -> None:
         """Stop all tasks; their operations stay in the journal for the next executor."""
+        self._closed = True
+        await self._stop_all()
+
+    async def resign(self) -> None:
+        """Stop all tasks, and give their operations away at once."""
+        await self.close()
+        await self._journal.resign(self.me.id)
+
+    async def _stop_all(self) -> None:
         self._again.clear()
-        tasks = list(self._tasks.values())
+        tasks = [running.task for running in self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -123,16 +208,21 @@ class Runner(Generic[C, TX]):
         with structlog.contextvars.bound_contextvars(operation=held.id, server=held.server, story=held.story):
             try:
                 await self._tell(held)
+                self._resting.pop(held.id, None)
             except Lost:
                 log.info("operation lost", number=held.number)
             except Exception:
-                # Nothing is lost: the operation stays in the journal, and the next executor tries it again.
-                log.error("operation cannot be told", exc_info=True)
+                # Nothing is lost: the operation stays in the journal, and is tried again.
+                former = self._resting.get(held.id)
+                pause = former.pause if former else FIRST_REST
+                self._resting[held.id] = _Rest(self._clock.monotonic() + pause, min(2 * pause, LONGEST_REST))
+                log.error("operation cannot be told", again_in_s=pause, exc_info=True)
 
     async def _tell(self, held: Held) -> None:
         story = self._stories.get(held.story)
         if story is None or story.version != held.version:
-            raise Broken(f"no story {held.story} of version {held.version} in this release")
+            await self.persist(lambda: self._journal.give_away(held))
+            return
         want = msgspec.json.decode(held.want, type=story.want)
         # Nobody has told it yet where the epoch is the first: then there is no past to read.
         entries, undone = await self._journal.read(held) if held.epoch > FIRST_EPOCH else ([], set())
@@ -155,17 +245,17 @@ class Runner(Generic[C, TX]):
                 failure = _failure(error, telling)
                 log.warning("operation failed", error=failure.message, exc_info=not isinstance(error, CloudError))
             stored = msgspec.json.encode(failure)
-            await self.persist(lambda: self._journal.commit(held, lambda _tx, book: telling.begin_undo(book, stored)))
+            await self.commit(held, lambda _tx, book, again: telling.begin_undo(book, stored, again=again))
         await self._undo(held, telling, undone)
         context = self._context(held)
 
-        def settle(tx: TX, book: Book) -> Held | None:
+        def settle(tx: TX, book: Book, _again: bool) -> Held | None:
             story.settle(context, tx, want, failure)
             return book.close("failed")
 
         self.start_next(await self._settle(held, settle))
 
-    async def _settle(self, held: Held, settle: Callable[[TX, Book], Held | None]) -> Held | None:
+    async def _settle(self, held: Held, settle: Callable[[TX, Book, bool], Held | None]) -> Held | None:
         """Commit a failed operation's end, however often it takes: as long as it is active, its server has no other.
 
         An error here is a bug, or rows that nobody expected: both are mended while we run, the rows at least.
@@ -173,7 +263,7 @@ class Runner(Generic[C, TX]):
         pause = FIRST_PAUSE
         while True:
             try:
-                return await self.persist(lambda: self._journal.commit(held, settle))
+                return await self.commit(held, settle)
             except Lost:
                 raise
             except Exception:
@@ -197,14 +287,30 @@ class Runner(Generic[C, TX]):
         context, undo = self._context(held), step.undo_body
         assert undo is not None
 
-        def change(tx: TX, book: Book) -> None:
+        def change(tx: TX, book: Book, again: bool) -> None:
+            if again and book.is_undone(place):
+                return
             if step.undo_kind is Kind.WRITE:
                 undo(context, tx, *arguments)
             book.note_undone(place)
 
         if step.undo_kind is Kind.ACT:
             await self.patiently(step.patience, lambda: undo(context, *arguments))
-        await self.persist(lambda: self._journal.commit(held, change))
+        await self.commit(held, change)
+
+    async def commit(self, held: Held, change: Callable[[TX, Book, bool], R], patience: float = float("inf")) -> R:
+        """Commit, by default for as long as the database may be away: what happened outside must not be forgotten.
+
+        `change` is told whether it was tried before: then it may have been committed, though nobody heard of it.
+        """
+        tries = 0
+
+        def once() -> Awaitable[R]:
+            nonlocal tries
+            again, tries = tries > 0, tries + 1
+            return self._journal.commit(held, lambda tx, book: change(tx, book, again))
+
+        return await self.patiently(patience, once)
 
     async def patiently(self, patience: float, call: Callable[[], Awaitable[R]]) -> R:
         """Call until it does not raise `NotNow`, for at most `patience` seconds."""
@@ -221,7 +327,7 @@ class Runner(Generic[C, TX]):
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def persist(self, commit: Callable[[], Awaitable[R]]) -> R:
-        """Commit, for as long as the database may be away: what happened outside must not be forgotten."""
+        """Commit what may be committed twice, for as long as the database may be away."""
         return await self.patiently(float("inf"), commit)
 
     def context(self, held: Held) -> C:
@@ -242,6 +348,7 @@ class _Telling(Generic[C, TX]):
         self._context = runner.context(held)
         self._unwritten: Entry | None = None  # of the act before: written with what comes next
         self.taken: list[tuple[int, Step[..., Any], tuple[Any, ...]]] = []
+        self._doubtful = False  # whether a commit at this place was not answered, and may have happened
         self.past_only = False
         self.ended = False
 
@@ -264,43 +371,44 @@ class _Telling(Generic[C, TX]):
             self._unwritten = Entry(place, step.name, step.encode(done))
             return done
 
-        def change(tx: TX, book: Book) -> tuple[R, Held | None]:
+        def change(tx: TX, book: Book, again: bool) -> tuple[R, Held | None]:
+            if (again or self._doubtful) and (stored := book.result(place)) is not None:
+                return step.decode(stored), None
             result: R = step.body(self._context, tx, *arguments)
             if step.kind is Kind.END:
                 return result, book.close("done")
-            self._write(book)
+            self._write(book, again=again)
             book.note(Entry(place, step.name, step.encode(result)))
             return result, None
 
-        def commit() -> Awaitable[tuple[R, Held | None]]:
-            return self._runner.journal.commit(self._held, change)
-
         try:
-            written, waiting = await self._runner.patiently(step.patience, commit)
+            written, waiting = await self._runner.commit(self._held, change, step.patience)
         except NotNow:
             if self._unwritten is None:
                 raise
+            self._doubtful = True
             await self._write_now()  # however long the database is away, what happened outside is not forgotten
-            written, waiting = await self._runner.patiently(0, commit)
+            written, waiting = await self._runner.commit(self._held, change, 0)
         self._unwritten = None
+        self._doubtful = False
         self.ended = step.kind is Kind.END
         self._runner.start_next(waiting)
         return written
 
-    def begin_undo(self, book: Book, failure: bytes) -> None:
-        self._write(book)
+    def begin_undo(self, book: Book, failure: bytes, *, again: bool) -> None:
+        self._write(book, again=again)
         book.begin_undo(failure)
 
     async def _write_now(self) -> None:
         if self._unwritten is not None:
-            await self._runner.persist(
-                lambda: self._runner.journal.commit(self._held, lambda _tx, book: self._write(book))
-            )
+            await self._runner.commit(self._held, lambda _tx, book, again: self._write(book, again=again))
             self._unwritten = None
 
-    def _write(self, book: Book) -> None:
-        if self._unwritten is not None:
-            book.note(self._unwritten)
+    def _write(self, book: Book, *, again: bool) -> None:
+        """Note the act that is done, unless a commit that was not answered has."""
+        entry = self._unwritten
+        if entry is not None and not ((again or self._doubtful) and book.result(entry.place) is not None):
+            book.note(entry)
 
 
 def _failure(error: Exception, telling: _Telling[Any, Any]) -> Failure:

@@ -29,7 +29,8 @@ class Asked(msgspec.Struct, frozen=True):
 class Operations(Protocol):
     """What runs operations in this controller (`engine.runner.Runner`)."""
 
-    executor: ExecutorId
+    @property
+    def executor(self) -> ExecutorId: ...
 
     def start(self, held: Held) -> None: ...
     def stop(self, operation: OperationId) -> None: ...

@@ -28,7 +28,9 @@ executors = Table(
 )
 
 _RENEW = update(executors).where(executors.c.id == bindparam("executor"))
-_LAPSED = delete(executors).where(executors.c.expires_at < bindparam("now"), executors.c.id != bindparam("executor"))
+_LAPSED = (executors.c.expires_at < bindparam("now"), executors.c.id != bindparam("executor"))
+_ANY_LAPSED = select(executors.c.id).where(*_LAPSED).limit(1)
+_BURY = delete(executors).where(*_LAPSED)
 _EVERY = select(executors).order_by(executors.c.started_at, executors.c.id)
 
 
@@ -64,9 +66,19 @@ def renew(tx: Tx, executor: ExecutorId, lease_s: float) -> bool:
     return tx.execute(_RENEW, {"executor": executor, "expires_at": _after(tx, lease_s)}).rowcount == 1
 
 
+def resign(tx: Tx, executor: ExecutorId) -> None:
+    """Remove it by its own will."""
+    tx.execute(delete(executors).where(executors.c.id == executor))
+
+
+def lapsed(tx: Tx, but: ExecutorId) -> bool:
+    """Say whether another's lease has lapsed."""
+    return tx.execute(_ANY_LAPSED, {"now": tx.now, "executor": but}).first() is not None
+
+
 def bury(tx: Tx, by: ExecutorId) -> None:
     """Take all others for dead whose leases have lapsed."""
-    tx.execute(_LAPSED, {"now": tx.now, "executor": by})
+    tx.execute(_BURY, {"now": tx.now, "executor": by})
 
 
 def bury_all(tx: Tx) -> None:

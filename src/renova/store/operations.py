@@ -5,8 +5,8 @@ operation belongs to an executor (one run of a controller) under an epoch; every
 an executor that was only paused, while another took over, commits nothing.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import (
@@ -70,8 +70,9 @@ steps = Table(
     Column("undone", Boolean, nullable=False, default=False),
 )
 
-LEASE_S = 4.5  # seconds for which an executor is not taken for dead: what it left is then resumed within 5
+LEASE_S = 4.0  # seconds for which an executor is not taken for dead: what it left is then resumed within 5
 ERASED = b""
+NOBODY = ExecutorId("")  # whose operations whoever can takes over
 UNDER_WAY = "Another operation on this server is under way."
 
 # Made once: every step runs them, and making a statement costs five times as much as running it. States are written
@@ -89,15 +90,15 @@ _OURS = select(operations.c.id).where(
 )
 _CHANGE = update(operations).where(operations.c.id == bindparam("operation"))
 _STEPS = select(steps).where(steps.c.operation == bindparam("operation")).order_by(steps.c.place)
+_STEP = select(steps).where(steps.c.operation == bindparam("operation"), steps.c.place == bindparam("place"))
 _NOTE = insert(steps)
-_ORPHANS = (
-    select(operations.c.id)
-    .where(_IS_ACTIVE, operations.c.executor.not_in(select(executors.executors.c.id)))
-    .scalar_subquery()
+_ORPHANS = select(operations.c.id, operations.c.story, operations.c.version).where(
+    _IS_ACTIVE, operations.c.executor.not_in(select(executors.executors.c.id))
 )
-_ADOPT = (
+_HELD_BY = select(operations.c.id).where(_IS_ACTIVE, operations.c.executor == bindparam("executor"))
+_TAKE = (
     update(operations)
-    .where(operations.c.id.in_(_ORPHANS))
+    .where(operations.c.id == bindparam("operation"))
     .values(executor=bindparam("by"), epoch=operations.c.epoch + 1)
     .returning(operations)
 )
@@ -151,9 +152,12 @@ def active(tx: Tx, server: ServerId) -> Held | None:
 
 def demand_ours(tx: Tx, held: Held) -> None:
     """Raise `Lost` unless the operation is active and still run by its executor."""
-    ours = {"id": held.id, "executor": held.executor, "epoch": held.epoch}
-    if tx.execute(_OURS, ours).first() is None:
+    if tx.execute(_OURS, _named(held)).first() is None:
         raise Lost(f"operation {held.id} is no longer run by this controller")
+
+
+def _named(held: Held) -> dict[str, object]:
+    return {"id": held.id, "executor": held.executor, "epoch": held.epoch}
 
 
 def has_done(tx: Tx, held: Held, step: str) -> bool:
@@ -211,6 +215,14 @@ class _Book:
         self._tx = tx
         self._held = held
 
+    def result(self, place: int) -> bytes | None:
+        row = self._tx.execute(_STEP, {"operation": self._held.id, "place": place}).first()
+        return bytes(row.result) if row is not None and row.step else None
+
+    def is_undone(self, place: int) -> bool:
+        row = self._tx.execute(_STEP, {"operation": self._held.id, "place": place}).first()
+        return row is not None and bool(row.undone)
+
     def note(self, entry: Entry) -> None:
         self._note(entry.place, entry.step, entry.result, undone=False)
 
@@ -243,7 +255,8 @@ class StoredJournal:
     def __init__(self, database: Database, controller: Controller | None = None, lease_s: float = LEASE_S) -> None:
         self._database = database
         self._controller = controller or Controller()
-        self._lease_s = lease_s
+        self.lease_s = lease_s
+        self._foreign: Collection[int] = ()  # nobody's operations whose stories we do not know
 
     async def commit(self, held: Held, change: Callable[[Tx, Book], T]) -> T:
         def work(tx: Tx) -> T:
@@ -254,6 +267,7 @@ class StoredJournal:
 
     async def read(self, held: Held) -> tuple[list[Entry], set[int]]:
         def work(tx: Tx) -> tuple[list[Entry], set[int]]:
+            demand_ours(tx, held)
             rows = tx.execute(_STEPS, {"operation": held.id}).all()
             entries = [Entry(row.place, row.step, row.result) for row in rows if row.step]
             return entries, {row.place for row in rows if row.undone}
@@ -261,22 +275,62 @@ class StoredJournal:
         return await self._database.transact(work)
 
     async def keep_alive(self, executor: ExecutorId) -> bool:
-        return await self._database.transact(lambda tx: executors.renew(tx, executor, self._lease_s))
+        return await self._database.transact(lambda tx: executors.renew(tx, executor, self.lease_s))
 
-    async def enlist(self, executor: ExecutorId, *, alone: bool) -> None:
+    async def enlist(self, executor: ExecutorId, *, alone: bool = False) -> None:
         """Add this executor; `alone` when the database's lock proves that no other can live (SQLite)."""
 
         def work(tx: Tx) -> None:
             if alone:
                 executors.bury_all(tx)
-            executors.enlist(tx, executor, self._controller, self._lease_s)
+            executors.enlist(tx, executor, self._controller, self.lease_s)
 
         await self._database.transact(work)
 
-    async def adopt(self, executor: ExecutorId) -> list[Held]:
+    async def resign(self, executor: ExecutorId) -> None:
+        await self._database.transact(lambda tx: executors.resign(tx, executor))
+
+    async def give_away(self, held: Held) -> None:
+        def work(tx: Tx) -> None:
+            if tx.execute(_OURS, _named(held)).first() is not None:
+                tx.execute(_CHANGE, {"operation": held.id, "executor": NOBODY})
+
+        await self._database.transact(work)
+
+    async def adopt(self, executor: ExecutorId, stories: Collection[tuple[str, int]], *, bury: bool) -> list[Held]:
+        def free(tx: Tx) -> list[int]:
+            orphans = tx.execute(_ORPHANS).all()
+            self._say_foreign(row for row in orphans if (row.story, row.version) not in stories)
+            return [row.id for row in orphans if (row.story, row.version) in stories]
+
         def work(tx: Tx) -> list[Held]:
-            executors.bury(tx, executor)
-            rows = tx.execute(_ADOPT, {"by": executor}).all()
-            return [_held(row) for row in rows]
+            if bury:
+                executors.bury(tx, executor)
+            return _take(tx, executor, free(tx))
+
+        # First only looked: there is nothing to write but when a controller has died.
+        some = await self._database.read(lambda tx: bool(free(tx)) or (bury and executors.lapsed(tx, executor)))
+        return await self._database.transact(work) if some else []
+
+    def _say_foreign(self, orphans: Iterable[Any]) -> None:
+        """Say once of each that it waits for a controller that knows its story."""
+        foreign = {row.id: row for row in orphans}
+        for row in foreign.values():
+            if row.id not in self._foreign:
+                log.error("operation of another release", operation=row.id, story=row.story, version=row.version)
+        self._foreign = foreign.keys()
+
+    async def held_by(self, executor: ExecutorId) -> set[OperationId]:
+        rows = await self._database.read(lambda tx: tx.execute(_HELD_BY, {"executor": executor}).scalars())
+        return {OperationId(row) for row in rows}
+
+    async def take_again(self, executor: ExecutorId, operations: Collection[OperationId]) -> list[Held]:
+        def work(tx: Tx) -> list[Held]:
+            mine = set(tx.execute(_HELD_BY, {"executor": executor}).scalars())
+            return _take(tx, executor, sorted(mine.intersection(operations)))
 
         return await self._database.transact(work)
+
+
+def _take(tx: Tx, executor: ExecutorId, free: Iterable[int]) -> list[Held]:
+    return [_held(tx.execute(_TAKE, {"operation": operation, "by": executor}).one()) for operation in free]

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
 from sqlalchemy.schema import CreateTable
 
+from renova.engine.executor import Executor
 from renova.engine.journal import Held
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.engine.runner import Runner
@@ -36,6 +37,13 @@ class World:
     faults: dict[str, list[Exception]] = field(default_factory=dict)  # raised one after the other
     holds: dict[str, asyncio.Event] = field(default_factory=dict)  # whoever does this next waits for the event
     failure: Failure | None = None
+    unfit: int = 0  # how often nobody is let into it
+
+    def entered(self) -> "World":
+        if self.unfit:
+            self.unfit -= 1
+            raise KeyError("a bug before the first step")
+        return self
 
     @property
     def said(self) -> list[str]:
@@ -152,17 +160,20 @@ class Office:
     async def executor(self, name: str, *stories: Story[Any], alone: bool = True) -> Runner[World, Tx]:
         """Enlist another executor; `alone` takes all others for dead."""
         journal = StoredJournal(self.database)
-        await journal.enlist(ExecutorId(name), alone=alone)
-        return Runner(
-            executor=ExecutorId(name),
-            context=lambda _held: self.world,
+        runner = Runner(
+            executor=Executor(ExecutorId(name)),
+            context=lambda _held: self.world.entered(),
             journal=journal,
             stories={story.name: story for story in stories or (DELIVERY,)},
             clock=self.clock,
             chance=SeededChance(1),
         )
+        await runner.enlist(alone=alone)
+        return runner
 
-    async def submit(self, runner: Runner[World, Tx], want: Want | None = None, story: Story[Any] = DELIVERY) -> Held:
+    async def submit(
+        self, runner: Runner[World, Tx], want: Want | None = None, story: Story[Any] = DELIVERY, *, start: bool = True
+    ) -> Held:
         """Write an operation down and start it."""
         self.last_number += 1
 
@@ -179,7 +190,8 @@ class Office:
                 executor=runner.executor,
             )
             assert held, "the server is new, so nothing is before it"
-            tx.then(lambda: runner.start(held))
+            if start:
+                tx.then(lambda: runner.start(held))
             return held
 
         return await self.database.transact(work)

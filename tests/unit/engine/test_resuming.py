@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from renova.engine.journal import Lost
 from renova.engine.operation import Run, Story
 from renova.engine.runner import Runner
 from renova.model.clock import Clock
@@ -93,6 +92,44 @@ def test_a_crash_at_any_transaction_changes_nothing_about_the_end(fails: bool, b
     assert points >= (6 if fails else 2)
     for at in range(1, points + 1):
         assert tell(at).blown, f"point {at} of {points} was not reached"
+
+
+class Away:
+    """A database that does not answer until then."""
+
+    def __init__(self, executor: Any, clock: Clock) -> None:
+        self.executor, self.clock, self.until = executor, clock, 0.0
+
+    def _here(self) -> Any:
+        if self.clock.monotonic() < self.until:
+            raise NotNow("the database is away")
+        return self.executor
+
+    async def transact(self, fn: Any) -> Any:
+        return await self._here().transact(fn)
+
+    async def read(self, fn: Any) -> Any:
+        return await self._here().read(fn)
+
+    def close(self) -> None:
+        self.executor.close()
+
+
+class LostAnswers(Away):
+    """A database that does what it is asked, of which once nobody hears."""
+
+    def __init__(self, executor: Any, clock: Clock) -> None:
+        super().__init__(executor, clock)
+        self.at = -1
+        self.lost = 0
+
+    async def transact(self, fn: Any) -> Any:
+        result = await super().transact(fn)
+        self.at -= 1
+        if self.at == 0:
+            self.lost += 1
+            raise NotNow("the connection was lost while it committed")
+        return result
 
 
 @pytest.mark.parametrize("name", DONE[:3])
@@ -182,8 +219,9 @@ def test_a_story_of_another_release_is_left_in_the_journal_for_one_that_knows_it
         await office.seen(lambda: "send" in office.world.said)
         await first.close()
         async with serving(await office.executor("of another release", *later)):
-            await office.seen(lambda: bool(office.logged("operation cannot be told")))
+            await office.seen(lambda: bool(office.logged("operation of another release")))
             await office.clock.sleep(60)
+        assert len(office.logged("operation of another release")) == 1
         assert await office.state(held.id) == "active"
         assert office.world.said == DONE[:3]
         async with serving(await office.executor("of this release")):
@@ -249,11 +287,14 @@ def test_what_a_frozen_executor_began_is_taken_over_and_its_late_commits_are_ref
         other = await office.executor("other", alone=False)
         held = await office.submit(frozen)
         async with serving(other):
-            await office.clock.sleep(4.0)
+            await office.clock.sleep(3.9)
             assert other.running == 0, "its lease had not lapsed yet"
+            go_on = asyncio.Event()
             if thaws == "while the other runs it":
-                go_on = office.world.holds["send"] = asyncio.Event()
-                await office.seen(lambda: office.world.said.count("send") == 2)
+                office.world.holds["send"] = go_on
+            await office.clock.sleep(1.0)
+            assert office.world.said.count("send") == 2, "it is taken over within five seconds"
+            if thaws == "while the other runs it":
                 thaw.set()
                 await frozen.finished(held.id)
                 assert await office.state(held.id) == "active"
@@ -266,8 +307,71 @@ def test_what_a_frozen_executor_began_is_taken_over_and_its_late_commits_are_ref
         assert await office.marked() == ["enter", "close"]
         assert office.world.said == [*DONE[:3], "send", "close"]
         assert len(office.logged("operation lost")) == 1
-        with pytest.raises(Lost):
-            await frozen.serve()
+        async with serving(frozen):
+            await office.seen(lambda: frozen.executor != "frozen")
+            again = await office.submit(frozen)
+            assert again.executor == frozen.executor
+            assert await office.ended(again.id) == "done"
+
+    in_office(story)
+
+
+def test_an_operation_of_which_nobody_heard_that_it_was_submitted_is_begun_all_the_same() -> None:
+    async def story(office: Office) -> None:
+        runner = await office.executor("executor")
+        async with serving(runner):
+            held = await office.submit(runner, start=False)
+            assert await office.ended(held.id) == "done"
+        assert office.world.said == DONE
+
+    in_office(story)
+
+
+def test_an_operation_that_cannot_be_told_is_tried_again_ever_more_seldom() -> None:
+    async def story(office: Office) -> None:
+        runner = await office.executor("executor")
+        async with serving(runner):
+            held = await office.submit(runner, start=False)
+            office.world.unfit = 5
+            assert await office.ended(held.id) == "done"
+        assert [each["again_in_s"] for each in office.logged("operation cannot be told")] == [1, 2, 4, 8, 16]
+
+    in_office(story)
+
+
+def test_what_an_executor_gives_away_is_taken_over_at_once() -> None:
+    async def story(office: Office) -> None:
+        office.world.hold("send")
+        first = await office.executor("first")
+        second = await office.executor("second", alone=False)
+        async with serving(second):
+            held = await office.submit(first)
+            await office.seen(lambda: "send" in office.world.said)
+            await first.resign()
+            await office.clock.sleep(1.0)
+            assert await office.state(held.id) == "done"
+        assert office.world.said == [*DONE[:3], "send", "close"]
+
+    in_office(story)
+
+
+def test_nobody_is_taken_for_dead_for_a_time_in_which_the_database_was_away() -> None:
+    async def story(office: Office) -> None:
+        away = Away(office.database._executor, office.clock)
+        office.database = Database(away)
+        go_on = office.world.hold("send")
+        first = await office.executor("first")
+        second = await office.executor("second", alone=False)
+        async with serving(first), serving(second):
+            held = await office.submit(first)
+            await office.clock.sleep(20)
+            away.until = office.clock.monotonic() + 60
+            await office.clock.sleep(100)
+            assert (first.running, second.running) == (1, 0)
+            assert first.executor == "first"
+            go_on.set()
+            assert await office.ended(held.id) == "done"
+        assert office.world.said == DONE
 
     in_office(story)
 
@@ -295,20 +399,9 @@ def test_taking_over_raises_the_epoch_so_that_hosts_tell_late_commands_apart() -
 
 
 def test_a_database_that_is_away_is_waited_for_and_nothing_done_is_forgotten() -> None:
-    class Away:
-        def __init__(self, executor: Any, clock: Clock) -> None:
-            self.executor, self.clock, self.until = executor, clock, 0.0
-
-        async def transact(self, fn: Any) -> Any:
-            if self.clock.monotonic() < self.until:
-                raise NotNow("the database is away")
-            return await self.executor.transact(fn)
-
-        read = transact
-
     async def story(office: Office) -> None:
         away = Away(office.database._executor, office.clock)
-        really, office.database = office.database, Database(away)  # type: ignore[arg-type]
+        really, office.database = office.database, Database(away)
         go_on = office.world.hold("send")
         runner = await office.executor("executor")
         async with serving(runner):
@@ -324,3 +417,35 @@ def test_a_database_that_is_away_is_waited_for_and_nothing_done_is_forgotten() -
         assert office.logged("database away")
 
     in_office(story)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["told", "taken back"])
+def test_a_commit_whose_answer_is_lost_is_not_done_twice(fails: bool) -> None:
+    wanted = ["enter", "strike out", "settle"] if fails else ["enter", "close"]
+
+    def tell(at: int) -> bool:
+        lost: list[int] = []
+
+        async def story(office: Office) -> None:
+            if fails:
+                office.world.faults["send"] = [Refused("never")]
+            answers = LostAnswers(office.database._executor, office.clock)
+            office.database = Database(answers)
+            runner = await office.executor("executor")
+            async with serving(runner):
+                held = await office.submit(runner, start=False)
+                answers.at = at
+                runner.start(held)
+                await office.ended(held.id)
+                await runner.finished(held.id)
+            assert await office.marked() == wanted, "a write happened twice, or never"
+            assert office.world.said == (TAKEN_BACK if fails else DONE)
+            lost.append(answers.lost)
+
+        in_office(story)
+        return lost == [1]
+
+    points = 0
+    while tell(points + 1):
+        points += 1
+    assert points >= (6 if fails else 2)
