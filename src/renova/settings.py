@@ -92,7 +92,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     name: str = ""  # of this controller, for people; "" is the machine's host name
     state_dir: str = "/var/lib/renova"
     shared_dir: str = ""  # what all controllers of a cloud have in common: images, authority; "" is state_dir
-    database: str = ""  # path of the SQLite file; "" is renova.db in state_dir
+    database: str = ""  # postgresql://user:password@host/name, or a SQLite file; "" is renova.db in state_dir
     api_address: str = "127.0.0.1"
     api_port: Port = 8774
     public_url: str = ""  # how clients reach the API; "" is http://api_address:api_port

@@ -56,7 +56,7 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
     api_socket = _listen(settings.api_address, settings.api_port)
     async with AsyncExitStack() as stack:
         stack.callback(api_socket.close)
-        database = open_database(Path(settings.database) if settings.database else state / "renova.db", clock)
+        database = open_database(settings.database or state / "renova.db", clock)
         stack.callback(database.close)
         identity = BuiltinIdentity(database, clock, chance, settings)
         await _first_start(identity, chance, settings, state)

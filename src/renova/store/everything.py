@@ -70,6 +70,13 @@ MODULES = (
 )
 
 
-def open_database(path: Path | None, clock: Clock) -> Database:
-    """Open the embedded database with all tables; `None` opens one in memory, served inline."""
-    return open_sqlite(path, clock)
+def open_database(where: Path | str | None, clock: Clock) -> Database:
+    """Open the database with all tables: PostgreSQL at a `postgresql://` address, else SQLite in a file.
+
+    `None` opens one in memory, served inline.
+    """
+    if isinstance(where, str) and where.startswith(("postgresql://", "postgres://")):
+        from renova.store.postgresql import open_postgresql  # noqa: PLC0415  not installed where it is not used
+
+        return open_postgresql(where)
+    return open_sqlite(None if where is None else Path(where), clock)
