@@ -3,16 +3,16 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Integer, String, Table, Text, bindparam, insert, select, update
+from sqlalchemy import Column, String, Table, Text, bindparam, insert, select, update
 
 from renova.model.ids import ProjectId, ServerId, UserId
 from renova.store.database import Tx
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata
 
 actions = Table(
     "actions",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Number, primary_key=True, autoincrement=True),
     Column("server", String(36), nullable=False, index=True),
     Column("request", String(64), nullable=False, index=True),
     Column("action", String(64), nullable=False),
@@ -26,8 +26,8 @@ actions = Table(
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("action", Integer, nullable=False, index=True),
+    Column("id", Number, primary_key=True, autoincrement=True),
+    Column("action", Number, nullable=False, index=True),
     Column("event", String(64), nullable=False),
     Column("host_name", String(255)),
     Column("started_at", Stamp, nullable=False),

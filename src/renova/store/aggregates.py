@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import Column, Integer, String, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Column, String, Table, bindparam, delete, insert, select, update
 
 from renova.model.aggregate import DEFAULT_ZONE, Aggregate
 from renova.model.errors import Conflict
 from renova.model.ids import HostId
 from renova.store import providers
 from renova.store.database import Tx
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 
 aggregates = Table(
     "aggregates",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Number, primary_key=True, autoincrement=True),
     Column("uuid", String(36), nullable=False, unique=True),
     Column("name", String(255), nullable=False, unique=True),
     Column("metadata", Document(dict[str, str]), nullable=False),
@@ -26,8 +26,8 @@ aggregates = Table(
 aggregate_hosts = Table(
     "aggregate_hosts",
     metadata,
-    Column("serial", Integer, primary_key=True, autoincrement=True),
-    Column("aggregate", Integer, nullable=False, index=True),
+    Column("serial", Number, primary_key=True, autoincrement=True),
+    Column("aggregate", Number, nullable=False, index=True),
     Column("host", String(36), nullable=False, index=True),
 )
 

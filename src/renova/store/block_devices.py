@@ -9,7 +9,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Index,
-    Integer,
     String,
     Table,
     bindparam,
@@ -26,12 +25,12 @@ from renova.model.server import AttachedVolume
 from renova.model.volume import Connection
 from renova.store import servers
 from renova.store.database import Tx
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata, only_where
 
 block_devices = Table(
     "block_devices",
     metadata,
-    Column("place", Integer, primary_key=True, autoincrement=True),
+    Column("place", Number, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("server", String(36), nullable=False, index=True),
     Column("source", String(16), nullable=False),
@@ -40,10 +39,10 @@ block_devices = Table(
     Column("made", Boolean, nullable=False),
     Column("image", String(36)),
     Column("snapshot", String(36)),
-    Column("size_gb", Integer),
+    Column("size_gb", Number),
     Column("volume_type", String(255)),
     Column("guest_format", String(255)),
-    Column("boot_index", Integer),
+    Column("boot_index", Number),
     Column("delete_on_termination", Boolean, nullable=False),
     Column("tag", String(60)),
     Column("device", String(16), nullable=False),
@@ -54,8 +53,8 @@ block_devices = Table(
     Column("attached", Boolean, nullable=False),
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp, nullable=False),
-    Index("one_server_a_volume", "volume", unique=True, sqlite_where=text("volume is not null")),
-    Index("one_device_a_name", "server", "device", unique=True, sqlite_where=text("volume is not null")),
+    Index("one_server_a_volume", "volume", unique=True, **only_where(text("volume is not null"))),
+    Index("one_device_a_name", "server", "device", unique=True, **only_where(text("volume is not null"))),
 )
 
 _FIELDS = BlockDevice.__struct_fields__

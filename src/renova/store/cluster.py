@@ -8,22 +8,22 @@ been accounted for (`hosts.eras`). A hold forbids grants, starts, proofs and cle
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, Integer, Table, Text, insert, select, update
+from sqlalchemy import Boolean, Column, Table, Text, insert, select, update
 
 from renova.store.database import Tx
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata
 
 cluster = Table(
     "cluster",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("era", Integer, nullable=False),
+    Column("id", Number, primary_key=True),
+    Column("era", Number, nullable=False),
     Column("hold", Text),  # why nothing may be granted, or null
     Column("held_at", Stamp),
     Column("restoring", Boolean, nullable=False, default=False),
-    Column("reported", Integer, nullable=False, default=0),  # highest era that any host has said it has seen
-    Column("floor", Integer, nullable=False, default=0),
-    Column("tick", Integer, nullable=False, default=0),
+    Column("reported", Number, nullable=False, default=0),  # highest era that any host has said it has seen
+    Column("floor", Number, nullable=False, default=0),
+    Column("tick", Number, nullable=False, default=0),
     Column("created_at", Stamp, nullable=False),
 )
 

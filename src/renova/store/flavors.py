@@ -9,7 +9,6 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     ForeignKey,
-    Integer,
     String,
     Table,
     Text,
@@ -25,19 +24,19 @@ from renova.model.flavor import Flavor
 from renova.model.ids import ProjectId
 from renova.store.database import Tx
 from renova.store.paging import Sort, after
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 
 flavors = Table(
     "flavors",
     metadata,
-    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("serial", Number, primary_key=True, autoincrement=True),
     Column("id", String(255), nullable=False, unique=True),
     Column("name", String(255), nullable=False, unique=True),
-    Column("vcpus", Integer, nullable=False),
-    Column("memory_mb", Integer, nullable=False),
-    Column("root_gb", Integer, nullable=False),
-    Column("ephemeral_gb", Integer, nullable=False),
-    Column("swap_mb", Integer, nullable=False),
+    Column("vcpus", Number, nullable=False),
+    Column("memory_mb", Number, nullable=False),
+    Column("root_gb", Number, nullable=False),
+    Column("ephemeral_gb", Number, nullable=False),
+    Column("swap_mb", Number, nullable=False),
     Column("rxtx_factor", Float, nullable=False),
     Column("is_public", Boolean, nullable=False),
     Column("disabled", Boolean, nullable=False),

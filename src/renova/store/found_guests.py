@@ -2,20 +2,20 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import Column, Integer, String, Table, delete, insert, select
+from sqlalchemy import Column, String, Table, delete, insert, select
 
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.ids import HostId, ServerId
 from renova.store.database import Tx
-from renova.store.schema import metadata
+from renova.store.schema import Number, metadata
 
 found_guests = Table(
     "found_guests",
     metadata,
     Column("host", String(36), primary_key=True),
     Column("server", String(36), primary_key=True),
-    Column("incarnation", Integer, nullable=False),
-    Column("power", Integer, nullable=False),
+    Column("incarnation", Number, nullable=False),
+    Column("power", Number, nullable=False),
 )
 
 

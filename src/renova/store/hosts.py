@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Float, Integer, String, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Boolean, Column, Float, String, Table, bindparam, delete, insert, select, update
 
 from renova.model.guest import HostFacts
 from renova.model.host import Host, HostState, Lease, Proof, Role
@@ -11,12 +11,12 @@ from renova.model.ids import HostId
 from renova.model.storage import StorageFacts
 from renova.store import cluster, providers
 from renova.store.database import Tx
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 
 hosts = Table(
     "hosts",
     metadata,
-    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("serial", Number, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("name", String(255), nullable=False, unique=True),
     Column("address", String(64), nullable=False),
@@ -34,7 +34,7 @@ hosts = Table(
     Column("boot", String(64), nullable=False, default=""),
     Column("resume", Boolean, nullable=False, default=False),
     Column("journal", String(64), nullable=False, default=""),
-    Column("era", Integer, nullable=False, default=0),
+    Column("era", Number, nullable=False, default=0),
     Column("power_barred", String(255)),
     Column("facts", Document(HostFacts)),
     Column("last_seen", Stamp),
@@ -47,8 +47,8 @@ leases = Table(
     "leases",
     metadata,
     Column("host", String(36), primary_key=True),
-    Column("epoch", Integer, nullable=False),
-    Column("counter", Integer, nullable=False),
+    Column("epoch", Number, nullable=False),
+    Column("counter", Number, nullable=False),
     Column("boot", String(64), nullable=False),
     Column("ttl", Float, nullable=False),
     Column("margin", Float, nullable=False),
@@ -58,10 +58,10 @@ leases = Table(
 proofs = Table(
     "proofs",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Number, primary_key=True, autoincrement=True),
     Column("host", String(36), nullable=False, index=True),
     Column("kind", String(32), nullable=False),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", Number, nullable=False),
     Column("readings", Document(dict[str, str]), nullable=False),
     Column("who", String(255), nullable=False),
     Column("withdrawn", String(255)),

@@ -3,12 +3,12 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, delete, insert, select, update
+from sqlalchemy import Boolean, Column, String, Table, delete, insert, select, update
 
 from renova.model.errors import NotFound
 from renova.model.image import Image
 from renova.store.database import Tx
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 
 images = Table(
     "images",
@@ -20,12 +20,12 @@ images = Table(
     Column("visibility", String(16), nullable=False),
     Column("disk_format", String(16)),
     Column("container_format", String(16)),
-    Column("size", BigInteger),
-    Column("virtual_size", BigInteger),
+    Column("size", Number),
+    Column("virtual_size", Number),
     Column("sha256", String(64)),
     Column("md5", String(32)),
-    Column("min_disk", Integer, nullable=False),
-    Column("min_ram", Integer, nullable=False),
+    Column("min_disk", Number, nullable=False),
+    Column("min_ram", Number, nullable=False),
     Column("protected", Boolean, nullable=False),
     Column("tags", Document(tuple[str, ...]), nullable=False),
     Column("properties", Document(dict[str, str]), nullable=False),

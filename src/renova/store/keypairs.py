@@ -1,17 +1,17 @@
 """Users' public keys."""
 
 import msgspec
-from sqlalchemy import Column, Integer, String, Table, Text, UniqueConstraint, delete, func, insert, select
+from sqlalchemy import Column, String, Table, Text, UniqueConstraint, delete, func, insert, select
 
 from renova.model.errors import Conflict
 from renova.model.ids import UserId
 from renova.store.database import Tx
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata
 
 keypairs = Table(
     "keypairs",
     metadata,
-    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("serial", Number, primary_key=True, autoincrement=True),
     Column("user", String(36), nullable=False),
     Column("name", String(255), nullable=False),
     Column("type", String(8), nullable=False),

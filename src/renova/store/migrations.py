@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Integer, String, Table, bindparam, insert, select, update
+from sqlalchemy import Column, ColumnElement, String, Table, bindparam, insert, select, update
 
 from renova.model.ids import HostId, ProjectId, ServerId, UserId
 from renova.store.database import Tx
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata
 
 migrations = Table(
     "migrations",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Number, primary_key=True, autoincrement=True),
     Column("uuid", String(36), nullable=False, unique=True),
     Column("server", String(36), nullable=False, index=True),
     Column("type", String(32), nullable=False),
@@ -25,7 +25,7 @@ migrations = Table(
     Column("destination_address", String(64)),
     Column("user", String(36), nullable=False),
     Column("project", String(36), nullable=False),
-    Column("proof", Integer),  # by which the source was known to be dead
+    Column("proof", Number),  # by which the source was known to be dead
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp),
 )

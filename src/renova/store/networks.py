@@ -8,11 +8,9 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     Column,
     ForeignKey,
-    Integer,
     String,
     Table,
     Text,
@@ -28,7 +26,7 @@ from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.ids import NetworkId, ProjectId
 from renova.model.network import FixedIp, Network, Route, Subnet
 from renova.store.database import Tx
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 
 FIRST_VNI = 1000  # below are left to the operator's own segments
 LAST_VNI = 2**24 - 1
@@ -41,8 +39,8 @@ networks = Table(
     Column("project", String(36), nullable=False, index=True),
     Column("shared", Boolean, nullable=False),
     Column("admin_state_up", Boolean, nullable=False),
-    Column("mtu", Integer, nullable=False),
-    Column("vni", Integer, nullable=False, unique=True),
+    Column("mtu", Number, nullable=False),
+    Column("vni", Number, nullable=False, unique=True),
     Column("description", Text, nullable=False),
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp, nullable=False),
@@ -65,17 +63,17 @@ subnets = Table(
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp, nullable=False),
     # Where the search for a free address goes on: an address given back rests until its turn comes round again.
-    Column("next_number", BigInteger, nullable=False),
+    Column("next_number", Number, nullable=False),
 )
 
 addresses = Table(
     "addresses",
     metadata,
     Column("network", String(36), ForeignKey("networks.id", ondelete="CASCADE"), primary_key=True),
-    Column("number", BigInteger, primary_key=True),  # the IPv4 address
+    Column("number", Number, primary_key=True),  # the IPv4 address
     Column("subnet", String(36), ForeignKey("subnets.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("port", String(36), ForeignKey("ports.id", ondelete="CASCADE"), index=True),  # null: the gateway
-    Column("position", Integer, nullable=False),  # among the addresses of its port
+    Column("position", Number, nullable=False),  # among the addresses of its port
 )
 
 # Made once: making a statement costs five times as much as running it.

@@ -7,16 +7,16 @@ happen. Their numbers are the order of the changes, a server's and all others'.
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Column, Integer, String, Table, Text, bindparam, delete, func, insert, select
+from sqlalchemy import Column, String, Table, Text, bindparam, delete, func, insert, select
 
 from renova.model.ids import ServerId
 from renova.store.database import Tx
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata
 
 notices = Table(
     "notices",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("number", Number, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False),  # the event's: by it a receiver knows what it has already
     Column("server", String(36), nullable=False),
     Column("type", String(128), nullable=False),

@@ -13,7 +13,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Index,
-    Integer,
     LargeBinary,
     String,
     Table,
@@ -32,7 +31,7 @@ from renova.model.ids import ExecutorId, OperationId, ServerId
 from renova.store import executors, servers
 from renova.store.database import Database, Tx
 from renova.store.executors import Controller
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata, only_where
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -40,31 +39,31 @@ T = TypeVar("T")
 operations = Table(
     "operations",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Number, primary_key=True, autoincrement=True),
     Column("server", String(36), nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", Number, nullable=False),
     Column("story", String(64), nullable=False),
-    Column("version", Integer, nullable=False),
+    Column("version", Number, nullable=False),
     Column("want", LargeBinary, nullable=False),
-    Column("action", Integer, nullable=False),
+    Column("action", Number, nullable=False),
     Column("state", String(16), nullable=False),  # queued, active, done, failed, superseded
     Column("quiet", Boolean, nullable=False, default=False),
     Column("undoing", Boolean, nullable=False, default=False),
     Column("failure", LargeBinary),
     Column("executor", String(36), nullable=False, index=True),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", Number, nullable=False),
     Column("created_at", Stamp, nullable=False),
     Column("ended_at", Stamp),
-    Index("one_active_operation_a_server", "server", unique=True, sqlite_where=text("state = 'active'")),
+    Index("one_active_operation_a_server", "server", unique=True, **only_where(text("state = 'active'"))),
     Index("operations_active", "state", "executor"),
-    Index("operations_queued", "server", sqlite_where=text("state = 'queued'")),
+    Index("operations_queued", "server", **only_where(text("state = 'queued'"))),
 )
 
 steps = Table(
     "steps",
     metadata,
-    Column("operation", Integer, primary_key=True),
-    Column("place", Integer, primary_key=True),
+    Column("operation", Number, primary_key=True),
+    Column("place", Number, primary_key=True),
     Column("step", String(128), nullable=False),
     Column("result", LargeBinary, nullable=False),
     Column("undone", Boolean, nullable=False, default=False),

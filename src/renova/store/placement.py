@@ -12,7 +12,6 @@ from sqlalchemy import (
     Column,
     Float,
     Index,
-    Integer,
     String,
     Table,
     and_,
@@ -30,20 +29,20 @@ from renova.model.provider import MOST
 from renova.store import providers as provider_rows
 from renova.store.database import Tx
 from renova.store.providers import CUSTOM, Provider, ProviderInUse, Stale, touch
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata
 
 inventories = Table(
     "inventories",
     metadata,
     Column("provider", String(36), primary_key=True),
     Column("resource_class", String(255), primary_key=True),
-    Column("total", Integer, nullable=False),
-    Column("reserved", Integer, nullable=False),
+    Column("total", Number, nullable=False),
+    Column("reserved", Number, nullable=False),
     Column("allocation_ratio", Float, nullable=False),
-    Column("used", Integer, nullable=False, default=0),  # always the sum of the allocations below
-    Column("min_unit", Integer, nullable=False, default=1),
-    Column("max_unit", Integer, nullable=False, default=MOST),
-    Column("step_size", Integer, nullable=False, default=1),
+    Column("used", Number, nullable=False, default=0),  # always the sum of the allocations below
+    Column("min_unit", Number, nullable=False, default=1),
+    Column("max_unit", Number, nullable=False, default=MOST),
+    Column("step_size", Number, nullable=False, default=1),
 )
 
 allocations = Table(
@@ -52,7 +51,7 @@ allocations = Table(
     Column("consumer", String(36), primary_key=True),
     Column("provider", String(36), primary_key=True),
     Column("resource_class", String(255), primary_key=True),
-    Column("amount", Integer, nullable=False),
+    Column("amount", Number, nullable=False),
     Index("allocations_of_provider", "provider", "consumer"),  # both, so that counting holders reads no row
 )
 
@@ -62,7 +61,7 @@ consumers = Table(
     Column("id", String(36), primary_key=True),
     Column("project", String(255), nullable=False, index=True),
     Column("user", String(255), nullable=False),
-    Column("generation", Integer, nullable=False),
+    Column("generation", Number, nullable=False),
     Column("type", String(255)),  # INSTANCE, MIGRATION, ...; null where nobody said
     Column("created_at", Stamp, nullable=False),
 )
@@ -79,7 +78,7 @@ _TAKE = (
         <= (inventories.c.total - inventories.c.reserved) * inventories.c.allocation_ratio,
         bindparam("amount") >= inventories.c.min_unit,
         bindparam("amount") <= inventories.c.max_unit,
-        bindparam("amount", type_=Integer) % inventories.c.step_size == 0,
+        bindparam("amount", type_=Number) % inventories.c.step_size == 0,
     )
     .values(used=inventories.c.used + bindparam("amount"))
 )

@@ -9,7 +9,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     ForeignKey,
-    Integer,
     Select,
     String,
     Table,
@@ -30,7 +29,7 @@ from renova.model.ids import PortId, ProjectId, ServerId, SubnetId
 from renova.model.network import FixedIp, Network, Port
 from renova.store.database import Tx
 from renova.store.networks import addresses, give_address, networks, subnets
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 from renova.store.security_groups import give_groups, port_security_groups
 
 ports = Table(
@@ -45,7 +44,7 @@ ports = Table(
     Column("admin_state_up", Boolean, nullable=False),
     Column("device_id", String(255), nullable=False, index=True),
     Column("device_owner", String(255), nullable=False),
-    Column("nic", Integer),  # number of the server's nic that this port is; null when it is none
+    Column("nic", Number),  # number of the server's nic that this port is; null when it is none
     Column("host", String(255), nullable=False),
     Column("made_by_compute", Boolean, nullable=False),
     Column("description", Text, nullable=False),

@@ -9,22 +9,22 @@ from collections.abc import Collection, Iterable
 import msgspec
 import os_resource_classes
 import os_traits
-from sqlalchemy import Column, Integer, String, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, String, Table, bindparam, delete, func, insert, select, update
 
 from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.ids import HostId
 from renova.store.database import Tx
-from renova.store.schema import metadata
+from renova.store.schema import Number, metadata
 
 providers = Table(
     "providers",
     metadata,
     Column("id", String(36), primary_key=True),
     Column("name", String(255), nullable=False, unique=True),
-    Column("generation", Integer, nullable=False, default=0),
+    Column("generation", Number, nullable=False, default=0),
     Column("parent", String(36), index=True),
     Column("root", String(36), nullable=False, index=True),
-    Column("changed", Integer, nullable=False, index=True),
+    Column("changed", Number, nullable=False, index=True),
 )
 
 provider_traits = Table(
@@ -45,9 +45,9 @@ provider_aggregates = Table(
 provider_changes = Table(
     "provider_changes",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("number", Integer, nullable=False),
-    Column("removed", Integer, nullable=False),
+    Column("id", Number, primary_key=True),
+    Column("number", Number, nullable=False),
+    Column("removed", Number, nullable=False),
 )
 
 custom_names = Table(

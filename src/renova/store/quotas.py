@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import Column, Integer, String, Table, delete, insert, select
+from sqlalchemy import Column, String, Table, delete, insert, select
 
 from renova.model.ids import ProjectId
 from renova.store.database import Tx
-from renova.store.schema import metadata
+from renova.store.schema import Number, metadata
 
 # Of a project, but key pairs of a user, and members of a group; -1 is unlimited.
 DEFAULTS = {
@@ -29,7 +29,7 @@ quotas = Table(
     metadata,
     Column("project", String(36), primary_key=True),
     Column("resource", String(64), primary_key=True),
-    Column("most", Integer, nullable=False),
+    Column("most", Number, nullable=False),
 )
 
 

@@ -5,22 +5,22 @@ rests on in its own transaction (docs/decisions/0004). One row a server.
 """
 
 import msgspec
-from sqlalchemy import Column, Integer, String, Table, Text, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, String, Table, Text, bindparam, delete, func, insert, select, update
 
 from renova.model.errors import Conflict, OnHold
 from renova.model.host import HostState, Right
 from renova.model.ids import HostId, ServerId
 from renova.store import cluster, hosts
 from renova.store.database import Tx
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata
 
 rights = Table(
     "rights",
     metadata,
     Column("server", String(36), primary_key=True),
     Column("host", String(36), index=True),  # null: released, nobody may run it
-    Column("incarnation", Integer, nullable=False),
-    Column("host_epoch", Integer, nullable=False),  # of the host's lease when it was granted
+    Column("incarnation", Number, nullable=False),
+    Column("host_epoch", Number, nullable=False),  # of the host's lease when it was granted
 )
 
 debts = Table(
@@ -28,8 +28,8 @@ debts = Table(
     metadata,
     Column("host", String(36), primary_key=True),
     Column("server", String(36), primary_key=True),
-    Column("below", Integer, nullable=False),  # guests of lower incarnations are to go
-    Column("migration", Integer),  # to be completed when this is paid
+    Column("below", Number, nullable=False),  # guests of lower incarnations are to go
+    Column("migration", Number),  # to be completed when this is paid
     Column("trouble", Text),  # what has kept the host from paying, as it says
     Column("created_at", Stamp, nullable=False),
 )

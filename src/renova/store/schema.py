@@ -1,15 +1,28 @@
-"""What all tables share: the metadata, and the column types of stored times and documents."""
+"""What all tables share: the metadata, the types of stored numbers, times and documents, and indexes of some rows."""
 
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Dialect, MetaData, Text
+from sqlalchemy import BigInteger, ColumnElement, Dialect, Integer, MetaData, String, Text, TextClause
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import UserDefinedType
 
 metadata = MetaData()
 
+Number = BigInteger().with_variant(Integer(), "sqlite")  # 64 bits everywhere; SQLite counts only what it calls INTEGER
 Stamp = Text  # a time as `model.clock.stamp` writes it: text order is time order on every database
+
+
+@compiles(String, "postgresql")
+def _text(_type: String, _compiler: Any, **_options: Any) -> str:
+    """Call it TEXT: lengths are for readers, SQLite does not enforce them either; the API refuses what is too long."""
+    return "TEXT"
+
+
+def only_where(condition: ColumnElement[bool] | TextClause) -> dict[str, Any]:
+    """Return the options of an index that holds only rows which meet the condition."""
+    return {"sqlite_where": condition, "postgresql_where": condition}
 
 
 class Document(UserDefinedType[Any]):

@@ -10,7 +10,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ForeignKey,
-    Integer,
     String,
     Table,
     Text,
@@ -25,7 +24,7 @@ from renova.model.chance import Chance
 from renova.model.errors import Conflict, NotFound
 from renova.model.ids import ProjectId
 from renova.store.database import Tx
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata
 
 DEFAULT = "default"  # the name of the group that every project has
 
@@ -50,8 +49,8 @@ security_rules = Table(
     Column("direction", String(8), nullable=False),
     Column("ethertype", String(8), nullable=False),
     Column("protocol", String(40)),
-    Column("port_min", Integer),
-    Column("port_max", Integer),
+    Column("port_min", Number),
+    Column("port_max", Number),
     Column("remote_cidr", String(64)),
     Column("remote_group", String(36), ForeignKey("security_groups.id", ondelete="CASCADE")),
     Column("description", Text, nullable=False),

@@ -8,26 +8,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Integer, String, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, String, Table, bindparam, delete, func, insert, select, update
 
 from renova.model.group import GroupPolicy, ServerGroup
 from renova.model.ids import GroupId, HostId, ProjectId, ServerId
 from renova.model.server import VmState
 from renova.store.database import Tx
 from renova.store.rights import rights
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata
 from renova.store.servers import servers
 
 server_groups = Table(
     "server_groups",
     metadata,
-    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("serial", Number, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("project", String(36), nullable=False, index=True),
     Column("user", String(36), nullable=False),
     Column("name", String(255), nullable=False),
     Column("policy", String(32), nullable=False),
-    Column("max_server_per_host", Integer),
+    Column("max_server_per_host", Number),
     Column("created_at", Stamp, nullable=False),
 )
 

@@ -10,7 +10,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Index,
-    Integer,
     String,
     Table,
     Text,
@@ -28,12 +27,12 @@ from renova.model.guest import PowerState
 from renova.model.ids import HostId, ProjectId, ServerId
 from renova.model.server import AttachedNetwork, AttachedVolume, Fault, KeyPair, Server, TaskState, VmState
 from renova.store.database import Tx
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 
 servers = Table(
     "servers",
     metadata,
-    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("serial", Number, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("project", String(36), nullable=False, index=True),
     Column("user", String(36), nullable=False),
@@ -42,8 +41,8 @@ servers = Table(
     Column("hostname", String(255), nullable=False),
     Column("vm_state", String(32), nullable=False),
     Column("task_state", String(64)),
-    Column("power_state", Integer, nullable=False, default=0),
-    Column("progress", Integer, nullable=False, default=0),
+    Column("power_state", Number, nullable=False, default=0),
+    Column("progress", Number, nullable=False, default=0),
     Column("host", String(36), index=True),
     Column("host_name", String(255)),
     Column("availability_zone", String(255)),
@@ -52,9 +51,9 @@ servers = Table(
     Column("image", String(36)),
     Column("image_properties", Document(dict[str, str]), nullable=False),
     Column("image_format", String(16), nullable=False),
-    Column("image_bytes", Integer, nullable=False),
+    Column("image_bytes", Number, nullable=False),
     Column("image_sha256", String(64), nullable=False),
-    Column("root_generation", Integer, nullable=False, default=1),
+    Column("root_generation", Number, nullable=False, default=1),
     Column("key", Document(KeyPair)),
     Column("user_data", Text),
     Column("metadata", Document(dict[str, str]), nullable=False),
@@ -73,7 +72,7 @@ servers = Table(
     Column("locked_reason", String(255)),
     Column("reservation", String(64), nullable=False, default=""),
     Column("fault", Document(Fault)),
-    Column("last_number", Integer, nullable=False, default=0),
+    Column("last_number", Number, nullable=False, default=0),
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp, nullable=False),
     Column("launched_at", Stamp),

@@ -7,24 +7,24 @@ cut off keeps its export until the storage host has confirmed the cut, and so ke
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, Index, Integer, String, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Boolean, Column, Index, String, Table, bindparam, delete, insert, select, update
 
 from renova.model.ids import AttachmentId, HostId, ImageId, ProjectId, ServerId, VolumeId
 from renova.store.database import Tx
-from renova.store.schema import Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata, only_where
 from renova.store.volumes import volumes
 
 attachments = Table(
     "volume_attachments",
     metadata,
-    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("serial", Number, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("volume", String(36), nullable=False, index=True),
     Column("project", String(36), nullable=False, index=True),
     Column("server", String(36), nullable=False, index=True),
     Column("host", String(255), nullable=False),
     Column("host_id", String(36), nullable=False),
-    Column("port", Integer, nullable=False),
+    Column("port", Number, nullable=False),
     Column("device", String(255), nullable=False),
     Column("status", String(16), nullable=False),
     Column("export", String(64)),
@@ -35,7 +35,7 @@ attachments = Table(
 )
 
 _served = attachments.c.export.is_not(None)
-Index("one_export", attachments.c.volume, unique=True, sqlite_where=_served)
+Index("one_export", attachments.c.volume, unique=True, **only_where(_served))
 
 
 class StoredAttachment(msgspec.Struct, frozen=True, kw_only=True):

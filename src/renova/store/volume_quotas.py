@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import Column, Integer, String, Table, delete, insert, select
+from sqlalchemy import Column, String, Table, delete, insert, select
 
 from renova.model.ids import ProjectId
 from renova.store.database import Tx
-from renova.store.schema import metadata
+from renova.store.schema import Number, metadata
 
 # Cinder's; -1 is unlimited.
 DEFAULTS = {
@@ -24,7 +24,7 @@ volume_quotas = Table(
     metadata,
     Column("project", String(36), primary_key=True),
     Column("resource", String(64), primary_key=True),
-    Column("most", Integer, nullable=False),
+    Column("most", Number, nullable=False),
 )
 
 

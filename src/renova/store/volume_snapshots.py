@@ -7,25 +7,25 @@ and numbers it (`VERSIONS`).
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Integer, String, Table, Text, delete, func, insert, select, update
+from sqlalchemy import Column, String, Table, Text, delete, func, insert, select, update
 
 from renova.model.ids import HostId, ProjectId, SnapshotId, UserId, VolumeId
 from renova.store.database import Tx
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 
 VERSIONS = {"creating": 1, "deleting": 2}  # what its host still has to confirm in this status
 
 snapshots = Table(
     "volume_snapshots",
     metadata,
-    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("serial", Number, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("volume", String(36), nullable=False, index=True),
     Column("project", String(36), nullable=False, index=True),
     Column("user", String(36), nullable=False),
     Column("name", String(255), nullable=False),
     Column("description", String(255)),
-    Column("size_gb", Integer, nullable=False),
+    Column("size_gb", Number, nullable=False),
     Column("status", String(32), nullable=False),
     Column("host", String(36), nullable=False),
     Column("metadata", Document(dict[str, str]), nullable=False),

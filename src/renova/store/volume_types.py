@@ -3,10 +3,10 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, Integer, String, Table, delete, insert, select, update
+from sqlalchemy import Boolean, Column, String, Table, delete, insert, select, update
 
 from renova.store.database import Tx
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 
 DEFAULT = "__DEFAULT__"  # Cinder's name of the type that volumes have when none is asked for
 _DEFAULT_ID = "8a0c9c6e-5d5f-4b7c-9e3b-0d5f6f1c2a11"  # the same in every cloud: nobody has to make it
@@ -14,7 +14,7 @@ _DEFAULT_ID = "8a0c9c6e-5d5f-4b7c-9e3b-0d5f6f1c2a11"  # the same in every cloud:
 volume_types = Table(
     "volume_types",
     metadata,
-    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("serial", Number, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("name", String(255), nullable=False, unique=True),
     Column("description", String(255)),

@@ -9,23 +9,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, Integer, String, Table, Text, delete, func, insert, select, update
+from sqlalchemy import Boolean, Column, String, Table, Text, delete, func, insert, select, update
 
 from renova.model.ids import HostId, ProjectId, SnapshotId, UserId, VolumeId
 from renova.model.storage import Source
 from renova.store.database import Tx
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 
 volumes = Table(
     "volumes",
     metadata,
-    Column("serial", Integer, primary_key=True, autoincrement=True),
+    Column("serial", Number, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("project", String(36), nullable=False, index=True),
     Column("user", String(36), nullable=False),
     Column("name", String(255), nullable=False),
     Column("description", String(255)),
-    Column("size_gb", Integer, nullable=False),
+    Column("size_gb", Number, nullable=False),
     Column("status", String(32), nullable=False),
     Column("former_status", String(32), nullable=False),  # to which a re-image leads back
     Column("bootable", Boolean, nullable=False),
@@ -37,10 +37,10 @@ volumes = Table(
     Column("snapshot", String(36)),  # it was made from
     Column("source_volume", String(36)),  # it was made from
     Column("error", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("confirmed", Integer, nullable=False),
-    Column("generation", Integer, nullable=False),
-    Column("made", Integer, nullable=False),  # the generation whose content is there
+    Column("version", Number, nullable=False),
+    Column("confirmed", Number, nullable=False),
+    Column("generation", Number, nullable=False),
+    Column("made", Number, nullable=False),  # the generation whose content is there
     Column("source", Document(Source), nullable=False),  # of the content of this generation
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp, nullable=False),
