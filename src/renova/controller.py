@@ -76,9 +76,10 @@ class Controller:
         )
         settings = parts.settings
         described = ControllerRow(settings.name, parts.api_address, settings.agents_reach, parts.release)
+        me = parts.executor or Executor(ExecutorId(parts.chance.uuid()))
         journal = StoredJournal(parts.database, described)
         self.runner: Runner[Work, Tx] = Runner(
-            executor=parts.executor or Executor(ExecutorId(parts.chance.uuid())),
+            executor=me,
             context=self._work,
             journal=journal,
             stories=STORIES,
@@ -97,8 +98,10 @@ class Controller:
             volumes=parts.volumes(registry),
             operations=self.runner,
             fleet=Fleet(parts.clock, registry.up),
-            rounds=Rounds(parts.clock, every_duty(lambda: self.cloud, parts.settings.duties)),
-            notices=_outbox(parts),
+            rounds=Rounds(
+                parts.clock, every_duty(lambda: self.cloud, settings.duties), parts.database, me, settings.name
+            ),
+            notices=_outbox(parts, me),
         )
         watch_states(self.cloud)
         self.monitor = Monitor(self.cloud, parts.power)
@@ -156,9 +159,9 @@ class Controller:
             await self.runner.close()
 
 
-def _outbox(parts: Parts) -> Outbox | None:
+def _outbox(parts: Parts, me: Executor) -> Outbox | None:
     if parts.sink is None:
         return None
     settings = parts.settings
     limits = Limits(settings.notification_hours * 3600, settings.notification_count)
-    return Outbox(parts.database, parts.clock, parts.chance, parts.sink, settings.url, limits)
+    return Outbox(parts.database, parts.clock, parts.chance, me, parts.sink, settings.url, limits)

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from renova.engine.executor import Executor
 from renova.model.errors import NotFound, OnHold
 from renova.model.guest import FoundGuest, PowerState
-from renova.model.ids import HostId, ServerId
+from renova.model.ids import ExecutorId, HostId, ServerId
 from renova.model.server import Server, VmState
 from renova.operations.duties.mending import mend
 from renova.operations.pause import accept_pause
@@ -20,6 +21,7 @@ from renova.simulation.cloud import QUICK_LEASE
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import actions, cluster, rights, servers
 from renova.store.database import Tx
+from renova.store.everything import open_database
 from tests.operations.story import Told
 from tests.operations.test_failures import told_story
 
@@ -298,14 +300,15 @@ def test_every_duty_is_done_at_its_interval_and_tells_how_it_went() -> None:
                 break_down()
             tally.find("something", mended=True, host="two")
 
-        rounds = Rounds(clock, {"often": Duty(look, 100.0), "asked": Duty(look, 0.0)})
-        assert [(each.name, each.began_at) for each in rounds.last()] == [("often", None), ("asked", None)]
+        duties = {"often": Duty(look, 100.0), "asked": Duty(look, 0.0)}
+        rounds = Rounds(clock, duties, open_database(None, clock), Executor(ExecutorId("me")))
+        assert [(each.name, each.began_at) for each in await rounds.last()] == [("often", None), ("asked", None)]
         serving = asyncio.create_task(rounds.serve())
         await clock.sleep(350)
         serving.cancel()
         await asyncio.wait([serving])
         assert [round(second) for second in done] == [30, 130, 230, 330]
-        often = rounds.last()[0]
+        often = (await rounds.last())[0]
         assert (often.rounds, often.looked, often.mended, often.failed, often.error) == (4, 3, 1, 1, None)
         assert (await rounds.do("asked")).rounds == 1
         with pytest.raises(NotFound, match="There are: often, asked"):

@@ -1,23 +1,31 @@
 """When duties are done: each at its interval, or at once when somebody asks; never twice at the same time.
 
-Knows no duty itself (`operations.duties`). What a duty found is kept until it is done again.
+All controllers of a cloud share them: whoever sees first that one is due holds its post (`store.posts`) while doing
+it. What dies with its controller in the middle is due still. Knows no duty itself (`operations.duties`). What a duty
+found is kept in the database until it is done again.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
-from renova.model.clock import Clock, stamp
-from renova.model.errors import CloudError, NotFound
+from renova.engine.executor import Executor
+from renova.model.clock import Clock
+from renova.model.errors import CloudError, NotFound, NotNow
 from renova.model.ids import ServerId
+from renova.store import posts
+from renova.store.database import Database, Tx
 
 log = structlog.get_logger()
 
 FIRST = 30.0  # seconds after the controller began, before which no duty is done by itself: hosts are still coming
+LONGEST_LOOK, LOOK_AGAIN = 60.0, 2.0  # seconds until it is seen what others did; and whether they have done it
 MOST_FINDINGS = 100  # that are kept of one round; all are counted and logged
 
 
@@ -71,7 +79,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     every_s: float
-    rounds: int = 0  # since this controller began
+    rounds: int = 0  # that were ever finished
     began_at: str | None = None
     took_s: float = 0.0
     looked: int = 0
@@ -79,15 +87,19 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     findings: tuple[Finding, ...] = ()
     error: str | None = None  # why the round as a whole was not finished
+    done_by: str | None = None  # the controller, by name
+    doing: str | None = None  # the controller that does it now, by name
 
 
 @dataclass(slots=True)
 class Rounds:
-    """The duties of one controller."""
+    """The duties of a cloud, as one of its controllers does them."""
 
     clock: Clock
     duties: Mapping[str, Duty]
-    _last: dict[str, Round] = field(default_factory=dict)
+    database: Database
+    me: Executor
+    controller: str = ""  # this one's name
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def serve(self) -> None:
@@ -100,35 +112,61 @@ class Rounds:
     async def _repeat(self, name: str, every_s: float) -> None:
         await self.clock.sleep(min(FIRST, every_s))
         while True:
-            await self.do(name)
-            await self.clock.sleep(every_s)
+            try:
+                await self._do_if_due(name, every_s)
+                left = await self.database.read(lambda tx: _due_in(tx, name, every_s))
+            except NotNow:
+                log.warning("duty waits for the database", duty=name, exc_info=True)
+                left = 0.0
+            # Due still: another does it at this moment, or the database is away.
+            await self.clock.sleep(min(left, LONGEST_LOOK) if left > 0 else LOOK_AGAIN)
 
-    def last(self) -> list[Round]:
+    async def _do_if_due(self, name: str, every_s: float) -> None:
+        if await self.database.read(lambda tx: _due_in(tx, name, every_s)) > 0:
+            return
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            began = await self.database.transact(lambda tx: self._begin(tx, name, every_s))
+            if began is not None:
+                await self._do(name, began)
+
+    async def last(self) -> list[Round]:
         """Tell of every duty how it went the last time."""
-        return [self._last.get(name, Round(name=name, every_s=duty.every_s)) for name, duty in self.duties.items()]
+        return await self.database.read(self.shown)
+
+    def shown(self, tx: Tx) -> list[Round]:
+        told, doing = posts.told(tx), {held.name: held.controller for held in posts.held(tx)}
+        found = {name: msgspec.json.decode(how, type=Round) for name, how in told.items() if name in self.duties}
+        return [
+            replace(found.get(name, Round(name=name, every_s=0)), every_s=duty.every_s, doing=doing.get(_post(name)))
+            for name, duty in self.duties.items()
+        ]
 
     async def do(self, name: str) -> Round:
         """Do the duty now, after the round that may be going on. `NotFound`."""
         if name not in self.duties:
             raise NotFound(f"There is no duty {name}. There are: {', '.join(self.duties)}.")
         async with self._locks.setdefault(name, asyncio.Lock()):
-            done = await self._do(name, self.duties[name])
-            self._last[name] = done
-            return done
+            while (began := await self.database.transact(lambda tx: self._begin(tx, name, 0))) is None:
+                await self.clock.sleep(LOOK_AGAIN)
+            return await self._do(name, began)
 
-    async def _do(self, name: str, duty: Duty) -> Round:
-        tally, began, began_at = Tally(), self.clock.monotonic(), stamp(self.clock.wall())
+    def _begin(self, tx: Tx, name: str, every_s: float) -> str | None:
+        """Take the duty's post if it is due and nobody does it; returns when that was."""
+        if (every_s > 0 and _due_in(tx, name, every_s) > 0) or not posts.take(tx, _post(name), self.me.id):
+            return None
+        return tx.now
+
+    async def _do(self, name: str, began_at: str) -> Round:
+        tally, began, me, duty = Tally(), self.clock.monotonic(), self.me.id, self.duties[name]
         reason = None
         try:
             await duty.do(tally)
         except Exception as error:
             reason = str(error) or type(error).__name__
             log.error("duty not finished", duty=name, exc_info=True)
-        before = self._last.get(name)
-        return Round(
+        done = Round(
             name=name,
             every_s=duty.every_s,
-            rounds=(before.rounds if before else 0) + 1,
             began_at=began_at,
             took_s=round(self.clock.monotonic() - began, 3),
             looked=tally.looked,
@@ -136,4 +174,35 @@ class Rounds:
             failed=tally.failed,
             findings=tuple(tally.findings),
             error=reason,
+            done_by=self.controller,
         )
+
+        def end(tx: Tx) -> Round:
+            # Where we were taken for dead meanwhile, another does it, and tells what it finds.
+            if not posts.holds(tx, _post(name), me):
+                return done
+            before = posts.told(tx).get(name)
+            rounds = msgspec.json.decode(before, type=Round).rounds if before else 0
+            counted = replace(done, rounds=rounds + 1)
+            posts.tell(tx, name, began_at, msgspec.json.encode(counted).decode())
+            posts.leave(tx, _post(name), me)
+            return counted
+
+        while True:  # as long as we live nobody else can do it before it is written down that we did
+            try:
+                return await self.database.transact(end)
+            except NotNow:
+                log.warning("duty waits for the database", duty=name, exc_info=True)
+            await self.clock.sleep(LOOK_AGAIN)
+
+
+def _post(duty: str) -> str:
+    return f"duty {duty}"
+
+
+def _due_in(tx: Tx, name: str, every_s: float) -> float:
+    """Return in how many seconds the duty is due."""
+    last = posts.began_at(tx, name)
+    if last is None:
+        return 0.0
+    return every_s - (datetime.fromisoformat(tx.now) - datetime.fromisoformat(last)).total_seconds()

@@ -11,7 +11,8 @@ from renova.api.app import build
 from renova.api.dispatch import Dispatcher
 from renova.api.hosts import service
 from renova.api.policy import Policy
-from renova.model.ids import ServerId
+from renova.engine.executor import Executor
+from renova.model.ids import ExecutorId, ServerId
 from renova.operations.rounds import Duty, Rounds, Tally
 from renova.store.sqlite import open_sqlite
 from tests.api.compute.compute_cloud import FixedIdentity
@@ -29,6 +30,8 @@ NEVER = {
     "failed": 0,
     "findings": [],
     "error": None,
+    "done_by": None,
+    "doing": None,
 }
 
 
@@ -41,7 +44,7 @@ async def look(tally: Tally) -> None:
 async def api(tmp_path: Path) -> AsyncIterator[HostsApi]:
     clock = HandClock()
     database = open_sqlite(None, clock)
-    rounds = Rounds(clock, {"orphans": Duty(look, 600.0)})
+    rounds = Rounds(clock, {"orphans": Duty(look, 600.0)}, database, Executor(ExecutorId("me")), "controller1")
     cloud = replace(make_cloud(tmp_path, database, clock), identity=FixedIdentity(), rounds=rounds)
     app = build([service.service(cloud)], Dispatcher(cloud, Policy(service.POLICY)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud.example") as client:

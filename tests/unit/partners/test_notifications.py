@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from structlog.testing import capture_logs
 
+from renova.engine.executor import Executor
 from renova.model.chance import SeededChance
 from renova.model.clock import SystemClock
-from renova.model.ids import ServerId
+from renova.model.ids import ExecutorId, ServerId
 from renova.partners.notifications import CloudEvent
 from renova.partners.notifications.http_sink import HttpSink
 from renova.partners.notifications.log_sink import LogSink
@@ -87,8 +88,10 @@ class Post:
         self.receiver = receiver
         clock = QuickClock()
         self.database = open_database(None, clock)
+        me = Executor(ExecutorId("me"))
+        me.leased_until = float("inf")
         sink = HttpSink(f"http://127.0.0.1:{receiver.port}/events", token=TOKEN, timeout=patience_s)
-        self.outbox = Outbox(self.database, clock, SeededChance(1), sink, "http://cloud.example", limits)
+        self.outbox = Outbox(self.database, clock, SeededChance(1), me, sink, "http://cloud.example", limits)
 
     async def put(self, server: str, *kinds: str) -> None:
         def work(tx: Any) -> None:

@@ -7,7 +7,7 @@ from renova.operations.rounds import Rounds
 
 async def list_all(call: Call) -> Reply:
     call.demand("renova:duties:list")
-    return Reply(200, {"duties": _rounds(call).last()})
+    return Reply(200, {"duties": await _rounds(call).last()})
 
 
 async def run(call: Call) -> Reply:

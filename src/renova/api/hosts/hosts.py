@@ -132,14 +132,14 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
             {"server": debt.server, "below": debt.below, "trouble": debt.trouble}
             for debt in rights.debts_of(tx, host.id)
         ],
-        "orphans": _orphans(call, host),
+        "orphans": _orphans(call, tx, host),
         "not_cleaned": migrations.unfinished_from(tx, host.id),
         "last_seen": host.last_seen,
     }
 
 
-def _orphans(call: Call, host: Host) -> list[str]:
+def _orphans(call: Call, tx: Tx, host: Host) -> list[str]:
     """List guests of no known server, as they were found when somebody looked last."""
-    rounds = call.cloud.rounds.last() if call.cloud.rounds else []
+    rounds = call.cloud.rounds.shown(tx) if call.cloud.rounds else []
     found = [finding for each in rounds if each.name == "orphans" for finding in each.findings]
     return [finding.server for finding in found if finding.host == host.name and finding.server and not finding.mended]

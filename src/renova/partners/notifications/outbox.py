@@ -1,7 +1,8 @@
 """Delivers what is written in the outbox (store.notices): each event at least once, a server's in their order.
 
-Runs in the controller. A receiver that is away is tried again and again, ever more slowly; meanwhile events wait in
-the database, but not for ever: what is too old, or too much, is dropped, counted and logged.
+Runs in every controller, and delivers in the one that holds its post. When that one is taken for dead the next goes
+on, and what was on its way may arrive once more. A receiver that is away is tried again and again, ever more slowly;
+meanwhile events wait in the database, but not for ever: what is too old, or too much, is dropped, counted and logged.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from enum import Enum
 import msgspec
 import structlog
 
+from renova.engine.executor import Executor
 from renova.model.chance import Chance
 from renova.model.clock import Clock, stamp
 from renova.model.errors import NotNow, Refused
@@ -22,11 +24,13 @@ from renova.partners.notifications import CloudEvent, Sink
 from renova.store import notices
 from renova.store.database import Database, Tx
 from renova.store.notices import Notice
+from renova.store.posts import Post
 
 log = structlog.get_logger()
 
 BATCH = 256  # events read at a time
 AT_ONCE = 8  # events on their way at the same time, each of another server
+LOOK = 1.0  # seconds between looks for what other controllers have written
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before another try; doubling, with jitter
 
 
@@ -50,11 +54,13 @@ class Outbox:
     """Writes events down, and delivers them while it is served."""
 
     def __init__(
-        self, database: Database, clock: Clock, chance: Chance, sink: Sink, source: str, limits: Limits
+        self, database: Database, clock: Clock, chance: Chance, me: Executor, sink: Sink, source: str, limits: Limits
     ) -> None:
         self._database = database
         self._clock = clock
         self._chance = chance
+        self._me = me
+        self._post = Post(database, me, "notices")
         self._sink = sink
         self._source = source
         self._limits = limits
@@ -71,12 +77,14 @@ class Outbox:
         """Deliver until cancelled."""
         pause = FIRST_PAUSE
         try:
+            while not await self._is_mine():
+                await self._clock.sleep(LOOK)
             await self._make_room()
             while True:
                 self._news.clear()
                 match await self._pass():
                     case Passed.NOTHING:
-                        await self._news.wait()
+                        await self._look()
                     case Passed.SOME:
                         pause = FIRST_PAUSE
                     case Passed.STUCK:
@@ -86,7 +94,26 @@ class Outbox:
         finally:
             await self._sink.close()
 
+    async def _look(self) -> None:
+        """Wait for an event of this controller; of the others' it is looked for now and then."""
+        news = asyncio.ensure_future(self._news.wait())
+        nap = asyncio.ensure_future(self._clock.sleep(LOOK))
+        try:
+            await asyncio.wait({news, nap}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+            nap.cancel()
+
+    async def _is_mine(self) -> bool:
+        try:
+            return await self._post.mine()
+        except NotNow:
+            log.warning("notices wait for the database", exc_info=True)
+            return False
+
     async def _pass(self) -> Passed:
+        if not await self._is_mine():
+            return Passed.NOTHING
         try:
             batch = await self._database.read(lambda tx: notices.oldest(tx, BATCH))
             if not batch:
@@ -132,6 +159,9 @@ class Outbox:
 
     async def _deliver_line(self, line: list[Notice], done: list[int]) -> None:
         for notice in line:
+            if self._clock.monotonic() >= self._me.leased_until:
+                self._failed.add(notice.server)  # another may be telling it by now
+                return
             try:
                 await self._sink.deliver(self._event(notice))
             except Refused as error:
