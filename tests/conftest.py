@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 import structlog
 
-from tests.ports import free_ports
+from renova.lab.ports import free_ports
 
 if TYPE_CHECKING:
     from renova.lab.postgresql import PostgreSQL

@@ -10,13 +10,13 @@ from shutil import copytree
 from openstack import exceptions as sdk
 from rich.console import Console
 
-from renova.lab import access, blueprint, furniture, processes
+from renova.lab import access, blueprint, furniture
 from renova.lab.cloud import LabCloud
 from renova.lab.home import Home
+from renova.lab.ports import free_ports
 from renova.lab.processes import wait_until
 from renova.lab.progress import Teller
 from renova.lab.rack import Rack
-from tests.ports import free_ports
 
 LIMIT_S = 120.0
 TELLER = Teller(Console())
@@ -107,7 +107,7 @@ class Lab:
         return done.stdout
 
     def kill_controller(self) -> None:
-        process = processes.running(self.cloud.home.pid_file("controller"))
+        process = self.cloud.control.controllers[0].process
         assert process is not None
         process.kill()
 

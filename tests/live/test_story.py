@@ -14,8 +14,8 @@ from renova.lab import access, blueprint, processes
 from renova.lab.blueprint import Blueprint
 from renova.lab.cloud import LabCloud
 from renova.lab.home import Home
+from renova.lab.ports import free_ports
 from renova.lab.progress import Teller
-from tests.ports import free_ports
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

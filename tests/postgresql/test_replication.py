@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from renova.lab.ports import free_ports
 from renova.lab.postgresql import installed
 from renova.lab.processes import wait_until
 from renova.lab.replication import Pair
 from renova.model.errors import NotNow
-from tests.ports import free_ports
 
 pytestmark = [
     pytest.mark.slow,

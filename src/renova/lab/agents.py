@@ -26,6 +26,7 @@ class LabAgent:
     """The agent of one lab host; a new object means the same agent."""
 
     host: Host
+    controllers: tuple[str, ...] = ()  # where they are; without, where the join token says
 
     @property
     def pid_file(self) -> Path:
@@ -53,7 +54,7 @@ class LabAgent:
         processes.stop(self.pid_file)
 
     def _settings(self) -> dict[str, object]:
-        return {
+        settings: dict[str, object] = {
             "name": self.host.name,
             "state_dir": str(self.host.directories.agent),
             "instances_dir": str(self.host.instances),
@@ -63,6 +64,9 @@ class LabAgent:
             "volumes_dir": str(self.host.directories.volumes),
             "nbd_tls_dir": str(self.host.directories.nbd_tls),
         }
+        if self.controllers:
+            settings["controllers"] = list(self.controllers)
+        return settings
 
     def _record_inner(self, process: processes.Process) -> None:
         """Have the pid file name the agent itself, not the `nsenter` that waits for it: so kills reach it."""

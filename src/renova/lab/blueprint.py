@@ -6,6 +6,7 @@ It may grow; it never becomes another cloud, since its database and its hosts' d
 import msgspec
 
 from renova.lab.home import Home
+from renova.lab.ports import free_ports
 from renova.model.errors import BadSetup
 
 DEFAULT_HOSTS = 3
@@ -24,6 +25,8 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_port: int
     agents_port: int  # of the simulated hosts; real ones have a port of their own in the rack
     local_disks: bool = False  # each host has an instances directory of its own, instead of one for all
+    controllers: int = 1  # several have PostgreSQL for their database, and a load balancer has the API's port
+    ports: tuple[int, ...] = ()  # with several: those of two database servers, then two for each controller
     furnished: bool = False  # images, flavors, network and key were made; what users delete afterwards stays deleted
 
     @property
@@ -38,6 +41,29 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def controller_names(self) -> list[str]:
+        if self.controllers == 1:
+            return ["controller"]
+        return [f"controller{number}" for number in range(1, self.controllers + 1)]
+
+    @property
+    def database_ports(self) -> tuple[int, int]:
+        """The ports of the primary and its standby, where there are several controllers."""
+        return self.ports[0], self.ports[1]
+
+    def controller_port(self, controller: str) -> int:
+        """Return the port at which a controller itself serves the API."""
+        return self.api_port if self.controllers == 1 else self.ports[2 + 2 * self.controller_names.index(controller)]
+
+    def controller_agents_port(self, controller: str) -> int:
+        """Return the port at which a controller awaits agents."""
+        number = self.controller_names.index(controller)
+        if self.controllers == 1:
+            return self.agents_port
+        # In the rack nobody else has ports.
+        return self.ports[3 + 2 * number] if self.simulated else self.agents_port + number
 
     def number(self, host: str) -> int:
         """Return a host's number, from 1 on. Raises BadSetup when there is no such host."""
@@ -73,6 +99,7 @@ def plan(
     hosts: int | None,
     api_port: int | None,
     local_disks: bool | None = None,
+    controllers: int | None = None,
 ) -> Blueprint:
     """Return what is to be, given what is. None stands for: as it is, else the usual.
 
@@ -85,12 +112,15 @@ def plan(
         raise BadSetup(f"A {_kind(simulated)} cloud has 1 to {most} hosts, not {hosts}.")
     if known is None:
         port = api_port or DEFAULT_API_PORT
+        many = controllers or 1
         return Blueprint(
             simulated=simulated,
             hosts=hosts or DEFAULT_HOSTS,
             api_port=port,
             agents_port=port + 1,
             local_disks=bool(local_disks),
+            controllers=many,
+            ports=tuple(free_ports(2 + 2 * many)) if many > 1 else (),
         )
     if known.simulated != simulated:
         raise BadSetup(
@@ -100,6 +130,11 @@ def plan(
     if local_disks is not None and known.local_disks != local_disks:
         raise BadSetup(
             "Whether the hosts of a cloud share their instances directory is settled when it is made. Choose another "
+            "home (RENOVA_HOME), or remove this one."
+        )
+    if controllers is not None and known.controllers != controllers:
+        raise BadSetup(
+            f"How many controllers a cloud has is settled when it is made: {known.controllers} here. Choose another "
             "home (RENOVA_HOME), or remove this one."
         )
     if hosts is not None and hosts < known.hosts:

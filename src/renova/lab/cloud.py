@@ -16,7 +16,7 @@ from openstack import exceptions as sdk
 from renova.cli.hosts import HostsClient
 from renova.lab import access, blueprint, furniture, processes
 from renova.lab.blueprint import STORAGE_HOST, Blueprint
-from renova.lab.controller import LabController
+from renova.lab.control_plane import ControlPlane
 from renova.lab.home import Home
 from renova.lab.machines import Machine, Machines
 from renova.lab.progress import Teller
@@ -79,7 +79,7 @@ class LabCloud:
         self.home = home
         self.plan = plan
         self.machines: Machines = SimulatedMachines(home, plan) if plan.simulated else RealMachines(home, plan)
-        self.controller = LabController(home, plan, self.machines)
+        self.control = ControlPlane(home, plan, self.machines)
 
     @classmethod
     def found(cls, home: Home) -> "LabCloud":
@@ -92,17 +92,24 @@ class LabCloud:
     def up(self, teller: Teller) -> None:
         """Have everything running and plugged in, and wait until every host is up."""
         self.machines.check()
+        self.control.check()
         self.home.make()
         with self._alone():
             # First of all: whatever is started from here on can be found, and stopped, by its home.
             blueprint.write(self.home, self.plan)
             if not self.machines.ready():
-                self.controller.down()
+                self.control.down_controllers()
             self.machines.prepare(teller)
-            with teller.stage("controller") as stage:
-                started = self.controller.up()
+            with teller.stage("controllers" if self.control.several else "controller") as stage:
+                started = self.control.up()
                 access.write_access(self.home, self.plan)
-                stage.done(f"controller {'answers' if started else 'is up'} at {self.plan.api_url}")
+                state = "answers" if started else "is up"
+                who = (
+                    f"load balancer before {self.plan.controllers} controllers"
+                    if self.control.several
+                    else "controller"
+                )
+                stage.done(f"{who} {state} at {self.plan.api_url}")
             with teller.stage(f"{self.plan.hosts} hosts") as stage, _told_errors():
                 admin = access.connect(self.home, access.ADMIN)
                 self._have_hosts(HostsClient(admin), self.plan.every_name, stage.doing)
@@ -150,8 +157,8 @@ class LabCloud:
         with self._alone():
             with teller.stage("stopping the controller") as stage:
                 # First: nobody is left who would see hosts fall silent, and conclude something.
-                self.controller.down()
-                stage.done("controller is stopped")
+                self.control.down()
+                stage.done("controllers are stopped" if self.control.several else "controller is stopped")
             with teller.stage("stopping the hosts") as stage:
                 self.machines.down()
                 stage.done("hosts are off")
@@ -185,7 +192,7 @@ class LabCloud:
 
     def status(self) -> Status:
         """Look at everything, without waiting for anything."""
-        answers = self.controller.answers()
+        answers = self.control.answers()
         known = self._known_hosts() if answers else {}
         return Status(
             home=str(self.home.path),

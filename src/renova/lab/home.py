@@ -117,15 +117,26 @@ class Home:
 
     @property
     def controller(self) -> Path:
+        """What the controller keeps, or several have in common."""
         return self.path / "controller"
 
     @property
     def database(self) -> Path:
         return self.controller / "renova.db"
 
+    def controller_state(self, controller: str) -> Path:
+        """What one of several controllers keeps for itself; the only one has it with all else."""
+        return self.controller if controller == "controller" else self.path / "controllers" / controller
+
     @property
-    def controller_settings(self) -> Path:
-        return self.controller / "controller.toml"
+    def postgresql(self) -> Path:
+        """The database of several controllers."""
+        return self.path / "postgresql"
+
+    @property
+    def load_balancer(self) -> Path:
+        """The configuration of what stands before several controllers."""
+        return self.path / "haproxy.cfg"
 
     def password(self, user: str) -> Path:
         """The password that the controller made for `admin` or `demo`."""
@@ -169,7 +180,7 @@ class Home:
         return HostHome(self.path / "hosts" / name)
 
     def pid_file(self, process: str) -> Path:
-        """Where a process is recorded: `controller`, `rack`, `host-NAME`, `agent-NAME`, `simulated`."""
+        """Where a process is recorded: `controller`, `controller2`, `rack`, `host-NAME`, `agent-NAME`, `simulated`."""
         return self.run / f"{process}.pid"
 
     def log_file(self, process: str) -> Path:

@@ -44,8 +44,8 @@ class Machines(Protocol):
         """Have everything that must be there before the controller begins."""
         ...
 
-    def agents_socket(self) -> int | None:
-        """Return a listening socket for the controller to inherit; None when it is to open the port itself."""
+    def agents_socket(self, port: int) -> int | None:
+        """Return a listening socket for a controller to inherit; None when it is to open the port itself."""
         ...
 
     def up(self, names: Sequence[str], strangers: Sequence[str], give_tokens: GiveTokens) -> None:

@@ -65,8 +65,8 @@ class RealMachines:
             self._at_once(self.blueprint.every_name, lambda host: host.kill())
         Rack(self.home).up()
 
-    def agents_socket(self) -> int:
-        return Rack(self.home).listen(self.blueprint.agents_port).detach()
+    def agents_socket(self, port: int) -> int:
+        return Rack(self.home).listen(port).detach()
 
     def up(self, names: Sequence[str], strangers: Sequence[str], give_tokens: GiveTokens) -> None:
         for name, token in zip(strangers, give_tokens(len(strangers)) if strangers else [], strict=True):
@@ -74,7 +74,7 @@ class RealMachines:
 
         def begin(host: Host) -> None:
             host.up()
-            LabAgent(host).up()
+            self._agent(host).up()
 
         self._at_once(names, begin)
 
@@ -84,14 +84,14 @@ class RealMachines:
 
     def down(self) -> None:
         # Agents first: they end what they are doing, and leave no half-written file in the shared directory.
-        self._at_once(self.blueprint.every_name, lambda host: LabAgent(host).down())
+        self._at_once(self.blueprint.every_name, lambda host: self._agent(host).down())
         self._at_once(self.blueprint.every_name, lambda host: host.kill())
         Rack(self.home).down()
 
     def look(self, name: str) -> Machine:
         host = self._host(name)
         plugged = not host.directories.unplugged.exists()
-        return Machine(name, powered=host.powered(), plugged=plugged, agent=LabAgent(host).running())
+        return Machine(name, powered=host.powered(), plugged=plugged, agent=self._agent(host).running())
 
     def ping(self, address: str) -> bool:
         try:
@@ -112,6 +112,11 @@ class RealMachines:
 
     def exec_argv(self, name: str, argv: Sequence[str]) -> list[str]:
         return self._host(name).exec_argv(argv)
+
+    def _agent(self, host: Host) -> LabAgent:
+        ports = [self.blueprint.controller_agents_port(name) for name in self.blueprint.controller_names]
+        several = tuple(f"{RACK_ADDRESS}:{port}" for port in ports) if len(ports) > 1 else ()
+        return LabAgent(host, several)
 
     def _host(self, name: str) -> Host:
         return Host(

@@ -44,7 +44,7 @@ class SimulatedMachines:
     def prepare(self, teller: Teller) -> None:
         """Nothing has to be there first."""
 
-    def agents_socket(self) -> None:
+    def agents_socket(self, port: int) -> None:
         """The controller opens the port itself."""
 
     def up(self, names: Sequence[str], strangers: Sequence[str], give_tokens: GiveTokens) -> None:

@@ -58,10 +58,14 @@ async def serve(path: Path, board: Switchboard) -> asyncio.Server:
 
 
 def _listener(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
+    # Under its name only when it listens: whoever sees it may ask at once.
+    new = path.with_name("new.sock")
+    new.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
-    with _short(path) as short:
+    with _short(new) as short:
         listener.bind(short)
+    listener.listen()
+    new.replace(path)
     return listener
 
 

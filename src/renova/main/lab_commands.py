@@ -44,6 +44,15 @@ HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host, s
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Hosts = Annotated[int | None, typer.Option(metavar="N", help="How many hosts; as many as there are, else 3.")]
 ApiPort = Annotated[int | None, typer.Option(min=1, max=65534, help="The API's port; as it is, else 8774.")]
+Controllers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=5,
+        metavar="N",
+        help="How many controllers; several have PostgreSQL and a load balancer. As it is, else one.",
+    ),
+]
 LocalDisks = Annotated[
     bool | None,
     typer.Option(
@@ -61,14 +70,20 @@ def up(
     simulated: Annotated[int | None, typer.Option(metavar="N", help="N simulated hosts; needs no root.")] = None,
     api_port: ApiPort = None,
     local_disks: LocalDisks = None,
+    controllers: Controllers = None,
 ) -> None:
     """Have the cloud up: what is down is started, what was made stays. Mends a half-dead cloud, too."""
     from renova.lab.progress import Teller
 
     hosts = hosts if simulated is None else simulated
-    _planned(home, hosts, api_port, simulated=None if simulated is None else True, local_disks=local_disks).up(
-        Teller(Console())
-    )
+    _planned(
+        home,
+        hosts,
+        api_port,
+        simulated=None if simulated is None else True,
+        local_disks=local_disks,
+        controllers=controllers,
+    ).up(Teller(Console()))
 
 
 @lab.command(epilog="Example: renova lab run --simulated --once")
@@ -80,12 +95,15 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="Stop everything at the end.")] = False,
     api_port: ApiPort = None,
     local_disks: LocalDisks = None,
+    controllers: Controllers = None,
 ) -> None:
     """Have the cloud up, tell the story on it, and say how to go on."""
     from renova.lab.progress import Teller
 
     teller = Teller(Console())
-    cloud = _planned(home, hosts, api_port, simulated=simulated or None, local_disks=local_disks)
+    cloud = _planned(
+        home, hosts, api_port, simulated=simulated or None, local_disks=local_disks, controllers=controllers
+    )
     try:
         cloud.up(teller)
         if story:
@@ -185,7 +203,13 @@ def ping(address: Annotated[str, typer.Argument(help="Address of a server.")], h
 
 
 def _planned(
-    home: Path, hosts: int | None, api_port: int | None, *, simulated: bool | None, local_disks: bool | None
+    home: Path,
+    hosts: int | None,
+    api_port: int | None,
+    *,
+    simulated: bool | None,
+    local_disks: bool | None,
+    controllers: int | None,
 ) -> "LabCloud":
     """Return the cloud as it is to be."""
     _need_clients()
@@ -195,7 +219,9 @@ def _planned(
 
     lab_home = LabHome(home)
     known = known_in(lab_home)
-    plan = blueprint.plan(known, simulated=simulated, hosts=hosts, api_port=api_port, local_disks=local_disks)
+    plan = blueprint.plan(
+        known, simulated=simulated, hosts=hosts, api_port=api_port, local_disks=local_disks, controllers=controllers
+    )
     return LabCloud(lab_home, plan)
 
 
