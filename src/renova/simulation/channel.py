@@ -1,14 +1,17 @@
 """Connections between hosts and controllers, in memory, with faults that can be switched.
 
 A `Line` is the path between one host and one controller: the host dials it, each call is a `Link` with two ends.
-Like TCP, a link keeps the order, holds what a cut delays, and loses frames only with the whole connection; `drop`
-goes further than TCP can, for tests of what must not be relied on.
+Like TCP, a link keeps the order, holds what a cut delays, and loses frames only with the whole connection. `drop` and
+`fate` go further than TCP can, for what must not be relied on. The product does rely on TCP for two things: a question
+is answered, or its connection ends; and frames of one connection do not overtake each other in general. So
+`simulation.faults` lets renewals, acknowledgements, commands and answers alone be lost, doubled and overtaken, and ends
+the connection after a loss of the latter two. What comes late may even come by the next connection.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
 
 from renova.model.channel import Channel, Closed
 from renova.model.errors import NotNow
@@ -18,12 +21,18 @@ OPEN_S = 10.0  # until a connection that nobody answers is given up
 KEEPALIVE_S = 15.0  # a real connection notices a cut after its ping and the patience for the answer
 
 
+# After how many seconds each copy of the frame arrives: none, one, or several; None: it keeps its turn.
+Fate: TypeAlias = Callable[[bytes], Sequence[float] | None]
+
+
 class Way:
     """One direction of a line, as it is now; shared by all links of the line."""
 
     def __init__(self) -> None:
         self.cut = False
         self.drop: Callable[[bytes], bool] = lambda _frame: False  # frames for which it says so are lost
+        self.fate: Fate | None = None  # asked for each frame, if set
+        self.delay_s = 0.0  # on top of the line's latency
         self.passed = 0  # frames that were sent into it
 
 
@@ -43,10 +52,17 @@ class End:
     async def send(self, frame: bytes) -> None:
         if self._ended or self._over:
             raise Closed("the connection ended")
-        self._out.passed += 1
-        if not self._out.drop(frame):
+        way = self._out
+        way.passed += 1
+        if way.drop(frame):
+            return
+        fate = way.fate(frame) if way.fate is not None else None
+        if fate is None:
             self._held.append(frame)
-            self._link.later(self._deliver_one)
+            self._link.later(self._deliver_one, way.delay_s)
+        else:
+            for seconds in fate:
+                self._link.after(seconds, lambda: self._deliver_late(frame))
 
     async def frames(self) -> AsyncIterator[bytes]:
         while True:
@@ -92,6 +108,13 @@ class End:
         if self._held and not self._out.cut:
             self._other.arrive(self._held.popleft())
 
+    def _deliver_late(self, frame: bytes) -> None:
+        """Deliver a copy out of its turn, over the next connection of the line if this one is over by then."""
+        if not self._out.cut:
+            newest = self._link.newest()
+            side = self._other if newest is self._link else newest.side_of(self._out)
+            side.arrive(frame)
+
     def _deliver_end(self) -> None:
         if not self._held and not self._out.cut:
             self._other.end()
@@ -104,20 +127,38 @@ class End:
 class Link:
     """One connection; `host` and `controller` are its ends."""
 
-    def __init__(self, to_controller: Way, to_host: Way, latency_s: float = 0.0) -> None:
+    def __init__(self, to_controller: Way, to_host: Way, latency_s: float = 0.0, line: "Line | None" = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._latency_s = latency_s
+        self._due = 0.0  # when the last frame arrives: none overtakes it
+        self._line = line
+        self._to_controller = to_controller
         self.host = End(self, to_controller)
         self.controller = End(self, to_host)
         self.host.join(self.controller)
         self.controller.join(self.host)
 
-    def later(self, call: Callable[[], None]) -> None:
+    def later(self, call: Callable[[], None], delay_s: float = 0.0) -> None:
         """Have `call` run once the latency has passed; what was sent arrives though its sender be killed."""
-        if self._latency_s:
-            self._loop.call_later(self._latency_s, call, context=outside())
-        else:
+        seconds = self._latency_s + delay_s
+        now = self._loop.time()
+        if not seconds and self._due <= now:
             self._loop.call_soon(call, context=outside())
+        else:
+            self._due = max(self._due, now + seconds)
+            self._loop.call_at(self._due, call, context=outside())
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have `call` run out of its turn."""
+        self._loop.call_later(self._latency_s + seconds, call, context=outside())
+
+    def newest(self) -> "Link":
+        """Return the line's connection that came last, should this one be over."""
+        return self._line.links[-1] if self.over and self._line is not None and self._line.links else self
+
+    def side_of(self, way: Way) -> End:
+        """Return the end at which what goes that way arrives."""
+        return self.controller if way is self._to_controller else self.host
 
     @property
     def over(self) -> bool:
@@ -178,7 +219,7 @@ class Line:
         if process is not None and process.frozen:
             await asyncio.sleep(OPEN_S)  # the kernel takes the call, and nobody answers
             raise NotNow(f"{self.address} does not answer")
-        link = Link(self.to_controller, self.to_host, self._latency_s)
+        link = Link(self.to_controller, self.to_host, self._latency_s, self)
         self.links = [*(each for each in self.links if not each.over), link]
         context = process.context() if process else outside()
         serving = self._serve(link)

@@ -11,15 +11,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from renova.agent.journal import MemoryJournal
 from renova.agent.service import Agent
 from renova.controller import Controller, Parts
 from renova.drivers.hypervisor.simulated import SMALL_HOST, SimulatedHypervisor, SimulatedStorage
 from renova.drivers.network.simulated import SimulatedNetwork
-from renova.drivers.volume.simulated import SimulatedVolumes
 from renova.hosts.registration import enrol
-from renova.model.chance import SeededChance
+from renova.model.chance import Chance, SeededChance
 from renova.model.channel import Channel
+from renova.model.clock import Clock
 from renova.model.guest import HostFacts
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server
@@ -28,11 +27,17 @@ from renova.partners.network.builtin import BuiltinNetworks
 from renova.partners.notifications import Sink
 from renova.partners.volume import StorageHosts
 from renova.partners.volume.builtin import BuiltinVolumes
-from renova.power import Reading
+from renova.power import Power, Reading
 from renova.settings import AgentSettings, ControllerSettings, LeaseTimes
 from renova.simulation.channel import Line
 from renova.simulation.controllers import Inside, SimulatedController
-from renova.simulation.hosts import AnyHost, SimulatedHost, SimulatedStorageHost
+from renova.simulation.hosts import (
+    AnyHost,
+    SimulatedHost,
+    SimulatedJournal,
+    SimulatedStorageHost,
+    StorageHostVolumes,
+)
 from renova.simulation.loop import VirtualClock
 from renova.simulation.processes import Process
 from renova.simulation.surroundings import MemoryImages, NoIdentity
@@ -78,13 +83,34 @@ class SimulatedCloud:
         self.chance = SeededChance(self.seed)
         self.images = MemoryImages()
         self.identity: Identity = NoIdentity()
-        self.database: Database = open_database(None, self.clock)
+        self.database: Database = self._open_database()
         self.networks = BuiltinNetworks(self.database, self.clock, self.chance)
         names = [f"controller{number}" for number in range(1, self.controller_count + 1)]
         self.controllers = {name: SimulatedController(name) for name in names}
         self.hosts: dict[str, SimulatedHost] = {}
         self.storage_hosts: dict[str, SimulatedStorageHost] = {}
+        self.power: Power = SwitchBoard(self)
         self.ended: list[str] = []  # parts that ended by an error, which none should
+
+    # --- what a world with faults has otherwise ---
+
+    def _open_database(self) -> Database:
+        """Return the database as the world sees it."""
+        return open_database(None, self.clock)
+
+    def _database_for(self, one: SimulatedController, process: Process) -> Database:  # noqa: ARG002
+        """Return the database as this run of the controller has it."""
+        return Database(Inside(process, self.database))
+
+    def clock_of(self, machine: str) -> Clock:  # noqa: ARG002
+        """Return the clock of a controller or host."""
+        return self.clock
+
+    def chance_of(self, process: str) -> Chance:  # noqa: ARG002
+        """Return the chance of a host or of a controller's run."""
+        return self.chance
+
+    # --- its parts ---
 
     async def up(self) -> None:
         """Begin the controllers and all hosts, and wait until every host is up at each of them."""
@@ -114,13 +140,16 @@ class SimulatedCloud:
         host_id = HostId(self.chance.uuid())
         await self.database.transact(lambda tx: enrol(tx, host_id, name, f"certificate-{name}"))
         facts = replace(self.facts, storage_id=storage.identity)
+        clock, chance = self.clock_of(name), self.chance_of(name)
         host = SimulatedHost(
             id=host_id,
             name=name,
             address=address,
             storage=storage,
+            clock=clock,
+            chance=chance,
             hypervisor=SimulatedHypervisor(
-                self.clock,
+                clock,
                 storage,
                 facts,
                 start_s=self.start_s,
@@ -128,7 +157,7 @@ class SimulatedCloud:
                 shut_down_s=self.shut_down_s,
             ),
             network=SimulatedNetwork(),
-            journal=MemoryJournal(self.chance),
+            journal=SimulatedJournal(chance),
             lines=self._lines(name),
         )
         self.hosts[name] = host
@@ -137,12 +166,15 @@ class SimulatedCloud:
     async def add_storage_host(self, name: str, address: str) -> None:
         host_id = HostId(self.chance.uuid())
         await self.database.transact(lambda tx: enrol(tx, host_id, name, f"certificate-{name}"))
+        clock, chance = self.clock_of(name), self.chance_of(name)
         self.storage_hosts[name] = SimulatedStorageHost(
             id=host_id,
             name=name,
             address=address,
-            volumes=SimulatedVolumes(self.clock),
-            journal=MemoryJournal(self.chance),
+            clock=clock,
+            chance=chance,
+            volumes=StorageHostVolumes(clock),
+            journal=SimulatedJournal(chance),
             lines=self._lines(name),
         )
         self.start_agent(name)
@@ -173,22 +205,23 @@ class SimulatedCloud:
         assert one.process is None, f"{name} runs"
         one.runs += 1
         process = one.process = Process(f"{name}-{one.runs}")
-        database = Database(Inside(process, self.database))
-        networks = BuiltinNetworks(database, self.clock, self.chance)
+        database = self._database_for(one, process)
+        clock, chance = self.clock_of(name), self.chance_of(f"{name}-{one.runs}")
+        networks = BuiltinNetworks(database, clock, chance)
 
         def volumes(hosts: StorageHosts) -> BuiltinVolumes:
-            return BuiltinVolumes(database, self.clock, self.chance, self.images, hosts)
+            return BuiltinVolumes(database, clock, chance, self.images, hosts)
 
         parts = Parts(
-            settings=self.settings,
-            clock=self.clock,
-            chance=self.chance,
+            settings=replace(self.settings, name=name),
+            clock=clock,
+            chance=chance,
             database=database,
             identity=self.identity,
             images=self.images,
             networks=networks,
             volumes=volumes,
-            power=SwitchBoard(self),
+            power=self.power,
             sink=self.sink,
         )
         one.controller = process.run(Controller, parts)
@@ -212,8 +245,8 @@ class SimulatedCloud:
             host.hypervisor,
             host.network,
             host.journal,
-            self.clock,
-            self.chance,
+            host.clock,
+            host.chance,
             list(host.lines.values()),
             boot=f"boot-{name}-{host.boots}",
             address=host.address,

@@ -1,16 +1,76 @@
 """Simulated hosts: what outlives an agent (guests, disks, journal, wires), and its process while it runs."""
 
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
 
-from renova.agent.journal import MemoryJournal
+from renova.agent.journal import HostPage, MemoryJournal, ServerPage, ThingPage
+from renova.drivers.hypervisor import ImageSource
 from renova.drivers.hypervisor.none import NoHypervisor
 from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
 from renova.drivers.network.none import NoNetwork
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.drivers.volume.simulated import SimulatedVolumes
-from renova.model.ids import HostId
+from renova.model.chance import Chance
+from renova.model.clock import Clock
+from renova.model.ids import HostId, ServerId, SnapshotId, VolumeId
+from renova.model.storage import Export, WantedVolume
 from renova.simulation.channel import Line
 from renova.simulation.processes import Process
+
+T = TypeVar("T")
+
+# Awaited before and after whatever changes a disk: it slows, fails or kills whoever does it.
+OnCall: TypeAlias = Callable[[str], Awaitable[None]] | None
+
+
+class SimulatedJournal(MemoryJournal):
+    """A journal on a disk that may be slow or fail, and whose writer may die before or after a write."""
+
+    def __init__(self, chance: Chance) -> None:
+        super().__init__(chance)
+        self.on_call: OnCall = None
+
+    async def write_host(self, page: HostPage) -> None:
+        await _around(self.on_call, "a host's page", super().write_host(page))
+
+    async def write_server(self, server: ServerId, page: ServerPage) -> None:
+        await _around(self.on_call, "a server's page", super().write_server(server, page))
+
+    async def write_thing(self, thing: VolumeId | SnapshotId, page: ThingPage) -> None:
+        await _around(self.on_call, "a thing's page", super().write_thing(thing, page))
+
+
+class StorageHostVolumes(SimulatedVolumes):
+    """Volumes on disks that may be slow or fail, and whose agent may die before or after a change."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.on_call: OnCall = None
+
+    async def have(self, want: WantedVolume, images: ImageSource) -> tuple[Export, ...]:
+        return await _around(self.on_call, "a volume", super().have(want, images))
+
+    async def drop(self, volume: VolumeId) -> None:
+        await _around(self.on_call, "a volume's end", super().drop(volume))
+
+    async def have_snapshot(self, snapshot: SnapshotId, volume: VolumeId) -> None:
+        await _around(self.on_call, "a snapshot", super().have_snapshot(snapshot, volume))
+
+    async def drop_snapshot(self, snapshot: SnapshotId) -> None:
+        await _around(self.on_call, "a snapshot's end", super().drop_snapshot(snapshot))
+
+
+async def _around(on_call: OnCall, name: str, change: Coroutine[Any, Any, T]) -> T:
+    if on_call is None:
+        return await change
+    try:
+        await on_call(f"before {name}")
+        done = await change
+    finally:
+        change.close()
+    await on_call(f"after {name}")
+    return done
 
 
 @dataclass(kw_only=True)
@@ -20,7 +80,9 @@ class AnyHost:
     id: HostId
     name: str
     address: str
-    journal: MemoryJournal
+    clock: Clock
+    chance: Chance
+    journal: SimulatedJournal
     lines: dict[str, Line]  # to each controller, by its name
     boots: int = 1
     powered: bool = True
@@ -46,6 +108,6 @@ class SimulatedHost(AnyHost):
 class SimulatedStorageHost(AnyHost):
     """A host that holds volumes."""
 
-    volumes: SimulatedVolumes
+    volumes: StorageHostVolumes
     hypervisor: NoHypervisor = field(default_factory=NoHypervisor)
     network: NoNetwork = field(default_factory=NoNetwork)

@@ -7,7 +7,7 @@ crashes, guests that ignore ACPI, what guests wrote.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
@@ -198,7 +198,12 @@ def _change(call: Call) -> Call:
         witness = self.witness
         witness.begins(name, server, guest)
         try:
-            return await call(self, what, *arguments, **options)
+            if self.on_call is None:
+                return await call(self, what, *arguments, **options)
+            await self.on_call(f"before {name}")
+            result = await call(self, what, *arguments, **options)
+            await self.on_call(f"after {name}")
+            return result
         finally:
             witness.ends(name, server)
 
@@ -232,6 +237,8 @@ class SimulatedHypervisor:
         self._power_cuts = 0
         self._away = False
         self.witness = Witness()
+        self.on_call: Callable[[str], Awaitable[None]] | None = None  # what slows, fails or kills whoever calls
+        self._still = False
         self.ignoring_acpi: set[ServerId] = set()
         self.dead_exports: set[Connection] = set()  # what nobody serves any more, for tests without storage
         self.holding_on: set[str] = set()  # volumes and ports that guests do not let go of
@@ -543,6 +550,21 @@ class SimulatedHypervisor:
         self._changed = None
         self._storage.let_go(self)
 
+    def stand_still(self) -> None:
+        """Have the whole host stand still: no guest executes until `go_on`."""
+        self._still = True
+        self._show_all()
+
+    def go_on(self) -> None:
+        """Wake the host: its guests go on where they stood."""
+        self._still = False
+        self._show_all()
+
+    def _show_all(self) -> None:
+        for server, domain in self._domains.items():
+            if domain.power is PowerState.RUNNING:
+                self.witness.power(server)
+
     def go_away(self) -> None:
         """Fail every call from now on, as when libvirtd is dead; guests run on."""
         self._away = True
@@ -573,13 +595,13 @@ class SimulatedHypervisor:
         return {
             server: domain.guest.incarnation
             for server, domain in self._domains.items()
-            if domain.power is PowerState.RUNNING
+            if domain.power is PowerState.RUNNING and not self._still
         }
 
     def executes(self, server: ServerId) -> int | None:
         """Return the incarnation of the server's guest if it executes here."""
         domain = self._running(server)
-        return domain.guest.incarnation if domain else None
+        return domain.guest.incarnation if domain and not self._still else None
 
     def volumes(self, server: ServerId) -> tuple[VolumeDisk, ...]:
         """Return the volumes that the running guest has; none when it does not run."""

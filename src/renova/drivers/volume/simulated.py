@@ -5,6 +5,7 @@ do through `read` and `write`.
 """
 
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -44,7 +45,8 @@ class SimulatedVolumes:
         self.powered = False  # whether it was opened
 
     async def open(self, lost: Callable[[], None]) -> None:
-        self._lost = lost
+        context = copy_context()  # whatever it begins belongs to whoever opened
+        self._lost = lambda: context.copy().run(lost)
         self.served.clear()
         self.powered = True
 
