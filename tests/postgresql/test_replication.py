@@ -1,35 +1,21 @@
 """A real PostgreSQL with a synchronous standby, killed, frozen and failed over: what was acknowledged stays."""
 
 import threading
-from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from renova.lab.ports import free_ports
-from renova.lab.postgresql import installed
 from renova.lab.processes import wait_until
 from renova.lab.replication import Pair
 from renova.model.errors import NotNow
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not installed(), reason="PostgreSQL is not installed: script/bootstrap --dev installs it"),
-]
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    place = tmp_path_factory.mktemp("pair")
-    one, two = free_ports(2)
-    pair = Pair(place, (one, two), run=place / "run", logs=place / "logs")
-    try:
-        pair.up()
-        with psycopg.connect(pair.url()) as connection:
-            connection.execute("CREATE TABLE notes (number bigint PRIMARY KEY)")
-        yield pair
-    finally:
-        pair.kill()
+@pytest.fixture(autouse=True, scope="module")
+def notes(pair: Pair) -> None:
+    with psycopg.connect(pair.url()) as connection:
+        connection.execute("CREATE TABLE notes (number bigint PRIMARY KEY)")
 
 
 def note(pair: Pair, number: int) -> None:
