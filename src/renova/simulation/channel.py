@@ -32,6 +32,9 @@ class Way:
         self.cut = False
         self.drop: Callable[[bytes], bool] = lambda _frame: False  # frames for which it says so are lost
         self.fate: Fate | None = None  # asked for each frame, if set
+        self.reach: Callable[[bool, bytes], bool] | None = (
+            None  # before or after a frame leaves; True: its sender is dead
+        )
         self.delay_s = 0.0  # on top of the line's latency
         self.passed = 0  # frames that were sent into it
 
@@ -53,6 +56,13 @@ class End:
         if self._ended or self._over:
             raise Closed("the connection ended")
         way = self._out
+        if way.reach is not None and way.reach(True, frame):
+            await asyncio.get_running_loop().create_future()
+        self._leave(way, frame)
+        if way.reach is not None and way.reach(False, frame):
+            await asyncio.get_running_loop().create_future()
+
+    def _leave(self, way: Way, frame: bytes) -> None:
         way.passed += 1
         if way.drop(frame):
             return

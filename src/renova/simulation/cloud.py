@@ -229,6 +229,9 @@ class SimulatedCloud:
 
     async def kill_controller(self, name: str = "controller1") -> None:
         """Kill the controller: nothing of it runs on, its connections end, its memory is lost."""
+        self.end_controller(name)
+
+    def end_controller(self, name: str) -> None:
         one = self.controllers[name]
         process, one.process, one.controller = one.process, None, None
         if process is not None:
@@ -256,6 +259,9 @@ class SimulatedCloud:
 
     async def kill_agent(self, name: str) -> None:
         """Kill the agent only: its guests run on. A storage host serves nothing without it."""
+        self.end_agent(name)
+
+    def end_agent(self, name: str) -> None:
         host = self.any_host(name)
         process, host.agent = host.agent, None
         if process is not None:

@@ -1,0 +1,125 @@
+"""Everything that can go wrong: each kind of fault by its name, where it can strike, and what it does till mended.
+
+`Injector` draws kinds, targets and times from the seed. A fault counts when it fired: when somebody was killed, a frame
+lost, a commit unheard. One that had nothing to strike does not count. No target suffers two faults at a time, so that
+each can mend what it did; faults of different targets overlap as they come. Kinds are in the `KINDS` of `fault_kinds`.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from renova.model.chance import Chance
+from renova.simulation.processes import outside
+from renova.simulation.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of fault.
+
+    `targets` says where it can strike now; nowhere when its precondition does not hold. `strike` does the harm, waits
+    and repairs it; it calls `Striking.fired` whenever somebody was harmed.
+    """
+
+    name: str
+    targets: Callable[[World], Sequence[str]]
+    strike: Callable[["Striking"], Awaitable[None]]
+    weight: float = 1.0  # how often it is drawn, compared with others
+
+
+@dataclass
+class Striking:
+    """One fault as it strikes."""
+
+    world: World
+    kind: Kind
+    target: str
+    chance: Chance
+    counts: Counter[str]
+
+    def fired(self, what: str = "") -> None:
+        """Count the fault: it did harm."""
+        self.counts[self.kind.name] += 1
+        self.world.tell(f"{self.kind.name}: {self.target}{what and ', ' + what}")
+
+    def mended(self) -> None:
+        self.world.tell(f"mended: {self.kind.name}: {self.target}")
+
+    async def wait(self, low: float, high: float) -> None:
+        """Wait for some time between, in true seconds."""
+        await asyncio.sleep(self.chance.uniform(low, high))
+
+    def often(self, share: float) -> bool:
+        return self.chance.uniform(0, 1) < share
+
+
+@dataclass
+class Injector:
+    """Strikes the world with faults of `kinds`, about `rate` a second, until told to stop."""
+
+    world: World
+    kinds: Sequence[Kind]
+    rate: float = 1.0
+    counts: Counter[str] = field(default_factory=Counter)  # how often each kind fired
+
+    def __post_init__(self) -> None:
+        self.chance = self.world.chance_of("faults")
+        self._suffering: set[str] = set()
+        self._strikes: set[asyncio.Task[None]] = set()
+        self._serving: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self._serving = asyncio.get_running_loop().create_task(self._serve(), name="faults", context=outside())
+
+    async def calm(self) -> None:
+        """Strike no more, and return when everything is mended."""
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])
+        while self._strikes:
+            await asyncio.wait(self._strikes)
+
+    @property
+    def events(self) -> int:
+        """How many faults fired."""
+        return sum(self.counts.values())
+
+    @property
+    def missing(self) -> list[str]:
+        """Name the kinds that never fired."""
+        return [kind.name for kind in self.kinds if not self.counts[kind.name]]
+
+    async def _serve(self) -> None:
+        while True:
+            # Sums of such pauses have the evenness of chance: twice the mean at most, and never none.
+            await asyncio.sleep(self.chance.uniform(0, 2 / self.rate))
+            self.strike(self._draw())
+
+    def strike(self, kind: Kind) -> "asyncio.Task[None] | None":
+        """Have a fault of the kind strike somewhere; None where it cannot."""
+        targets = [target for target in kind.targets(self.world) if target not in self._suffering]
+        if not targets:
+            return None
+        target = targets[int(self.chance.uniform(0, len(targets)))]
+        striking = Striking(self.world, kind, target, self.chance, self.counts)
+        task = asyncio.get_running_loop().create_task(self._suffer(striking), name=kind.name, context=outside())
+        self._suffering.add(target)
+        self._strikes.add(task)
+        task.add_done_callback(self._strikes.discard)
+        return task
+
+    async def _suffer(self, striking: Striking) -> None:
+        try:
+            await striking.kind.strike(striking)
+        finally:
+            self._suffering.discard(striking.target)
+
+    def _draw(self) -> Kind:
+        left = self.chance.uniform(0, sum(kind.weight for kind in self.kinds))
+        for kind in self.kinds:
+            left -= kind.weight
+            if left <= 0:
+                return kind
+        return self.kinds[-1]

@@ -1,0 +1,219 @@
+"""A simulated cloud in which everything can go wrong: what `simulation.faults` strikes and repairs.
+
+Each machine has its own clock, which drifts; each controller its own link to one database server; each process its own
+chance, so that a fault in one does not change what the others draw. What the machines do at crash points is counted.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from renova.model.chance import Chance, SeededChance
+from renova.model.errors import NotNow
+from renova.model.ids import HostId
+from renova.power import Reading
+from renova.simulation.channel import KEEPALIVE_S, Line
+from renova.simulation.clocks import MachineClock
+from renova.simulation.cloud import SimulatedCloud
+from renova.simulation.controllers import SimulatedController
+from renova.simulation.crash_points import CrashPoints
+from renova.simulation.database import DatabaseLink, DatabaseServer, LinkedDatabase
+from renova.simulation.hosts import AnyHost, OnCall, SimulatedHost, SimulatedStorageHost
+from renova.simulation.processes import Process, outside
+from renova.store.database import Database
+
+DATABASE_LATENCY_S = 0.002
+HANG_S = 30.0  # a power controller that hangs answers after this
+
+
+class LyingSwitchBoard:
+    """The power controllers of all hosts; each may lie, hang or refuse."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        # By host: who is told when somebody asked in vain.
+        self.lying: dict[str, Callable[[], None]] = {}  # said to be off, whatever they are
+        self.hanging: dict[str, Callable[[], None]] = {}
+        self.refusing: dict[str, Callable[[], None]] = {}
+        self.lies: list[tuple[float, str]] = []  # each "off" that was not true: when, and of which host
+
+    async def read(self, host: HostId, name: str) -> Reading:  # noqa: ARG002
+        world = self._world
+        if name in self.hanging:
+            self.hanging[name]()
+            await world.clock.sleep(HANG_S)
+            return Reading.UNKNOWN
+        if name in self.refusing:
+            self.refusing[name]()
+            return Reading.UNKNOWN
+        powered = world.any_host(name).powered
+        if name in self.lying and powered:
+            self.lying[name]()
+            self.lies.append((world.clock.monotonic(), name))
+            return Reading.OFF
+        return Reading.ON if powered else Reading.OFF
+
+
+@dataclass
+class World(SimulatedCloud):
+    """A cloud with faults; `drift` is by how much the fastest and slowest clocks may differ from true time."""
+
+    count: int = 6
+    storage_count: int = 2
+    controller_count: int = 2
+    drift: float = 0.01
+    database_latency_s: float = DATABASE_LATENCY_S
+    listeners: list[Callable[[str], None]] = field(default_factory=list)  # told of what happens to the world
+
+    def __post_init__(self) -> None:
+        self._clocks: dict[str, MachineClock] = {}
+        self._links: dict[str, DatabaseLink] = {}
+        self._disks: dict[str, Disk] = {}
+        self._freezes: dict[str, int] = {}
+        self.points = CrashPoints()
+        super().__post_init__()
+        self.switches = self.power = LyingSwitchBoard(self)
+
+    def tell(self, event: str) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+    # --- what each machine has ---
+
+    def clock_of(self, machine: str) -> MachineClock:
+        """Return the machine's clock; who has none yet gets one with a drift of its own."""
+        known = self._clocks.get(machine)
+        if known is None:
+            drift = self.chance_of(f"clock of {machine}").uniform(-self.drift, self.drift)
+            known = self._clocks[machine] = MachineClock(drift)
+        return known
+
+    def chance_of(self, process: str) -> Chance:
+        return SeededChance(int.from_bytes(sha256(f"{self.seed} {process}".encode()).digest()[:8]))
+
+    def _open_database(self) -> Database:
+        self.data = DatabaseServer(self.clock_of("database"))
+        return self.data.open()
+
+    def _database_for(self, one: SimulatedController, process: Process) -> Database:
+        link = self._links[one.name] = self.data.link(process, self.database_latency_s)
+        link.passed = lambda place: self.points.reach("controller", place)
+        return LinkedDatabase(link)
+
+    def link_of(self, controller: str) -> DatabaseLink:
+        """Return the controller's link to the database: of its present run, or of its last."""
+        return self._links[controller]
+
+    def disk_of(self, host: str) -> "Disk":
+        return self._disks[host]
+
+    def _line(self, host: str, controller: str) -> Line:
+        line = super()._line(host, controller)
+        line.to_controller.reach = lambda before, frame: self._sends("agent", before, frame)
+        line.to_host.reach = lambda before, frame: self._sends("controller", before, frame)
+        return line
+
+    def _sends(self, kind: str, before: bool, frame: bytes) -> bool:
+        return self.points.reach(kind, f"{'before' if before else 'after'} sending {kind_of_frame(frame)}")
+
+    def _begin_host(self, host: AnyHost) -> None:
+        disk = self._disks[host.name] = Disk(self, host.name)
+        host.journal.on_call = disk.on_call
+        if isinstance(host, SimulatedHost):
+            host.hypervisor.on_call = disk.on_call
+        elif isinstance(host, SimulatedStorageHost):
+            host.volumes.on_call = disk.on_call
+
+    def start_agent(self, name: str) -> None:
+        if name not in self._disks:
+            self._begin_host(self.any_host(name))
+        super().start_agent(name)
+
+    # --- freezing ---
+
+    def freeze_controller(self, name: str) -> bool:
+        """Stop the controller where it stands; False when it does not run."""
+        return self._freeze(name, self.controllers[name].process, list(self._lines_to(name)))
+
+    def thaw_controller(self, name: str) -> None:
+        self._thaw(name, self.controllers[name].process)
+
+    def freeze_agent(self, name: str) -> bool:
+        """Stop the agent where it stands; its guests run on. False when it does not run."""
+        host = self.any_host(name)
+        return self._freeze(name, host.agent, list(host.lines.values()))
+
+    def thaw_agent(self, name: str) -> None:
+        self._thaw(name, self.any_host(name).agent)
+
+    def suspend_host(self, name: str) -> bool:
+        """Stop the whole host, guests and clocks too; False when its agent does not run."""
+        host = self.any_host(name)
+        if not self.freeze_agent(name):
+            return False
+        self.clock_of(name).stand_still()
+        if isinstance(host, SimulatedHost):
+            host.hypervisor.stand_still()
+        return True
+
+    def wake_host(self, name: str, *, virtual: bool) -> None:
+        """Let the host go on; if it is `virtual`, it does not even know by its clocks."""
+        host = self.any_host(name)
+        self.clock_of(name).go_on(virtual=virtual)
+        if isinstance(host, SimulatedHost):
+            host.hypervisor.go_on()
+        self.thaw_agent(name)
+
+    def _lines_to(self, controller: str) -> list[Line]:
+        return [host.lines[controller] for host in self.every_host()]
+
+    def _freeze(self, name: str, process: Process | None, lines: list[Line]) -> bool:
+        if process is None or process.frozen:
+            return False
+        process.freeze()
+        self._freezes[name] = self._freezes.get(name, 0) + 1
+        # Whoever is at the other end hears no pong, and hangs up.
+        hang_up = asyncio.get_running_loop().call_later
+        hang_up(KEEPALIVE_S, self._hang_up, name, self._freezes[name], process, lines, context=outside())
+        return True
+
+    def _hang_up(self, name: str, freeze: int, process: Process, lines: list[Line]) -> None:
+        if process.frozen and self._freezes[name] == freeze:
+            for line in lines:
+                line.reset()
+
+    def _thaw(self, name: str, process: Process | None) -> None:
+        self._freezes[name] += 1
+        if process is not None and process.frozen:
+            process.thaw()
+
+
+class Disk:
+    """What ails a host's disks now, and the crash points of who writes to them."""
+
+    def __init__(self, world: World, host: str) -> None:
+        self._world = world
+        self._host = host
+        self.slow_s = 0.0  # each call takes longer by
+        self.failing = 0.0  # the share of calls that fail
+        self.struck: Callable[[], None] = lambda: None  # told of each call that was slowed or failed
+        self.on_call: OnCall = self._on_call
+        self._chance = world.chance_of(f"disk of {host}")
+
+    async def _on_call(self, place: str) -> None:
+        if self._world.points.reach("agent", place):
+            await asyncio.get_running_loop().create_future()  # it is dead
+        if place.startswith("after"):
+            return
+        if self.slow_s:
+            self.struck()
+            await asyncio.sleep(self._chance.uniform(0, self.slow_s))
+        if self.failing and self._chance.uniform(0, 1) < self.failing:
+            self.struck()
+            raise NotNow("the disk gives errors")
+
+
+def kind_of_frame(frame: bytes) -> str:
+    """Return the kind of the message in the frame, without reading the rest: it comes first (`wire.Message`)."""
+    return frame[7 : 7 + (frame[6] & 0x1F)].decode()
