@@ -21,6 +21,7 @@ from renova.model.guest import GuestChanged
 from renova.model.ids import ExecutorId, HostId
 from renova.operations.cloud import Cloud
 from renova.operations.duties.everything import every_duty
+from renova.operations.inheriting import inherit
 from renova.operations.parts.fleet import Fleet
 from renova.operations.parts.notify import watch_states
 from renova.operations.report import as_found, take_report, would_stop
@@ -155,6 +156,7 @@ class Controller:
                 if self.cloud.notices is not None:
                     group.create_task(self.cloud.notices.serve(), name="notices")
                 group.create_task(self.cloud.volumes.serve(), name="volumes")
+                group.create_task(inherit(self.cloud), name="inheriting")
         finally:
             await self.runner.close()
 

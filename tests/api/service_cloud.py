@@ -25,8 +25,10 @@ from renova.api.network import service as network
 from renova.api.placement import service as placement
 from renova.api.policy import Policy
 from renova.api.volume import service as volume
+from renova.engine.executor import Executor
 from renova.model.chance import SeededChance
 from renova.model.clock import Clock
+from renova.model.ids import ExecutorId
 from renova.operations.cloud import Cloud
 from renova.partners.identity.builtin import BuiltinIdentity
 from renova.partners.image.builtin import BuiltinImages
@@ -166,7 +168,7 @@ def make_cloud(state: Path, database: Database, clock: Clock, **settings: Any) -
         "chance": chance,
         "database": database,
         "identity": BuiltinIdentity(database, clock, chance, chosen),
-        "images": BuiltinImages(database, clock, chance, chosen),
+        "images": BuiltinImages(database, chance, chosen, Executor(ExecutorId("tests"))),
         "networks": BuiltinNetworks(database, clock, chance),
     }
     storage = StorageAtHand(database, clock, parts["images"])

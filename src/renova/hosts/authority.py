@@ -3,9 +3,12 @@
 Hosts are told the authority's certificate in their join token, so that they trust nobody else from the first byte.
 """
 
+import errno
 import hashlib
 import ipaddress
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +25,7 @@ from renova.model.errors import BadSetup, Invalid
 from renova.model.ids import HostId
 
 YEARS = timedelta(days=3650)
+KEY, CERTIFICATE = "ca-key.pem", "ca.pem"
 EARLIER = timedelta(hours=1)  # clocks of hosts may be behind ours
 
 
@@ -35,15 +39,19 @@ class ServerIdentity:
 
 
 class Authority:
-    """Signs certificates; its key never leaves the controllers' state directory."""
+    """Signs certificates; its key never leaves the directory that the controllers share.
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    `own`: where this controller's own certificate is kept; the authority's directory where there is but one.
+    """
+
+    def __init__(self, directory: Path, clock: Clock, own: Path | None = None) -> None:
         self._directory = directory
+        self._own = own or directory
         self._clock = clock
-        key_file, certificate_file = directory / "ca-key.pem", directory / "ca.pem"
+        key_file, certificate_file = directory / KEY, directory / CERTIFICATE
         try:
             if not certificate_file.exists():
-                self._begin(key_file, certificate_file)
+                self._begin()
             key = serialization.load_pem_private_key(key_file.read_bytes(), None)
             self._certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
         except (OSError, ValueError) as error:
@@ -58,8 +66,23 @@ class Authority:
     def pem(self) -> str:
         return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
 
-    def _begin(self, key_file: Path, certificate_file: Path) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self._certificate.public_bytes(serialization.Encoding.DER))
+
+    def _begin(self) -> None:
+        """Make the authority, whole or not at all; where another controller was first, that one's is taken."""
+        self._directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = Path(tempfile.mkdtemp(prefix=f"{self._directory.name}-", dir=self._directory.parent))
+        try:
+            self._make(fresh)
+            fresh.rename(self._directory)
+        except OSError as error:
+            shutil.rmtree(fresh, ignore_errors=True)
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+    def _make(self, directory: Path) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Renova hosts")])
         certificate = (
@@ -69,8 +92,8 @@ class Authority:
             .add_extension(_key_usage(signs=True), critical=True)
             .sign(key, hashes.SHA256())
         )
-        _write(key_file, _pem(key))
-        _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
+        _write(directory / KEY, _pem(key))
+        _write(directory / CERTIFICATE, certificate.public_bytes(serialization.Encoding.PEM))
 
     def _builder(
         self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey, issuer: x509.Name | None = None
@@ -88,8 +111,9 @@ class Authority:
 
     def serve_as(self, names: Iterable[str]) -> ServerIdentity:
         """Return a certificate by which agents know this controller under all of these names and addresses."""
+        self._own.mkdir(parents=True, exist_ok=True, mode=0o700)
         identity = ServerIdentity(
-            self._directory / "controller.pem", self._directory / "controller-key.pem", self._directory / "ca.pem"
+            self._own / "controller.pem", self._own / "controller-key.pem", self._directory / CERTIFICATE
         )
         wanted = [_general_name(name) for name in dict.fromkeys(names)]
         if self._still_serves(identity, wanted):

@@ -83,6 +83,7 @@ class LabController:
         switch = [sys.executable, "-m", "renova.lab.power_switch", str(self.home.path)]
         address = self.machines.agents_address
         settings: dict[str, object] = {
+            "name": self.name,
             "state_dir": str(self.home.controller_state(self.name)),
             "api_port": self.blueprint.controller_port(self.name),
             "agents_address": address,

@@ -16,12 +16,14 @@ from uvloop import new_event_loop
 from renova import log as logs
 from renova.api.everything import whole_api
 from renova.controller import Controller, Parts
-from renova.hosts.authority import Authority
+from renova.engine.executor import Executor
 from renova.hosts.listener import Listener
+from renova.main.first_start import have_authority, have_users
 from renova.main.garbage import look_seldom
-from renova.model.chance import Chance, SystemChance
+from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
 from renova.model.errors import BadSetup
+from renova.model.ids import ExecutorId
 from renova.partners.identity.builtin import BuiltinIdentity
 from renova.partners.image.builtin import BuiltinImages
 from renova.partners.network.builtin import BuiltinNetworks
@@ -59,9 +61,10 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
         database = open_database(settings.database or state / "renova.db", clock)
         stack.callback(database.close)
         identity = BuiltinIdentity(database, clock, chance, settings)
-        await _first_start(identity, chance, settings, state)
-        images = BuiltinImages(database, clock, chance, settings)
-        await images.recover()
+        await have_users(identity, chance, settings)
+        authority = await have_authority(database, clock, settings)
+        executor = Executor(ExecutorId(chance.uuid()))
+        images = BuiltinImages(database, chance, settings, executor)
         parts = Parts(
             settings=settings,
             clock=clock,
@@ -75,9 +78,9 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
             sink=_sink(settings),
             api_address=f"{settings.api_address}:{settings.api_port}",
             release=installed_version("renova"),
+            executor=executor,
         )
         controller = Controller(parts)
-        authority = Authority(state / "ca", clock)
         names = (settings.agents_address, "127.0.0.1", "localhost", *settings.agents_names)
         listener = Listener(controller.cloud.hosts, authority, database, chance)
         reached_at = tuple(f"{name}:{settings.agents_port}" for name in settings.agents_names)
@@ -116,20 +119,6 @@ async def _serve_until_told(controller: Controller, api_socket: socket.socket) -
     for task in done:
         task.result()  # what ended the process, if it was an error
     log.info("controller ends")
-
-
-async def _first_start(identity: BuiltinIdentity, chance: Chance, settings: ControllerSettings, state: Path) -> None:
-    """Have the first users. Their passwords are written down before they are used, so that a crash loses none."""
-    passwords = {}
-    for name, given in (("admin", settings.admin_password), ("demo", "")):
-        file = state / f"{name}-password"
-        if not file.exists():
-            temporary = file.with_suffix(".new")
-            temporary.touch(mode=0o600)
-            temporary.write_text(f"{given or chance.secret()}\n")
-            temporary.rename(file)
-        passwords[name] = file.read_text().strip()
-    await identity.bootstrap(passwords)
 
 
 def _power(settings: ControllerSettings) -> Power:

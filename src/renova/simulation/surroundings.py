@@ -54,6 +54,12 @@ class MemoryImages:
         for start in range(offset, len(data), 1 << 20):
             yield data[start : start + (1 << 20)]
 
+    async def recover(self) -> None:
+        """Have nothing to queue again: bytes are in memory, and there only when they are whole."""
+
+    async def sweep(self) -> int:
+        return 0
+
 
 class NoIdentity:
     """Nobody asks over HTTP."""

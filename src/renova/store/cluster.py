@@ -8,7 +8,7 @@ been accounted for (`hosts.eras`). A hold forbids grants, starts, proofs and cle
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, Table, Text, insert, select, update
+from sqlalchemy import Boolean, Column, String, Table, Text, insert, select, update
 
 from renova.store.database import Tx
 from renova.store.schema import Number, Stamp, metadata
@@ -25,6 +25,7 @@ cluster = Table(
     Column("floor", Number, nullable=False, default=0),
     Column("tick", Number, nullable=False, default=0),
     Column("created_at", Stamp, nullable=False),
+    Column("authority", String(64)),  # the fingerprint of the certificate by which hosts know controllers
 )
 
 _GET = select(cluster).where(cluster.c.id == 1)
@@ -77,6 +78,15 @@ def begin_era(tx: Tx, reason: str, floor: int) -> int:
     highest = max(floor, known.floor)
     _change(tx, era=era, hold=reason, held_at=tx.now, restoring=True, reported=era, floor=highest)
     return era
+
+
+def authority(tx: Tx, mine: str) -> str:
+    """Return the fingerprint of the cloud's certificate authority: the first that any controller had."""
+    row = tx.execute(_GET).first()
+    if row is not None and row.authority is not None:
+        return str(row.authority)
+    _change(tx, authority=mine)
+    return mine
 
 
 def end_hold(tx: Tx) -> None:

@@ -1,4 +1,4 @@
-"""Images as they are described; their bytes are files. Called by `partners.image` and `api.image`."""
+"""Images as they are described, and which files hold their bytes. Called by `partners.image` and `api.image`."""
 
 from typing import Any
 
@@ -6,8 +6,10 @@ import msgspec
 from sqlalchemy import Boolean, Column, String, Table, delete, insert, select, update
 
 from renova.model.errors import NotFound
+from renova.model.ids import ExecutorId
 from renova.model.image import Image
 from renova.store.database import Tx
+from renova.store.executors import executors
 from renova.store.schema import Document, Number, Stamp, metadata
 
 images = Table(
@@ -34,6 +36,31 @@ images = Table(
     Column("sha512", String(128)),
     Column("hidden", Boolean, nullable=False),
 )
+
+# Which file holds an image's bytes, or is to hold them: then whoever writes it is an executor.
+files = Table(
+    "image_files",
+    metadata,
+    Column("image", String(36), primary_key=True),
+    Column("file", String(80), nullable=False),
+    Column("executor", String(36), nullable=False),
+)
+
+_UNFINISHED = (
+    select(files.c.image, files.c.file, files.c.executor, executors.c.id.label("alive"))
+    .join_from(files, images, images.c.id == files.c.image)
+    .join(executors, executors.c.id == files.c.executor, isouter=True)
+    .where(images.c.status == "saving")
+)
+
+
+class Writing(msgspec.Struct, frozen=True):
+    """An image whose bytes are coming in."""
+
+    image: str
+    file: str
+    executor: ExecutorId  # of the controller that writes it
+    alive: ExecutorId | None  # the same, unless it was taken for dead
 
 
 def image(tx: Tx, image_id: str) -> Image | None:
@@ -71,3 +98,27 @@ def change(tx: Tx, image_id: str, *, if_status: str | None = None, **values: Any
 
 def remove(tx: Tx, image_id: str) -> None:
     tx.execute(delete(images).where(images.c.id == image_id))
+    tx.execute(delete(files).where(files.c.image == image_id))
+
+
+# --- files ---
+
+
+def unfinished(tx: Tx) -> list[Writing]:
+    """List the images whose bytes are coming in, or were when their controller died."""
+    return [Writing(**row._mapping) for row in tx.execute(_UNFINISHED)]
+
+
+def file_of(tx: Tx, image_id: str) -> str | None:
+    return tx.execute(select(files.c.file).where(files.c.image == image_id)).scalar()  # type: ignore[no-any-return]
+
+
+def has_file(tx: Tx, image_id: str, file: str, executor: ExecutorId) -> None:
+    """Note the file that holds, or is to hold, the image's bytes, and who writes it."""
+    tx.execute(delete(files).where(files.c.image == image_id))
+    tx.execute(insert(files).values(image=image_id, file=file, executor=executor))
+
+
+def known_files(tx: Tx) -> set[str]:
+    """Return the names of all files that images have."""
+    return set(tx.execute(select(files.c.file)).scalars())

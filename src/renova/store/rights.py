@@ -5,14 +5,16 @@ rests on in its own transaction (docs/decisions/0004). One row a server.
 """
 
 import msgspec
-from sqlalchemy import Column, String, Table, Text, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, String, Table, Text, bindparam, delete, exists, func, insert, select, update
 
 from renova.model.errors import Conflict, OnHold
 from renova.model.host import HostState, Right
 from renova.model.ids import HostId, ServerId
+from renova.model.server import VmState
 from renova.store import cluster, hosts
 from renova.store.database import Tx
 from renova.store.schema import Number, Stamp, metadata
+from renova.store.servers import servers
 
 rights = Table(
     "rights",
@@ -140,6 +142,25 @@ def owe(tx: Tx, host: HostId, server: ServerId, below: int, migration: int | Non
 def debtors(tx: Tx) -> list[HostId]:
     """List the hosts that have something to clean up."""
     return [HostId(host) for host in tx.execute(_DEBTORS).scalars()]
+
+
+def to_resume(tx: Tx) -> list[HostId]:
+    """List the hosts that have booted with servers to start again, or have some that nobody may run any more."""
+    flagged = select(hosts.hosts.c.id).where(hosts.hosts.c.state == HostState.UP, hosts.hosts.c.resume)
+    left = (
+        select(servers.c.host)
+        .join_from(servers, rights, rights.c.server == servers.c.id)
+        .join(hosts.hosts, hosts.hosts.c.id == servers.c.host)
+        .where(
+            rights.c.host.is_(None),
+            hosts.hosts.c.state == HostState.UP,
+            servers.c.task_state.is_(None),
+            servers.c.vm_state.in_((VmState.ACTIVE, VmState.PAUSED)),
+            servers.c.deleted.is_(False),
+            ~exists().where(debts.c.host == servers.c.host, debts.c.server == servers.c.id),
+        )
+    )
+    return sorted({HostId(host) for host in (*tx.execute(flagged).scalars(), *tx.execute(left).scalars())})
 
 
 def owes(tx: Tx, host: HostId, server: ServerId) -> bool:

@@ -2,6 +2,8 @@
 
 import ssl
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -78,8 +80,25 @@ def test_a_damaged_authority_is_named_and_never_replaced(tmp_path: Path, name: s
 
 
 def test_an_authority_whose_making_was_cut_short_is_made_anew(tmp_path: Path) -> None:
-    (tmp_path / "ca-key.pem").write_bytes(b"half a k")
-    assert "BEGIN CERTIFICATE" in Authority(tmp_path, SystemClock()).pem
+    (tmp_path / "ca-cutshort").mkdir()
+    (tmp_path / "ca-cutshort" / "ca-key.pem").write_bytes(b"half a k")
+    assert "BEGIN CERTIFICATE" in Authority(tmp_path / "ca", SystemClock()).pem
+
+
+def test_controllers_that_begin_at_once_have_one_authority_and_a_certificate_each(tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+
+    def begin(number: int) -> tuple[str, Path]:
+        together.wait()
+        authority = Authority(tmp_path / "shared" / "ca", SystemClock(), tmp_path / f"controller{number}")
+        return authority.pem, authority.serve_as([f"controller{number}"]).certificate
+
+    with ThreadPoolExecutor(4) as pool:
+        begun = list(pool.map(begin, range(4)))
+    assert len({pem for pem, _ in begun}) == 1
+    assert len({certificate.read_bytes() for _, certificate in begun}) == 4
+    assert {file.name for file in (tmp_path / "shared").iterdir()} == {"ca"}
+    assert {file.name for file in (tmp_path / "shared" / "ca").iterdir()} == {"ca.pem", "ca-key.pem"}
 
 
 def test_a_host_gets_a_certificate_for_its_own_key_under_the_id_we_gave_it(authority: Authority) -> None:

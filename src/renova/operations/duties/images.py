@@ -1,5 +1,7 @@
 """Cached images: those that no server needs are deleted from the hosts (spec: libvirt driver, section 10).
 
+What a controller that died left of images in the image service itself is deleted, too.
+
 What is needed is read from the database, of all servers whose host has this storage: a host that is dead still needs
 the images of its servers, which others will bring up on them. The host that deletes looks at the disks, too.
 """
@@ -17,6 +19,8 @@ from renova.store.image_use import images_in_use
 
 async def clean_image_caches(cloud: Cloud, tally: Tally) -> None:
     """Have one host of each storage delete what none of them needs."""
+    if (swept := await cloud.images.sweep()) > 0:
+        tally.find(f"{swept} files in the image service were no image's", mended=True)
     every = await cloud.database.read(hosts.computing)
     asked: set[str] = set()
     for host in await hosts_to_ask(cloud):

@@ -38,3 +38,11 @@ class Images(Protocol):
     def read(self, image: ImageId, offset: int = 0) -> AsyncIterator[bytes]:
         """Give an active image's bytes from `offset` on, in pieces of at most 1 MiB. `NotFound`, `NotNow`."""
         ...
+
+    async def recover(self) -> None:
+        """Have images queued again whose bytes nobody writes any more: their controller died, or failed to say so."""
+        ...
+
+    async def sweep(self) -> int:
+        """Remove bytes that are no image's; returns how many were."""
+        ...

@@ -1,6 +1,8 @@
-"""The built-in image service: descriptions in the database, bytes in files below the controller's state directory.
+"""The built-in image service: descriptions in the database, bytes in files below the directory shared by controllers.
 
 Called by `hosts` (bytes for agents), by operations (descriptions) and by `api.image`, which changes descriptions.
+Every write has a file of its own, whose name is never used again, and an executor that writes it: when that dies, or
+fails, the image is queued once more, and whoever writes it next is not in the way of one that was only frozen.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -8,8 +10,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from renova.engine.executor import Executor
 from renova.model.chance import Chance
-from renova.model.clock import Clock
 from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.ids import ImageId
 from renova.model.image import Image
@@ -23,26 +25,40 @@ from renova.store.database import Database, Tx
 class BuiltinImages:
     """Images, kept by the controller."""
 
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,  # noqa: ARG002  (all parts are made alike)
-        chance: Chance,  # noqa: ARG002
-        settings: ControllerSettings,
-    ) -> None:
+    def __init__(self, database: Database, chance: Chance, settings: ControllerSettings, me: Executor) -> None:
         self._database = database
-        self._files = ImageFiles(Path(settings.state_dir) / "images")
+        self._chance = chance
+        self._me = me
+        self._files = ImageFiles(Path(settings.shared) / "images")
+        self._writing: set[str] = set()  # files
 
     async def recover(self) -> None:
-        """Undo uploads that the last run of the controller did not finish. Once, before any request."""
+        def left(tx: Tx) -> list[store.Writing]:
+            return [each for each in store.unfinished(tx) if self._is_left(each)]
 
-        def forget(tx: Tx) -> list[Image]:
-            for unfinished in store.with_status(tx, "saving"):
-                store.change(tx, unfinished.id, status="queued")
-            return store.with_status(tx, "active")
+        def forget(tx: Tx) -> None:
+            for each in left(tx):
+                _requeue(tx, each.image, each.file)
 
-        active = await self._database.transact(forget)
-        await self._files.keep_only(image.id for image in active)
+        if await self._database.read(left):
+            await self._database.transact(forget)
+
+    def _is_left(self, writing: store.Writing) -> bool:
+        """Say whether nobody writes it any more."""
+        return writing.alive is None or (writing.executor == self._me.id and writing.file not in self._writing)
+
+    async def sweep(self) -> int:
+        """Remove files that are no image's: of images deleted or written anew while their controller died."""
+        found = await self._files.names()
+
+        def known(tx: Tx) -> set[str]:
+            return store.known_files(tx) | {image.id for image in store.with_status(tx, "active")}
+
+        # Read after the files were listed: what is there and not known now never will be, for no name is used again.
+        gone = set(found) - await self._database.read(known)
+        for file in gone:
+            await self._files.drop(file)
+        return len(gone)
 
     async def image(self, image: ImageId, caller: Caller | None) -> Image | None:
         found = await self._database.read(lambda tx: store.image(tx, image))
@@ -60,10 +76,14 @@ class BuiltinImages:
         await self._database.transact(work)
 
     async def read(self, image: ImageId, offset: int = 0) -> AsyncIterator[bytes]:
-        found = await self._database.read(lambda tx: store.image(tx, image))
-        if found is None or found.status != "active":
+        def where(tx: Tx) -> str | None:
+            found = store.image(tx, image)
+            return None if found is None or found.status != "active" else store.file_of(tx, image) or image
+
+        file = await self._database.read(where)
+        if file is None:
             raise NotFound(f"No active image found with ID {image}")
-        async for piece in self._files.read(image, offset):
+        async for piece in self._files.read(file, offset):
             yield piece
 
     async def write(self, image: ImageId, pieces: AsyncIterator[bytes]) -> None:
@@ -72,25 +92,23 @@ class BuiltinImages:
         `Conflict` when it has bytes or is getting them; else as `ImageFiles.write`.
         """
 
+        file, me = f"{image}.{self._chance.uuid()}", self._me.id
+
         def begin(tx: Tx) -> str:
             found = store.image(tx, image)
             if found is None:
                 raise NotFound(f"No image found with ID {image}")
             if found.disk_format is None or found.container_format is None:
                 raise Invalid("Properties disk_format, container_format must be set prior to saving data.")
+            if any(each.image == image and self._is_left(each) for each in store.unfinished(tx)):
+                store.change(tx, image, status="queued")
             if not store.change(tx, image, if_status="queued", status="saving"):
                 raise Conflict(f"Image status transition from {found.status} to saving is not allowed")
+            store.has_file(tx, image, file, me)
             return found.disk_format
 
-        disk_format = await self._database.transact(begin)
-        try:
-            stored = await self._files.write(image, disk_format, pieces)
-        except BaseException:
-            await self._database.transact(lambda tx: _requeue(tx, image))
-            raise
-
         def end(tx: Tx) -> bool:
-            if store.image(tx, image) is None:
+            if store.image(tx, image) is None or store.file_of(tx, image) != file:
                 return False
             return store.change(
                 tx,
@@ -104,9 +122,22 @@ class BuiltinImages:
                 sha512=stored.sha512,
             )
 
-        if not await self._database.transact(end):
-            # Deleted while its bytes came in.
-            await self._files.remove(image)
+        self._writing.add(file)
+        try:
+            disk_format = await self._database.transact(begin)
+            try:
+                stored = await self._files.write(file, disk_format, pieces)
+                ended = await self._database.transact(end)
+            except BaseException:
+                # A commit that was not answered may have made it active: then it stays so.
+                if await self._database.transact(lambda tx: _requeue(tx, image, file)):
+                    await self._files.remove(file)
+                raise
+        finally:
+            self._writing.discard(file)
+        if not ended:
+            # Deleted while its bytes came in, or given to another controller, which took us for dead.
+            await self._files.remove(file)
             raise NotFound(f"No image found with ID {image}")
 
     async def having(self, properties: Mapping[str, str]) -> list[Image]:
@@ -114,11 +145,19 @@ class BuiltinImages:
         return [image for image in every if properties.items() <= image.properties.items()]
 
     async def remove(self, image: ImageId) -> None:
-        """Remove an image. The description goes first: a file without one is swept away at the next start."""
-        await self._database.transact(lambda tx: store.remove(tx, image))
-        await self._files.remove(image)
+        """Remove an image. The description goes first: a file without one is swept away."""
+
+        def forget(tx: Tx) -> str:
+            file = store.file_of(tx, image) or image
+            store.remove(tx, image)
+            return file
+
+        await self._files.remove(await self._database.transact(forget))
 
 
-def _requeue(tx: Tx, image: ImageId) -> None:
-    if store.image(tx, image) is not None:
-        store.change(tx, image, if_status="saving", status="queued")
+def _requeue(tx: Tx, image: str, file: str) -> bool:
+    """Have the image wait for bytes again, if it waits for those of this file; say whether the file is of no use."""
+    found = store.image(tx, image)
+    if found is None or store.file_of(tx, image) != file:
+        return True
+    return store.change(tx, image, if_status="saving", status="queued")

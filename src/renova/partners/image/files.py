@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
@@ -86,16 +86,19 @@ class ImageFiles:
         """Remove an image's bytes; who is reading them can go on to the end."""
         await _disk((self._directory / image).unlink, missing_ok=True)
 
-    async def keep_only(self, images: Iterable[str]) -> None:
-        """Remove all bytes but those of these images: what a crash left behind. Nobody may be writing."""
-        await _disk(self._keep_only, frozenset(images))
+    async def names(self) -> list[str]:
+        """List the images there are, whole or not."""
+        return await _disk(self._names)
 
-    def _keep_only(self, images: frozenset[str]) -> None:
+    def _names(self) -> list[str]:
         if not self._directory.is_dir():
-            return
-        for file in self._directory.iterdir():
-            if file.name not in images:
-                file.unlink(missing_ok=True)
+            return []
+        return [file.name.removesuffix(_PART) for file in self._directory.iterdir()]
+
+    async def drop(self, image: str) -> None:
+        """Remove what a crash left of an image, whole or not. Nobody may be writing it."""
+        for name in (image, f"{image}{_PART}"):
+            await self.remove(name)
 
 
 class _Reading:

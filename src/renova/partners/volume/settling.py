@@ -1,7 +1,8 @@
 """Brings storage hosts to what is wanted of their volumes and snapshots, and notes what they confirm.
 
 What is wanted stands in the database before anybody is told; a host is told again for as long as it has not confirmed
-it. So a controller, an agent or a storage host may die at any point: whoever comes next goes on from the rows. A
+it. So a controller, an agent or a storage host may die at any point: whoever comes next goes on from the rows. Several
+controllers may bring the same volume to the same: what is wanted is numbered, and a host joins what it is told twice. A
 status that Cinder calls transitional (creating, deleting, extending, ...) ends here, in the transaction that notes
 the confirmation, or in an error status with the reason.
 """
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 GIB = 1 << 30
-LOOK_S = 30.0  # seconds between looks for what was left behind
+LOOK_S = 5.0  # seconds between looks for what was left behind, as by a controller that died
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
 

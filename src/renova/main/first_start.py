@@ -1,0 +1,73 @@
+"""What the first controller of a cloud makes and all others find: the authority, and the first users' passwords.
+
+It lies in the directory that they share. Several may begin at once: whoever is first has made it, whole.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from renova.hosts.authority import Authority
+from renova.model.chance import Chance
+from renova.model.clock import Clock
+from renova.model.errors import BadSetup
+from renova.partners.identity.builtin import BuiltinIdentity
+from renova.settings import ControllerSettings
+from renova.store import cluster
+from renova.store.database import Database
+
+
+async def have_authority(database: Database, clock: Clock, settings: ControllerSettings) -> Authority:
+    """Return the cloud's authority. `BadSetup` when the shared directory has another one than the cloud."""
+    shared, state = Path(settings.shared), Path(settings.state_dir)
+    with _usable(shared):
+        authority = Authority(shared / "ca", clock, shared / "ca" if shared == state else state / "certificate")
+    known = await database.transact(lambda tx: cluster.authority(tx, authority.fingerprint))
+    if known != authority.fingerprint:
+        raise BadSetup(
+            f"The certificate authority in {shared} is not this cloud's: hosts would trust only some of its "
+            "controllers. Have all controllers mount one shared_dir, or restore the authority from a backup."
+        )
+    return authority
+
+
+async def have_users(identity: BuiltinIdentity, chance: Chance, settings: ControllerSettings) -> None:
+    """Have the first users. Their passwords are written down before they are used, so that a crash loses none."""
+    passwords, shared = {}, Path(settings.shared)
+    with _usable(shared):
+        shared.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, given in (("admin", settings.admin_password), ("demo", "")):
+            file = shared / f"{name}-password"
+            if not file.exists():
+                _write_first(file, f"{given or chance.secret()}\n")
+            passwords[name] = file.read_text().strip()
+    await identity.bootstrap(passwords)
+
+
+@contextmanager
+def _usable(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadSetup(
+            f"The directory {directory} cannot be used ({error.strerror}). Make it writable, or name another with "
+            "RENOVA_SHARED_DIR."
+        ) from error
+
+
+def _write_first(file: Path, content: str) -> None:
+    """Have the file, whole, unless another controller was first."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{file.name}-", dir=file.parent)  # readable by us only
+    try:
+        with os.fdopen(descriptor, "w") as writing:
+            writing.write(content)
+            writing.flush()
+            os.fsync(writing.fileno())
+        try:
+            os.link(temporary, file)
+        except FileExistsError:
+            return
+    finally:
+        Path(temporary).unlink()
