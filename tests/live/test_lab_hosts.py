@@ -100,6 +100,39 @@ def test_hosts_reach_each_other_and_the_rack_but_nothing_shows_outside(rack: Rac
     assert not outer_links() & {"rack0", "to-h1", "to-h2"}
 
 
+def heard(snmp: str) -> int:
+    """Return how many pings arrived, from /proc/net/snmp."""
+    names, values = (line.split() for line in snmp.splitlines() if line.startswith("Icmp:"))
+    return int(values[names.index("InEchos")])
+
+
+def test_a_cable_is_cut_one_way_and_healed(rack: Rack, h1: Host, h2: Host) -> None:
+    def host_heard() -> int:
+        return heard(run(h1, "cat", "/proc/net/snmp"))
+
+    def rack_heard() -> int:
+        return heard(rack.exec(["cat", "/proc/net/snmp"]).stdout)
+
+    before = host_heard()
+    h1.mute()
+    assert not answers(rack, h1.address)
+    assert host_heard() > before
+    run(h1, "ping", "-c1", "-W5", h2.address)
+    h1.speak()
+    h1.speak()
+    assert answers(rack, h1.address)
+
+    before = rack_heard()
+    rack.deafen(h1.number)
+    subprocess.run(h1.exec_argv(["ping", "-c1", "-W1", "-q", RACK_ADDRESS]), capture_output=True, check=False)
+    assert rack_heard() > before
+    assert not answers(rack, h1.address)
+    assert answers(rack, h2.address)
+    rack.hears(h1.number)
+    rack.hears(h1.number)
+    assert answers(rack, h1.address)
+
+
 def test_bringing_up_what_is_up_changes_nothing(rack: Rack, h1: Host) -> None:
     before = first_process(h1), h1.directories.boot_id.read_text(), run(h1, "cat", "/run/libvirt/libvirtd.pid")
     rack.up()

@@ -19,7 +19,7 @@ from shutil import rmtree, which
 from renova.lab import links, processes
 from renova.lab.home import Home, HostHome
 from renova.lab.namespaces import apart, in_all_argv, inside_net, require_root
-from renova.lab.rack import Rack, host_address
+from renova.lab.rack import RACK_ADDRESS, Rack, host_address
 from renova.model.errors import BadSetup, NotNow
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,11}")  # "to-" and the name must fit an interface name
@@ -110,6 +110,15 @@ class Host:
             # Somebody else may have powered it on again meanwhile; the record of the dead one does no harm.
             if not self.powered():
                 Rack(self.home).leave(self.name)
+
+    def mute(self) -> None:
+        """Have nothing of what the host sends reach the controllers, while it hears them; until `speak` or a boot."""
+        inside_net(self._pid(), lambda: links.lose_all_to(RACK_ADDRESS))
+
+    def speak(self) -> None:
+        """End `mute`. Fine if it was not mute, or is off."""
+        if self.powered():
+            inside_net(self._pid(), lambda: links.lose_nothing_to(RACK_ADDRESS))
 
     def powered(self) -> bool:
         return processes.running(self._pid_file) is not None

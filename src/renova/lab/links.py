@@ -68,6 +68,22 @@ def remove_link(name: str) -> None:
                 raise
 
 
+def lose_all_to(address: str) -> None:
+    """Have everything lost that is sent from here to an address, though what comes from there arrives."""
+    with IPRoute() as ip:
+        ip.route("replace", type="blackhole", dst=f"{address}/32")
+
+
+def lose_nothing_to(address: str) -> None:
+    """End `lose_all_to`. Fine if nothing was lost."""
+    with IPRoute() as ip:
+        try:
+            ip.route("del", type="blackhole", dst=f"{address}/32")
+        except NetlinkError as error:
+            if error.code != errno.ESRCH:
+                raise
+
+
 def lay_tenant(vni: int, underlay: str, device: str, gateway_cidr: str, peers: set[str]) -> None:
     """Have a bridge with the gateway's address and a VXLAN port to exactly these peers."""
     address, prefix = gateway_cidr.split("/")

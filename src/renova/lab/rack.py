@@ -95,6 +95,14 @@ class Rack:
         self._marker(name).unlink(missing_ok=True)
         self._set_port(name, "up")
 
+    def deafen(self, number: int) -> None:
+        """Have a host hear nothing of what the controllers send, while they hear it; until `hears`."""
+        self._inside(lambda: links.lose_all_to(host_address(number)))
+
+    def hears(self, number: int) -> None:
+        """Have a host hear the controllers again."""
+        self._inside(lambda: links.lose_nothing_to(host_address(number)))
+
     def tenant(self, vni: int, gateway_cidr: str, peers: Sequence[str]) -> None:
         """Have the rack's own end of a tenant network, with the gateway's address (such as 10.0.0.1/24).
 

@@ -106,9 +106,19 @@ class RealMachines:
         self._host(name)
         Rack(self.home).cut(name)
 
+    def mute(self, name: str) -> None:
+        """Cut the cable one way: the controllers do not hear the host, which hears them."""
+        self._host(name).mute()
+
+    def deafen(self, name: str) -> None:
+        """Cut the cable the other way: the host does not hear the controllers, who hear it."""
+        Rack(self.home).deafen(self._host(name).number)
+
     def heal(self, name: str) -> None:
-        self._host(name)
+        host = self._host(name)
         Rack(self.home).heal(name)
+        Rack(self.home).hears(host.number)
+        host.speak()
 
     def exec_argv(self, name: str, argv: Sequence[str]) -> list[str]:
         return self._host(name).exec_argv(argv)
