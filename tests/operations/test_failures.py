@@ -18,6 +18,7 @@ from renova.simulation.loop import run_virtual
 from renova.store import actions, hosts, migrations, operations, placement, rights
 from tests.operations.crashes import controller_fuse
 from tests.operations.story import FLAVOR, Told, an_image
+from tests.operations.volumes import a_new_volume
 
 
 def told_story(story: Callable[[Told], Awaitable[None]], **options: object) -> None:
@@ -200,6 +201,23 @@ def test_a_server_deleted_on_a_dead_host_is_cleaned_up_when_the_host_returns() -
         assert not any(key[0] == server for key in told.cloud.hosts[host].storage.disks)
 
     told_story(story)
+
+
+def test_a_host_that_returns_while_a_server_is_deleted_keeps_none_of_its_disks() -> None:
+    async def story(told: Told) -> None:
+        device = a_new_volume(told, boot_index=None)
+        server = await told.created(devices=(device,))
+        host = await dead_host_of(told, server)
+        await told.cloud.cut_power("storage1")  # so that the volume cannot be cut off, and the delete goes on
+        await told.ask(accept_delete, server)
+        await told.cloud.clock.sleep(15)  # by now its host owes the clean-up
+        await told.cloud.power_on(host)
+        await told.host_up(host)
+        await told.cloud.power_on("storage1")
+        await told.idle(server)
+        assert not [at for at in told.cloud.hosts[host].storage.disks if at[0] == server]
+
+    told_story(story, shared=False)
 
 
 def test_a_server_on_a_host_that_is_up_is_not_evacuated() -> None:

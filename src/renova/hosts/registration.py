@@ -20,6 +20,7 @@ from renova.model.errors import Conflict, Invalid
 from renova.model.guest import HostFacts
 from renova.model.host import Host, HostState, Lease, Proof, ProofKind, Role
 from renova.model.ids import HostId, ServerId
+from renova.model.server import TaskState
 from renova.settings import LeaseTimes
 from renova.store import aggregates, cluster, migrations, placement, rights, servers
 from renova.store import hosts as host_rows
@@ -194,7 +195,8 @@ def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
     Those of a server that lives elsewhere are set aside: they may hold the newest of what its user wrote.
     """
     server = servers.get(tx, debt.server)
-    if server is None or server.launched_at is None:
+    # One that is being deleted is as good as gone: once this is paid, nobody would come back for its disks.
+    if server is None or server.launched_at is None or server.task_state is TaskState.DELETING:
         return Duty(debt.server, debt.below, disks=True)
     right = rights.right(tx, debt.server)
     home = host_rows.get(tx, right.host) if right else None
