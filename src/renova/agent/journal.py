@@ -89,6 +89,7 @@ class MemoryJournal:
         self._host: HostPage | None = None
         self._servers: dict[ServerId, ServerPage] = {}
         self._things: dict[str, ThingPage] = {}
+        self.losses = 0  # how often it has forgotten everything
         self.written: Callable[[str, ServerId, ServerPage], None] = lambda _journal, _server, _page: (
             None
         )  # told of each
@@ -124,6 +125,7 @@ class MemoryJournal:
     def lose(self) -> None:
         """Forget everything, as when the host's disk was replaced."""
         self._host, self._servers, self._things = None, {}, {}
+        self.losses += 1
 
 
 class FileJournal:

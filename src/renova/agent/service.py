@@ -97,7 +97,7 @@ class Agent:
         self._chance = chance
         self._dialers = dialers
         self._page = HostPage("")  # read when it runs
-        self._lease = Lease(clock, boot)
+        self.lease = Lease(clock, boot)
         self._renew_s = 2.0  # until a welcome says how often
         self._renew_now = asyncio.Event()
         self._sessions = Sessions()  # welcomed ones
@@ -121,7 +121,7 @@ class Agent:
         """Serve until cancelled; then end what runs. Guests are left as they are."""
         self._page = await self._journal.open()
         try:
-            self._lease.enter(self._page.era, self._page.epoch)
+            self.lease.enter(self._page.era, self._page.epoch)
             await self._note(replace(self._page, boot=self._boot))
             await self._reach_hypervisor()
             if self._storage is not None:
@@ -223,7 +223,7 @@ class Agent:
             if (welcome.era, welcome.epoch) != (known.era, known.epoch):
                 log.info("host enters a lease", host=welcome.host, era=welcome.era, epoch=welcome.epoch)
                 await self._note(replace(known, era=welcome.era, epoch=welcome.epoch))
-                self._lease.enter(welcome.era, welcome.epoch)
+                self.lease.enter(welcome.era, welcome.epoch)
                 await self._halt("the host has a new lease")
             session.id = welcome.session
             self._renew_s = welcome.renew
@@ -239,9 +239,9 @@ class Agent:
             case StorageCommand():
                 _spawn(self._answering, self._store(session, message), f"command-{message.order.thing}")
             case Renewed():
-                if self._lease.trails(message):
+                if self.lease.trails(message):
                     self._renew_now.set()
-                self._lease.acknowledged(message)
+                self.lease.acknowledged(message)
             case Read():
                 _spawn(self._answering, self._tell(session, message), f"read-{message.id}")
             case Tidy():
@@ -264,13 +264,13 @@ class Agent:
 
     def _may_start(self) -> None:
         """Raise `NotNow` while this host must not start guests."""
-        self._lease.must_hold()
+        self.lease.must_hold()
         if self._forced_down:
             raise NotNow("an operator has forced this host down: it starts no guest")
 
     async def _be_fenced(self, fenced: Fenced) -> None:
         log.warning("host fenced", epoch=fenced.epoch)
-        self._lease.lapse()
+        self.lease.lapse()
         # Every controller has to welcome this host anew: a late command of the old lease finds no connection. In this
         # order: once the acts are being ended, no connection may bring another one.
         closing = [session.close() for session in self._connections]
@@ -401,10 +401,10 @@ class Agent:
         """Renew the lease over one connection; over the next one when a renewal was not acknowledged in time."""
         session: Session | None = None
         while True:
-            if session is None or session.ended or not self._lease.heard:
+            if session is None or session.ended or not self.lease.heard:
                 session = await self._sessions.one(after=session)
             self._renew_now.clear()
-            renewal = self._lease.renewal()
+            renewal = self.lease.renewal()
             with suppress(TimeoutError, Closed):
                 async with asyncio.timeout(self._renew_s):
                     await session.send(renewal)

@@ -18,12 +18,16 @@ OF_ONE_VERSION = (root, identity, image, network, placement, hosts)
 WITH_RULES = (identity, image, network, volume, compute, placement, hosts)
 
 
-def whole_api(cloud: Cloud) -> ASGIApp:
-    """Return the ASGI application of a controller."""
+def rules(policy_file: str = "") -> Policy:
+    """Return who may do what, in all services."""
+    return Policy({name: check for module in WITH_RULES for name, check in module.POLICY.items()}, policy_file)
+
+
+def whole_api(cloud: Cloud, policy: Policy | None = None) -> ASGIApp:
+    """Return the ASGI application of a controller; `policy`: the rules, where somebody has made them already."""
     services = [
         *compute.services(cloud),
         *volume.services_of(cloud),
         *(module.service(cloud) for module in OF_ONE_VERSION),
     ]
-    rules = {name: check for module in WITH_RULES for name, check in module.POLICY.items()}
-    return app.build(services, Dispatcher(cloud, Policy(rules, cloud.settings.policy_file)))
+    return app.build(services, Dispatcher(cloud, policy or rules(cloud.settings.policy_file)))

@@ -242,7 +242,7 @@ class SimulatedCloud:
     def start_agent(self, name: str) -> None:
         host = self.any_host(name)
         process = host.agent = Process(f"agent-{name}")
-        agent = process.run(
+        agent = host.serving = process.run(
             Agent,
             replace(self.agent_settings, name=name),
             host.hypervisor,
@@ -298,6 +298,13 @@ class SimulatedCloud:
         self.database.close()
 
     # --- what tests look at ---
+
+    def lease_left(self, name: str) -> float:
+        """Return for how many seconds of its own clock the host's agent still believes in its lease."""
+        host = self.any_host(name)
+        if host.agent is None or host.serving is None:
+            return 0.0
+        return host.serving.lease.deadline - host.clock.boottime()
 
     async def until(self, true: Callable[[], bool], limit_s: float = 600.0) -> None:
         """Wait until the state is as wanted, for at most `limit_s` virtual seconds."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from renova.agent.journal import HostPage, MemoryJournal, ServerPage, ThingPage
+from renova.agent.service import Agent
 from renova.drivers.hypervisor import ImageSource
 from renova.drivers.hypervisor.none import NoHypervisor
 from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
@@ -87,6 +88,7 @@ class AnyHost:
     boots: int = 1
     powered: bool = True
     agent: Process | None = None
+    serving: Agent | None = None  # what runs in that process
 
     @property
     def line(self) -> Line:

@@ -148,6 +148,16 @@ def by_request(tx: Tx, server: ServerId, request: str) -> Action | None:
     return Action(**row._mapping) if row else None
 
 
+def requests(tx: Tx) -> set[tuple[ServerId, str]]:
+    """Return every request that began an action, with its server."""
+    return {(row.server, row.request) for row in tx.execute(select(actions.c.server, actions.c.request))}
+
+
+def open_events(tx: Tx) -> list[Event]:
+    """List the events of all actions that are not closed."""
+    return [Event(**row._mapping) for row in tx.execute(select(events).where(events.c.finished_at.is_(None)))]
+
+
 def events_of(tx: Tx, action: int) -> list[Event]:
     """List the action's events, the newest first, as Nova does."""
     rows = tx.execute(select(events).where(events.c.action == action).order_by(events.c.id.desc()))

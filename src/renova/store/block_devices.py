@@ -73,6 +73,11 @@ def add(tx: Tx, device: BlockDevice) -> BlockDevice:
     return device
 
 
+def every(tx: Tx) -> list[BlockDevice]:
+    """List the devices of all servers."""
+    return [_device(row) for row in tx.execute(select(block_devices))]
+
+
 def of_server(tx: Tx, server: ServerId) -> list[BlockDevice]:
     """List the server's devices in the order in which they were added."""
     return [_device(row) for row in tx.execute(_OF_SERVER, {"of": server})]

@@ -149,6 +149,12 @@ def active(tx: Tx, server: ServerId) -> Held | None:
     return _held(row) if row else None
 
 
+def unfinished(tx: Tx) -> list[Held]:
+    """List the operations of all servers that are active or wait."""
+    rows = tx.execute(select(operations).where(operations.c.state.in_(("active", "queued"))))
+    return [_held(row) for row in rows]
+
+
 def demand_ours(tx: Tx, held: Held) -> None:
     """Raise `Lost` unless the operation is active and still run by its executor."""
     if tx.execute(_OURS, _named(held)).first() is None:

@@ -68,6 +68,12 @@ def incarnation(tx: Tx, server: ServerId) -> int:
     return row.incarnation if row else 0
 
 
+def every(tx: Tx) -> dict[ServerId, HostId]:
+    """Return who may run which server."""
+    rows = tx.execute(select(rights.c.server, rights.c.host).where(rights.c.host.is_not(None)))
+    return {ServerId(row.server): HostId(row.host) for row in rows}
+
+
 def of_host(tx: Tx, host: HostId) -> dict[ServerId, int]:
     rows = tx.execute(select(rights.c.server, rights.c.incarnation).where(rights.c.host == host))
     return {ServerId(row.server): row.incarnation for row in rows}

@@ -89,7 +89,7 @@ class Witness:
     def connects(self) -> None:
         """Hear that an agent begins: what a former one had begun is over."""
 
-    def deletes(self, server: ServerId, generation: int, disk: "SimulatedDisk") -> None:
+    def deletes(self, server: ServerId, generation: int) -> None:
         """Hear that a server's local disks are about to be deleted for good."""
 
 
@@ -296,13 +296,16 @@ class SimulatedHypervisor:
 
     @_change
     async def start(self, guest: Guest) -> FoundGuest:
+        return await self._start(guest)
+
+    async def _start(self, guest: Guest) -> FoundGuest:
         self._reach()
         running = self._active(guest.server)
         if running:
             if running.guest.incarnation > guest.incarnation:
                 raise Refused(f"incarnation {running.guest.incarnation} of {guest.server} runs")
             if running.guest.incarnation == guest.incarnation:
-                await self.unpause(guest.server)
+                self._go_on(running)
                 return running.found()
         self._storage.own(guest.server, guest.incarnation)
         disk = self._storage.root(guest)
@@ -334,11 +337,8 @@ class SimulatedHypervisor:
     @_change
     async def unpause(self, server: ServerId) -> None:
         self._reach()
-        domain = self._active(server)
-        if domain and domain.power is PowerState.PAUSED:
-            domain.power = PowerState.RUNNING
-            self.witness.power(server)
-            self._tell(domain)
+        if domain := self._active(server):
+            self._go_on(domain)
 
     @_change
     async def suspend(self, server: ServerId) -> bool:
@@ -357,7 +357,7 @@ class SimulatedHypervisor:
         self._reach()
         domain = self._domains.get(guest.server)
         if domain is None or not domain.saved or domain.guest.incarnation != guest.incarnation:
-            return await self.start(guest)
+            return await self._start(guest)
         self._storage.own(guest.server, guest.incarnation)
         await self._run(domain, self._storage.root(guest))
         domain.saved = False
@@ -434,7 +434,7 @@ class SimulatedHypervisor:
             return False
         for at in [at for at in self._storage.disks if at[0] == server]:
             if keep is None or at[1] != keep:
-                self.witness.deletes(*at, self._storage.disks[at])
+                self.witness.deletes(*at)
                 del self._storage.disks[at]
         for at in [at for at in self._storage.consoles if at[0] == server]:
             if keep is None or at[1] != keep:
@@ -445,7 +445,6 @@ class SimulatedHypervisor:
             self._storage.owners.pop(server, None)
         return True
 
-    @_change
     async def set_aside(self, server: ServerId, up_to: int) -> bool:
         self._reach()
         if self._active(server):
@@ -598,6 +597,10 @@ class SimulatedHypervisor:
             if domain.power is PowerState.RUNNING and not self._still
         }
 
+    def domains(self) -> list[ServerId]:
+        """Return the servers of which something is defined here."""
+        return list(self._domains)
+
     def executes(self, server: ServerId) -> int | None:
         """Return the incarnation of the server's guest if it executes here."""
         domain = self._running(server)
@@ -637,6 +640,12 @@ class SimulatedHypervisor:
         disk.open_by = self
         domain.power, domain.disk = PowerState.RUNNING, disk
         self.witness.power(domain.guest.server)
+
+    def _go_on(self, domain: _Domain) -> None:
+        if domain.power is PowerState.PAUSED:
+            domain.power = PowerState.RUNNING
+            self.witness.power(domain.guest.server)
+            self._tell(domain)
 
     def _active(self, server: ServerId) -> _Domain | None:
         """Return the guest if it runs or stands still: it has its disk open."""

@@ -1,0 +1,220 @@
+"""What must be so once faults have stopped and a simulated cloud has been calm: everything is final, and true.
+
+`disagreements` lists all that is not, in sentences; a run waits until there are none, and fails when there still are
+some after `CALM_S`. It compares the database with the hosts themselves, for nothing that one of them says of itself
+can prove it right.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from renova.model.host import HostState
+from renova.model.ids import ServerId, VolumeId
+from renova.model.server import Server, VmState
+from renova.model.volume import NbdExport
+from renova.simulation.hosts import SimulatedHost, SimulatedStorageHost
+from renova.simulation.surroundings import MemoryImages
+from renova.simulation.workload import Promise
+from renova.store import (
+    actions,
+    block_devices,
+    cluster,
+    hosts,
+    migrations,
+    operations,
+    placement,
+    ports,
+    rights,
+    servers,
+    volume_attachments,
+    volumes,
+)
+from renova.store.database import Tx
+
+CALM_S = 300.0  # virtual seconds in which all must have become final
+RUNNING, OFF = (VmState.ACTIVE,), (VmState.STOPPED, VmState.SUSPENDED, VmState.PAUSED)
+AT_HOME = (*RUNNING, *OFF)  # states of a server that has its guest on its host
+RESTING_VOLUME = ("available", "in-use", "error")
+
+
+class World(Protocol):
+    """What there is beside the database."""
+
+    hosts: dict[str, SimulatedHost]
+    storage_hosts: dict[str, SimulatedStorageHost]
+    images: MemoryImages
+
+
+def disagreements(world: World, tx: Tx, promises: Sequence[Promise]) -> Iterator[str]:
+    """Name everything that is not final, or not true."""
+    if (hold := cluster.get(tx).hold) is not None:
+        yield f"the cluster is on hold: {hold}"
+    known = {server.id: server for server in servers.find(tx) if not server.deleted}
+    yield from _hosts(world, tx)
+    yield from _operations(tx, promises)
+    for server in known.values():
+        yield from _server(world, tx, server)
+    yield from _strays(world, tx, known)
+    yield from _volumes(world, tx)
+    for image, _ in world.images.images.values():
+        if image.status != "active":
+            yield f"image {image.id} will never be whole: it is {image.status}"
+
+
+def _hosts(world: World, tx: Tx) -> Iterator[str]:
+    for host in hosts.every(tx):
+        if host.state is not HostState.UP:
+            yield f"host {host.name} is {host.state}"
+        for debt in rights.debts_of(tx, host.id):
+            yield f"host {host.name} still owes the clean-up of {debt.server}: {debt.trouble}"
+    for provider, resource, used, total in placement.miscounted(tx):
+        yield f"{used} {resource} of {provider} are counted as used, {total} are held"
+    for storage in {id(host.storage): host.storage for host in world.hosts.values()}.values():
+        if storage.copies:
+            yield f"copies of disks are left in {storage.identity}: {sorted(storage.copies)}"
+
+
+def _operations(tx: Tx, promises: Sequence[Promise]) -> Iterator[str]:
+    for held in operations.unfinished(tx):
+        yield f"operation {held.id} ({held.story} of {held.server}) is not at its end"
+    for event in actions.open_events(tx):
+        yield f"event {event.event} of action {event.action} is open"
+    for migration in migrations.find(tx):
+        if migration.status not in ("completed", "failed", "error"):
+            yield f"migration {migration.id} of {migration.server} is {migration.status}"
+    written = actions.requests(tx)
+    for promise in promises:
+        if (promise.server, promise.request) not in written:
+            yield f"{promise.action} of {promise.server} was accepted ({promise.request}), and is not written down"
+
+
+def _server(world: World, tx: Tx, server: Server) -> Iterator[str]:
+    running = [name for name, host in world.hosts.items() if host.hypervisor.executes(server.id) is not None]
+    who = f"{server.name} ({server.vm_state})"
+    if server.task_state is not None:
+        yield f"{who} is left in {server.task_state}"
+    if len(running) > 1:
+        yield f"{who} runs on {running}"
+    if server.vm_state in RUNNING and running != [server.host_name]:
+        yield f"{who} runs on {running}, not on {server.host_name}"
+    if server.vm_state in OFF and running:
+        yield f"{who} runs on {running}"
+    if server.vm_state is VmState.ERROR and set(running) - {server.host_name}:
+        yield f"{who} runs on {running}, and lives on {server.host_name}"
+    if server.vm_state not in (*AT_HOME, VmState.ERROR):
+        yield f"{who} is in no final state"
+    if server.vm_state is VmState.ERROR and server.fault is None:
+        yield f"{who} has no reason"
+    yield from _holdings(tx, server, who)
+    right = rights.right(tx, server.id)
+    if right is not None and right.host != server.host:
+        yield f"the right to {who} is with {right.host}, but it lives on {server.host_name}"
+    if server.vm_state in AT_HOME:
+        yield from _ports(world, tx, server, who)
+
+
+def _holdings(tx: Tx, server: Server, who: str) -> Iterator[str]:
+    held = placement.held(tx, server.id)
+    where = {each.provider for each in held}
+    wanted = set() if server.host is None else {server.host}
+    if where != wanted:
+        yield f"{who} holds something of {sorted(where)}, and lives on {server.host_name}"
+        return
+    amounts = {each.resource_class: each.amount for each in held}
+    flavor = server.flavor
+    if held and (amounts.get("VCPU"), amounts.get("MEMORY_MB")) != (flavor.vcpus, flavor.memory_mb):
+        yield f"{who} holds {amounts}, and needs {flavor.vcpus} VCPU and {flavor.memory_mb} MB"
+
+
+def _ports(world: World, tx: Tx, server: Server, who: str) -> Iterator[str]:
+    wanted = "ACTIVE" if server.vm_state in (*RUNNING, VmState.PAUSED) else "DOWN"
+    its = ports.of_server(tx, server.id)
+    for port in its:
+        if port.host != server.host_name:
+            yield f"port {port.id} of {who} is bound to {port.host}, not {server.host_name}"
+        if port.status != wanted:
+            yield f"port {port.id} of {who} is {port.status}"
+    if server.vm_state in RUNNING:
+        host = world.hosts[server.host_name or ""]
+        has = sorted(nic.port for nic in host.hypervisor.nics(server.id))
+        if has != (wants := sorted(port.id for port in its)):
+            yield f"the guest of {who} has the nics {has}, its ports are {wants}"
+
+
+def _strays(world: World, tx: Tx, known: Mapping[ServerId, Server]) -> Iterator[str]:
+    """Name what is somewhere and belongs to nobody there."""
+    its_port = {port.id: port for port in ports.find(tx)}
+    for port in its_port.values():
+        if port.device_id and port.device_id not in known:
+            yield f"port {port.id} is that of a server that is gone"
+    for name, host in world.hosts.items():
+        for server in host.hypervisor.domains():
+            home = known[server].host_name if server in known else None
+            if home != name:
+                yield f"a guest of {known[server].name if server in known else server} is on {name}, not on {home}"
+        for plugged in {port for those in host.network.segments.values() for port in those}:
+            bound = its_port[plugged].host if plugged in its_port else None
+            # Which nics of a former guest are plugged, only the journal knows.
+            if bound != name and not host.journal.losses:
+                yield f"port {plugged} is plugged on {name}, and bound to {bound or 'nothing'}"
+        for held in placement.held_of(tx, host.id):
+            if held.consumer not in known:
+                yield f"{held.consumer} holds something of {name}, and is no server"
+    identities = {name: host.storage.identity for name, host in world.hosts.items()}
+    for storage in {id(host.storage): host.storage for host in world.hosts.values()}.values():
+        for server, generation in storage.disks:
+            row = known.get(server)
+            if row is None or row.host_name is None:
+                yield f"disk {generation} of {server} is left in {storage.identity}"
+            elif identities[row.host_name] != storage.identity or generation != row.root_generation:
+                yield f"disk {generation} of {row.name} is in {storage.identity}; it lives on {row.host_name}"
+    for server, right in rights.every(tx).items():
+        if server not in known:
+            yield f"somebody has the right to {server} ({right}), which is gone"
+
+
+def _volumes(world: World, tx: Tx) -> Iterator[str]:
+    """Compare devices, attachments, exports and what guests have: one attachment a volume, and one writer."""
+    devices = [device for device in block_devices.every(tx) if device.is_volume]
+    its = {device.volume: device for device in devices}
+    served = {
+        name: volume
+        for host in world.storage_hosts.values()
+        for volume, exports in host.volumes.served.items()
+        for name in exports
+    }
+    expected: dict[str, VolumeId] = {}
+    rows = {row.id: row for row in volumes.every(tx, None)}
+    for volume in rows.values():
+        attachments = volume_attachments.of_volume(tx, volume.id)
+        expected |= {each.export: volume.id for each in attachments if each.export is not None}
+        device = its.get(volume.id)
+        if volume.status not in RESTING_VOLUME:
+            yield f"volume {volume.id} is left {volume.status}"
+        if volume.version > volume.confirmed:
+            yield f"volume {volume.id} is not as it is wanted: {volume.confirmed} of {volume.version}"
+        if device is None and attachments:
+            yield f"volume {volume.id} is attached to a server that does not have it"
+        if device is not None and (has := [each.id for each in attachments]) != [device.attachment]:
+            yield f"volume {volume.id} has the attachments {has}, wanted {device.attachment}"
+        if device is not None and (device.next_attachment is not None or not device.attached):
+            yield f"the attachment of volume {volume.id} was never finished"
+    for device in devices:
+        if device.volume not in rows:
+            yield f"{device.server} has volume {device.volume}, which is gone"
+    for name in sorted(set(served) ^ set(expected)):
+        what = "is served, which nobody wants" if name in served else "is not served, which somebody wants"
+        yield f"volume {served.get(name) or expected.get(name)} {what}"
+    for storage_host in world.storage_hosts.values():
+        for kept in set(storage_host.volumes.volumes) - set(rows):
+            yield f"volume {kept} is left on {storage_host.name}"
+    for host_name, host in world.hosts.items():
+        for server in host.hypervisor.executing():
+            disks = host.hypervisor.volumes(server)
+            reached = sorted(disk.volume for disk in disks)
+            wanted = sorted(str(device.volume) for device in devices if device.server == server)
+            if reached != wanted:
+                yield f"the guest of {server} on {host_name} has volumes {reached}, wanted {wanted}"
+            for disk in disks:
+                if isinstance(disk.connection, NbdExport) and disk.connection.name not in served:
+                    yield f"the guest of {server} on {host_name} cannot reach volume {disk.volume}"

@@ -1,0 +1,422 @@
+"""What must hold in a simulated cloud after every event; whoever breaks one ends the run with `Violation`.
+
+The numbers are looked at from outside, with what nobody inside can know: which guests execute on every host, what
+hosts have on their disks, what was ever committed. Each check looks only at what has just changed. Names are those of
+the safety protocol: one_run, one_writer, right, proof_true, monotone, one_step, stale_step, released,
+one_export, kept, no_rush; and three of our own: one_teller, ended, capacity.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from renova.agent.journal import ServerPage
+from renova.drivers.hypervisor.simulated import SimulatedDisk, Witness
+from renova.model.guest import Guest
+from renova.model.host import ProofKind
+from renova.model.ids import ServerId, VolumeId
+from renova.simulation.history import History
+from renova.simulation.hosts import SimulatedHost, SimulatedStorageHost
+from renova.simulation.ledger import Change, Ledger, Row
+
+BY_SILENCE = (ProofKind.OPERATOR, ProofKind.HEARTBEAT_AGE)  # proofs that rest on a lease that has lapsed
+FINAL = ("done", "failed", "superseded")
+
+
+class Violation(Exception):
+    """An invariant does not hold: a bug, unless an assumption was broken on purpose."""
+
+    def __init__(self, invariant: str, account: str) -> None:
+        super().__init__(f"{invariant}: {account}")
+        self.invariant = invariant
+
+
+@dataclass
+class Believed:
+    """What was broken on purpose, so that a run may not hold it against the product."""
+
+    lied_of: set[str] = field(default_factory=set)  # hosts of which a BMC or an operator said what is not so
+    lost_commits: bool = False  # the database is not what it was, and the product has not found out yet
+
+
+class Invariants:
+    """Checks of one run. `lease_left` gives for how many seconds a host still believes in its lease."""
+
+    def __init__(
+        self,
+        history: History,
+        hosts: Mapping[str, SimulatedHost],
+        storage_hosts: Mapping[str, SimulatedStorageHost],
+        *,
+        lease_left: Callable[[str], float],
+        broken: Callable[[Violation], None],
+    ) -> None:
+        self.history = history
+        self.hosts = hosts
+        self.storage_hosts = storage_hosts
+        self.believed = Believed()
+        self.checked = 0  # how many checks were made
+        self._lease_left = lease_left
+        self._broken = broken  # told of each: whoever runs into one may be anybody's task, and may swallow it
+        self.rights: dict[ServerId, tuple[str | None, int]] = {}  # host and incarnation
+        self.debts: dict[tuple[str, ServerId], int] = {}  # of host and server: guests below this incarnation are to go
+        self._granted: dict[ServerId, int] = {}  # the highest incarnation ever granted
+        self._epochs: dict[str, int] = {}
+        self.era = 0
+        self.hold: str | None = None
+        self._operations: dict[int, tuple[str, str]] = {}  # state, executor
+        self._enlisted: dict[str, str] = {}  # executor to the process that is it
+        self._names: dict[str, str] = {}  # of hosts, by id
+        self._written: dict[int, tuple[SimulatedDisk, int, int]] = {}  # disk, writes looked at, highest incarnation
+        self._exports: dict[str, tuple[VolumeId, str]] = {}  # every name ever served
+        self._volume_writers: dict[VolumeId, list[str]] = {}  # names in the order in which they wrote first
+        self._pages: dict[tuple[str, str, ServerId], ServerPage] = {}
+
+    # --- joining the world ---
+
+    def watch_host(self, host: SimulatedHost) -> None:
+        """Follow the guests of a host."""
+        self._names[host.id] = host.name
+        host.hypervisor.witness = _HostWitness(self, host)
+
+    def watch_database(self, ledger: Ledger) -> None:
+        """Begin with what the database has now."""
+        for row in ledger.everything()["rights"]:
+            self.rights[row["server"]] = (row["host"], row["incarnation"])
+            self._granted[row["server"]] = max(self._granted.get(row["server"], 0), row["incarnation"])
+        ledger.take()
+
+    def fail(self, invariant: str, account: str) -> None:
+        """Note the violation, and raise it where it was found."""
+        violation = Violation(invariant, account)
+        self.history.note("INVARIANT", f"{invariant} broken: {account}")
+        self._broken(violation)
+        raise violation
+
+    def demand(self, true: bool, invariant: str, account: str, *about: str) -> None:
+        self.checked += 1
+        if not true:
+            self.fail(invariant, account.format(*(self.history.name(each) for each in about)))
+
+    # --- guests ---
+
+    def executing(self, server: ServerId) -> list[tuple[str, int]]:
+        """Return the hosts on which the server executes now, with the incarnation of each guest."""
+        found = []
+        for name, host in self.hosts.items():
+            number = host.hypervisor.executes(server)
+            if number is not None:
+                found.append((name, number))
+        return found
+
+    def guest_changed(self, host: SimulatedHost, server: ServerId) -> None:
+        number = host.hypervisor.executes(server)
+        self.history.note(host.name, "guest runs" if number else "guest runs no more", server=server, inc=number)
+        if number is None:
+            return
+        running = self.executing(server)
+        if not self.believed.lied_of.intersection(name for name, _ in running):
+            self.demand(len(running) <= 1, "one_run", f"{{}} executes on {_said(running)}", server)
+        burnt = host.journal.page(server).burnt
+        self.demand(
+            number > burnt,
+            "released",
+            f"{{}}, incarnation {number}, begins on {host.name} after {burnt} was given up there",
+            server,
+        )
+        self._check_right(host, server, number)
+
+    def _check_right(self, host: SimulatedHost, server: ServerId, number: int) -> None:
+        if self.hold is not None or self.believed.lost_commits or host.name in self.believed.lied_of:
+            return
+        holder, newest = self.rights.get(server, (None, 0))
+        whose = self._names.get(holder or "", "nobody")
+        # A server that was deleted while its host was away runs on until that host hears of it; nobody else runs it.
+        forgotten = holder is None and number < self.debts.get((host.id, server), 0)
+        self.demand(
+            forgotten or (holder == host.id and number <= newest),
+            "right",
+            f"{{}} executes on {host.name} as incarnation {number}, but the right is {whose}'s, incarnation {newest}",
+            server,
+        )
+
+    def begun(self, host: SimulatedHost, call: str, server: ServerId, guest: Guest | None, running: list[str]) -> None:
+        """Check what the host begins to do to a guest, beside the calls that run already."""
+        self.demand(
+            not running, "one_step", f"{call} of {{}} begins on {host.name} while {', '.join(running)} runs", server
+        )
+        if guest is None:
+            return
+        page = host.journal.page(server)
+        self.demand(
+            guest.incarnation == page.incarnation and guest.incarnation > page.burnt,
+            "stale_step",
+            f"{call} of {{}}, incarnation {guest.incarnation}, on {host.name}, whose journal has {page.incarnation}, "
+            f"and {page.burnt} given up",
+            server,
+        )
+
+    def page_written(self, host: SimulatedHost, journal: str, server: ServerId, page: ServerPage) -> None:
+        """Check that what a host has on its disk only rises, for as long as it is the same journal."""
+        before = self._pages.get((host.name, journal, server))
+        self._pages[host.name, journal, server] = page
+        if before is None:
+            return
+        lower = (page.era, page.incarnation, page.burnt) < (before.era, before.incarnation, before.burnt)
+        self.demand(
+            not lower and page.incarnation >= before.incarnation and page.burnt >= before.burnt,
+            "monotone",
+            f"the journal of {host.name} goes back for {{}}: from {_page(before)} to {_page(page)}",
+            server,
+        )
+
+    def look_at_writes(self) -> None:
+        """Check that no disk took a write of an older incarnation after one of a newer."""
+        seen = set()
+        for host in self.hosts.values():
+            if id(host.storage) in seen:
+                continue
+            seen.add(id(host.storage))
+            for (server, generation), disk in host.storage.disks.items():
+                _, looked, highest = self._written.get(id(disk), (disk, 0, 0))
+                for write in disk.writes[looked:]:
+                    number = write.incarnation
+                    self.demand(
+                        number >= highest,
+                        "one_writer",
+                        f"disk {generation} of {{}} took a write of incarnation {number} after one of {highest}",
+                        server,
+                    )
+                    highest = max(highest, number)
+                self._written[id(disk)] = (disk, len(disk.writes), highest)
+
+    def deleted(self, host: SimulatedHost, server: ServerId, generation: int) -> None:
+        """Check that a host deletes no disk of a server that another has the right to, on storage they share."""
+        holder, newest = self.rights.get(server, (None, 0))
+        other = self.hosts.get(self._names.get(holder or "", ""))
+        if other is None or other.name == host.name or self.hold is not None or self.believed.lost_commits:
+            return
+        owner = host.storage.owners.get(server, 0)
+        self.demand(
+            not (other.storage is host.storage and owner >= newest),
+            "kept",
+            f"{host.name} deletes disk {generation} of {{}}, which is {other.name}'s, on the storage that they share",
+            server,
+        )
+
+    # --- volumes ---
+
+    def look_at_exports(self) -> None:
+        """Check that each volume is served for writing under one name, and that no name is given twice."""
+        for host in self.storage_hosts.values():
+            for volume, exports in host.volumes.served.items():
+                writable = sorted(export.name for export in exports.values() if export.writable)
+                self.demand(
+                    len(writable) <= 1, "one_export", f"volume {{}} is served under {len(writable)} names", volume
+                )
+                for export in exports.values():
+                    mine = (volume, str(export.host))
+                    known = self._exports.setdefault(export.name, mine)
+                    self.demand(
+                        known == mine, "one_export", f"the name of an export of {{}} was that of {known}", volume
+                    )
+
+    def wrote_volume(self, volume: VolumeId, name: str) -> None:
+        """Check that a volume takes no write of a former attachment after one of a later."""
+        names = self._volume_writers.setdefault(volume, [])
+        if name not in names:
+            names.append(name)
+        self.demand(names[-1] == name, "one_writer", "volume {} took a write of a former attachment", volume)
+
+    # --- the database ---
+
+    def committed(self, who: str, changes: list[Change]) -> None:
+        """Check what a process has just committed."""
+        granted: list[ServerId] = []
+        for change in changes:
+            match change.table:
+                case "rights":
+                    granted.append(self._right_changed(change))
+                case "debts":
+                    row = change.new or change.old or {}
+                    self.debts[row["host"], row["server"]] = row["below"] if change.new else 0
+                case "leases":
+                    self._lease_changed(change)
+                case "proofs":
+                    self._proof_written(change)
+                case "operations":
+                    self._operation_changed(who, change)
+                case "steps":
+                    self._step_noted(who, change)
+                case "executors" if change.new is not None and change.old is None:
+                    self._enlisted[change.new["id"]] = who
+                case "cluster" if change.new is not None:
+                    self._cluster_changed(change.new)
+                case "inventories" if change.new is not None:
+                    self._room_taken(change)
+        for server in granted:
+            for name, number in self.executing(server):
+                self._check_right(self.hosts[name], server, number)
+
+    def _right_changed(self, change: Change) -> ServerId:
+        row = change.new or change.old or {}
+        server = ServerId(row["server"])
+        if change.new is None:
+            self.rights.pop(server, None)
+            return server
+        holder, number = change.new["host"], change.new["incarnation"]
+        former = self.rights.get(server, (None, 0))
+        self.rights[server] = (holder, number)
+        if self.hold is not None or self.believed.lost_commits:
+            self._granted[server] = max(number, self._granted.get(server, 0))
+            return server
+        highest = self._granted.get(server, 0)
+        moved = holder is not None and holder != former[0]
+        self.demand(
+            number > highest if moved else number >= highest,
+            "monotone",
+            f"{{}} is given to {self._names.get(holder or '', 'nobody')} as incarnation {number} after {highest}",
+            server,
+        )
+        seen = max((host.journal.page(server).incarnation for host in self.hosts.values()), default=0)
+        self.demand(number >= seen, "monotone", f"{{}} is granted as {number}, but hosts have seen {seen}", server)
+        self._granted[server] = max(number, highest)
+        return server
+
+    def _lease_changed(self, change: Change) -> None:
+        if change.new is None:
+            return
+        host, epoch = change.new["host"], change.new["epoch"]
+        known = self._epochs.get(host, 0)
+        if not self.believed.lost_commits:
+            self.demand(
+                epoch >= known, "monotone", f"the lease of {self._names.get(host)} goes from epoch {known} to {epoch}"
+            )
+        self._epochs[host] = max(epoch, known)
+
+    def _proof_written(self, change: Change) -> None:
+        if change.new is None or change.old is not None:
+            return
+        row = change.new
+        name = self._names.get(row["host"])
+        if name is None:
+            return
+        host, kind = self.hosts[name], row["kind"]
+        self.history.note("WORLD", "proof", host=name, kind=kind, epoch=row["epoch"])
+        running = sorted(host.hypervisor.executing())
+        if kind == ProofKind.OPERATOR and running:
+            self.believed.lied_of.add(name)  # nothing but his word says so, and he was wrong
+        if kind == ProofKind.POWER_OFF and name not in self.believed.lied_of:
+            self.demand(not running, "proof_true", f"{name} is proven off while {len(running)} guests execute there")
+        readings = msgspec.json.decode(row["readings"]) if row["readings"] else {}
+        if kind in BY_SILENCE and readings.get("at_once") != "yes" and name not in self.believed.lied_of:
+            left = self._lease_left(name)
+            self.demand(left <= 0, "no_rush", f"{name} is taken for silent while its own lease holds for {left:.1f} s")
+
+    def _operation_changed(self, who: str, change: Change) -> None:
+        if change.new is None:
+            return
+        row, former = change.new, self._operations.get(change.new["id"])
+        self._operations[row["id"]] = (row["state"], row["executor"])
+        if former is None or self.believed.lost_commits:
+            return
+        state, executor = former
+        self.demand(
+            state not in FINAL or row["state"] == state,
+            "ended",
+            f"operation {row['id']} ({row['story']}) was {state}, and is {row['state']}",
+        )
+        if row["state"] != state and row["state"] in ("done", "failed"):
+            self._demand_teller(who, executor, f"ends operation {row['id']}")
+
+    def _step_noted(self, who: str, change: Change) -> None:
+        if change.new is None:
+            return
+        operation = change.new["operation"]
+        executor = self._operations.get(operation, ("", ""))[1]
+        self._demand_teller(who, executor, f"notes {change.new['step']} of operation {operation}")
+
+    def _demand_teller(self, who: str, executor: str, does: str) -> None:
+        owner = self._enlisted.get(executor)
+        if owner is not None and not self.believed.lost_commits:
+            self.demand(owner == who, "one_teller", f"{who} {does}, which is {owner}'s")
+
+    def _cluster_changed(self, row: dict[str, Any]) -> None:
+        self.demand(
+            row["era"] >= self.era or self.believed.lost_commits,
+            "monotone",
+            f"era {self.era} is followed by {row['era']}",
+        )
+        if row["hold"] != self.hold:
+            self.history.note("WORLD", "hold" if row["hold"] else "hold ends", era=row["era"], why=row["hold"])
+        if self.hold is not None and row["hold"] is None:
+            self.believed.lost_commits = False  # found out, and mended
+        self.era, self.hold = row["era"], row["hold"]
+
+    def _room_taken(self, change: Change) -> None:
+        row, before = change.new or {}, (change.old or {}).get("used", 0)
+        if row["used"] > before:
+            room = (row["total"] - row["reserved"]) * row["allocation_ratio"]
+            name = self._names.get(row["provider"], row["provider"])
+            self.demand(
+                row["used"] <= room, "capacity", f"{row['used']} of {room:g} {row['resource_class']} are held of {name}"
+            )
+
+    def lost_commits(self, ledger: Ledger) -> None:
+        """Go on from a database that has lost commits, or is an older one."""
+        self.believed.lost_commits = True
+        rows = ledger.everything()
+        ledger.take()
+        self.rights = {ServerId(row["server"]): (row["host"], row["incarnation"]) for row in rows["rights"]}
+        self.debts = {(row["host"], row["server"]): row["below"] for row in rows["debts"]}
+        self._operations = {row["id"]: (row["state"], row["executor"]) for row in rows["operations"]}
+        self._epochs = {row["host"]: row["epoch"] for row in rows["leases"]}
+        cluster: Row = rows["cluster"][0] if rows["cluster"] else {"era": 1, "hold": None}
+        self.era, self.hold = cluster["era"], cluster["hold"]
+
+
+class _HostWitness(Witness):
+    """Hears what happens on one host."""
+
+    def __init__(self, invariants: Invariants, host: SimulatedHost) -> None:
+        self._invariants = invariants
+        self._host = host
+        self._running: dict[ServerId, list[str]] = {}
+        self._was: dict[ServerId, bool] = {}
+        host.journal.written = self._page_written
+
+    def _page_written(self, journal: str, server: ServerId, page: ServerPage) -> None:
+        self._invariants.page_written(self._host, journal, server, page)
+
+    def power(self, server: ServerId) -> None:
+        runs = self._host.hypervisor.executes(server) is not None
+        if runs != self._was.get(server, False):
+            self._was[server] = runs
+            self._invariants.guest_changed(self._host, server)
+
+    def begins(self, call: str, server: ServerId, guest: Guest | None) -> None:
+        running = self._running.setdefault(server, [])
+        # Before it is noted: a violation is raised in here.
+        self._invariants.begun(self._host, call, server, guest, running)
+        running.append(call)
+
+    def ends(self, call: str, server: ServerId) -> None:
+        running = self._running.get(server, [])
+        if call in running:
+            running.remove(call)
+
+    def connects(self) -> None:
+        self._running.clear()
+
+    def deletes(self, server: ServerId, generation: int) -> None:
+        self._invariants.deleted(self._host, server, generation)
+
+
+def _said(running: list[tuple[str, int]]) -> str:
+    return " and ".join(f"{name} (incarnation {number})" for name, number in running)
+
+
+def _page(page: ServerPage) -> str:
+    return f"era {page.era}, incarnation {page.incarnation}, given up {page.burnt}"
