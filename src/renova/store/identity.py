@@ -11,7 +11,7 @@ from sqlalchemy import Boolean, Column, ForeignKey, String, Table, Text, delete,
 from renova.model.errors import Conflict, NotFound
 from renova.model.ids import ProjectId, UserId
 from renova.store.database import Tx
-from renova.store.schema import Document, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata
 
 projects = Table(
     "projects",
@@ -54,6 +54,21 @@ tokens = Table(
     Column("issued_at", Stamp, nullable=False),
     Column("expires_at", Stamp, nullable=False, index=True),
 )
+
+# One row: how often anything was changed that a token may stand for. By it controllers know what they remember.
+changes = Table("identity_changes", metadata, Column("id", Number, primary_key=True), Column("count", Number))
+
+_COUNT = select(changes.c.count).where(changes.c.id == 1)
+
+
+def count(tx: Tx) -> int:
+    """Return how often anything was changed."""
+    return int(tx.execute(_COUNT).scalar() or 0)
+
+
+def count_change(tx: Tx) -> None:
+    if tx.execute(update(changes).where(changes.c.id == 1).values(count=changes.c.count + 1)).rowcount == 0:
+        tx.execute(insert(changes).values(id=1, count=1))
 
 
 class Project(msgspec.Struct, frozen=True):

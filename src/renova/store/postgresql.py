@@ -377,9 +377,15 @@ class _Threads:
 
 
 def open_postgresql(address: str) -> Database:
-    """Open the database at libpq's address, made on first use."""
+    """Open the database at libpq's address, made on first use.
+
+    `NotNow` when it does not answer, `BadSetup` when it never will as long as the address is this one.
+    """
     server = Server(address)
-    prepare(server)
+    try:
+        prepare(server)
+    except (psycopg.Error, DBAPIError) as error:
+        raise server.refusal(error) from None  # its cause might repeat the address
     return Database(_Threads(server), lambda: server.standing)
 
 

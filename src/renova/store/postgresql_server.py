@@ -5,6 +5,7 @@ failover is followed. Whatever hangs ends: each wait on a connection has a limit
 the server.
 """
 
+import re
 import threading
 from typing import Any
 
@@ -16,7 +17,7 @@ from psycopg.adapt import Loader
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from renova.model.errors import BadSetup
+from renova.model.errors import BadSetup, CloudError, NotNow
 from renova.store.database import Standing
 
 log = structlog.get_logger()
@@ -45,6 +46,17 @@ _DEFAULTS = {
 }
 _FIT = "SELECT pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = current_database()"
 _BYTE_ORDER = ("C", "POSIX", "C.UTF-8", "C.utf8")  # in which text sorts as SQLite and Python sort it
+
+# What libpq says where waiting would not help.
+_WRONG = (
+    (r"password authentication failed", "it refuses the user's password"),
+    (r"no password supplied", "it wants a password"),
+    (r"no pg_hba.conf entry", "it does not let this user in from here (pg_hba.conf)"),
+    (r"could not translate host name|Name or service not known", "no address is known for its host's name"),
+    (r'role "[^"]*" does not exist', "it does not know the user"),
+    (r'database "[^"]*" does not exist', "there is no database of this name"),
+    (r"permission denied", "the user may not make tables there"),
+)
 
 
 class Unreachable(psycopg.OperationalError):
@@ -122,6 +134,16 @@ class Server:
             elif self._standing.timeline == "":
                 self._standing = Standing(self._standing.generation, row[0])
         return link
+
+    def refusal(self, error: Exception) -> CloudError:
+        """Return what a server's refusal to be opened means: it is away, or the address is wrong."""
+        said = str(error.__cause__ or error)
+        for sign, reason in _WRONG:
+            if re.search(sign, said):
+                return BadSetup(
+                    f"The database of RENOVA_DATABASE cannot be used: {reason}. Mend the address, or the server."
+                )
+        return NotNow(f"the database does not answer: {said.strip().splitlines()[0]}")
 
     def check(self) -> None:
         """Raise `BadSetup` unless the database keeps text as we need it."""

@@ -1,10 +1,11 @@
 """The built-in identity service: who bears a token, signing in, and the first start.
 
 Called by `api.dispatch` on every request and by `api.identity`. What a token stands for is kept in memory, so that
-a request costs no SQL; every change that could alter it goes through `change`, which forgets what was kept. This
-holds because one controller serves the database; further controllers would have to hear of changes.
+most requests cost no SQL; every change that could alter it goes through `change`, which forgets what was kept, and is
+counted in the database. By the count each controller sees, at most `FRESH` seconds later, what another has changed.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ DOMAIN = "default"
 DOMAIN_NAME = "Default"
 
 _REMEMBERED = 20_000  # tokens in memory, some 500 bytes each
+FRESH = 1.0  # seconds for which a controller goes by what it remembers, without asking whether another changed it
 
 
 class Denied(Refused):
@@ -82,9 +84,14 @@ class BuiltinIdentity:
         self._passwords = Passwords()
         self._callers: dict[bytes, tuple[Caller, datetime]] = {}
         self._changes = 0  # counts changes, so that what was read before one is not kept after it
+        self._count = -1  # of the changes that all controllers have made, as last read
+        self._asked = float("-inf")  # when that was, by our monotonic clock, before it was asked
+        self._asking = asyncio.Lock()
 
     async def caller(self, token: str) -> Caller | None:
+        """Return the bearer of a valid token. `NotNow` when it is not known whether it still is one."""
         key = hashlib.sha256(token.encode()).digest()
+        await self._follow()
         known = self._callers.get(key)
         if known is not None and known[1] > self._clock.wall():
             return known[0]
@@ -114,9 +121,24 @@ class BuiltinIdentity:
 
         def changing(tx: Tx) -> T:
             tx.then(self._forget)
+            store.count_change(tx)
             return fn(tx)
 
         return await self._database.transact(changing)
+
+    async def _follow(self) -> None:
+        """Forget what is remembered if another controller may have changed it."""
+        if self._clock.monotonic() - self._asked < FRESH:
+            return
+        async with self._asking:
+            asked = self._clock.monotonic()
+            if asked - self._asked < FRESH:
+                return  # somebody else has asked meanwhile
+            count = await self._database.read(store.count)
+            if count != self._count:
+                self._count = count
+                self._forget()
+            self._asked = asked
 
     def _forget(self) -> None:
         self._changes += 1
