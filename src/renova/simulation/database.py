@@ -182,6 +182,7 @@ class DatabaseLink:
         self._waiting: list[_Job] = []
         self._busy = False  # a group is on its way, or its answer is
         self._broken = True  # the connection: made anew with the next transaction
+        self._breaks = 0
         self._known = Standing(0, str(server.timeline))
 
     @property
@@ -192,6 +193,7 @@ class DatabaseLink:
     def drop(self) -> None:
         """Break the connection; whoever awaits the answer to a commit will never hear it."""
         self._broken = True
+        self._breaks += 1
 
     def go_away(self) -> None:
         """Cut this controller off from the database until `come_back`."""
@@ -259,10 +261,10 @@ class DatabaseLink:
         if (seconds := self._reach()) > 0:
             group, self._waiting = self._waiting, []
             self._fail(group, "the database does not answer")
-            self._later(seconds, self._answer, group)
+            self._later(seconds, self._answer, group, self._breaks)
             return
         group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-        server = self._server
+        server, breaks = self._server, self._breaks
         name = group[0].name
         if self.passed(f"before the commit of {name}"):
             return
@@ -279,7 +281,7 @@ class DatabaseLink:
             self.drop()
         if self.passed(f"after the commit of {name}"):
             return
-        self._later(self._path_s + server.slow_s, self._answer, group)
+        self._later(self._path_s + server.slow_s, self._answer, group, breaks)
 
     def _run(self, group: list[_Job], *, keep: bool) -> bool:
         """Run the group's transactions, each of its own; whether any wanted to be committed."""
@@ -316,8 +318,8 @@ class DatabaseLink:
             job.undone()
             job.error = NotNow(why)
 
-    def _answer(self, group: list[_Job]) -> None:
-        if self._broken and any(job.error is None for job in group):
+    def _answer(self, group: list[_Job], breaks: int) -> None:
+        if breaks != self._breaks:
             self._fail(group, "the connection to the database broke: nobody knows whether it committed")
         for job in group:
             job.tell()

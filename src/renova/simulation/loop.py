@@ -178,9 +178,10 @@ def run_virtual(main: Coroutine[Any, Any, T], limit_s: float = 86_400.0) -> T:
             _cancel_all(loop)
         finally:
             loop.close()
+            failures = list(loop.failures)  # what fails from now on are the dead
             _bury(loop)
-    if loop.failures:
-        raise loop.failures[0]
+    if failures:
+        raise failures[0]
     return result
 
 
