@@ -201,6 +201,9 @@ class SimulatedCloud:
 
     async def start_controller(self, name: str = "controller1") -> None:
         """Begin a controller over the database as it is."""
+        self.begin_controller(name)
+
+    def begin_controller(self, name: str) -> None:
         one = self.controllers[name]
         assert one.process is None, f"{name} runs"
         one.runs += 1
@@ -324,6 +327,9 @@ class SimulatedCloud:
     def _begin(self, process: Process, work: Coroutine[Any, Any, None], name: str) -> None:
         def note(done: "asyncio.Task[None]") -> None:
             if not done.cancelled() and (error := done.exception()) is not None:
-                self.ended.append(f"{name}: {error!r}")
+                self._has_ended(process, name, error)
 
         process.spawn(work, name).add_done_callback(note)
+
+    def _has_ended(self, process: Process, name: str, error: BaseException) -> None:  # noqa: ARG002
+        self.ended.append(f"{name}: {error!r}")

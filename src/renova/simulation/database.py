@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -164,7 +165,8 @@ class LinkedDatabase(Database):
         self._link = link
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
-        self._link.naming = fn.__qualname__.replace(".<locals>", "").removesuffix(".<lambda>").removesuffix(".work")
+        asks = fn.func if isinstance(fn, partial) else fn
+        self._link.naming = asks.__qualname__.replace(".<locals>", "").removesuffix(".<lambda>").removesuffix(".work")
         return await super().transact(fn)
 
 

@@ -62,40 +62,34 @@ class Injector:
     world: World
     kinds: Sequence[Kind]
     rate: float = 1.0
-    counts: Counter[str] = field(default_factory=Counter)  # how often each kind fired
+    fired: Counter[str] = field(default_factory=Counter)  # how often each kind did
 
     def __post_init__(self) -> None:
         self.chance = self.world.chance_of("faults")
         self._suffering: set[str] = set()
         self._strikes: set[asyncio.Task[None]] = set()
-        self._serving: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        self._serving = asyncio.get_running_loop().create_task(self._serve(), name="faults", context=outside())
+    async def run(self) -> None:
+        """Have faults strike until cancelled."""
+        while True:
+            # Sums of such pauses have the evenness of chance: twice the mean at most, and never none.
+            await asyncio.sleep(self.chance.uniform(0, 2 / self.rate))
+            self.strike(self._draw())
 
-    async def calm(self) -> None:
-        """Strike no more, and return when everything is mended."""
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.wait([self._serving])
+    async def mend(self) -> None:
+        """Return when all that struck is mended."""
         while self._strikes:
             await asyncio.wait(self._strikes)
 
     @property
     def events(self) -> int:
         """How many faults fired."""
-        return sum(self.counts.values())
+        return sum(self.fired.values())
 
     @property
     def missing(self) -> list[str]:
         """Name the kinds that never fired."""
-        return [kind.name for kind in self.kinds if not self.counts[kind.name]]
-
-    async def _serve(self) -> None:
-        while True:
-            # Sums of such pauses have the evenness of chance: twice the mean at most, and never none.
-            await asyncio.sleep(self.chance.uniform(0, 2 / self.rate))
-            self.strike(self._draw())
+        return [kind.name for kind in self.kinds if not self.fired[kind.name]]
 
     def strike(self, kind: Kind) -> "asyncio.Task[None] | None":
         """Have a fault of the kind strike somewhere; None where it cannot."""
@@ -103,7 +97,7 @@ class Injector:
         if not targets:
             return None
         target = targets[int(self.chance.uniform(0, len(targets)))]
-        striking = Striking(self.world, kind, target, self.chance, self.counts)
+        striking = Striking(self.world, kind, target, self.chance, self.fired)
         task = asyncio.get_running_loop().create_task(self._suffer(striking), name=kind.name, context=outside())
         self._suffering.add(target)
         self._strikes.add(task)

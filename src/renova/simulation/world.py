@@ -24,6 +24,7 @@ from renova.simulation.processes import Process, outside
 from renova.store.database import Database
 
 DATABASE_LATENCY_S = 0.002
+RESTARTED_S = 2.0  # until a service manager starts anew what ended by itself
 HANG_S = 30.0  # a power controller that hangs answers after this
 
 
@@ -129,6 +130,21 @@ class World(SimulatedCloud):
         if name not in self._disks:
             self._begin_host(self.any_host(name))
         super().start_agent(name)
+
+    def _has_ended(self, process: Process, name: str, error: BaseException) -> None:
+        """Start anew what ended by an error of its own, as a service manager does; the error is kept."""
+        super()._has_ended(process, name, error)
+        self.tell(f"{name} ended: {error!r}")
+        loop = asyncio.get_running_loop()
+        loop.call_later(RESTARTED_S, self._start_anew, process, name, context=outside())
+
+    def _start_anew(self, process: Process, name: str) -> None:
+        if name in self.controllers and self.controllers[name].process is process:
+            self.end_controller(name)
+            self.begin_controller(name)
+        elif name.startswith("agent-") and self.any_host(host := name.removeprefix("agent-")).agent is process:
+            self.end_agent(host)
+            self.start_agent(host)
 
     # --- freezing ---
 
