@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--database", choices=("sqlite", "postgresql"), default="sqlite", help="what tests keep rows in")
+
+
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PostgreSQL"]:
     """A real PostgreSQL for all tests of this process that do not hurt it. It writes nothing through to the disk."""
@@ -52,6 +57,23 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Pos
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _databases(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.config.getoption("--database") != "postgresql":
+        yield
+        return
+    from tests import databases
+
+    with databases.on(request.getfixturevalue("postgresql_server")):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _empty_databases(_databases: None) -> None:
+    if "tests.databases" in sys.modules:
+        sys.modules["tests.databases"].next_test()
 
 
 _numbers = itertools.count(1)

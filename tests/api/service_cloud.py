@@ -36,7 +36,7 @@ from renova.partners.network.builtin import BuiltinNetworks
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.settings import ControllerSettings
 from renova.store.database import Database
-from renova.store.sqlite import open_sqlite
+from tests.databases import open_empty
 from tests.storage_at_hand import StorageAtHand
 
 PASSWORDS = {"admin": "admin's password", "demo": "demo's password"}
@@ -196,7 +196,7 @@ def make_app(cloud: Cloud, policy_file: str = "") -> Any:
 async def running(state: Path) -> AsyncIterator[Api]:
     """Run a cloud on its first start, with the users admin and demo."""
     clock = HandClock()
-    database = open_sqlite(None, clock)
+    database = open_empty(clock)
     cloud = make_cloud(state, database, clock)
     assert isinstance(cloud.identity, BuiltinIdentity)
     await cloud.identity.bootstrap(PASSWORDS)

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from renova.model.errors import NotNow
 from renova.store.database import Tx
-from renova.store.session import Session, Trouble, reason
+from renova.store.session import TURNS, Session, Trouble, reason
 
 T = TypeVar("T")
 
@@ -17,21 +17,25 @@ class Inline:
         self._session = session
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
-        session = self._session
-        tx = Tx(session, session.begin())
-        try:
-            result = fn(tx)
-            session.commit()
-        except BaseException as error:
-            trouble = session.trouble(error) if isinstance(error, Exception) else Trouble.NONE
-            session.rollback()
-            tx.undone()
-            if isinstance(error, Exception) and trouble is not Trouble.NONE:
-                raise NotNow(f"the database could not commit: {reason(error)}") from error
-            raise
-        for call in tx.afterwards:
-            call()
-        return result
+        for turn in range(TURNS):
+            session = self._session
+            tx = Tx(session, session.begin())
+            try:
+                result = fn(tx)
+                session.commit()
+            except BaseException as error:
+                trouble = session.trouble(error) if isinstance(error, Exception) else Trouble.NONE
+                session.rollback()
+                tx.undone()
+                if trouble is Trouble.AGAIN and turn < TURNS - 1:
+                    continue
+                if isinstance(error, Exception) and trouble is not Trouble.NONE:
+                    raise NotNow(f"the database could not commit: {reason(error)}") from error
+                raise
+            for call in tx.afterwards:
+                call()
+            return result
+        raise AssertionError("unreachable")
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
         session = self._session

@@ -30,7 +30,6 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from renova.model.clock import Clock, stamp
 from renova.model.errors import Invalid, NotNow
 from renova.store.database import Database, Tx
-from renova.store.inline import Inline
 from renova.store.postgresql_server import ANSWER_S, Link, Server, Unreachable
 from renova.store.prepared import Rows, Shape, Statement, Statements, Value, shape, value
 from renova.store.schema import metadata
@@ -72,7 +71,7 @@ class PostgreSQLSession(Statements[_Prepared]):
         """Take the server's time for that of transactions, unless another clock is given."""
         self._server = server
         self._begin = _WRITE if writes else _READ
-        self._clock = clock
+        self.clock = clock
         self._generation = 0
         self._written = 0
         self._warning = ""
@@ -85,7 +84,7 @@ class PostgreSQLSession(Statements[_Prepared]):
         self._written = 0
         row = self._query(self._begin).get_value(0, 0)
         assert row is not None
-        return row.decode() if self._clock is None else stamp(self._clock.wall())
+        return row.decode() if self.clock is None else stamp(self.clock.wall())
 
     def commit(self) -> None:
         result = self._query(b"COMMIT")
@@ -146,7 +145,7 @@ class PostgreSQLSession(Statements[_Prepared]):
             found = each.of(given)
             convert = _CONVERTERS.get(type(found)) or _converter(found)
             bound.append(convert(found))
-            formats.append(pq.Format.BINARY if convert is bytes else pq.Format.TEXT)
+            formats.append(pq.Format.BINARY if convert is _binary else pq.Format.TEXT)
         if name not in self._known:
             self._pg.send_prepare(name, sql)
             self._check(self._answers()[-1], sql)
@@ -298,13 +297,18 @@ def _array(found: "list[Any] | tuple[Any, ...]") -> bytes:
     return b"{%s}" % b",".join(map(element, found))
 
 
+def _binary(found: "bytes | psycopg.Binary") -> bytes:
+    return bytes(found.obj) if isinstance(found, psycopg.Binary) else found
+
+
 _CONVERTERS: dict[type, Callable[[Any], bytes | None]] = {
     type(None): lambda _: None,
     bool: lambda found: b"t" if found else b"f",
     int: lambda found: b"%d" % found,
     float: lambda found: repr(found).encode(),
     str: _text,
-    bytes: bytes,
+    bytes: _binary,
+    psycopg.Binary: _binary,
     list: _array,
     tuple: _array,
 }
@@ -387,11 +391,6 @@ def open_postgresql(address: str) -> Database:
     except (psycopg.Error, DBAPIError) as error:
         raise server.refusal(error) from None  # its cause might repeat the address
     return Database(_Threads(server), lambda: server.standing)
-
-
-def open_inline(server: Server, clock: Clock) -> Database:
-    """Open it for transactions in the caller's thread, at the clock's time: for tests."""
-    return Database(Inline(PostgreSQLSession(server, writes=True, clock=clock)), lambda: server.standing)
 
 
 def prepare(server: Server) -> None:

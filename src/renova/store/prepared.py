@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import BindParameter, Connection, Dialect, Executable, Float, Numeric
+from sqlalchemy import BindParameter, Connection, Dialect, Executable
 from sqlalchemy.sql import Delete, Insert, Select, Update
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -105,6 +105,7 @@ class Shape(NamedTuple):
         return values
 
 
+_DOUBLE = 701  # PostgreSQL's number of the type that fractions have; converters of other types look at no number
 _Kept: TypeAlias = dict[tuple[str, ...], P | None]  # by the names of the values; None: for SQLAlchemy only
 
 
@@ -187,14 +188,5 @@ def shape(statement: Statement, dialect: Dialect) -> Shape:
     names = tuple(getattr(column, "name", f"_{place}") for place, column in enumerate(columns))
     properties = {name: property(itemgetter(place)) for place, name in reversed([*enumerate(names)])}
     row = type("_RowOfStatement", (Row,), {"__slots__": (), "names": names, **properties})
-    processors = (_converter(column.type, dialect) for column in columns)
+    processors = (column.type.dialect_impl(dialect).result_processor(dialect, _DOUBLE) for column in columns)
     return Shape(row, [(place, convert) for place, convert in enumerate(processors) if convert is not None])
-
-
-def _converter(kind: Any, dialect: Dialect) -> Any:
-    """Return what makes of a driver's value the column's; None where it is one already."""
-    if isinstance(kind, Float | Numeric):
-        return (
-            None  # SQLAlchemy would ask which of the server's types it is, which is not known before the first answer
-        )
-    return kind.dialect_impl(dialect).result_processor(dialect, None)

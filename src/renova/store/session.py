@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from renova.store.prepared import Rows
 
+TURNS = 5  # of a transaction that others are in the way of; of a group then each member is tried alone, as often
+
 
 class Trouble(Enum):
     """What an error says about the transaction in which it was raised."""

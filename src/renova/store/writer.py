@@ -20,13 +20,12 @@ import structlog
 
 from renova.model.errors import NotNow
 from renova.store.database import Tx
-from renova.store.session import Session, Trouble, reason
+from renova.store.session import TURNS, Session, Trouble, reason
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 GROUP = 64  # transactions a commit: more gains nothing (docs/decisions/0003), and the first would wait longer
-TURNS = 5  # of a group that others are in the way of; then each member is tried alone, as often
 
 
 @dataclass(slots=True)

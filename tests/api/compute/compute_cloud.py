@@ -45,7 +45,7 @@ from renova.partners.volume.builtin import BuiltinVolumes
 from renova.settings import ControllerSettings
 from renova.store import hosts, placement, servers
 from renova.store.database import Tx
-from renova.store.sqlite import open_sqlite
+from tests.databases import open_empty
 
 from ...storage_at_hand import StorageAtHand
 from ..service_cloud import Api, HandClock
@@ -341,7 +341,7 @@ class ComputeApi(Api):
 async def running(state: Path) -> AsyncIterator[ComputeApi]:
     """Run a cloud on its first start, with the users admin and demo, an image and a network."""
     clock = HandClock()
-    database = open_sqlite(None, clock)
+    database = open_empty(clock)
     images = {IMAGE: an_image(IMAGE), OTHER_IMAGE: an_image(OTHER_IMAGE, name="other")}
     networks = {NETWORK: a_network(NETWORK)}
     hosts_up = FixedHosts()

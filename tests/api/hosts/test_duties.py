@@ -14,10 +14,10 @@ from renova.api.policy import Policy
 from renova.engine.executor import Executor
 from renova.model.ids import ExecutorId, ServerId
 from renova.operations.rounds import Duty, Rounds, Tally
-from renova.store.sqlite import open_sqlite
 from tests.api.compute.compute_cloud import FixedIdentity
 from tests.api.hosts.test_hosts import HostsApi
 from tests.api.service_cloud import HandClock, make_cloud
+from tests.databases import open_empty
 
 NEVER = {
     "name": "orphans",
@@ -43,7 +43,7 @@ async def look(tally: Tally) -> None:
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[HostsApi]:
     clock = HandClock()
-    database = open_sqlite(None, clock)
+    database = open_empty(clock)
     rounds = Rounds(clock, {"orphans": Duty(look, 600.0)}, database, Executor(ExecutorId("me")), "controller1")
     cloud = replace(make_cloud(tmp_path, database, clock), identity=FixedIdentity(), rounds=rounds)
     app = build([service.service(cloud)], Dispatcher(cloud, Policy(service.POLICY)))

@@ -21,11 +21,11 @@ from renova.model.ids import ImageId, ProjectId, ServerId, UserId, VolumeId
 from renova.model.storage import Blank
 from renova.store import hosts, migrations, rights, volumes
 from renova.store.database import Tx
-from renova.store.sqlite import open_sqlite
 from renova.store.volumes import StoredVolume
 from renova.wire import JoinToken
 from tests.api.compute.compute_cloud import FixedIdentity
 from tests.api.service_cloud import Api, HandClock, Like, make_cloud
+from tests.databases import open_empty
 from tests.unit.hosts.hellos import TIMES, a_hello
 from tests.unit.store.tables import A, B, prove
 
@@ -48,7 +48,7 @@ async def no_image(image: ImageId, _offset: int) -> AsyncIterator[bytes]:
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[HostsApi]:
     clock = HandClock()
-    database = open_sqlite(None, clock)
+    database = open_empty(clock)
     cloud = make_cloud(tmp_path, database, clock)
     registry = Hosts(database=database, clock=clock, chance=cloud.chance, read_image=no_image, times=TIMES)
     registry.join_token = lambda secret: base64.urlsafe_b64encode(

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select
+from sqlalchemy import Column, Integer, MetaData, String, Table, delete, insert, select
 from sqlalchemy.schema import CreateTable
 
 from renova.engine.executor import Executor
@@ -20,8 +20,8 @@ from renova.model.ids import ExecutorId, OperationId, ServerId
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import operations
 from renova.store.database import Database, Tx
-from renova.store.everything import open_database
 from renova.store.operations import StoredJournal
+from tests.databases import open_empty
 from tests.unit.store.tables import add_server
 
 PATIENCE = 30.0
@@ -151,7 +151,8 @@ class Office:
 
     @classmethod
     async def opened(cls, database: Database, clock: Clock) -> "Office":
-        await database.transact(lambda tx: tx.execute(CreateTable(marks)))
+        await database.transact(lambda tx: tx.execute(CreateTable(marks, if_not_exists=True)))
+        await database.transact(lambda tx: tx.execute(delete(marks)))
         return cls(database, clock, World(clock))
 
     def logged(self, event: str) -> list[MutableMapping[str, Any]]:
@@ -230,7 +231,7 @@ def in_office(story: Callable[[Office], Awaitable[None]]) -> None:
 
     async def main() -> None:
         clock = VirtualClock()
-        office = await Office.opened(open_database(None, clock), clock)
+        office = await Office.opened(open_empty(clock), clock)
         with structlog.testing.capture_logs() as office.events:
             await story(office)
 

@@ -14,8 +14,8 @@ from renova.settings import LeaseTimes
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import hosts
 from renova.store.database import Database, Executor
-from renova.store.everything import open_database
 from renova.wire import Fenced, Renew, Renewed
+from tests.databases import open_empty
 from tests.unit.store.tables import A, B, C, add_host, lease, prove
 
 TIMES = LeaseTimes(renew=1.0, ttl=5.0, margin=12.0, failover=0.0)
@@ -50,7 +50,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
-        self.slow = Slow(open_database(None, self.clock)._executor, self.clock)
+        self.slow = Slow(open_empty(self.clock)._executor, self.clock)
         self.database = Database(self.slow)
         self.leases = self.controller()
         self._nonces = 0

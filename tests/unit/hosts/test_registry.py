@@ -20,7 +20,6 @@ from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import hosts as host_rows
 from renova.store import rights
 from renova.store.database import Database, Executor, Tx
-from renova.store.everything import open_database
 from renova.wire import (
     Answer,
     Clean,
@@ -45,6 +44,7 @@ from renova.wire import (
     decode_from_controller,
     encode,
 )
+from tests.databases import open_empty
 from tests.unit.store.tables import ONE, A, B, add_server
 
 from .hellos import TIMES, a_hello, found
@@ -76,7 +76,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
-        self.faulty = Faulty(open_database(None, self.clock)._executor)
+        self.faulty = Faulty(open_empty(self.clock)._executor)
         self.database = Database(self.faulty)
         self.image: list[bytes | CloudError] = []
         self.hosts = Hosts(

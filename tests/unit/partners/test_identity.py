@@ -13,12 +13,12 @@ from renova.partners.identity.builtin import FRESH, BuiltinIdentity, Ref, Scope
 from renova.partners.identity.roles import with_implied
 from renova.settings import ControllerSettings
 from renova.store.database import Database
-from renova.store.sqlite import open_sqlite
 from tests.api.service_cloud import HandClock, make_cloud
+from tests.databases import open_empty
 
 
 async def test_only_the_first_start_makes_users_and_it_returns_their_passwords(tmp_path: Path) -> None:
-    database = open_sqlite(None, HandClock())
+    database = open_empty(HandClock())
     identity = make_cloud(tmp_path, database, HandClock(), admin_password="chosen").identity
     assert isinstance(identity, BuiltinIdentity)
     given = await identity.bootstrap()
@@ -68,7 +68,7 @@ class Counted:
 
 async def test_what_one_controller_changes_the_others_go_by_a_second_later() -> None:
     clock = HandClock()
-    database = open_sqlite(None, clock)
+    database = open_empty(clock)
     counted = Counted(database._executor)
     here = BuiltinIdentity(database, clock, SeededChance(1), ControllerSettings())
     there = BuiltinIdentity(Database(counted), clock, SeededChance(2), ControllerSettings())
@@ -87,7 +87,7 @@ async def test_what_one_controller_changes_the_others_go_by_a_second_later() -> 
 
 async def test_a_token_is_believed_no_longer_than_a_second_without_the_database() -> None:
     clock = HandClock()
-    counted = Counted(open_sqlite(None, clock)._executor)
+    counted = Counted(open_empty(clock)._executor)
     identity = BuiltinIdentity(Database(counted), clock, SeededChance(1), ControllerSettings())
     passwords = await identity.bootstrap()
     token, _ = await identity.sign_in(Ref(name="demo"), passwords["demo"], Scope())

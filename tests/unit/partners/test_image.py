@@ -21,7 +21,7 @@ from renova.settings import ControllerSettings
 from renova.store import executors
 from renova.store import images as store
 from renova.store.database import Database, Tx
-from renova.store.sqlite import open_sqlite
+from tests.databases import open_empty
 
 IMAGE = ImageId("the-image")
 OWNER = ProjectId("apollo")
@@ -53,7 +53,7 @@ def queue_image(tx: Tx, disk_format: str = "raw", visibility: str = "private") -
 
 @pytest.fixture
 def database() -> Database:
-    return open_sqlite(None, SystemClock())
+    return open_empty(SystemClock())
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from renova.partners.notifications.http_sink import HttpSink
 from renova.partners.notifications.log_sink import LogSink
 from renova.partners.notifications.outbox import Limits, Outbox
 from renova.store import notices
-from renova.store.everything import open_database
+from tests.databases import open_empty
 
 AMPLE = Limits(age_s=3600, count=1000)
 TOKEN = "a-token-of-ours"
@@ -87,7 +87,7 @@ class Post:
     def __init__(self, receiver: Receiver, limits: Limits, patience_s: float) -> None:
         self.receiver = receiver
         clock = QuickClock()
-        self.database = open_database(None, clock)
+        self.database = open_empty(clock)
         me = Executor(ExecutorId("me"))
         me.leased_until = float("inf")
         sink = HttpSink(f"http://127.0.0.1:{receiver.port}/events", token=TOKEN, timeout=patience_s)

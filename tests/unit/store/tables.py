@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from renova.model.clock import SystemClock, stamp
+from renova.model.clock import stamp
 from renova.model.flavor import Flavor
 from renova.model.guest import PowerState
 from renova.model.host import HostState, Lease
@@ -13,7 +13,7 @@ from renova.model.server import Server, VmState
 from renova.store import everything, hosts, servers
 from renova.store.database import Tx
 from renova.store.session import Session
-from renova.store.sqlite import SQLiteSession, memory
+from tests.databases import empty_session
 
 T = TypeVar("T")
 
@@ -29,27 +29,32 @@ class Tables:
 
     def __init__(self) -> None:
         self.now = BEGINNING
-        self._session: Session = SQLiteSession(memory(), SystemClock())
-        self._session.begin()
+        self._session: Session | None = None
+        self._begun = False
 
     def do(self, fn: Callable[[Tx], T]) -> T:
         self.now += timedelta(seconds=1)
-        tx = Tx(self._session, stamp(self.now))
-        self._session.savepoint()
+        session = self._session = self._session or empty_session()
+        if not self._begun:
+            session.begin()
+            self._begun = True
+        tx = Tx(session, stamp(self.now))
+        session.savepoint()
         try:
             result = fn(tx)
         except BaseException:
-            self._session.undo()
+            session.undo()
             tx.undone()
             raise
-        self._session.release()
+        session.release()
         for call in tx.afterwards:
             call()
         return result
 
     def forget(self) -> None:
-        self._session.rollback()
-        self._session.begin()
+        if self._session is not None:
+            self._session.rollback()
+        self._begun = False
         self.now = BEGINNING
 
 

@@ -211,9 +211,11 @@ AMOUNTS = st.dictionaries(CLASSES, st.integers(1, 8), min_size=1)
 class Claims(RuleBasedStateMachine):
     """Claims, releases and changing offers in any order; each is a transaction, as the writer serves them."""
 
+    def teardown(self) -> None:
+        _machine_tables.forget()
+
     @initialize(totals=TOTALS)
     def begin(self, totals: dict[str, int]) -> None:
-        _machine_tables.forget()
         self.picture = Picture()
         for host in (A, B):
             self.offer(host, totals)

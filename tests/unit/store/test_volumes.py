@@ -10,16 +10,16 @@ from renova.model.ids import AttachmentId, HostId, ProjectId, ServerId, UserId, 
 from renova.model.storage import Blank
 from renova.store import volume_attachments, volumes
 from renova.store.database import Database, Tx
-from renova.store.everything import open_database
 from renova.store.volume_attachments import StoredAttachment
 from renova.store.volumes import StoredVolume
+from tests.databases import open_empty
 
 VOLUME = VolumeId("v")
 
 
 @pytest.fixture
 def database() -> Iterator[Database]:
-    opened = open_database(None, SystemClock())
+    opened = open_empty(SystemClock())
     yield opened
     opened.close()
 
