@@ -85,7 +85,7 @@ _SOME = select(hosts).where(hosts.c.id.in_(bindparam("ids", expanding=True)))
 _OF_ROLE = select(hosts).where(hosts.c.role == bindparam("role")).order_by(hosts.c.serial)
 _CHANGE = update(hosts).where(hosts.c.id == bindparam("host"))
 _LEASE = select(leases).where(leases.c.host == bindparam("host"))
-_ALL_LEASES = select(leases)
+_ALL_LEASES = select(leases).order_by(leases.c.host)
 _RENEW = (
     update(leases)
     .where(

@@ -63,10 +63,10 @@ async def test_the_database_itself_refuses_a_second_export_of_a_volume(database:
         an_attachment(tx, "a", "first")
         an_attachment(tx, "b", None)
         an_attachment(tx, "c", None)
-        with pytest.raises(IntegrityError):
-            volume_attachments.change(tx, AttachmentId("b"), export="second")
 
     await database.transact(two)
+    with pytest.raises(IntegrityError):
+        await database.transact(lambda tx: volume_attachments.change(tx, AttachmentId("b"), export="second"))
     await database.transact(lambda tx: volume_attachments.remove(tx, AttachmentId("a")))
     await database.transact(lambda tx: volume_attachments.change(tx, AttachmentId("b"), export="second"))
     assert await database.read(volume_attachments.served) == {VOLUME}
