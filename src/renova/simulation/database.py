@@ -59,7 +59,7 @@ class DatabaseServer:
     def __init__(self, clock: Clock) -> None:
         connection = memory()
         self.session = SQLiteSession(connection, clock)
-        self._raw: Any = connection.connection.driver_connection
+        self.raw: Any = connection.connection.driver_connection
         self._inline = Inline(self.session)
         self.links: list[DatabaseLink] = []
         self.timeline = 1
@@ -71,6 +71,7 @@ class DatabaseServer:
         self.hitches: deque[tuple[Hitch, Callable[[], None]]] = deque()  # of the next commits, and who is told of each
         self.lagging: Backup | None = None  # what the replica has, while it is behind
         self.on_commit: list[Callable[[], None]] = []  # told of each, in the world
+        self.on_loss: list[Callable[[], None]] = []  # told when commits were lost
 
     def open(self) -> Database:
         """Return the database as the world sees it: always there, and at once."""
@@ -86,7 +87,7 @@ class DatabaseServer:
         self.session.close()
 
     def back_up(self) -> Backup:
-        return Backup(self._raw)
+        return Backup(self.raw)
 
     # --- what happens to it ---
 
@@ -124,7 +125,9 @@ class DatabaseServer:
 
     def restore(self, backup: Backup) -> None:
         """Have the database be as it was then."""
-        backup.kept.backup(self._raw)
+        backup.kept.backup(self.raw)
+        for call in self.on_loss:
+            call()
         self.drop_all()
 
 

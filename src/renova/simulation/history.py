@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from renova.model.errors import CloudError
 from renova.simulation.processes import current
 
 KEPT = 4000  # lines
@@ -34,6 +35,7 @@ class History:
         self._digest = hashlib.blake2b(digest_size=12)
         self._names: dict[str, str] = {}  # short names of ids
         self.count = 0
+        self.alarm: Callable[[str], None] = lambda _what: None  # told of errors that nobody planned
 
     def call(self, thing: str, name: str) -> None:
         """Have the id shown by this name from now on."""
@@ -77,24 +79,28 @@ class History:
     def hear(self, event: MutableMapping[str, Any]) -> None:
         """Write down what a part logs."""
         fields = {name: value for name, value in event.items() if name not in _UNTOLD}
-        if (error := _error(event.get("exc_info"))) is not None:
-            fields["error"] = error
+        error = _error(event.get("exc_info"))
+        if error is not None:
+            fields["error"] = _chain(error)
         level = event.get("level", "info")
         mark = "" if level in ("info", "debug") else f"{level.upper()}: "
         process = current()
         self.note(process.name if process else "-", mark + str(event["event"]), **fields)
+        if error is not None and not isinstance(error, CloudError | TimeoutError):
+            self.alarm(f"{event['event']}: {fields['error']}")
 
 
-def _error(told: Any) -> str | None:
-    """Return the error that is being told, in a line: its chain, and where it was raised."""
+def _error(told: Any) -> BaseException | None:
+    """Return the error that a log call tells."""
     if told is True:
-        told = sys.exc_info()[1]
-    elif isinstance(told, tuple):
-        told = told[1]
-    if not isinstance(told, BaseException):
-        return None
+        return sys.exc_info()[1]
+    found = told[1] if isinstance(told, tuple) else told
+    return found if isinstance(found, BaseException) else None
+
+
+def _chain(error: BaseException | None) -> str:
+    """Return the error in a line: its chain, and where each was raised."""
     chain = []
-    error: BaseException | None = told
     while error is not None:
         frames = traceback.extract_tb(error.__traceback__)
         place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""

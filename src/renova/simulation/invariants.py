@@ -38,11 +38,15 @@ class Believed:
     """What was broken on purpose, so that a run may not hold it against the product."""
 
     lied_of: set[str] = field(default_factory=set)  # hosts of which a BMC or an operator said what is not so
+    broken: list[str] = field(default_factory=list)  # what was said so, in sentences
     lost_commits: bool = False  # the database is not what it was, and the product has not found out yet
 
 
 class Invariants:
-    """Checks of one run. `lease_left` gives for how many seconds a host still believes in its lease."""
+    """Checks of one run. `lease_left` gives for how many seconds a host still believes in its lease.
+
+    `lied` says whether a host's power controller has said that it is off when it was not.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Invariants:
         storage_hosts: Mapping[str, SimulatedStorageHost],
         *,
         lease_left: Callable[[str], float],
+        lied: Callable[[str], bool],
         broken: Callable[[Violation], None],
     ) -> None:
         self.history = history
@@ -59,6 +64,7 @@ class Invariants:
         self.believed = Believed()
         self.checked = 0  # how many checks were made
         self._lease_left = lease_left
+        self._lied = lied
         self._broken = broken  # told of each: whoever runs into one may be anybody's task, and may swallow it
         self.rights: dict[ServerId, tuple[str | None, int]] = {}  # host and incarnation
         self.debts: dict[tuple[str, ServerId], int] = {}  # of host and server: guests below this incarnation are to go
@@ -184,7 +190,7 @@ class Invariants:
                 for write in disk.writes[looked:]:
                     number = write.incarnation
                     self.demand(
-                        number >= highest,
+                        number >= highest or bool(self.believed.lied_of),
                         "one_writer",
                         f"disk {generation} of {{}} took a write of incarnation {number} after one of {highest}",
                         server,
@@ -307,13 +313,21 @@ class Invariants:
         self.history.note("WORLD", "proof", host=name, kind=kind, epoch=row["epoch"])
         running = sorted(host.hypervisor.executing())
         if kind == ProofKind.OPERATOR and running:
-            self.believed.lied_of.add(name)  # nothing but his word says so, and he was wrong
+            self._believe(name, f"an operator said that {name} was off, where {len(running)} guests execute")
+        if kind == ProofKind.POWER_OFF and self._lied(name):
+            self._believe(name, f"the power controller of {name} said that it was off when it was not")
         if kind == ProofKind.POWER_OFF and name not in self.believed.lied_of:
             self.demand(not running, "proof_true", f"{name} is proven off while {len(running)} guests execute there")
         readings = msgspec.json.decode(row["readings"]) if row["readings"] else {}
         if kind in BY_SILENCE and readings.get("at_once") != "yes" and name not in self.believed.lied_of:
             left = self._lease_left(name)
             self.demand(left <= 0, "no_rush", f"{name} is taken for silent while its own lease holds for {left:.1f} s")
+
+    def _believe(self, host: str, what: str) -> None:
+        """Note that a proof rests on what is not so: under that policy, it is believed."""
+        self.believed.lied_of.add(host)
+        self.believed.broken.append(what)
+        self.history.note("WORLD", "assumption broken", what=what)
 
     def _operation_changed(self, who: str, change: Change) -> None:
         if change.new is None:

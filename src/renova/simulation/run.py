@@ -1,63 +1,60 @@
-"""One run of the simulation: a cloud, a workload, faults and calm, all drawn from one seed."""
+"""One run of the simulation: a world, a workload, faults and calm, all drawn from one seed."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from renova.model.clock import Clock
+from renova.model.errors import Invalid
 from renova.simulation.calm import CALM_S, disagreements
 from renova.simulation.cloud import SimulatedCloud
+from renova.simulation.fault_kinds import KINDS
+from renova.simulation.faults import Injector, Kind
 from renova.simulation.front import Front
 from renova.simulation.history import History, listening, quiet_logs
 from renova.simulation.invariants import Invariants, Violation
 from renova.simulation.ledger import Ledger
-from renova.simulation.loop import run_virtual
+from renova.simulation.loop import Stuck, run_virtual
 from renova.simulation.processes import current
 from renova.simulation.workload import CONTENT, IMAGES, Users, Workload, an_image
-from renova.store.database import Executor, Tx
-
-T = TypeVar("T")
+from renova.simulation.world import World
 
 LOOK_S = 0.5  # virtual seconds between looks at what tells nobody when it changes: writes, exports
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run is drawn from; the same plan gives the same history."""
 
     seed: int
     controllers: int = 2
     hosts: int = 6
+    storage_hosts: int = 2
     servers: int = 20
     users: int = 4
     minutes: float = 5.0
     pause_s: float = 1.0  # between two requests of a user, about
-    faults: tuple[str, ...] = ()  # kinds; none named: all
-    every_s: float = 3.0  # between two faults, about
+    rate: float = 1.0  # faults a second, about
+    faults: tuple[str, ...] = ()  # words in the names of the kinds to strike with; none: all kinds
 
     @property
     def shared(self) -> bool:
         """Whether the hosts share their instances directory."""
         return self.seed % 3 != 0
 
+    def kinds(self) -> Sequence[Kind]:
+        """Return the kinds of faults that strike; `Invalid` for a word that no kind has."""
+        for word in self.faults:
+            if not any(word in kind.name for kind in KINDS):
+                raise Invalid(f"there is no kind of fault with {word!r} in its name")
+        return [kind for kind in KINDS if not self.faults or any(word in kind.name for word in self.faults)]
 
-SHORT = {"controllers": 2, "hosts": 3, "servers": 4, "users": 2, "minutes": 0.4, "pause_s": 0.6, "every_s": 1.5}
 
-
-class Faults(Protocol):
-    """What goes wrong in a run."""
-
-    fired: Counter[str]
-
-    async def run(self) -> None:
-        """Have faults happen until cancelled."""
-        ...
-
-    async def mend(self) -> None:
-        """Take back whatever does not end by itself: all parts run, all lines are whole."""
-        ...
+def short(seed: int, **changes: Any) -> Plan:
+    """Return a plan for a run of a fraction of a second."""
+    small = {"hosts": 3, "storage_hosts": 1, "servers": 4, "users": 2, "minutes": 0.3, "pause_s": 0.6}
+    return Plan(seed=seed, **{**small, **changes})
 
 
 @dataclass
@@ -65,37 +62,24 @@ class Outcome:
     """How a run ended."""
 
     plan: Plan
-    digest: str
+    digest: str = ""
     error: str | None = None
-    invariant: str | None = None
-    history: list[str] = field(default_factory=list)  # of a failure
+    invariant: str | None = None  # that was broken
+    history: list[str] = field(default_factory=list)  # the newest lines of a failure
     lines: int = 0
     checks: int = 0
     virtual_s: float = 0.0
-    fired: Counter[str] = field(default_factory=Counter)
-    asked: Counter[str] = field(default_factory=Counter)  # requests accepted
+    fired: Counter[str] = field(default_factory=Counter)  # faults by kind
+    points: Counter[str] = field(default_factory=Counter)  # crash points at which somebody died
+    passed: Counter[str] = field(default_factory=Counter)  # crash points that were passed
+    asked: Counter[str] = field(default_factory=Counter)  # requests that were accepted
     promises: int = 0
-    calm_s: float = 0.0
+    assumptions: list[str] = field(default_factory=list)  # that were broken on purpose
+    calm_s: float = 0.0  # until everything was final
 
-
-class Followed:
-    """The database's executor; after each commit it is looked at what has changed."""
-
-    def __init__(self, executor: Executor, committed: Callable[[str], None]) -> None:
-        self._executor = executor
-        self._committed = committed
-
-    async def transact(self, fn: Callable[[Tx], T]) -> T:
-        result = await self._executor.transact(fn)
-        process = current()
-        self._committed(process.name if process else "-")
-        return result
-
-    async def read(self, fn: Callable[[Tx], T]) -> T:
-        return await self._executor.read(fn)
-
-    def close(self) -> None:
-        self._executor.close()
+    @property
+    def events(self) -> int:
+        return sum(self.fired.values())
 
 
 class _Eyes:
@@ -114,30 +98,59 @@ class _Eyes:
 class Run:
     """One run, being told."""
 
-    def __init__(self, plan: Plan, faults: Callable[[SimulatedCloud, Plan, History], Faults]) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._make_faults = faults
-        self.cloud = SimulatedCloud(plan.seed, count=plan.hosts, shared=plan.shared, controller_count=plan.controllers)
-        self.history = History(self.cloud.clock.monotonic)
-        self.calm_s = 0.0
+        self.world = World(
+            plan.seed,
+            count=plan.hosts,
+            shared=plan.shared,
+            storage_count=plan.storage_hosts,
+            controller_count=plan.controllers,
+        )
+        self.history = History(asyncio.get_running_loop().time)
+        self.world.listeners.append(lambda event: self.history.note("FAULT", event))
+        self.injector = Injector(self.world, plan.kinds(), rate=plan.rate)
+        self.workload = Workload(
+            Front(list(self.world.controllers.values())),
+            self.world.clock,
+            self.history,
+            _Eyes(self.world),
+            seed=plan.seed,
+            servers=plan.servers,
+            pause_s=plan.pause_s,
+        )
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ledger = Ledger(self.world.data.raw)
+        self.invariants = Invariants(
+            self.history,
+            self.world.hosts,
+            self.world.storage_hosts,
+            lease_left=self.world.lease_left,
+            lied=self._lied,
+            broken=self._break,
+        )
+        self.history.alarm = lambda what: self._break(Violation("unexpected", what))
+        self._calm_s = 0.0
 
     async def tell(self) -> Outcome:
         """Tell it to its end, or to the first invariant that breaks."""
+        outcome = Outcome(self.plan)
         with listening(self.history):
-            outcome = Outcome(self.plan, "")
-            self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             try:
-                await self._unless_broken(self._whole(outcome))
-            except Violation as violation:
-                outcome.error, outcome.invariant = str(violation), violation.invariant
-            except BaseExceptionGroup as group:
-                first = _first(group)
+                await self._unless_broken(self._whole())
+            except Exception as error:  # noqa: BLE001  (whatever it is: the run failed, and says why)
+                first = _first(error)
                 outcome.error = f"{type(first).__name__}: {first}"
                 outcome.invariant = first.invariant if isinstance(first, Violation) else type(first).__name__
-            outcome.digest, outcome.lines = self.history.digest, self.history.count
-            if outcome.error is not None:
                 outcome.history = self.history.newest()
-            return outcome
+        outcome.digest, outcome.lines = self.history.digest, self.history.count
+        outcome.checks, outcome.virtual_s = self.invariants.checked, asyncio.get_running_loop().time()
+        outcome.fired, outcome.points = self.injector.counts, self.world.points.fired
+        outcome.passed = self.world.points.passed
+        outcome.asked, outcome.promises = Counter(self.workload.asked), len(self.workload.promises)
+        outcome.assumptions = self.invariants.believed.broken
+        outcome.calm_s = self._calm_s
+        return outcome
 
     async def _unless_broken(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="run")
@@ -148,108 +161,72 @@ class Run:
             self._broken.result()
         task.result()
 
-    async def _whole(self, outcome: Outcome) -> None:
-        cloud, plan = self.cloud, self.plan
-        cloud.identity = Users()
-        for image in IMAGES:
-            described = an_image(image)
-            cloud.images.images[described.id] = (described, CONTENT)
-        invariants = self._watch()
-        await cloud.up()
-        for host in cloud.hosts.values():
-            invariants.watch_host(host)
-        front = Front(list(cloud.controllers.values()))
-        workload = Workload(
-            front,
-            cloud.clock,
-            self.history,
-            _Eyes(cloud),
-            seed=plan.seed,
-            servers=plan.servers,
-            pause_s=plan.pause_s,
-        )
-        faults = self._make_faults(cloud, plan, self.history)
-        await workload.prepare()
-        looking = asyncio.get_running_loop().create_task(self._look(invariants, cloud.clock), name="look")
-        try:
-            await self._storm(workload, faults)
-            self.history.note("WORLD", "calm begins")
-            await self._calm(workload)
-        finally:
-            looking.cancel()
-            outcome.fired = faults.fired
-            outcome.asked = Counter(workload.asked)
-            outcome.promises = len(workload.promises)
-            outcome.checks, outcome.calm_s = invariants.checked, self.calm_s
-            outcome.virtual_s = cloud.clock.monotonic()
-        await cloud.down()
-
-    def _watch(self) -> Invariants:
-        cloud = self.cloud
-        executor: Any = cloud.database._executor
-        ledger = Ledger(executor._session._raw)
-        invariants = Invariants(
-            self.history,
-            cloud.hosts,
-            cloud.storage_hosts,
-            lease_left=cloud.lease_left,
-            broken=self._break,
-        )
-        invariants.watch_database(ledger)
-        cloud.database._executor = Followed(executor, lambda who: invariants.committed(who, ledger.take()))
-        return invariants
-
     def _break(self, violation: Violation) -> None:
         if not self._broken.done():
             self._broken.set_exception(violation)
 
-    async def _look(self, invariants: Invariants, clock: Clock) -> None:
+    def _lied(self, host: str) -> bool:
+        return any(name == host for _, name in self.world.switches.lies)
+
+    async def _whole(self) -> None:
+        world = self.world
+        world.identity = Users()
+        for image in IMAGES:
+            described = an_image(image)
+            world.images.images[described.id] = (described, CONTENT)
+        world.data.on_commit.append(self._committed)
+        world.data.on_loss.append(lambda: self.invariants.lost_commits(self.ledger))
+        await world.up()
+        for host in world.hosts.values():
+            self.invariants.watch_host(host)
+        await self.workload.prepare()
+        looking = asyncio.get_running_loop().create_task(self._look(), name="look")
+        try:
+            await self._storm()
+            self.history.note("WORLD", "calm begins")
+            await self._calm()
+        finally:
+            looking.cancel()
+        await world.down()
+
+    def _committed(self) -> None:
+        process = current()
+        self.invariants.committed(process.name if process else "world", self.ledger.take())
+
+    async def _look(self) -> None:
         while True:
-            invariants.look_at_writes()
-            invariants.look_at_exports()
-            for ended in list(self.cloud.ended):
-                await self._begin_again(ended, invariants)
-            await clock.sleep(LOOK_S)
+            self.invariants.look_at_writes()
+            self.invariants.look_at_exports()
+            for ended in self.world.ended:
+                self.invariants.fail("ended_by_error", ended)
+            await asyncio.sleep(LOOK_S)
 
-    async def _begin_again(self, ended: str, invariants: Invariants) -> None:
-        """Do as a service manager does for a controller that was taken for dead; no other may end by an error."""
-        name = ended.partition(":")[0]
-        if name not in self.cloud.controllers or "Lost(" not in ended:
-            invariants.fail("ended_by_error", ended)
-        self.cloud.ended.remove(ended)
-        self.history.note("WORLD", "controller begins again", name=name)
-        await self.cloud.kill_controller(name)
-        await self.cloud.start_controller(name)
-
-    async def _storm(self, workload: Workload, faults: Faults) -> None:
-        loop = asyncio.get_running_loop()
-        storm = loop.create_task(faults.run(), name="faults")
-        users = loop.create_task(workload.run(self.plan.users), name="users")
-        done, _ = await asyncio.wait({storm, users}, timeout=self.plan.minutes * 60, return_when="FIRST_COMPLETED")
-        for task in done:
-            task.result()
-        storm.cancel()
-        await asyncio.wait({storm})
-        workload.stop()
-        await faults.mend()
+    async def _storm(self) -> None:
+        users = asyncio.get_running_loop().create_task(self.workload.run(self.plan.users), name="users")
+        self.injector.begin()
+        await asyncio.wait({users}, timeout=self.plan.minutes * 60)
+        self.workload.stop()
         await users
-        await workload.settle_services()
+        await self.injector.calm()
+        await self.workload.settle_services()
 
-    async def _calm(self, workload: Workload) -> None:
+    async def _calm(self) -> None:
         """Wait until everything is final and true, for as long as that may take."""
-        began = self.cloud.clock.monotonic()
-        pause = 1.0
+        loop = asyncio.get_running_loop()
+        began, pause = loop.time(), 1.0
         while True:
-            wrong = await self.cloud.database.read(lambda tx: list(disagreements(self.cloud, tx, workload.promises)))
-            self.calm_s = self.cloud.clock.monotonic() - began
+            wrong = await self.world.database.read(
+                lambda tx: list(disagreements(self.world, tx, self.workload.promises))
+            )
+            self._calm_s = loop.time() - began
             if not wrong:
                 return
-            if self.calm_s > CALM_S:
+            if self._calm_s > CALM_S:
                 wrong = [self.history.with_names(each) for each in wrong]
                 for each in wrong:
                     self.history.note("WORLD", "not so", what=each)
                 raise Violation("at_the_end", f"after {CALM_S:g} calm seconds: " + "; ".join(wrong[:8]))
-            await self.cloud.clock.sleep(pause)
+            await asyncio.sleep(pause)
             pause = min(pause * 1.5, 20.0)
 
 
@@ -259,11 +236,21 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def run(plan: Plan, faults: Callable[[SimulatedCloud, Plan, History], Faults]) -> Outcome:
+def run(plan: Plan) -> Outcome:
     """Tell a run in a virtual loop of its own."""
+    outcome = Outcome(plan)
 
-    async def main() -> Outcome:
-        return await Run(plan, faults).tell()
+    async def main() -> None:
+        nonlocal outcome
+        outcome = await Run(plan).tell()
 
     with quiet_logs():
-        return run_virtual(main())
+        try:
+            run_virtual(main())
+        except Stuck as stuck:
+            outcome.error, outcome.invariant = str(stuck), "Stuck"
+        except Exception as error:  # noqa: BLE001  (of a task that nobody waited for)
+            if outcome.error is None:
+                outcome.error = f"unseen: {type(error).__name__}: {error}"
+                outcome.invariant = "unseen"
+    return outcome

@@ -139,6 +139,7 @@ class Workload:
         self._flavors: list[str] = []
         self._network = ""
         self._made = 0
+        self._forced: set[str] = set()  # hosts that the operator has forced down
         self.known: dict[str, Known] = {}
         self.volumes: list[str] = []
         self.groups: list[str] = []
@@ -396,6 +397,9 @@ class Workload:
         ]
         while not self._stopping:
             await self._clock.sleep(self._random.uniform(0.3, 2.0) * 2 * self._pause_s)
+            for host in sorted(self._forced):
+                if not self._hosts.is_off(host):
+                    await self._force_down(host)  # it is back: what he said of it is true no more
             dead = [name for name in self._hosts.names() if self._hosts.is_off(name)]
             host = self._random.choice(dead if dead and self._random.random() < 0.7 else self._hosts.names())
             await self._random.choices([act for _, act in acts], [weight for weight, _ in acts])[0](host)
@@ -415,14 +419,19 @@ class Workload:
         found = listed.json()["services"] if listed.accepted else []
         return found[0]["id"] if found else None
 
-    async def _change_service(self, host: str, what: str, **values: Any) -> None:
+    async def _change_service(self, host: str, what: str, **values: Any) -> bool:
         service = await self._service(host)
-        if service is not None:
+        if service is None:
+            return False
+        return (
             await self._ask(ADMIN, "PUT", f"{COMPUTE}/os-services/{service}", values, what=what, about=host)
+        ).accepted
 
     async def _force_down(self, host: str) -> None:
         """Force a host down that is off for certain, or say that it no longer is."""
-        await self._change_service(host, "force_down", forced_down=self._hosts.is_off(host))
+        off = self._hosts.is_off(host)
+        if await self._change_service(host, "force_down", forced_down=off):
+            (self._forced.add if off else self._forced.discard)(host)
 
     async def _disable(self, host: str) -> None:
         status = self._random.choice(("disabled", "enabled", "enabled"))
