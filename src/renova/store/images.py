@@ -85,11 +85,11 @@ def add(tx: Tx, new: Image) -> None:
 
 
 def change(tx: Tx, image_id: str, *, if_status: str | None = None, **values: Any) -> bool:
-    """Change an image, if it (still) has this status; say whether it had. `NotFound`."""
+    """Change an image, now unless `updated_at` is given, if it (still) has this status; say whether it had. `NotFound`."""
     query = update(images).where(images.c.id == image_id)
     if if_status is not None:
         query = query.where(images.c.status == if_status)
-    if tx.execute(query.values(updated_at=tx.now, **values)).rowcount:
+    if tx.execute(query.values(**{"updated_at": tx.now, **values})).rowcount:
         return True
     if image(tx, image_id) is None:
         raise NotFound(f"No image found with ID {image_id}")
@@ -117,6 +117,10 @@ def has_file(tx: Tx, image_id: str, file: str, executor: ExecutorId) -> None:
     """Note the file that holds, or is to hold, the image's bytes, and who writes it."""
     tx.execute(delete(files).where(files.c.image == image_id))
     tx.execute(insert(files).values(image=image_id, file=file, executor=executor))
+
+
+def has_no_file(tx: Tx, image_id: str) -> None:
+    tx.execute(delete(files).where(files.c.image == image_id))
 
 
 def known_files(tx: Tx) -> set[str]:

@@ -102,7 +102,8 @@ class BuiltinImages:
                 raise Invalid("Properties disk_format, container_format must be set prior to saving data.")
             if any(each.image == image and self._is_left(each) for each in store.unfinished(tx)):
                 store.change(tx, image, status="queued")
-            if not store.change(tx, image, if_status="queued", status="saving"):
+            # When it was changed is told only of bytes that are taken: those that are refused change nothing.
+            if not store.change(tx, image, if_status="queued", status="saving", updated_at=found.updated_at):
                 raise Conflict(f"Image status transition from {found.status} to saving is not allowed")
             store.has_file(tx, image, file, me)
             return found.disk_format
@@ -160,4 +161,7 @@ def _requeue(tx: Tx, image: str, file: str) -> bool:
     found = store.image(tx, image)
     if found is None or store.file_of(tx, image) != file:
         return True
-    return store.change(tx, image, if_status="saving", status="queued")
+    requeued = store.change(tx, image, if_status="saving", status="queued", updated_at=found.updated_at)
+    if requeued:
+        store.has_no_file(tx, image)
+    return requeued
