@@ -15,7 +15,7 @@ from renova.api.hosts import service
 from renova.api.policy import Policy
 from renova.hosts.registration import enrol, spend_token, welcome
 from renova.hosts.registry import Hosts
-from renova.model.errors import Invalid
+from renova.model.errors import Invalid, NotNow
 from renova.model.host import Role
 from renova.model.ids import ImageId, ProjectId, ServerId, UserId, VolumeId
 from renova.model.storage import Blank
@@ -169,6 +169,15 @@ async def test_join_tokens_are_good_for_one_host_each(api: HostsApi, body: Any, 
         await api.cloud.database.transact(lambda tx, s=secret, n=number: spend_token(tx, s, f"host{n}"))  # type: ignore[misc]
         with pytest.raises(Invalid):
             await api.cloud.database.transact(lambda tx, s=secret: spend_token(tx, s, "another"))  # type: ignore[misc]
+
+
+async def test_a_controller_that_cannot_say_where_hosts_join_keeps_no_token(api: HostsApi) -> None:
+    def closed(_secret: str) -> str:
+        raise NotNow("this controller has no agents' port open yet")
+
+    api.cloud.hosts.join_token = closed
+    assert (await api.ask("admin", "POST /renova/v1/join-tokens")).status_code == 503
+    assert await api.cloud.database.read(lambda tx: tx.execute(hosts.join_tokens.select()).all()) == []
 
 
 async def test_join_tokens_expire_when_it_was_said(api: HostsApi) -> None:
