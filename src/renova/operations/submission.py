@@ -9,11 +9,12 @@ import msgspec
 from renova.engine.journal import Held
 from renova.engine.operation import Failure, Story
 from renova.model.clock import Clock
-from renova.model.errors import Conflict
+from renova.model.errors import Conflict, NotNow
 from renova.model.ids import ExecutorId, OperationId, ProjectId, ServerId, UserId
 from renova.store import actions, operations
 from renova.store.database import Database, Tx
 
+ANSWER_WITHIN = 60  # seconds; as long as Nova waits for a host
 SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.5  # seconds between looks whether an operation has ended
 
 
@@ -115,13 +116,16 @@ def drop_waiting(tx: Tx, server: ServerId, reason: str) -> None:
 async def ended(database: Database, clock: Clock, operation: OperationId) -> Failure | None:
     """Wait until the operation has ended, wherever it runs; returns why it failed, if it did.
 
-    For the few requests that are answered only when all is done.
+    For the few requests that are answered only when all is done. `NotNow` after `ANSWER_WITHIN`, which ends nothing:
+    the operation goes on.
     """
-    pause = SHORTEST_LOOK
+    pause, began = SHORTEST_LOOK, clock.monotonic()
     while True:
         state, failure = await database.read(lambda tx: operations.outcome(tx, operation))
         if state not in ("active", "queued"):
             break
+        if clock.monotonic() - began + pause > ANSWER_WITHIN:
+            raise NotNow(f"It is still under way after {ANSWER_WITHIN} seconds, and goes on: look at the server later.")
         await clock.sleep(pause)
         pause = min(2 * pause, LONGEST_LOOK)
     if state == "done":

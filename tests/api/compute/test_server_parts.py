@@ -85,6 +85,14 @@ async def test_addresses_are_listed_by_network(api: ComputeApi) -> None:
     assert group["name"] == "default"
 
 
+async def test_who_attaches_a_port_is_answered_though_nothing_moves(api: ComputeApi) -> None:
+    server = await api.have_server(host=await api.have_host("one"), host_name="one")
+    began = api.clock.monotonic()
+    said = await api.refused("demo", f"POST /servers/{server.id}/os-interface", 503, {"interfaceAttachment": {}})
+    assert "goes on" in said
+    assert api.clock.monotonic() - began <= 60
+
+
 async def test_a_server_is_changed(api: ComputeApi) -> None:
     server = await api.have_server()
     wanted = {"name": "new", "description": "ours", "hostname": "new-name", "accessIPv4": "192.0.2.1", "accessIPv6": ""}
