@@ -4,7 +4,7 @@ from starlette.types import ASGIApp
 
 from renova.api import app, root
 from renova.api.compute import service as compute
-from renova.api.dispatch import Dispatcher
+from renova.api.dispatch import Dispatcher, Service
 from renova.api.hosts import service as hosts
 from renova.api.identity import service as identity
 from renova.api.image import service as image
@@ -25,9 +25,13 @@ def rules(policy_file: str = "") -> Policy:
 
 def whole_api(cloud: Cloud, policy: Policy | None = None) -> ASGIApp:
     """Return the ASGI application of a controller; `policy`: the rules, where somebody has made them already."""
-    services = [
+    return app.build(every_service(cloud), Dispatcher(cloud, policy or rules(cloud.settings.policy_file)))
+
+
+def every_service(cloud: Cloud) -> list[Service]:
+    """Return all services, each with its routes."""
+    return [
         *compute.services(cloud),
         *volume.services_of(cloud),
         *(module.service(cloud) for module in OF_ONE_VERSION),
     ]
-    return app.build(services, Dispatcher(cloud, policy or rules(cloud.settings.policy_file)))

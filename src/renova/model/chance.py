@@ -36,6 +36,10 @@ class SeededChance:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311
 
+    def begin_again(self, seed: int) -> None:
+        """Go on from another seed."""
+        self._random.seed(seed)
+
     def uuid(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 

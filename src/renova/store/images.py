@@ -85,7 +85,7 @@ def add(tx: Tx, new: Image) -> None:
 
 
 def change(tx: Tx, image_id: str, *, if_status: str | None = None, **values: Any) -> bool:
-    """Change an image, now unless `updated_at` is given, if it (still) has this status; say whether it had. `NotFound`."""
+    """Change an image (now, unless `updated_at` is given) if it has this status; say whether it had. `NotFound`."""
     query = update(images).where(images.c.id == image_id)
     if if_status is not None:
         query = query.where(images.c.status == if_status)
