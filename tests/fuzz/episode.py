@@ -155,6 +155,11 @@ class Episode:
                 await self._settle()
         return self.told
 
+    def leave(self) -> None:
+        """Forget the world, so that it can be collected."""
+        self.__dict__.pop("world", None)
+        self._targets = self._in_turn = self._full = self._grave = []
+
     # --- what is there at first ---
 
     async def _prepare(self) -> None:
@@ -374,13 +379,11 @@ class Episode:
 
     async def _mend_hosts(self) -> None:
         cloud = self.world.cloud
-        for name in [*cloud.hosts, *cloud.storage_hosts]:
-            host = cloud.any_host(name)
-            if host.agent is None:
-                if host.powered:
-                    cloud.start_agent(name)
-                else:
-                    await cloud.power_on(name)
+        for host in cloud.every_host():
+            if not host.powered:
+                await cloud.power_on(host.name)
+            elif host.agent is None:
+                cloud.start_agent(host.name)
         await cloud.clock.sleep(2)
 
     async def _settle(self) -> None:

@@ -7,10 +7,11 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings
 
 from renova.simulation.loop import run_virtual
 from tests.fuzz.episode import STEPS, Episode, Fault, Step, Told
@@ -67,7 +68,7 @@ def play(seed: int, first: int, count: int) -> tuple[Told, list[Step]]:
     """Play one episode, and return what it found and which steps it was made of."""
     tape.taken()
     episode = Episode(seed, first)
-    told = _ended(episode, episode.play(count))
+    told = ended(episode, episode.play(count))
     return told, episode.steps
 
 
@@ -75,19 +76,24 @@ def replay(seed: int, first: int, steps: list[Step], *, settle: bool = True) -> 
     """Play these steps of an episode again; `settle`: and look at what is left when all is done."""
     tape.taken()
     episode = Episode(seed, first)
-    return _ended(episode, episode.replay(steps, settle=settle))
+    return ended(episode, episode.replay(steps, settle=settle))
 
 
-def _ended(episode: Episode, work: Any) -> Told:
+def ended(episode: Episode, work: Coroutine[Any, Any, Told]) -> Told:
+    """Let the episode's work run to its end, in virtual time; what fails by itself is a fault, too."""
     try:
-        told: Told = run_virtual(work)
-    except Exception as error:  # (a part of the cloud failed while nobody looked: that is a fault, too)
+        told = run_virtual(work)
+    except Exception as error:
         told = episode.told
         last = episode.steps[-1] if episode.steps else None
         if last is None:
             raise
         if not told.faults:
             told.faults.append(Fault(last, f"failed: {type(error).__name__}: {error}"))
+    finally:
+        episode.leave()
+        with catch_warnings(action="ignore"):  # what killed agents leave is never awaited, and now collected
+            gc.collect()
     return told
 
 
@@ -152,7 +158,6 @@ def _side_by_side(firsts: list[tuple[int, int, int]], jobs: int) -> Iterator[tup
 
 def _one(which: tuple[int, int, int]) -> tuple[Told, list[Step], int]:
     told, steps = play(*which)
-    gc.collect()
     return told, steps if told.faults else [], _kilobytes()
 
 

@@ -14,7 +14,7 @@ from renova.simulation.loop import run_virtual
 from renova.store import quotas
 from tests.fuzz import runs
 from tests.fuzz.by_hand import BETTER, BY_HAND, NO_BODY, UPLOADS, has_body, word_of
-from tests.fuzz.episode import Episode, Step, Told
+from tests.fuzz.episode import Episode, Step
 from tests.fuzz.request import Request
 from tests.fuzz.shapes import SECRET
 from tests.fuzz.targets import Target, targets
@@ -114,12 +114,8 @@ async def split_headers(call: Call) -> Reply:
     ],
 )
 def test_what_must_not_be_is_seen(plant: Plant, says: str) -> None:
-    told = run_virtual(_asked(Spoilt(plant), PLANTED))
+    told = runs.ended(episode := Spoilt(plant), episode.replay([_step(0, PLANTED)], settle=False))
     assert any(fault.says.startswith(says) for fault in told.faults), told.faults
-
-
-async def _asked(episode: Episode, *words: str) -> Told:
-    return await episode.replay([_step(number, word) for number, word in enumerate(words)], settle=False)
 
 
 def _step(number: int, word: str) -> Step:
@@ -146,7 +142,7 @@ def test_a_stranger_who_learns_what_is_there_is_seen() -> None:
 
     path = "/servers/11111111-1111-4111-8111-111111111111"
     step = Step(0, Request("GET", f"/compute/v2.1{path}"), who="nobody", target=path)
-    told = run_virtual(Telling(7).replay([step]))
+    told = runs.ended(episode := Telling(7), episode.replay([step]))
     assert [fault.kind for fault in told.faults] == ["a stranger learns what is there"]
 
 

@@ -25,6 +25,8 @@ from renova.api import app
 from renova.api.dispatch import Dispatcher
 from renova.api.everything import every_service, policy_of
 from renova.drivers.hypervisor.simulated import SMALL_HOST
+from renova.engine.executor import Executor
+from renova.model.ids import ExecutorId
 from renova.partners.identity import passwords
 from renova.partners.identity.builtin import BuiltinIdentity
 from renova.partners.image.builtin import BuiltinImages
@@ -147,10 +149,15 @@ class World:
         cloud.settings = replace(cloud.settings, state_dir=self._state.name, public_url="http://cloud.example")
         self.identity = BuiltinIdentity(cloud.database, cloud.clock, cloud.chance, cloud.settings)
         cloud.identity = self.identity
-        cloud.images = BuiltinImages(cloud.database, cloud.clock, cloud.chance, cloud.settings)  # type: ignore[assignment]
+        me = Executor(ExecutorId(""))
+        cloud.images = BuiltinImages(cloud.database, cloud.chance, cloud.settings, me)  # type: ignore[assignment]
         watch_changes(cloud.database)
         await self.identity.bootstrap(PASSWORDS)
         await cloud.up()
+        process = cloud.controllers["controller1"].process
+        assert process is not None
+        self._process = process
+        me.id = cloud.cloud.operations.executor
         cloud.cloud.hosts.join_token = lambda secret: f"join {secret}"  # of who opens the agents' port
         self.services = every_service(cloud.cloud)
         self._app = app.build(self.services, Dispatcher(cloud.cloud, policy_of(cloud.cloud)))
@@ -168,8 +175,8 @@ class World:
 
     def hosts_ail(self) -> bool:
         """Say whether some host is not as a healthy cloud's: then an answer of 503 may be due."""
-        every: list[Any] = [*self.cloud.hosts.values(), *self.cloud.storage_hosts.values()]
-        return any(host.agent is None or not self.cloud.cloud.hosts.connected(host.id) for host in every)
+        connected = self.cloud.cloud.hosts.connected
+        return any(host.agent is None or not connected(host.id) for host in self.cloud.every_host())
 
     async def sign_in(self, who: str, password: str) -> None:
         user = {"name": who, "domain": {"id": "default"}, "password": password}
@@ -219,7 +226,7 @@ class World:
         began, cpu = self.cloud.clock.monotonic(), time.thread_time()
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                await asyncio.get_running_loop().create_task(serve())
+                await self._process.spawn(serve(), "request")
         except TimeoutError:
             answer.crash = f"no answer within {ANSWER_WITHIN_S:g} s"
         answer.cpu_s = time.thread_time() - cpu
