@@ -220,6 +220,8 @@ def _cancel_all(loop: VirtualLoop) -> None:
 
 def _bury(loop: VirtualLoop) -> None:
     """Let go of the tasks of killed processes: what they still do now, nobody sees."""
+    # They must find this loop, which is closed: asyncio would make them another, and keep it with all that they begin.
+    asyncio._set_running_loop(loop)
     with capture_logs(), catch_warnings(action="ignore"):  # nor does anybody read what they say
         for task in loop.entombed:
             coroutine: Any = task.get_coro()
@@ -230,6 +232,7 @@ def _bury(loop: VirtualLoop) -> None:
                 except BaseException:  # noqa: BLE001, S112  (it ends by this, or came to another await)
                     continue
         loop.entombed.clear()
+    asyncio._set_running_loop(None)
 
 
 def _place(task: "asyncio.Task[Any]") -> str:
