@@ -127,6 +127,10 @@ class Episode:
         self.first = first  # number of its first request in the run
         self.told = Told()
         self.steps: list[Step] = []
+        self._targets: list[Target] = []
+        self._in_turn: list[Target] = []
+        self._full: list[Target] = []
+        self._grave: list[Target] = []
 
     async def play(self, count: int) -> Told:
         """Make up that many steps and play them, up to the first fault."""
@@ -158,7 +162,8 @@ class Episode:
     def leave(self) -> None:
         """Forget the world, so that it can be collected."""
         self.__dict__.pop("world", None)
-        self._targets = self._in_turn = self._full = self._grave = []
+        for each in (self._targets, self._in_turn, self._full, self._grave):
+            each.clear()
 
     # --- what is there at first ---
 

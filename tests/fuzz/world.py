@@ -23,7 +23,7 @@ from sqlalchemy import select
 from renova import log as logs
 from renova.api import app
 from renova.api.dispatch import Dispatcher
-from renova.api.everything import every_service, policy_of
+from renova.api.everything import every_service, rules
 from renova.drivers.hypervisor.simulated import SMALL_HOST
 from renova.engine.executor import Executor
 from renova.model.ids import ExecutorId
@@ -160,7 +160,7 @@ class World:
         me.id = cloud.cloud.operations.executor
         cloud.cloud.hosts.join_token = lambda secret: f"join {secret}"  # of who opens the agents' port
         self.services = every_service(cloud.cloud)
-        self._app = app.build(self.services, Dispatcher(cloud.cloud, policy_of(cloud.cloud)))
+        self._app = app.build(self.services, Dispatcher(cloud.cloud, rules()))
         return self
 
     async def __aexit__(
