@@ -205,4 +205,5 @@ def _due_in(tx: Tx, name: str, every_s: float) -> float:
     last = posts.began_at(tx, name)
     if last is None:
         return 0.0
-    return every_s - (datetime.fromisoformat(tx.now) - datetime.fromisoformat(last)).total_seconds()
+    since_s = (datetime.fromisoformat(tx.now) - datetime.fromisoformat(last)).total_seconds()
+    return every_s - since_s if since_s >= 0 else 0.0  # the database's clock went back: nobody knows how long it is

@@ -2,7 +2,8 @@
 
 An executor whose lease has lapsed may be taken for dead by any other: its row is removed, and what belongs to it is
 free. It may live all the same; by its row it finds out, and whatever it still writes in its old name is refused where
-it is written.
+it is written. A lease that ends later than one renewed now would was granted before the database's clock went back: it
+is cut, lest a dead executor be waited for as long as the clock was ahead.
 """
 
 from datetime import datetime, timedelta
@@ -29,7 +30,10 @@ executors = Table(
 
 _RENEW = update(executors).where(executors.c.id == bindparam("executor"))
 _LAPSED = (executors.c.expires_at < bindparam("now"), executors.c.id != bindparam("executor"))
+_TOO_LONG = executors.c.expires_at > bindparam("latest")
 _ANY_LAPSED = select(executors.c.id).where(*_LAPSED).limit(1)
+_ANY_TOO_LONG = select(executors.c.id).where(_TOO_LONG).limit(1)
+_CUT = update(executors).where(_TOO_LONG)
 _BURY = delete(executors).where(*_LAPSED)
 _EVERY = select(executors).order_by(executors.c.started_at, executors.c.id)
 
@@ -71,13 +75,17 @@ def resign(tx: Tx, executor: ExecutorId) -> None:
     tx.execute(delete(executors).where(executors.c.id == executor))
 
 
-def lapsed(tx: Tx, but: ExecutorId) -> bool:
-    """Say whether another's lease has lapsed."""
+def lapsed(tx: Tx, but: ExecutorId, lease_s: float) -> bool:
+    """Say whether another's lease has lapsed, or has to be cut."""
+    if tx.execute(_ANY_TOO_LONG, {"latest": _after(tx, lease_s)}).first() is not None:
+        return True
     return tx.execute(_ANY_LAPSED, {"now": tx.now, "executor": but}).first() is not None
 
 
-def bury(tx: Tx, by: ExecutorId) -> None:
-    """Take all others for dead whose leases have lapsed."""
+def bury(tx: Tx, by: ExecutorId, lease_s: float) -> None:
+    """Take all others for dead whose leases have lapsed; cut those that are too long to have been granted by now."""
+    latest = _after(tx, lease_s)
+    tx.execute(_CUT, {"latest": latest, "expires_at": latest})
     tx.execute(_BURY, {"now": tx.now, "executor": by})
 
 

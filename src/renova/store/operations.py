@@ -310,11 +310,13 @@ class StoredJournal:
 
         def work(tx: Tx) -> list[Held]:
             if bury:
-                executors.bury(tx, executor)
+                executors.bury(tx, executor, self.lease_s)
             return _take(tx, executor, free(tx))
 
         # First only looked: there is nothing to write but when a controller has died.
-        some = await self._database.read(lambda tx: bool(free(tx)) or (bury and executors.lapsed(tx, executor)))
+        some = await self._database.read(
+            lambda tx: bool(free(tx)) or (bury and executors.lapsed(tx, executor, self.lease_s))
+        )
         return await self._database.transact(work) if some else []
 
     def _say_foreign(self, orphans: Iterable[Any]) -> None:
