@@ -1,11 +1,12 @@
 """The hosts' leases, at the controllers' end: renewing them in batches, and watching for silence.
 
 A renewal is acknowledged only after the commit that counted it. Silence is measured on this controller's own
-monotonic clock from when it last *read* a change, anew after its start: a controller that was away declares nobody
-dead (docs/decisions/0004).
+monotonic clock from when it last *read* a change, anew after its start and whenever its connection to the database
+was lost or the database failed over: a controller that was away declares nobody dead (docs/decisions/0004).
 """
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,8 +37,13 @@ class Silence:
     """What was last read of a host's lease, and when."""
 
     lease: Lease
-    since: float  # monotonic
+    since: float  # monotonic; anew also when nobody knows what was missed
     heard: bool  # whether it changed since this controller started to look
+    heard_at: float = -math.inf  # monotonic, when it was last seen to change
+
+
+def _heard(lease: Lease, now: float) -> Silence:
+    return Silence(lease, now, heard=True, heard_at=now)
 
 
 class Leases:
@@ -52,6 +58,7 @@ class Leases:
         self._gathering: asyncio.Task[None] | None = None
         self._noted: dict[HostId, float] = {}
         self._began = clock.monotonic()
+        self._standing = database.standing
 
     async def renew(self, host: HostId, renewal: Renew) -> Renewed | Fenced | None:
         """Renew the host's lease; None when the database gave no answer: silence, which moves no deadline."""
@@ -120,28 +127,33 @@ class Leases:
                 margin=known.lease.margin,
                 guard=known.lease.guard,
             )
-            self._silences[host] = Silence(lease, self._clock.monotonic(), heard=True)
+            self._silences[host] = _heard(lease, self._clock.monotonic())
 
     def begin(self, lease: Lease) -> None:
         """Note that the host registered just now under this lease."""
-        self._silences[lease.host] = Silence(lease, self._clock.monotonic(), heard=True)
+        self._silences[lease.host] = _heard(lease, self._clock.monotonic())
 
     async def look(self) -> list[Silence]:
         """Read all leases, note which changed, and return what is known of each host's silence."""
         leases = await self._database.read(host_rows.all_leases)
         now = self._clock.monotonic()  # after the reply arrived: never counts silence that was not observed
+        standing = self._database.standing
+        missed = standing != self._standing  # renewals may have been counted where we did not look, or were lost
+        self._standing = standing
         fresh: dict[HostId, Silence] = {}
         for lease in leases:
             known = self._silences.get(lease.host)
             if known is None:
                 fresh[lease.host] = Silence(lease, now, heard=False)
-            elif (lease.epoch, lease.counter) < (known.lease.epoch, known.lease.counter):
+            elif not missed and (lease.epoch, lease.counter) < (known.lease.epoch, known.lease.counter):
                 fresh[lease.host] = known  # heard while we read: what was read is older
             elif known.lease.epoch != lease.epoch:
                 # A proof of death raised it, or a welcome elsewhere: only a renewal under it says that the host lives.
                 fresh[lease.host] = Silence(lease, now, heard=False)
-            elif known.lease.counter != lease.counter:
-                fresh[lease.host] = Silence(lease, now, heard=True)
+            elif known.lease.counter < lease.counter:
+                fresh[lease.host] = _heard(lease, now)
+            elif missed:
+                fresh[lease.host] = Silence(lease, now, heard=known.heard, heard_at=known.heard_at)
             else:
                 fresh[lease.host] = known
         self._silences = fresh
@@ -163,4 +175,4 @@ class Leases:
     def alive(self, host: HostId) -> bool:
         """Say whether the host was heard within the time after which it becomes suspect."""
         known = self._silences.get(host)
-        return known is not None and known.heard and self._clock.monotonic() - known.since < self._times.suspect_after
+        return known is not None and self._clock.monotonic() - known.heard_at < self._times.suspect_after

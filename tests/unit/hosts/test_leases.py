@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import structlog
+from sqlalchemy import update
 
 from renova.hosts.leases import NOTE_SEEN, TRAILING, Leases
 from renova.model.errors import NotNow
@@ -13,7 +14,7 @@ from renova.model.ids import HostId
 from renova.settings import LeaseTimes
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import hosts
-from renova.store.database import Database, Executor
+from renova.store.database import Database, Executor, Standing
 from renova.wire import Fenced, Renew, Renewed
 from tests.databases import open_empty
 from tests.unit.store.tables import A, B, C, add_host, lease, prove
@@ -51,7 +52,8 @@ class Bench:
     def __init__(self) -> None:
         self.clock = VirtualClock()
         self.slow = Slow(open_empty(self.clock)._executor, self.clock)
-        self.database = Database(self.slow)
+        self.standing = Standing()
+        self.database = Database(self.slow, lambda: self.standing)
         self.leases = self.controller()
         self._nonces = 0
 
@@ -234,6 +236,41 @@ def test_a_renewal_that_another_controller_took_is_heard_by_looking() -> None:
         assert (silences[A].since, silences[A].heard) == (bench.clock.monotonic(), True), "when it was read"
         assert (silences[B].since, silences[B].heard) == (0.0, False)
         assert (other.alive(A), other.alive(B)) == (True, False)
+
+    on_bench(story)
+
+
+@pytest.mark.parametrize("standing", [Standing(2), Standing(1, "another timeline")])
+def test_silence_counts_anew_when_a_connection_was_lost_or_the_database_failed_over(standing: Standing) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.renew(A)
+        heard = bench.clock.monotonic()
+        await bench.clock.sleep(1)
+        await bench.leases.look()
+        bench.standing = standing
+        await bench.clock.sleep(1)
+        silences = await bench.leases.look()
+        assert {silence.since for silence in silences} == {bench.clock.monotonic()}, "what was missed is not known"
+        assert bench.leases.alive(A), "it was heard a moment ago all the same"
+        await bench.clock.sleep(1)
+        assert {silence.since for silence in await bench.leases.look()} == {bench.clock.monotonic() - 1}
+        await bench.clock.sleep(TIMES.suspect_after - (bench.clock.monotonic() - heard))
+        assert not bench.leases.alive(A), "a lost connection is no sign of life"
+
+    on_bench(story)
+
+
+def test_a_counter_that_fell_in_a_failover_is_what_counts_from_then_on() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.renew(A)
+        await bench.renew(A)
+        await bench.database.transact(lambda tx: tx.execute(update(hosts.leases).values(counter=1)))
+        bench.standing = Standing(2, "another timeline")
+        await bench.clock.sleep(1)
+        await bench.leases.look()
+        silence = bench.leases.silence(A)
+        assert silence is not None
+        assert (silence.lease.counter, silence.since) == (1, bench.clock.monotonic())
 
     on_bench(story)
 
