@@ -67,6 +67,7 @@ class Controller:
     """One run of a controller."""
 
     def __init__(self, parts: Parts) -> None:
+        me = parts.executor or Executor(ExecutorId(parts.chance.uuid()))
         registry = Hosts(
             database=parts.database,
             clock=parts.clock,
@@ -74,10 +75,10 @@ class Controller:
             read_image=parts.images.read,
             times=parts.settings.lease,
             extra_peers=parts.settings.extra_peers,
+            executor=me,
         )
         settings = parts.settings
         described = ControllerRow(settings.name, parts.api_address, settings.agents_reach, parts.release)
-        me = parts.executor or Executor(ExecutorId(parts.chance.uuid()))
         journal = StoredJournal(parts.database, described)
         self.runner: Runner[Work, Tx] = Runner(
             executor=me,
@@ -116,8 +117,12 @@ class Controller:
     def _work(self, held: Held) -> Work:
         return Work(self.cloud, held)
 
-    def _report(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
-        self._soon(self._follow(host, changes), "report not taken")
+    async def _report(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
+        """Follow what a host reports; what was begun is ended, though the connection may end meanwhile."""
+        task = asyncio.get_running_loop().create_task(self._follow(host, changes))
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        await asyncio.shield(task)
 
     async def _follow(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
         seen = await self.cloud.database.read(lambda tx: would_stop(tx, host, changes))

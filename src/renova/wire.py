@@ -1,16 +1,18 @@
 """The messages between controller and host, and their encoding. Both ends import this; neither owns it.
 
-An agent holds one TLS WebSocket to each controller, with its host's client certificate, at PATH. Every frame is one
+An agent holds one TLS WebSocket to each controller, with its host's client certificate, at PATH. Any of them carries
+commands; one is home, and carries the lease's renewals and reports of guests (`agent.home`). Every frame is one
 message, msgpack-encoded, tagged by its kind; unknown kinds and malformed frames end the connection. New fields have
 defaults, so that neighbours of different releases understand each other.
 
     agent → controller    Hello, Renew, Answer, Report, Cleaned, NotCleaned, WantImage, ImageBytes
     controller → agent    Welcome, Renewed, Fenced, Standing, Command, StorageCommand, Read, Tidy, Clean, Peers,
-                          ImagePiece, ImageTaken
+                          Controllers, Reported, ImagePiece, ImageTaken
 
 A host speaks only for itself: whose message it is follows from the certificate of the connection, never from its text.
 """
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -116,6 +118,8 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     duties: tuple[Duty, ...]
     peers: tuple[str, ...]
     forced_down: bool = False
+    controller: str = ""  # who welcomes: one run of a controller
+    controllers: tuple[str, ...] = ()  # host:port of all agents' ports; none: not known
 
 
 class Renew(Message, frozen=True, kw_only=True, tag="renew"):
@@ -139,7 +143,7 @@ class Renewed(Message, frozen=True, kw_only=True, tag="renewed"):
 
 
 class Fenced(Message, frozen=True, kw_only=True, tag="fenced"):
-    """The lease was revoked: its epoch is over. The host must stop acting and say hello again."""
+    """The lease was revoked: this epoch is over. A host that is not beyond it must stop acting and say hello again."""
 
     epoch: int
 
@@ -177,10 +181,23 @@ class Peers(Message, frozen=True, kw_only=True, tag="peers"):
     addresses: tuple[str, ...]
 
 
+class Controllers(Message, frozen=True, kw_only=True, tag="controllers"):
+    """Where agents reach the controllers that live, replacing what was told before."""
+
+    addresses: tuple[str, ...]  # host:port
+
+
 class Report(Message, frozen=True, kw_only=True, tag="report"):
-    """Guests changed by themselves."""
+    """Guests changed by themselves. Sent until it is answered with Reported, perhaps to another controller."""
 
     changes: tuple[GuestChanged, ...]
+    id: int = 0  # 0: no answer is wanted
+
+
+class Reported(Message, frozen=True, kw_only=True, tag="reported"):
+    """What the report says is in the database, as far as it counts."""
+
+    id: int
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -408,6 +425,20 @@ Result: TypeAlias = (
 )
 
 
+RESULTS: Mapping[type[Act], type[Result]] = {
+    Prepare: Prepared,
+    SoftReboot: Rebooted,
+    Suspend: Saved,
+    Snapshot: Copied,
+    Upload: Copied,
+    DetachVolume: LetGo,
+    DetachNic: LetGo,
+    **dict.fromkeys(
+        (Start, Define, Stop, Pause, Unpause, DropSnapshot, DropDisks, AttachVolume, AttachNic, Remove), State
+    ),
+}
+
+
 class Command(Message, frozen=True, kw_only=True, tag="command"):
     """Do this, for the operation that `order` names."""
 
@@ -479,6 +510,9 @@ class ReadGuest(Act, frozen=True, tag="read-guest"):
     server: ServerId
 
 
+Question: TypeAlias = ReadConsole | ReadAsides | ListGuests | ReadGuest
+
+
 class Tidy(Message, frozen=True, kw_only=True, tag="tidy"):
     """Delete cached images that no server uses; those wanted within `grace_s` stay. Result: Tidied."""
 
@@ -491,7 +525,7 @@ class Read(Message, frozen=True, kw_only=True, tag="read"):
     """A question that changes nothing and needs no right."""
 
     id: int
-    what: ReadConsole | ReadAsides | ListGuests | ReadGuest
+    what: Question
 
 
 class Answer(Message, frozen=True, kw_only=True, tag="answer"):
@@ -556,6 +590,8 @@ FromController: TypeAlias = (
     | Tidy
     | Clean
     | Peers
+    | Controllers
+    | Reported
     | ImagePiece
     | ImageTaken
 )

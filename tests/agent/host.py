@@ -40,6 +40,7 @@ from renova.wire import (
     Renew,
     Renewed,
     Report,
+    Reported,
     WantImage,
     Welcome,
     decode_from_agent,
@@ -94,6 +95,9 @@ class Controller:
     renew: float = 2.0
     acknowledges: bool = True
     answers_pieces: bool = True
+    takes_reports: bool = True
+    controllers: tuple[str, ...] = ()
+    name: str = ""
     duties: tuple[Duty, ...] = ()
     peers: tuple[str, ...] = ()
     hellos: list[Hello] = field(default_factory=list)
@@ -141,6 +145,8 @@ class Controller:
                     renew=self.renew,
                     duties=self.duties,
                     peers=self.peers,
+                    controller=self.name,
+                    controllers=self.controllers,
                 )
                 await channel.send(encode(welcome))
                 self.session, self.channel = session, channel
@@ -158,6 +164,8 @@ class Controller:
                 self._answers[message.id].set_result(message)
             case Report():
                 self.reports.extend(message.changes)
+                if self.takes_reports:
+                    await channel.send(encode(Reported(id=message.id)))
             case Cleaned():
                 self.cleaned.append(message)
             case ImageBytes():

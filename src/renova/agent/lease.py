@@ -21,6 +21,7 @@ class Lease:
         self._epoch = 0
         self._counter = 0
         self._nonce = 0
+        self._heard_nonce = 0
         self._sent: dict[int, float] = {}  # when each renewal left that was not yet acknowledged
         self.deadline = float("-inf")  # on `Clock.boottime`
 
@@ -33,7 +34,7 @@ class Lease:
     def lapse(self) -> None:
         """Take the lease for lost: only a renewal sent from now on counts."""
         self._sent.clear()
-        self._counter = 0
+        self._counter = self._heard_nonce = 0
         self.deadline = float("-inf")
 
     def renewal(self) -> Renew:
@@ -52,6 +53,7 @@ class Lease:
         sent = self._sent.pop(renewed.nonce, None)
         if sent is None:
             return False
+        self._heard_nonce = max(self._heard_nonce, renewed.nonce)
         self.deadline = max(self.deadline, sent + renewed.ttl)
         return True
 
@@ -61,8 +63,8 @@ class Lease:
 
     @property
     def heard(self) -> bool:
-        """Whether the last renewal was acknowledged."""
-        return self._nonce not in self._sent
+        """Whether the last renewal was acknowledged, and the lease has not lapsed since."""
+        return 0 < self._nonce == self._heard_nonce
 
     def must_hold(self) -> None:
         """Raise `NotNow` if the lease has lapsed: then no guest may be started."""

@@ -1,12 +1,12 @@
 """The agent of a host: keeps a connection to every controller, and obeys what is not stale.
 
 `main` and the simulation make one a host and run it. It promises: nothing is done for an order that is below what
-this host has seen; what it has seen is on disk before it acts; no two acts of a server run at a time; and when a
-lease ends, everything begun under it has ended before the next one is entered.
+this host has seen, whichever controller it comes from; what it has seen is on disk before it acts; no two acts of a
+server run at a time; and when a lease ends, everything begun under it has ended before the next one is entered.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -16,11 +16,14 @@ from msgspec.structs import replace
 from renova.agent import orders
 from renova.agent.acts import Acts
 from renova.agent.connection import Dialer
+from renova.agent.controllers import AddressBook, KnownControllers, MemoryBook
 from renova.agent.guests import Guests
+from renova.agent.home import Home
 from renova.agent.images import Images
 from renova.agent.journal import HostPage, Journal, ServerPage, ThingPage
 from renova.agent.lease import Lease
 from renova.agent.pauses import Pauses
+from renova.agent.reports import Reports
 from renova.agent.session import Session, Sessions
 from renova.agent.stores import Stores
 from renova.agent.uploads import Uploads
@@ -31,7 +34,6 @@ from renova.model.chance import Chance
 from renova.model.channel import Closed
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, Broken, NotNow, Refused, Stale
-from renova.model.guest import GuestChanged
 from renova.settings import AgentSettings
 from renova.wire import (
     Answer,
@@ -40,6 +42,7 @@ from renova.wire import (
     Cleaned,
     Command,
     ConsoleText,
+    Controllers,
     Duty,
     Fenced,
     FromController,
@@ -86,6 +89,8 @@ class Agent:
         boot: str,
         address: str,
         storage: Storage | None = None,
+        dialer_to: Callable[[str], Dialer] | None = None,  # for controllers that are told of; None: not dialled
+        book: AddressBook | None = None,
     ) -> None:
         self._name = settings.name
         self._address = address
@@ -95,13 +100,12 @@ class Agent:
         self._journal = journal
         self._clock = clock
         self._chance = chance
-        self._dialers = dialers
+        self._controllers = KnownControllers(dialers, dialer_to, book or MemoryBook(), clock)
         self._page = HostPage("")  # read when it runs
         self.lease = Lease(clock, boot)
-        self._renew_s = 2.0  # until a welcome says how often
-        self._renew_now = asyncio.Event()
         self._sessions = Sessions()  # welcomed ones
         self._connections: list[Session] = []  # all
+        self._home = Home(self._sessions, self.lease)
         images = Images(self._sessions, clock)
         self._forced_down = False
         self._keep_asides_s = settings.aside_days * DAY_S
@@ -110,8 +114,9 @@ class Agent:
         self._guests = Guests(
             journal,
             Acts(hypervisor, network, images, Uploads(self._sessions), self._may_start, settings.builds_at_once),
-            self._look_again,
+            self._idle,
         )
+        self._reports = Reports(self._home, self._guests.is_busy, clock, chance)
         self._welcoming = asyncio.Lock()
         self._answering: set[asyncio.Task[None]] = set()
         self._peers: tuple[str, ...] = ()
@@ -127,11 +132,11 @@ class Agent:
             if self._storage is not None:
                 await self._storage.open(self._exports_lost)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._renew(), name=f"renew-{self._name}")
+                group.create_task(self._home.serve(), name=f"home-{self._name}")
+                group.create_task(self._reports.serve(), name=f"reports-{self._name}")
                 group.create_task(self._tell_peers(), name=f"peers-{self._name}")
                 group.create_task(self._sweep(), name=f"sweep-{self._name}")
-                for dialer in self._dialers:
-                    group.create_task(self._keep_connected(dialer), name=f"{self._name}-{dialer.address}")
+                group.create_task(self._controllers.serve(self._keep_connected), name=f"controllers-{self._name}")
         finally:
             await self._halt("the agent stops")
             await _end_tasks(self._answering)
@@ -144,8 +149,12 @@ class Agent:
 
     async def _keep_connected(self, dialer: Dialer) -> None:
         where = log.bind(controller=dialer.address)
-        pauses, last_reason = Pauses(self._clock, self._chance), ""
-        while True:
+        pauses, last_reason, controller = Pauses(self._clock, self._chance), "", ""
+        while self._controllers.wanted(dialer.address):
+            if controller and self._sessions.reach(controller):
+                # It is reached by another of its addresses. A second connection would end that one.
+                await pauses.pause()
+                continue
             session: Session | None = None
             try:
                 await self._hypervisor.facts()  # a host that can say nothing of itself need not call
@@ -162,6 +171,7 @@ class Agent:
                 where.exception("connection failed")
             if session is not None and session.id:
                 where.warning("controller lost", reason=reason)
+                controller = session.controller
                 pauses.reset()
             elif reason != last_reason:
                 where.warning("controller not reached", reason=reason)
@@ -170,7 +180,6 @@ class Agent:
 
     async def _converse(self, session: Session) -> None:
         """Serve one connection from hello to its end."""
-        # Before the hello: what changes after the guests were listed has to be reported.
         self._connections.append(session)
         children: set[asyncio.Task[None]] = set()
         try:
@@ -186,7 +195,6 @@ class Agent:
                 if not isinstance(welcome, Welcome):
                     raise Broken(f"the controller began with {type(welcome).__name__} instead of a welcome")
                 await self._enter(session, welcome)
-                _spawn(children, self._report(session), "report")
                 for duty in welcome.duties:
                     _spawn(children, self._do_duty(session, duty), f"duty-{duty.server}")
                 async for message in messages:
@@ -194,6 +202,7 @@ class Agent:
         finally:
             self._connections.remove(session)
             self._sessions.remove(session)
+            self._home.wake()
             await session.close()
             await _end_tasks(children)
 
@@ -224,13 +233,26 @@ class Agent:
                 log.info("host enters a lease", host=welcome.host, era=welcome.era, epoch=welcome.epoch)
                 await self._note(replace(known, era=welcome.era, epoch=welcome.epoch))
                 self.lease.enter(welcome.era, welcome.epoch)
+                self._end_older((welcome.era, welcome.epoch))
                 await self._halt("the host has a new lease")
-            session.id = welcome.session
-            self._renew_s = welcome.renew
+            session.id, session.controller = welcome.session, welcome.controller
+            session.lease = (welcome.era, welcome.epoch)
+            self._home.renew_s = welcome.renew
             self._forced_down = welcome.forced_down
             self._sessions.add(session)
-            self._renew_now.set()
+            self._home.wake()
             self._take_peers(welcome.peers)
+        await self._controllers.tell(welcome.controllers)
+
+    def _end_older(self, lease: tuple[int, int]) -> None:
+        """End the connections that were welcomed under a lease before this one.
+
+        Whoever is at their other end speaks for the old one, and would be refused for ever: by a new hello it learns of
+        the new one.
+        """
+        for session in self._connections:
+            if session.id and session.lease < lease:
+                _spawn(self._answering, session.close(), "close")
 
     async def _heard(self, session: Session, message: FromController, children: "set[asyncio.Task[None]]") -> None:
         match message:
@@ -239,9 +261,7 @@ class Agent:
             case StorageCommand():
                 _spawn(self._answering, self._store(session, message), f"command-{message.order.thing}")
             case Renewed():
-                if self.lease.trails(message):
-                    self._renew_now.set()
-                self.lease.acknowledged(message)
+                self._home.heard(message)
             case Read():
                 _spawn(self._answering, self._tell(session, message), f"read-{message.id}")
             case Tidy():
@@ -250,6 +270,8 @@ class Agent:
                 _spawn(children, self._do_duty(session, message.duty), f"duty-{message.duty.server}")
             case Peers():
                 self._take_peers(message.addresses)
+            case Controllers():
+                await self._controllers.tell(message.addresses)
             case Fenced():
                 await self._be_fenced(message)
             case Standing():
@@ -269,6 +291,8 @@ class Agent:
             raise NotNow("an operator has forced this host down: it starts no guest")
 
     async def _be_fenced(self, fenced: Fenced) -> None:
+        if fenced.epoch < self._page.epoch:
+            return  # a controller that is behind speaks of a lease that this host has left
         log.warning("host fenced", epoch=fenced.epoch)
         self.lease.lapse()
         # Every controller has to welcome this host anew: a late command of the old lease finds no connection. In this
@@ -397,23 +421,6 @@ class Agent:
                 log.error("disks that were set aside not deleted", exc_info=True)
             await self._clock.sleep(SWEEP_S)
 
-    async def _renew(self) -> None:
-        """Renew the lease over one connection; over the next one when a renewal was not acknowledged in time."""
-        session: Session | None = None
-        while True:
-            if session is None or session.ended or not self.lease.heard:
-                session = await self._sessions.one(after=session)
-            self._renew_now.clear()
-            renewal = self.lease.renewal()
-            with suppress(TimeoutError, Closed):
-                async with asyncio.timeout(self._renew_s):
-                    await session.send(renewal)
-                    await self._renew_now.wait()
-
-    async def _report(self, session: Session) -> None:
-        with suppress(Closed):
-            await session.report(self._guests.is_busy)
-
     async def _tell_peers(self) -> None:
         pauses = Pauses(self._clock, self._chance)
         while True:
@@ -433,19 +440,14 @@ class Agent:
             self._peers = others
             self._peers_changed.set()
 
-    def _look_again(self) -> None:
-        for session in self._connections:
-            session.look_again()
-
-    def _changed(self, change: GuestChanged) -> None:
-        for session in self._connections:
-            session.change(change)
+    def _idle(self) -> None:
+        self._reports.look_again()
 
     async def _reach_hypervisor(self) -> None:
         pauses = Pauses(self._clock, self._chance)
         while True:
             try:
-                await self._hypervisor.connect(self._changed)
+                await self._hypervisor.connect(self._reports.change)
                 return
             except NotNow as error:
                 log.warning("hypervisor not reached", reason=str(error))

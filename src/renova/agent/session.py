@@ -4,11 +4,13 @@
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from renova.model.channel import Channel, Closed
+from renova.model.errors import Broken
 from renova.model.guest import GuestChanged
-from renova.model.ids import ImageId, ServerId
+from renova.model.ids import ImageId
 from renova.wire import (
     FromAgent,
     FromController,
@@ -16,10 +18,14 @@ from renova.wire import (
     ImagePiece,
     ImageTaken,
     Report,
+    Reported,
     WantImage,
     decode_from_controller,
     encode,
 )
+
+_Reply: TypeAlias = ImagePiece | ImageTaken | Reported
+R = TypeVar("R", ImagePiece, ImageTaken, Reported)
 
 
 class Session:
@@ -28,13 +34,12 @@ class Session:
     def __init__(self, channel: Channel, address: str) -> None:
         self.address = address
         self.id = ""
+        self.controller = ""  # whoever welcomed: the same one may be reached by several addresses
+        self.lease = (0, 0)  # era and epoch under which it was welcomed
         self.ended = False
         self._channel = channel
-        self._changes: dict[ServerId, GuestChanged] = {}
-        self._changed = asyncio.Event()
         self._asked = 0
-        self._pieces: dict[int, asyncio.Future[ImagePiece]] = {}
-        self._taken: dict[int, asyncio.Future[ImageTaken]] = {}
+        self._waiting: dict[int, tuple[type[_Reply], asyncio.Future[Any]]] = {}
 
     async def send(self, message: FromAgent) -> None:
         """Send a message; `Closed` when the connection has ended."""
@@ -50,71 +55,52 @@ class Session:
         """Give what the controller says, until the connection ends; `Broken` for what is no message."""
         async for frame in self._channel.frames():
             message = decode_from_controller(frame)
-            if isinstance(message, ImagePiece):
-                piece = self._pieces.get(message.id)
-                if piece is not None and not piece.done():
-                    piece.set_result(message)
-            elif isinstance(message, ImageTaken):
-                taken = self._taken.get(message.id)
-                if taken is not None and not taken.done():
-                    taken.set_result(message)
+            if isinstance(message, _Reply):
+                self._answered(message)
             else:
                 yield message
 
     async def close(self) -> None:
-        """End it; whoever waits for a piece of an image, or for one to be taken, hears `Closed`."""
+        """End it; whoever waits for an answer hears `Closed`."""
         self.ended = True
-        closed = f"the connection to {self.address} ended"
-        for piece in self._pieces.values():
-            if not piece.done():
-                piece.set_exception(Closed(closed))
-        for taken in self._taken.values():
-            if not taken.done():
-                taken.set_exception(Closed(closed))
+        for _, waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(Closed(f"the connection to {self.address} ended"))
         await self._channel.close()
 
     async def piece(self, image: ImageId, offset: int) -> ImagePiece:
         """Ask for the image's next bytes from `offset` on, and wait for them."""
-        self._asked += 1
-        number = self._asked
-        piece: asyncio.Future[ImagePiece] = asyncio.get_running_loop().create_future()
-        self._pieces[number] = piece
-        try:
-            await self.send(WantImage(id=number, image=image, offset=offset))
-            return await piece
-        finally:
-            del self._pieces[number]
+        return await self._ask(ImagePiece, lambda number: WantImage(id=number, image=image, offset=offset))
 
     async def give(self, image: ImageId, offset: int, data: bytes, sha256: str) -> ImageTaken:
         """Send the image's bytes from `offset` on, and wait until they are taken or refused."""
+        return await self._ask(
+            ImageTaken, lambda number: ImageBytes(id=number, image=image, offset=offset, data=data, sha256=sha256)
+        )
+
+    async def report(self, changes: tuple[GuestChanged, ...]) -> None:
+        """Report the changes, and wait until they are taken."""
+        await self._ask(Reported, lambda number: Report(id=number, changes=changes))
+
+    async def _ask(self, kind: type[R], make: Callable[[int], FromAgent]) -> R:
         self._asked += 1
         number = self._asked
-        taken: asyncio.Future[ImageTaken] = asyncio.get_running_loop().create_future()
-        self._taken[number] = taken
+        waiting: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = kind, waiting
         try:
-            await self.send(ImageBytes(id=number, image=image, offset=offset, data=data, sha256=sha256))
-            return await taken
+            await self.send(make(number))
+            return await waiting
         finally:
-            del self._taken[number]
+            del self._waiting[number]
 
-    def change(self, change: GuestChanged) -> None:
-        """Have the change reported; only the latest of a guest is."""
-        self._changes[change.server] = change
-        self._changed.set()
-
-    def look_again(self) -> None:
-        """Some guest is no longer busy: its change may now be reported."""
-        if self._changes:
-            self._changed.set()
-
-    async def report(self, busy: Callable[[ServerId], bool]) -> None:
-        """Report changes of guests as they come, until cancelled; of `busy` ones only once they are not."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            ready = [server for server in self._changes if not busy(server)]
-            if ready:
-                await self.send(Report(changes=tuple(self._changes.pop(server) for server in ready)))
+    def _answered(self, message: _Reply) -> None:
+        if message.id not in self._waiting:
+            return  # nobody waits for it any more
+        kind, waiting = self._waiting[message.id]
+        if not isinstance(message, kind):
+            raise Broken(f"the controller answered with {type(message).__name__} instead of {kind.__name__}")
+        if not waiting.done():
+            waiting.set_result(message)
 
 
 class Sessions:
@@ -134,14 +120,25 @@ class Sessions:
 
     def named(self, session: str) -> Session | None:
         """Return the open session of this id."""
-        return next((each for each in self._open if each.id == session and not each.ended), None)
+        return next((each for each in self._usable() if each.id == session), None)
+
+    def reach(self, controller: str) -> bool:
+        """Say whether a session with this controller goes on."""
+        return any(each.controller == controller for each in self._usable())
+
+    def all_in(self, sessions: Sequence[Session]) -> bool:
+        """Say whether there is no other session than these."""
+        return all(each in sessions for each in self._usable())
 
     async def one(self, after: Session | None = None) -> Session:
         """Return a session, the next one after `after` in turn; wait while there is none."""
         while True:
-            usable = [session for session in self._open if not session.ended]
+            usable = self._usable()
             if usable:
                 at = usable.index(after) + 1 if after in usable else 0
                 return usable[at % len(usable)]
             self._more.clear()
             await self._more.wait()
+
+    def _usable(self) -> list[Session]:
+        return [session for session in self._open if not session.ended]

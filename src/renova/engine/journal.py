@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from renova.model.errors import CloudError
+from renova.model.errors import CloudError, NotNow
 from renova.model.ids import ExecutorId, OperationId, ServerId
 
 TX_co = TypeVar("TX_co", covariant=True)
@@ -14,6 +14,14 @@ T = TypeVar("T")
 
 class Lost(CloudError):
     """The operation is no longer ours: superseded, or taken over after our lease lapsed. Nothing was committed."""
+
+
+class Elsewhere(NotNow):
+    """What a step needs is away from here, but another executor has it."""
+
+    def __init__(self, message: str, executor: ExecutorId) -> None:
+        super().__init__(message)
+        self.executor = executor
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +102,11 @@ class Journal(Protocol[TX_co]):
         """Give away at once all that is the executor's: it runs nothing more."""
         ...
 
-    async def give_away(self, held: Held) -> None:
-        """Have the operation be nobody's, for another to take over; nothing happens if it is not ours."""
+    async def give_away(self, held: Held, to: ExecutorId | None = None) -> None:
+        """Have the operation be nobody's, for another to take over; nothing happens if it is not ours.
+
+        Or have it be this executor's, under a higher epoch; nothing happens if that is dead.
+        """
         ...
 
     async def adopt(self, executor: ExecutorId, stories: Collection[tuple[str, int]], *, bury: bool) -> list[Held]:

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from renova.engine.executor import Executor
-from renova.engine.journal import Book, Entry, Held, Journal, Lost
+from renova.engine.journal import Book, Elsewhere, Entry, Held, Journal, Lost
 from renova.engine.operation import Failure, Kind, Step, Story
 from renova.model.chance import Chance
 from renova.model.clock import Clock
@@ -32,6 +32,7 @@ R = TypeVar("R")
 FIRST_EPOCH = 1  # of an operation that was never taken over
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between tries; doubling, with jitter
 LONGEST_SETTLING_PAUSE = 60.0  # seconds between tries of a failed operation's end
+HAND_OVER = 3.0  # seconds for which another executor has what a step needs, until it is given the operation
 FIRST_REST, LONGEST_REST = 1.0, 60.0  # seconds for which an operation rests that could not be told
 
 
@@ -295,7 +296,7 @@ class Runner(Generic[C, TX]):
             book.note_undone(place)
 
         if step.undo_kind is Kind.ACT:
-            await self.patiently(step.patience, lambda: undo(context, *arguments))
+            await self.act(held, step.patience, lambda: undo(context, *arguments))
         await self.commit(held, change)
 
     async def commit(self, held: Held, change: Callable[[TX, Book, bool], R], patience: float = float("inf")) -> R:
@@ -311,6 +312,32 @@ class Runner(Generic[C, TX]):
             return self._journal.commit(held, lambda tx, book: change(tx, book, again))
 
         return await self.patiently(patience, once)
+
+    async def act(self, held: Held, patience: float, call: Callable[[], Awaitable[R]]) -> R:
+        """Call as `patiently` does; hand the operation over (`Lost`) to who has what was lacking here a while."""
+        lacking_since: float | None = None
+
+        async def once() -> R:
+            nonlocal lacking_since
+            try:
+                return await call()
+            except Elsewhere as away:
+                now = self._clock.monotonic()
+                lacking_since = now if lacking_since is None else lacking_since
+                if now - lacking_since >= HAND_OVER:
+                    lacking_since = now  # whoever has it may be gone by now: then we go on trying
+                    await self._hand_over(held, away)
+                raise
+            except NotNow:
+                lacking_since = None
+                raise
+
+        return await self.patiently(patience, once)
+
+    async def _hand_over(self, held: Held, away: Elsewhere) -> None:
+        """Have another executor go on with the operation, if it lives."""
+        await self._journal.give_away(held, away.executor)
+        await self._journal.read(held)  # raises `Lost` if it is no longer ours
 
     async def patiently(self, patience: float, call: Callable[[], Awaitable[R]]) -> R:
         """Call until it does not raise `NotNow`, for at most `patience` seconds."""
@@ -367,7 +394,7 @@ class _Telling(Generic[C, TX]):
         log.debug("step begins", step=step.name)
         if step.kind is Kind.ACT:
             await self._write_now()  # what an act rests on is written before it begins
-            done: R = await self._runner.patiently(step.patience, lambda: step.body(self._context, *arguments))
+            done: R = await self._runner.act(self._held, step.patience, lambda: step.body(self._context, *arguments))
             self._unwritten = Entry(place, step.name, step.encode(done))
             return done
 

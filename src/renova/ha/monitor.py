@@ -19,7 +19,7 @@ from renova.model.host import Host, HostState, ProofKind
 from renova.model.ids import HostId, ServerId
 from renova.operations.cloud import Cloud
 from renova.power import Power, Reading
-from renova.store import cluster, rights, servers
+from renova.store import cluster, executors, rights, servers
 from renova.store import hosts as host_rows
 from renova.store.cluster import Cluster
 from renova.store.database import Tx
@@ -55,12 +55,15 @@ class Monitor:
     async def look(self) -> None:
         if not await self._follow_cluster():
             return
+        began = self.cloud.clock.monotonic()
         silences = {silence.lease.host: silence for silence in await self.cloud.hosts.leases.look()}
+        hosts = await self.cloud.database.read(host_rows.every)
+        self.cloud.hosts.learn(hosts, await self.cloud.database.read(executors.agents_addresses), began)
         await self._call_in_debts()
         seeking = []
-        for host in await self.cloud.database.read(host_rows.every):
+        for host in hosts:
             self._note_change(host)
-            await self.cloud.hosts.stand(host)
+            self.cloud.hosts.stand(host)
             if (silence := silences.get(host.id)) is not None:
                 seeking.append(self.consider(host, silence))
         # Together: a rack's worth of silent hosts must not be proven dead one after the other.
@@ -75,7 +78,7 @@ class Monitor:
                 for server in ended:
                     await self._bind_ports(server)
                 standing = await self.cloud.database.read(cluster.get)
-        await self.cloud.hosts.follow(standing)
+        self.cloud.hosts.follow(standing)
         return standing.hold is None or standing.restoring
 
     async def _count(self) -> Cluster:

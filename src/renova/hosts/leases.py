@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import structlog
 
+from renova.engine.executor import Executor
 from renova.hosts import eras
 from renova.model.clock import Clock
 from renova.model.host import Lease
@@ -49,7 +50,8 @@ def _heard(lease: Lease, now: float) -> Silence:
 class Leases:
     """Renews leases, and knows how long each host has been silent."""
 
-    def __init__(self, database: Database, clock: Clock, times: LeaseTimes) -> None:
+    def __init__(self, database: Database, clock: Clock, times: LeaseTimes, me: Executor) -> None:
+        self._me = me  # who renews
         self._database = database
         self._clock = clock
         self._times = times
@@ -98,19 +100,19 @@ class Leases:
 
     def _renew(self, tx: Tx, era: int, host: HostId, renewal: Renew, *, note: bool) -> Renewed | Fenced:
         lease = host_rows.lease(tx, host)
-        if lease is None:
-            return Fenced(epoch=0)
-        if (renewal.era, renewal.epoch, renewal.boot) != (era, lease.epoch, lease.boot):
-            return Fenced(epoch=lease.epoch)
+        # It is told which epoch is over: by now it may have entered the next one, welcomed elsewhere.
+        over = Fenced(epoch=renewal.epoch)
+        if lease is None or (renewal.era, renewal.epoch, renewal.boot) != (era, lease.epoch, lease.boot):
+            return over
         if renewal.counter > lease.counter:
             name = host_rows.name(tx, host)
             eras.hold(tx, f"host {name} has heard of renewal {renewal.counter}, the database of {lease.counter}")
         if lease.counter - renewal.counter > TRAILING:
             # No nonce: it tells the counter and moves no deadline.
             return Renewed(nonce=0, era=renewal.era, epoch=lease.epoch, counter=lease.counter, ttl=lease.ttl)
-        counter = host_rows.renew(tx, host, renewal.epoch, renewal.boot)
+        counter = host_rows.renew(tx, host, renewal.epoch, renewal.boot, self._me.id)
         if counter is None:
-            return Fenced(epoch=lease.epoch)
+            return over
         if note:
             host_rows.seen(tx, host)
         return Renewed(nonce=renewal.nonce, era=renewal.era, epoch=lease.epoch, counter=counter, ttl=lease.ttl)
@@ -126,6 +128,7 @@ class Leases:
                 ttl=known.lease.ttl,
                 margin=known.lease.margin,
                 guard=known.lease.guard,
+                home=self._me.id,
             )
             self._silences[host] = _heard(lease, self._clock.monotonic())
 
@@ -166,6 +169,11 @@ class Leases:
 
     def silence(self, host: HostId) -> Silence | None:
         return self._silences.get(host)
+
+    def home(self, host: HostId) -> str | None:
+        """Return the executor that has the host connected and renews its lease; None when it is silent."""
+        known = self._silences.get(host)
+        return known.lease.home or None if known is not None and self.alive(host) else None
 
     @property
     def settled(self) -> bool:

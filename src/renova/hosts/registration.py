@@ -216,9 +216,13 @@ def left_at(tx: Tx, server_id: ServerId) -> HostId | None:
 def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
     """Note that the host has done a duty: what it held for the server is free, the evacuation is completed.
 
+    What it does not owe is no news: it says so over every connection, and it may have a newer guest of it by now.
     Returns the host's state now: it is up when that was its last duty. None when the host was removed.
     """
     debt = rights.pay(tx, host_id, duty_done.server, duty_done.below)
+    if debt is None:
+        host = host_rows.get(tx, host_id)
+        return host.state if host else None
     right = rights.right(tx, duty_done.server)
     if right is not None and right.host == host_id and right.incarnation < duty_done.below:
         # It was the last to have had the server, and has nothing of it now: the server is nobody's.
@@ -232,7 +236,7 @@ def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
     if (server is None or server.host != host_id) and not granted_here:
         # A server that still lives here keeps what it holds: its evacuation failed, and it will run here again.
         placement.release(tx, duty_done.server, host_id)
-    if debt is not None and debt.migration is not None:
+    if debt.migration is not None:
         migrations.move(tx, debt.migration, ("done",), "completed")
     host = host_rows.get(tx, host_id)
     if host is None or host.state is not HostState.RETURNING or rights.debts_of(tx, host_id):

@@ -5,15 +5,17 @@ been obeyed, and the caller (a step, which may run twice) tries again.
 """
 
 import asyncio
-import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
+from renova.engine.executor import Executor
+from renova.engine.journal import Elsewhere
 from renova.hosts import eras
 from renova.hosts.leases import Leases
+from renova.hosts.link import Link
 from renova.hosts.registration import Place, cleaned, duty, left_at, welcome
 from renova.hosts.uploads import Uploads
 from renova.model.chance import Chance
@@ -22,13 +24,14 @@ from renova.model.clock import Clock
 from renova.model.errors import Broken, CloudError, Conflict, NotFound, NotNow, OnHold, Refused, Stale
 from renova.model.guest import Aside, CachedImage, FoundGuest, GuestChanged
 from renova.model.host import Host, HostState, Role
-from renova.model.ids import HostId, ImageId, ServerId, SnapshotId, VolumeId
+from renova.model.ids import ExecutorId, HostId, ImageId, ServerId, SnapshotId, VolumeId
 from renova.settings import LeaseTimes
 from renova.store import hosts as host_rows
 from renova.store import rights
 from renova.store.cluster import Cluster
 from renova.store.database import Database, Tx
 from renova.wire import (
+    RESULTS,
     Answer,
     AnyAct,
     Asides,
@@ -36,6 +39,7 @@ from renova.wire import (
     Cleaned,
     Command,
     ConsoleText,
+    Controllers,
     Duty,
     Fenced,
     FromAgent,
@@ -49,12 +53,14 @@ from renova.wire import (
     NotCleaned,
     Order,
     Peers,
+    Question,
     Read,
     ReadAsides,
     ReadConsole,
     ReadGuest,
     Renew,
     Report,
+    Reported,
     Result,
     Standing,
     State,
@@ -81,41 +87,11 @@ LONGEST_REASON = 1000  # characters of what a host says of its troubles
 HELLO_LIMIT = 10.0  # seconds in which a new connection must introduce its host
 
 
-class Link:
-    """One registered host's connection."""
+class _Known(NamedTuple):
+    """A host's state as the database had it at a moment (monotonic)."""
 
-    def __init__(self, channel: Channel, place: Place, session: str) -> None:
-        self.channel = channel
-        self.place = place
-        self.session = session
-        self.told_forced_down = place.host.forced_down
-        self._next = 0
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
-
-    async def tell(self, message: Message) -> None:
-        await self.channel.send(encode(message))
-
-    async def ask(self, make: Callable[[int], Message]) -> Answer:
-        """Send what `make` makes of a fresh id, and return the answer; `Closed` when the connection ends first."""
-        self._next += 1
-        number = self._next
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        try:
-            await self.tell(make(number))
-            return await future
-        finally:
-            self._waiting.pop(number, None)
-
-    def answered(self, answer: Answer) -> None:
-        future = self._waiting.get(answer.id)
-        if future is not None and not future.done():
-            future.set_result(answer)
-
-    def end(self) -> None:
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(Closed("the connection to the host ended"))
+    state: HostState
+    as_of: float
 
 
 class Hosts:
@@ -130,6 +106,7 @@ class Hosts:
         read_image: Callable[[ImageId, int], AsyncIterator[bytes]],
         times: LeaseTimes,
         extra_peers: tuple[str, ...] = (),
+        executor: Executor | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -137,19 +114,24 @@ class Hosts:
         self._read_image = read_image
         self._times = times
         self._extra_peers = extra_peers
+        self._me = executor or Executor(ExecutorId(chance.uuid()))
         self._links: dict[HostId, Link] = {}
+        self._states: dict[HostId, _Known] = {}
+        self._addresses: tuple[str, ...] | None = None  # of all hosts that run guests, as last read
+        self._controllers: tuple[str, ...] = ()  # where agents reach controllers, as last read
         self._peers_changed = False
+        self._saying: set[asyncio.Task[None]] = set()
         self._telling: asyncio.Task[None] | None = None
         self.uploads = Uploads()  # images that operations are asking hosts for
         self._held: str | None = None  # why the cluster is on hold, as last read
-        self.leases = Leases(database, clock, times)
+        self.leases = Leases(database, clock, times, self._me)
         self.join_token: Callable[[str], str] = _no_agents_port  # set by who opens the agents' port
         self.seek_proof: Callable[[HostId], Awaitable[bool]] = _seek_nothing  # set by who watches the hosts
         self.vouch: Callable[[HostId, str, bool], Awaitable[None]] = _believe_nobody  # set likewise
         self.on_change: Callable[[HostId], None] = lambda _host: None  # a host came, went or changed
         self.on_up: Callable[[HostId], None] = lambda _host: None  # a host is up, or has cleaned something up
         self.on_storage: Callable[[HostId], None] = lambda _host: None  # a storage host is here, and serves nothing
-        self.on_report: Callable[[HostId, tuple[GuestChanged, ...]], None] = lambda _host, _changes: None
+        self.on_report: Callable[[HostId, tuple[GuestChanged, ...]], Awaitable[None]] = _nobody_follows
 
     # --- what the rest of the controller asks ---
 
@@ -157,20 +139,26 @@ class Hosts:
         return host in self._links
 
     def up(self, host: HostId) -> bool:
-        """Say whether the host is heard and in its place; the database may know more (`forced_down`)."""
-        link = self._links.get(host)
-        return self.leases.alive(host) and (link is None or link.place.state is HostState.UP)
+        """Say whether the host is heard, here or by another controller, and in its place.
+
+        The database may know more (`forced_down`).
+        """
+        known = self._states.get(host)
+        return self.leases.alive(host) and (known is None or known.state is HostState.UP)
 
     async def command(
         self, host: HostId, *, server: ServerId, incarnation: int, number: int, epoch: int, act: AnyAct
     ) -> Result:
         """Have the host do the act; returns its result.
 
-        `NotNow`: the host is away or asks to try again. `Stale`: a newer order is known there. `Refused`: it can
-        never work. `Broken`: the host failed in a way nobody planned.
+        `NotNow`: the host is away or asks to try again; `Elsewhere`: another controller has it. `Stale`: a newer order
+        is known there. `Refused`: it can never work. `Broken`: the host failed in a way nobody planned.
         """
         link = self._links.get(host)
         if link is None:
+            home = self.leases.home(host)
+            if home is not None and home != self._me.id:
+                raise Elsewhere("the server's host is connected to another controller only", ExecutorId(home))
             raise NotNow("the server's host is not connected: switch it on, mend its network, or evacuate its servers")
         if self._held is not None and not isinstance(act, Stop):
             raise OnHold(f"the cluster is on hold: {self._held}")
@@ -184,90 +172,119 @@ class Hosts:
             epoch=epoch,
         )
         answer = await link.ask(lambda number: Command(id=number, order=order, act=act))
-        return _result(answer, link.place.host)
+        return _result(answer, link, RESULTS[type(act)])
 
     async def store(self, host: HostId, thing: VolumeId | SnapshotId, version: int, act: StorageAct) -> None:
         """Have the storage host hold the volume or snapshot as the act says; raises as `command` does."""
-        link = self._links.get(host)
-        if link is None:
-            raise NotNow("the storage host is not connected")
+        link = self._here(host)
         place = link.place
         order = StorageOrder(
             era=place.era, host_epoch=place.lease.epoch, session=link.session, thing=thing, version=version
         )
         answer = await link.ask(lambda number: StorageCommand(id=number, order=order, act=act))
-        result = _result(answer, place.host)
-        assert isinstance(result, Stored)
+        result = _result(answer, link, Stored)
         if isinstance(act, HaveVolume) and set(result.exports) != set(act.want.exports):
             raise Broken(f"host {place.host.name} serves volume {thing} under other names than it was told")
 
     async def console(self, host: HostId, server: ServerId, limit: int = 102400) -> bytes:
         """Return the end of the server's console log; `NotNow` when its host is away."""
-        link = self._links.get(host)
-        if link is None:
-            raise NotNow("The server's host is not connected.")
-        answer = await link.ask(lambda number: Read(id=number, what=ReadConsole(server=server, limit=limit)))
-        result = _result(answer, link.place.host)
-        assert isinstance(result, ConsoleText)
-        return result.text
+        return (await self._read(host, ReadConsole(server=server, limit=limit), ConsoleText)).text
 
     async def guests(self, host: HostId) -> tuple[FoundGuest, ...]:
         """Return the guests that the host has now, whoever started them; `NotNow` when it is away."""
-        link = self._links.get(host)
-        if link is None:
-            raise NotNow("The host is not connected.")
-        answer = await link.ask(lambda number: Read(id=number, what=ListGuests()))
-        result = _result(answer, link.place.host)
-        assert isinstance(result, Guests)
-        return result.guests
-
-    async def drop_images(self, host: HostId, in_use: Collection[CachedImage], grace_s: float) -> tuple[str, ...]:
-        """Have the host delete cached images that are not in use, and return their names; `NotNow` when it is away."""
-        link = self._links.get(host)
-        if link is None:
-            raise NotNow("The host is not connected.")
-        answer = await link.ask(lambda number: Tidy(id=number, in_use=tuple(in_use), grace_s=grace_s))
-        result = _result(answer, link.place.host)
-        assert isinstance(result, Tidied)
-        return result.dropped
+        return (await self._read(host, ListGuests(), Guests)).guests
 
     async def asides(self, host: HostId) -> tuple[Aside, ...]:
         """Return the disks that the host has set aside; `NotNow` when it is away."""
+        return (await self._read(host, ReadAsides(), Asides)).asides
+
+    async def guest(self, host: HostId, server: ServerId) -> FoundGuest | None:
+        """Return the server's guest as it is on the host; `NotNow` when the host is away."""
+        return (await self._read(host, ReadGuest(server=server), State)).guest
+
+    async def _read(self, host: HostId, what: Question, kind: type[R]) -> R:
+        link = self._here(host)
+        return _result(await link.ask(lambda number: Read(id=number, what=what)), link, kind)
+
+    def _here(self, host: HostId) -> Link:
         link = self._links.get(host)
         if link is None:
             raise NotNow("The host is not connected.")
-        answer = await link.ask(lambda number: Read(id=number, what=ReadAsides()))
-        result = _result(answer, link.place.host)
-        assert isinstance(result, Asides)
-        return result.asides
+        return link
 
-    async def stand(self, host: Host) -> None:
+    async def drop_images(self, host: HostId, in_use: Collection[CachedImage], grace_s: float) -> tuple[str, ...]:
+        """Have the host delete cached images that are not in use, and return their names; `NotNow` when it is away."""
+        link = self._here(host)
+        answer = await link.ask(lambda number: Tidy(id=number, in_use=tuple(in_use), grace_s=grace_s))
+        return _result(answer, link, Tidied).dropped
+
+    def stand(self, host: Host) -> None:
         """Tell a host that is connected whether it is forced down, if that has changed since it heard last."""
         link = self._links.get(host.id)
         if link is not None and link.told_forced_down is not host.forced_down:
             link.told_forced_down = host.forced_down
-            await _send(link, encode(Standing(forced_down=host.forced_down)))
+            self._soon(_send(link, encode(Standing(forced_down=host.forced_down))))
 
-    async def guest(self, host: HostId, server: ServerId) -> FoundGuest | None:
-        """Return the server's guest as it is on the host; `NotNow` when the host is away."""
-        link = self._links.get(host)
-        if link is None:
-            raise NotNow("the host is not connected")
-        answer = await link.ask(lambda number: Read(id=number, what=ReadGuest(server=server)))
-        result = _result(answer, link.place.host)
-        assert isinstance(result, State)
-        return result.guest
-
-    async def follow(self, standing: Cluster) -> None:
+    def follow(self, standing: Cluster) -> None:
         """Go by the cluster's era and hold; a host that is connected under another era has to say hello again.
 
         So it does when a hold has ended: only then is it told what to clean up.
         """
         released = self._held is not None and standing.hold is None
         self._held = standing.hold
-        for link in list(self._links.values()):
+        for link in self._links.values():
             if released or link.place.era != standing.era:
-                await link.channel.close()
+                self._soon(link.channel.close())
+
+    def learn(self, rows: Sequence[Host], controllers: Sequence[str], read_at: float) -> None:
+        """Go by what the database says of all hosts and controllers: others write it, too.
+
+        It was read after the moment `read_at` (monotonic); what a connection brought since is newer.
+        """
+        known = {row.id: row for row in rows}
+        for host, link in list(self._links.items()):
+            if link.as_of < read_at:
+                self._check(link, known.get(host))
+        self._states = {host: state for host, state in self._states.items() if host in known}
+        for row in rows:
+            before = self._states.get(row.id)
+            if before is not None and before.as_of >= read_at:
+                continue
+            self._note_state(row.id, row.state, read_at)
+            here = self._links.get(row.id)
+            if here is not None and (row.resume or (before is not None and before.state is not row.state)):
+                self._tell_up(here)  # whoever welcomed it or had it clean up may have died before it could
+        addresses = tuple(row.address for row in rows if row.address and row.role is Role.COMPUTE)
+        if addresses != self._addresses:
+            self._addresses = addresses
+            self._gather_peers()
+        if controllers and tuple(controllers) != self._controllers:
+            self._controllers = tuple(controllers)
+            frame = encode(Controllers(addresses=self._controllers))
+            for link in self._links.values():
+                self._soon(_send(link, frame))
+
+    def _check(self, link: Link, row: Host | None) -> None:
+        """End a connection with which the database does not agree any more."""
+        if row is None or row.certificate != link.certificate:
+            self._soon(link.channel.close())  # it was removed
+            return
+        silence = self.leases.silence(row.id)
+        if silence is None or silence.lease.epoch != link.place.lease.epoch or row.state is HostState.DEAD:
+            # Another controller proved it dead, or welcomed it anew: by a hello this one learns of its new lease.
+            self._soon(_part(link, Fenced(epoch=link.place.lease.epoch)))
+
+    def _note_state(self, host: HostId, state: HostState, as_of: float) -> None:
+        former = self._states.get(host)
+        self._states[host] = _Known(state, as_of)
+        if former is None or former.state is not state:
+            self.on_change(host)
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what must not wait for a host that does not read, nor for a connection that is long dead."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._saying.add(task)
+        task.add_done_callback(self._saying.discard)
 
     async def call_in_debts(self, host: HostId) -> None:
         """Tell the host, if it is connected, what it owes; a host that is away hears it when it says hello."""
@@ -298,16 +315,23 @@ class Hosts:
         """Serve one connection of the host that the certificate names, until it ends."""
         link: Link | None = None
         tasks: set[asyncio.Task[None]] = set()
+
+        def begin(work: Coroutine[Any, Any, None]) -> None:
+            task = asyncio.get_running_loop().create_task(work)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
         try:
             frames = channel.frames()
             async with asyncio.timeout(HELLO_LIMIT):
                 first = decode_from_agent(await anext(frames))
             link = await self._hello(channel, host, certificate, first)
+            if isinstance(first, Hello) and not link.place.booted and first.guests:
+                # What happened to its guests while nobody listened.
+                found = tuple(GuestChanged(guest.server, guest.incarnation, guest.power) for guest in first.guests)
+                begin(self._take(host, link, Report(changes=found)))
             async for frame in frames:
-                message = decode_from_agent(frame)
-                task = asyncio.get_running_loop().create_task(self._take(host, link, message))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+                begin(self._take(host, link, decode_from_agent(frame)))
         except (Closed, StopAsyncIteration, TimeoutError):
             pass
         except CloudError as error:
@@ -339,7 +363,7 @@ class Hosts:
         place = await self._database.transact(work)
         if isinstance(place, str):
             raise Conflict(f"{place}: the database lost commits, and the cluster is on hold")
-        link = Link(channel, place, self._chance.uuid())
+        link = Link(channel, place, self._chance.uuid(), certificate, self._clock.monotonic())
         self.leases.begin(place.lease)
         log.info("host connected", host=place.host.name, state=place.state, epoch=place.lease.epoch)
         await link.tell(
@@ -353,6 +377,8 @@ class Hosts:
                 duties=place.duties,
                 peers=await self._peers(),
                 forced_down=place.host.forced_down,
+                controller=self._me.id,
+                controllers=self._controllers,
             )
         )
         # Only now: what is said to a host before its welcome, it takes for a fault.
@@ -361,23 +387,25 @@ class Hosts:
             former.end()
             await former.channel.close()
         if place.host.address != message.address:
-            self._peers_changed = True
-            if self._telling is None or self._telling.done():
-                self._telling = asyncio.get_running_loop().create_task(self._tell_peers())
+            self._gather_peers()
+        self._note_state(host, place.state, link.as_of)
         self.on_change(host)
-        if not place.booted:
-            # What happened to its guests while nobody listened.
-            self.on_report(host, tuple(GuestChanged(g.server, g.incarnation, g.power) for g in message.guests))
-        self._tell_up(host, link)
+        self._tell_up(link)
         return link
 
-    def _tell_up(self, host: HostId, link: Link) -> None:
+    def _tell_up(self, link: Link) -> None:
         """Tell that the host is here and up; while it still cleans up, nothing may start there."""
-        if link.place.state is HostState.UP:
-            (self.on_up if link.place.host.role is Role.COMPUTE else self.on_storage)(host)
+        host = link.place.host
+        if self._states[host.id].state is HostState.UP:
+            (self.on_up if host.role is Role.COMPUTE else self.on_storage)(host.id)
 
     async def _peers(self) -> tuple[str, ...]:
         return (*await self._database.read(host_rows.addresses), *self._extra_peers)
+
+    def _gather_peers(self) -> None:
+        self._peers_changed = True
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.get_running_loop().create_task(self._tell_peers())
 
     async def _tell_peers(self) -> None:
         """Tell all hosts of the newcomers, until none came meanwhile."""
@@ -410,7 +438,7 @@ class Hosts:
                         lambda tx: rights.trouble(tx, host, message.server, message.reason[:LONGEST_REASON])
                     )
                 case Report():
-                    self.on_report(host, message.changes)
+                    await self._report(host, link, message)
                 case ImageBytes():
                     await link.tell(await self.uploads.take(host, message))
                 case WantImage():
@@ -427,6 +455,17 @@ class Hosts:
             log.error("message of a host failed", host=link.place.host.name, exc_info=True)
             await link.channel.close()
 
+    async def _report(self, host: HostId, link: Link, report: Report) -> None:
+        try:
+            await self.on_report(host, report.changes)
+        except NotNow:
+            raise
+        except Exception:
+            log.error("report not followed", host=link.place.host.name, exc_info=True)
+            return  # the host tells it again
+        if report.id:
+            await link.tell(Reported(id=report.id))
+
     async def _cleaned(self, host: HostId, link: Link, message: Cleaned) -> None:
         paid = Duty(message.server, message.below, disks=False)
 
@@ -434,10 +473,10 @@ class Hosts:
             return cleaned(tx, host, paid), left_at(tx, message.server)
 
         state, home = await self._database.transact(work)
-        if state is not None and self._links.get(host) is link:
-            link.place = dataclasses.replace(link.place, state=state)
+        if state is not None:
+            self._note_state(host, state, self._clock.monotonic())
         self.on_change(host)
-        self._tell_up(host, link)
+        self._tell_up(link)
         if home is not None and home != host:
             self.on_up(home)  # its evacuation to this host failed: from now on it may run where it was
 
@@ -458,6 +497,12 @@ async def _send(link: Link, frame: bytes) -> None:
         await link.channel.send(frame)
 
 
+async def _part(link: Link, message: Message) -> None:
+    """Say the message, and end the connection."""
+    await _send(link, encode(message))
+    await link.channel.close()
+
+
 def _no_agents_port(_secret: str) -> str:
     raise NotNow("this controller has no agents' port open yet")
 
@@ -466,14 +511,22 @@ async def _believe_nobody(_host: HostId, _who: str, _at_once: bool) -> None:
     raise NotNow("this controller does not watch the hosts yet")
 
 
+async def _nobody_follows(_host: HostId, _changes: tuple[GuestChanged, ...]) -> None:
+    pass
+
+
 async def _seek_nothing(_host: HostId) -> bool:
     return False
 
 
-def _result(answer: Answer, host: Host) -> Result:
+def _result(answer: Answer, link: Link, kind: type[R]) -> R:
+    """Return the answer's result, which is to be of this kind; raise what it says instead."""
+    host = link.place.host.name
     if answer.result is not None:
+        if not isinstance(answer.result, kind):
+            raise Broken(f"host {host} answered with {type(answer.result).__name__} instead of {kind.__name__}")
         return answer.result
-    message = f"host {host.name}: {answer.error}"
+    message = f"host {host}: {answer.error}"
     match answer.why:
         case "refused":
             raise Refused(message)

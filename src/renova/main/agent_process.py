@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from renova import log as logs
 from renova.agent.connection import TlsDialer
+from renova.agent.controllers import FileBook
 from renova.agent.identity import check_name, read_identity
 from renova.agent.journal import FileJournal
 from renova.agent.nbd_certificates import lay_out
@@ -78,6 +79,8 @@ async def _serve(settings: AgentSettings) -> None:
         boot=BOOT_ID.read_text().strip(),
         address=address,
         storage=storage,
+        dialer_to=lambda controller: TlsDialer(controller, state),
+        book=FileBook(state),
     )
     await until_told(agent.run())
 

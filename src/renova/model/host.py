@@ -64,6 +64,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     ttl: float  # seconds, as granted
     margin: float  # seconds
     guard: str  # class of what stops the host's guests at its deadline: none, V, C, B, A
+    home: str = ""  # the executor that renewed it last: over its connection the host can be commanded
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):

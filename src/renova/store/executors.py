@@ -75,6 +75,12 @@ def resign(tx: Tx, executor: ExecutorId) -> None:
     tx.execute(delete(executors).where(executors.c.id == executor))
 
 
+def leased(tx: Tx, executor: ExecutorId) -> bool:
+    """Say whether the executor is there, and its lease has not lapsed."""
+    found = select(executors.c.id).where(executors.c.id == executor, executors.c.expires_at >= tx.now)
+    return tx.execute(found).first() is not None
+
+
 def lapsed(tx: Tx, but: ExecutorId, lease_s: float) -> bool:
     """Say whether another's lease has lapsed, or has to be cut."""
     if tx.execute(_ANY_TOO_LONG, {"latest": _after(tx, lease_s)}).first() is not None:
@@ -100,8 +106,13 @@ def every(tx: Tx) -> list[Executor]:
 
 
 def agents_addresses(tx: Tx) -> tuple[str, ...]:
-    """List where agents reach controllers, each address once."""
-    return tuple(dict.fromkeys(address for each in every(tx) for address in each.agents_addresses))
+    """List where agents reach controllers: of each controller the first address that can be dialled."""
+    first = (next(filter(_can_be_dialled, each.agents_addresses), None) for each in every(tx))
+    return tuple(dict.fromkeys(address for address in first if address is not None))
+
+
+def _can_be_dialled(address: str) -> bool:
+    return address.rpartition(":")[0].strip("[]") not in ("", "0.0.0.0", "::")  # noqa: S104  (of which hosts have their own)
 
 
 def _after(tx: Tx, seconds: float) -> str:

@@ -53,6 +53,7 @@ leases = Table(
     Column("ttl", Float, nullable=False),
     Column("margin", Float, nullable=False),
     Column("guard", String(8), nullable=False),
+    Column("home", String(36), nullable=False, default=""),
 )
 
 proofs = Table(
@@ -91,7 +92,7 @@ _RENEW = (
     .where(
         leases.c.host == bindparam("of"), leases.c.epoch == bindparam("in_epoch"), leases.c.boot == bindparam("in_boot")
     )
-    .values(counter=leases.c.counter + 1)
+    .values(counter=leases.c.counter + 1, home=bindparam("at"))
     .returning(leases.c.counter)
 )
 _PROOF = (
@@ -208,9 +209,12 @@ def begin_lease(tx: Tx, host: HostId, epoch: int, boot: str, ttl: float, margin:
     tx.execute(insert(leases).values(**values, guard=guard))
 
 
-def renew(tx: Tx, host: HostId, epoch: int, boot: str) -> int | None:
-    """Renew the lease if epoch and boot are its own; return the new counter, or None: then it is not renewed."""
-    row = tx.execute(_RENEW, {"of": host, "in_epoch": epoch, "in_boot": boot}).first()
+def renew(tx: Tx, host: HostId, epoch: int, boot: str, home: str = "") -> int | None:
+    """Renew the lease if epoch and boot are its own; return the new counter, or None: then it is not renewed.
+
+    `home` is the executor whose connection the renewal came over.
+    """
+    row = tx.execute(_RENEW, {"of": host, "in_epoch": epoch, "in_boot": boot, "at": home}).first()
     return int(row[0]) if row else None
 
 

@@ -295,10 +295,14 @@ class StoredJournal:
     async def resign(self, executor: ExecutorId) -> None:
         await self._database.transact(lambda tx: executors.resign(tx, executor))
 
-    async def give_away(self, held: Held) -> None:
+    async def give_away(self, held: Held, to: ExecutorId | None = None) -> None:
         def work(tx: Tx) -> None:
-            if tx.execute(_OURS, _named(held)).first() is not None:
+            if tx.execute(_OURS, _named(held)).first() is None:
+                return
+            if to is None:
                 tx.execute(_CHANGE, {"operation": held.id, "executor": NOBODY})
+            elif executors.leased(tx, to):
+                tx.execute(_TAKE, {"operation": held.id, "by": to})
 
         await self._database.transact(work)
 

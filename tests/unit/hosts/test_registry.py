@@ -37,6 +37,7 @@ from renova.wire import (
     Renew,
     Renewed,
     Report,
+    Reported,
     State,
     Stop,
     WantImage,
@@ -89,7 +90,10 @@ class Bench:
         )
         self.told: list[tuple[str, Any]] = []
         self.hosts.on_up = lambda host: self.told.append(("up", host))
-        self.hosts.on_report = lambda host, changes: self.told.append(("report", (host, changes)))
+        self.hosts.on_report = self._take_report
+
+    async def _take_report(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
+        self.told.append(("report", (host, changes)))
 
     async def _read_image(self, image: ImageId, offset: int) -> AsyncIterator[bytes]:
         for piece in self.image[offset:]:
@@ -424,7 +428,7 @@ def test_a_renewal_is_answered_over_the_connection_that_brought_it() -> None:
         await host.say(Renew(nonce=9, boot="boot", era=1, epoch=0, counter=1))
         await bench.clock.sleep(1)
         await host.say(Renew(nonce=10, boot="boot", era=1, epoch=0, counter=1))
-        assert await host.hear(Fenced) == Fenced(epoch=1), "nothing was said while the database was away"
+        assert await host.hear(Fenced) == Fenced(epoch=0), "nothing was said while the database was away"
 
     on_bench(story)
 
@@ -569,17 +573,21 @@ def test_what_a_host_reports_is_told_as_its_own() -> None:
     on_bench(story)
 
 
-def test_a_report_that_cannot_be_taken_ends_this_connection_only() -> None:
+@pytest.mark.parametrize("error", [KeyError("a bug"), NotNow("the database is away")])
+def test_a_report_that_cannot_be_taken_is_not_answered_and_may_be_told_again(error: Exception) -> None:
     async def story(bench: Bench) -> None:
         host, other = await bench.connected(A), await bench.connected(B)
+        taking = bench.hosts.on_report
 
-        def fail(_host: HostId, _changes: object) -> None:
-            raise KeyError("a bug")
+        async def fail(_host: HostId, _changes: object) -> None:
+            raise error
 
         bench.hosts.on_report = fail
-        await host.say(Report(changes=()))
-        await host.is_turned_away()
-        assert bench.hosts.connected(B)
+        await host.say(Report(id=1, changes=()))
+        await bench.clock.sleep(1)
+        bench.hosts.on_report = taking
+        await host.say(Report(id=2, changes=()))
+        assert await host.hear(Reported) == Reported(id=2)
         await other.say(Renew(nonce=1, boot="boot", era=1, epoch=1, counter=0))
         await other.hear(Renewed)
 

@@ -152,7 +152,7 @@ async def _change(call: Call, find: Callable[[Tx], Host | None], missing: str, v
         return msgspec.structs.replace(host, updated_at=tx.now, **changed)
 
     host = await call.cloud.database.transact(work)
-    await call.cloud.hosts.stand(host)
+    call.cloud.hosts.stand(host)
     return host
 
 

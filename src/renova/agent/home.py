@@ -1,0 +1,99 @@
+"""Home: the one connection over which this host renews its lease and reports its guests.
+
+Every controller that has welcomed the host may command it; one of these connections is home. It stays so until it
+ends or leaves a renewal unacknowledged (its controller is frozen, cut off, or away from its database): then the next
+one in turn is home at once. So a lease outlives any controller.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from renova.agent.lease import Lease
+from renova.agent.session import Session, Sessions
+from renova.model.channel import Closed
+from renova.wire import Renewed
+
+log = structlog.get_logger()
+
+# Of the time between renewals: how long one may stay unacknowledged before it is sent over the next connection. A
+# silent home is found so after 1.5 renewal intervals at most.
+PATIENCE = 0.5
+
+
+class Home:
+    """Chooses among the welcomed `sessions`, and renews the `lease`."""
+
+    def __init__(self, sessions: Sessions, lease: Lease) -> None:
+        self.renew_s = 2.0  # between renewals, until a welcome says how often
+        self._sessions = sessions
+        self._lease = lease
+        self._session: Session | None = None
+        self._moved = asyncio.Event()
+        self._woken = asyncio.Event()
+
+    async def session(self) -> Session:
+        """Return the connection that is home; wait while there is none."""
+        while self._session is None or self._session.ended:
+            self._moved.clear()
+            await self._moved.wait()
+        return self._session
+
+    def wake(self) -> None:
+        """Look again at once: a connection was welcomed or has ended, or the host has a new lease."""
+        self._woken.set()
+
+    def heard(self, renewed: Renewed) -> None:
+        """Take a controller's answer to a renewal."""
+        trails = self._lease.trails(renewed)
+        if self._lease.acknowledged(renewed) or trails:
+            self.wake()
+
+    async def serve(self) -> None:
+        """Have a home and renew the lease over it, until cancelled."""
+        loop = asyncio.get_running_loop()
+        home: Session | None = None
+        silent: list[Session] = []  # since a renewal was acknowledged
+        while True:
+            if home is None or home.ended or home in silent:
+                home = await self._sessions.one(after=home)
+                self._move(home)
+            next_s = loop.time() + self.renew_s
+            if await self._renewed(home):
+                silent.clear()
+            elif home.ended:
+                continue
+            else:
+                silent.append(home)
+                if not self._sessions.all_in(silent):
+                    continue
+                silent.clear()  # nobody acknowledges: go round again, but no faster than usually
+            await self._rest(home, next_s - loop.time())
+
+    async def _renewed(self, home: Session) -> bool:
+        """Renew the lease over this connection; say whether that was acknowledged in time."""
+        with suppress(TimeoutError, Closed):
+            async with asyncio.timeout(PATIENCE * self.renew_s):
+                while not home.ended:
+                    self._woken.clear()
+                    await home.send(self._lease.renewal())
+                    await self._woken.wait()
+                    if self._lease.heard:
+                        return True
+                    # Else it only told how far the counter is: the next renewal, with that, will count.
+        return False
+
+    async def _rest(self, home: Session, seconds: float) -> None:
+        if home.ended:
+            return
+        self._woken.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+    def _move(self, home: Session) -> None:
+        if home is not self._session:
+            log.info("host has a home", controller=home.address, former=self._session and self._session.address)
+            self._session = home
+        self._moved.set()

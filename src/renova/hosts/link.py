@@ -1,0 +1,47 @@
+"""One registered host's connection to this controller: what is said over it, and who waits for an answer."""
+
+import asyncio
+from collections.abc import Callable
+
+from renova.hosts.registration import Place
+from renova.model.channel import Channel, Closed
+from renova.wire import Answer, Message, encode
+
+
+class Link:
+    """A connection from its hello to its end; `as_of` (monotonic) is when its place had been given."""
+
+    def __init__(self, channel: Channel, place: Place, session: str, certificate: str, as_of: float) -> None:
+        self.channel = channel
+        self.place = place
+        self.session = session
+        self.certificate = certificate
+        self.as_of = as_of
+        self.told_forced_down = place.host.forced_down
+        self._next = 0
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+
+    async def tell(self, message: Message) -> None:
+        await self.channel.send(encode(message))
+
+    async def ask(self, make: Callable[[int], Message]) -> Answer:
+        """Send what `make` makes of a fresh id, and return the answer; `Closed` when the connection ends first."""
+        self._next += 1
+        number = self._next
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        try:
+            await self.tell(make(number))
+            return await future
+        finally:
+            self._waiting.pop(number, None)
+
+    def answered(self, answer: Answer) -> None:
+        future = self._waiting.get(answer.id)
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def end(self) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(Closed("the connection to the host ended"))
