@@ -67,6 +67,14 @@ class Pair:
         self.primary.stop()
         self.standby.stop()
 
+    def kill_primary(self) -> None:
+        """Kill the primary with -9; `up` has it back."""
+        self.primary.kill()
+
+    def kill_standby(self) -> None:
+        """Kill the standby with -9; `up` has it back."""
+        self.standby.kill()
+
     def kill(self) -> None:
         """Kill both with -9."""
         for server in self.servers:
