@@ -17,10 +17,12 @@ from renova.ha.monitor import Monitor
 from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
+from renova.model.errors import NotNow
 from renova.model.guest import GuestChanged
 from renova.model.ids import ExecutorId, HostId
 from renova.operations.cloud import Cloud
 from renova.operations.duties.everything import every_duty
+from renova.operations.health import Health
 from renova.operations.inheriting import inherit
 from renova.operations.parts.fleet import Fleet
 from renova.operations.parts.notify import watch_states
@@ -104,6 +106,7 @@ class Controller:
                 parts.clock, every_duty(lambda: self.cloud, settings.duties), parts.database, me, settings.name
             ),
             notices=_outbox(parts, me),
+            health=Health(parts.clock, me),
         )
         watch_states(self.cloud)
         self.monitor = Monitor(self.cloud, parts.power)
@@ -149,8 +152,23 @@ class Controller:
         except Exception:
             log.error(failure, exc_info=True)
 
+    def end_soon(self) -> None:
+        """Have the health check say that this controller is ending; all else goes on."""
+        assert self.cloud.health is not None
+        self.cloud.health.ending = True
+
+    async def resign(self) -> None:
+        """Give operations and posts away at once, when all else has ended; others take them over."""
+        try:
+            await self.runner.resign()
+        except NotNow:
+            log.warning("operations wait until others take this controller for dead", exc_info=True)
+
     async def serve(self, *, alone: bool) -> None:
-        """Run operations and watch hosts until cancelled. `alone`: the database's lock shuts other controllers out."""
+        """Run operations and watch hosts until cancelled. `alone`: the database's lock shuts other controllers out.
+
+        What it is not told by `resign` is taken over only when its lease has lapsed, as if it had died.
+        """
         await self.runner.enlist(alone=alone)
         try:
             async with asyncio.TaskGroup() as group:

@@ -92,6 +92,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     name: str = ""  # of this controller, for people; "" is the machine's host name
     state_dir: str = "/var/lib/renova"
     shared_dir: str = ""  # what all controllers of a cloud have in common: images, authority; "" is state_dir
+    drain_wait: Seconds = 5.0  # for which one that is told to end serves on, while its health check says so
     database: str = ""  # postgresql://user:password@host/name, or a SQLite file; "" is renova.db in state_dir
     api_address: str = "127.0.0.1"
     api_port: Port = 8774
@@ -130,6 +131,11 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     @property
     def url(self) -> str:
         return self.public_url or f"http://{self.api_address}:{self.api_port}"
+
+    @property
+    def several(self) -> bool:
+        """Whether the database is one that several controllers may have at once."""
+        return self.database.startswith(("postgresql://", "postgres://"))
 
     @property
     def shared(self) -> str:

@@ -123,6 +123,8 @@ class Dispatcher:
             "x-compute-request-id": request_id,
             **reply.headers,
         }
+        if self._cloud.health is not None and self._cloud.health.ending:
+            headers["connection"] = "close"  # the next request goes to another controller
         await _response(reply, headers, head=request.method == "HEAD")(scope, receive, send)
 
     async def _reply(self, service: Service, mount: str, request: Request, version: Version, request_id: str) -> Reply:

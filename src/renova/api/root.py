@@ -83,12 +83,27 @@ async def network(call: Call) -> Reply:
     return Reply(200, {"versions": [{"id": "v2.0", "status": "CURRENT", "links": links}]})
 
 
+async def healthcheck(call: Call) -> Reply:
+    """Say whether requests should come here, as the services of OpenStack do (oslo.middleware): "OK", or why not.
+
+    With `drain=404` one that is ending answers 404: HAProxy then sends it nothing new and cuts nothing off.
+    """
+    health = call.cloud.health
+    trouble = health.trouble() if health is not None else None
+    status = 200 if trouble is None else 503
+    if health is not None and health.ending and call.one("drain") == "404":
+        status = 404
+    headers = {"content-type": "text/plain; charset=UTF-8", "cache-control": "no-store"}
+    return Reply(status, (trouble or "OK").encode(), headers)
+
+
 def _error(status: int, message: str, request_id: str) -> Reply:
     return Reply(status, {"error": {"code": status, "message": message, "request_id": request_id}})
 
 
 _ROUTES = [
     Route("GET", "/", root, public=True),
+    Route("GET", "/healthcheck", healthcheck, public=True),
     Route("GET", "/identity", identity, public=True),
     Route("GET", "/image", image, public=True),
     Route("GET", "/image/versions", image_versions, public=True),

@@ -4,9 +4,12 @@ import asyncio
 import os
 import socket
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from types import FrameType
+from typing import TypeVar
 
 import structlog
 import uvicorn
@@ -21,8 +24,8 @@ from renova.hosts.listener import Listener
 from renova.main.first_start import have_authority, have_users
 from renova.main.garbage import look_seldom
 from renova.model.chance import SystemChance
-from renova.model.clock import SystemClock
-from renova.model.errors import BadSetup
+from renova.model.clock import Clock, SystemClock
+from renova.model.errors import BadSetup, NotNow
 from renova.model.ids import ExecutorId
 from renova.partners.identity.builtin import BuiltinIdentity
 from renova.partners.image.builtin import BuiltinImages
@@ -33,13 +36,17 @@ from renova.partners.volume.builtin import BuiltinVolumes
 from renova.power import NoPower, Power
 from renova.power.command import CommandPower
 from renova.settings import ControllerSettings
+from renova.store.database import Database
 from renova.store.everything import open_database
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 # The database's writer gives the interpreter away at each statement; while requests come in, it gets it back only after
 # this time. By Python's own 5 ms, a hundred reboots were accepted half as fast.
 SWITCH_S = 0.0005
+AGAIN_S = 2.0  # seconds until a database that does not answer is asked again
+FINISH_S = 20  # seconds that requests are given to be answered when the controller ends
 
 
 def serve(settings: ControllerSettings, agents_fd: int | None) -> None:
@@ -53,16 +60,15 @@ def serve(settings: ControllerSettings, agents_fd: int | None) -> None:
 
 async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
     settings = replace(settings, name=settings.name or socket.gethostname())
-    state = Path(settings.state_dir)
     clock, chance = SystemClock(), SystemChance()
     api_socket = _listen(settings.api_address, settings.api_port)
     async with AsyncExitStack() as stack:
         stack.callback(api_socket.close)
-        database = open_database(settings.database or state / "renova.db", clock)
+        database = await _when_database_answers(lambda: _open(settings, clock))
         stack.callback(database.close)
         identity = BuiltinIdentity(database, clock, chance, settings)
-        await have_users(identity, chance, settings)
-        authority = await have_authority(database, clock, settings)
+        await _when_database_answers(lambda: have_users(identity, chance, settings))
+        authority = await _when_database_answers(lambda: have_authority(database, clock, settings))
         executor = Executor(ExecutorId(chance.uuid()))
         images = BuiltinImages(database, chance, settings, executor)
         parts = Parts(
@@ -92,10 +98,10 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
             reached_at=reached_at,
         )
         stack.push_async_callback(listener.close)
-        await _serve_until_told(controller, api_socket)
+        await _serve_until_told(controller, settings, api_socket)
 
 
-async def _serve_until_told(controller: Controller, api_socket: socket.socket) -> None:
+async def _serve_until_told(controller: Controller, settings: ControllerSettings, api_socket: socket.socket) -> None:
     config = uvicorn.Config(
         whole_api(controller.cloud),
         loop="none",
@@ -104,21 +110,65 @@ async def _serve_until_told(controller: Controller, api_socket: socket.socket) -
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=FINISH_S,
         backlog=1024,
     )
-    server = uvicorn.Server(config)
-    work = asyncio.create_task(controller.serve(alone=True), name="controller")
+    told, hurried = asyncio.Event(), asyncio.Event()
+
+    def tell() -> None:
+        (hurried if told.is_set() else told).set()
+
+    server = _Server(config, tell)
+    work = asyncio.create_task(controller.serve(alone=not settings.several), name="controller")
     web = asyncio.create_task(server.serve(sockets=[api_socket]), name="api")
+    ending = asyncio.create_task(told.wait(), name="ending")
     look_seldom()
     log.info("controller begins", api="http://{}:{}".format(*api_socket.getsockname()[:2]))
-    done, _ = await asyncio.wait({work, web}, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait({work, web, ending}, return_when=asyncio.FIRST_COMPLETED)
+    if ending in done and settings.several:
+        # Load balancers go by the health check: until they have seen it, they send requests here.
+        log.info("controller told to end", serves_on_s=settings.drain_wait)
+        controller.end_soon()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.drain_wait):
+                await hurried.wait()
+    ending.cancel()
     server.should_exit = True
+    await asyncio.wait({web})  # operations run on: some requests are answered when theirs are done
     work.cancel()
-    await asyncio.wait({work, web})
-    for task in done:
+    await asyncio.wait({work})
+    await controller.resign()
+    for task in done - {ending}:
         task.result()  # what ended the process, if it was an error
     log.info("controller ends")
+
+
+class _Server(uvicorn.Server):
+    """Leaves it to us what a signal to end means: its own way kills the process once its requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, told: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._loop = asyncio.get_running_loop()
+        self._told = told
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._loop.call_soon_threadsafe(self._told)
+
+
+async def _when_database_answers(work: Callable[[], Awaitable[T]]) -> T:
+    """Do it as soon as the database can be asked; say so while it cannot."""
+    while True:
+        try:
+            return await work()
+        except NotNow as away:
+            log.warning("controller waits for the database", reason=str(away))
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _open(settings: ControllerSettings, clock: Clock) -> Database:
+    if settings.several:
+        return await asyncio.to_thread(open_database, settings.database, clock)
+    return open_database(settings.database or Path(settings.state_dir) / "renova.db", clock)
 
 
 def _power(settings: ControllerSettings) -> Power:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
+from renova.operations.health import Health
 from renova.operations.parts.fleet import Fleet
 from renova.operations.rounds import Rounds
 from renova.operations.submission import Operations
@@ -34,3 +35,4 @@ class Cloud:
     fleet: Fleet
     rounds: Rounds | None = None  # None: no duties are done
     notices: Outbox | None = None  # None: nobody is told
+    health: Health | None = None  # None: nobody asks for it

@@ -69,7 +69,7 @@ steps = Table(
     Column("undone", Boolean, nullable=False, default=False),
 )
 
-LEASE_S = 4.0  # seconds for which an executor is not taken for dead: what it left is then resumed within 5
+LEASE_S = 3.5  # seconds for which an executor is not taken for dead: what it left is then resumed within 5
 ERASED = b""
 NOBODY = ExecutorId("")  # whose operations whoever can takes over
 UNDER_WAY = "Another operation on this server is under way."

@@ -287,7 +287,7 @@ def test_what_a_frozen_executor_began_is_taken_over_and_its_late_commits_are_ref
         other = await office.executor("other", alone=False)
         held = await office.submit(frozen)
         async with serving(other):
-            await office.clock.sleep(3.9)
+            await office.clock.sleep(3.4)
             assert other.running == 0, "its lease had not lapsed yet"
             go_on = asyncio.Event()
             if thaws == "while the other runs it":
