@@ -5,6 +5,7 @@ Either is empty, serves in the caller's thread, and keeps the time of the clock 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import text
 
@@ -13,11 +14,11 @@ from renova.model.clock import Clock, SystemClock
 from renova.store.database import Database
 from renova.store.everything import open_database
 from renova.store.inline import Inline
-from renova.store.postgresql import PostgreSQLSession, prepare
+from renova.store.postgresql import PostgreSQLSession, open_postgresql, prepare
 from renova.store.postgresql_server import Server
 from renova.store.schema import metadata
 from renova.store.session import Session
-from renova.store.sqlite import SQLiteSession, memory
+from renova.store.sqlite import SQLiteSession, memory, open_sqlite
 
 
 class _Lent(Inline):
@@ -36,7 +37,7 @@ class _Pool:
         self._servers: list[Server] = []
         self._tables: list[int] = []
         self._sessions: list[PostgreSQLSession] = []
-        self.taken = 0
+        self.taken = self._new = 0
 
     def take(self, clock: Clock) -> PostgreSQLSession:
         if self.taken == len(self._servers):
@@ -59,6 +60,12 @@ class _Pool:
         session.execute(text(_empty()))
         session.commit()
         return session
+
+    def new(self) -> str:
+        """Return the address of a database that nobody else has."""
+        self._new += 1
+        self._postgresql.have_database(f"new{self._new}")
+        return self._postgresql.url(f"new{self._new}")
 
     def close(self) -> None:
         for session, server in zip(self._sessions, self._servers, strict=True):
@@ -100,6 +107,13 @@ def next_test() -> None:
 def open_empty(clock: Clock) -> Database:
     """Open an empty database that serves in the caller's thread."""
     return open_database(None, clock) if _pool is None else Database(_Lent(_pool.take(clock)))
+
+
+def open_served(directory: Path) -> Database:
+    """Open an empty database as a controller does: with threads, on its own clock."""
+    if _pool is None:
+        return open_sqlite(directory / "renova.db", SystemClock())
+    return open_postgresql(_pool.new())
 
 
 def empty_session() -> Session:

@@ -48,9 +48,14 @@ _READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}".encode()
 _PLACE = re.compile(r"%\((\w+)\)s")
 _LIST = re.compile(r"(NOT )?IN \(__\[POSTCOMPILE_(\w+?)(?:~~.*?)?\]\)")
 _AGAIN = ("40001", "40P01")  # serialization failure, deadlock
-_LOST = ("08", "57P", "25P03", "25006")  # connection, shutdown, too long idle, a server that takes no writes any more
+_LOST = ("08", "57P", "25P03")  # connection, shutdown, too long idle
+_READ_ONLY = "25006"  # says a server that was the primary
 _AWAY = ("53", "55P03", "57014", "58")  # no room, a lock or statement that took too long, an I/O error
 _OK = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
+
+
+class _Ended(psycopg.OperationalError):
+    """The connection was lost before anything was committed."""
 
 
 class _Prepared(NamedTuple):
@@ -87,6 +92,9 @@ class PostgreSQLSession(Statements[_Prepared]):
         return row.decode() if self.clock is None else stamp(self.clock.wall())
 
     def commit(self) -> None:
+        if self._poll.poll(0):
+            # Nothing was asked: the server has ended the connection, and with it the transaction.
+            raise _Ended("the connection was ended before the commit")
         result = self._query(b"COMMIT")
         if result.command_status != b"COMMIT":
             raise psycopg.errors.InFailedSqlTransaction("a statement had failed, and its error was not passed on")
@@ -125,8 +133,12 @@ class PostgreSQLSession(Statements[_Prepared]):
             return Trouble.NONE
         if isinstance(cause, Unreachable):
             return Trouble.AWAY
+        if isinstance(cause, _Ended):
+            self._give_up()
+            return Trouble.AGAIN
         state = cause.sqlstate or ""
-        if state.startswith(_LOST) or self._link is None or self._pg.status != pq.ConnStatus.OK:
+        demoted = state == _READ_ONLY and self._begin is _WRITE
+        if demoted or state.startswith(_LOST) or self._link is None or self._pg.status != pq.ConnStatus.OK:
             self._give_up()
             return Trouble.LOST
         if state in _AGAIN:
