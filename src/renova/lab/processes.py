@@ -68,6 +68,7 @@ class Process:
 @dataclass(frozen=True)
 class _Stat:
     state: str
+    parent: int
     group: int
     started: int
 
@@ -84,13 +85,19 @@ def _stat(pid: int) -> _Stat | None:
         return None
     # The name, field 2, may hold anything, even spaces and brackets: what counts begins after its last bracket.
     fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(state=fields[0], group=int(fields[2]), started=int(fields[19]))
+    return _Stat(state=fields[0], parent=int(fields[1]), group=int(fields[2]), started=int(fields[19]))
 
 
 def identify(pid: int) -> Process | None:
     """Return the process that has this pid now, None if there is none or only its zombie."""
     stat = _stat(pid)
     return None if stat is None or stat.dead else Process(pid, stat.started)
+
+
+def parent(child: Process) -> Process | None:
+    """Return the parent of a process; None when either is dead."""
+    stat = _stat(child.pid)
+    return identify(stat.parent) if stat is not None and stat.started == child.started else None
 
 
 def children(parent: Process) -> list[Process]:

@@ -53,11 +53,11 @@ def _campaign(home: Home, options: argparse.Namespace, seed: int, teller: Teller
     cloud = LabCloud(home, plan(None, simulated=False, hosts=3, api_port=port, controllers=2))
     try:
         report = Campaign(cloud, teller, options.minutes, seed).run()
+        as_json = msgspec.json.format(msgspec.json.encode(report)).decode() + "\n"
+        sys.stdout.write(as_json if options.json else told(report))
+        sys.stdout.flush()
     finally:
         cloud.down(teller)
-    sys.stdout.write(
-        msgspec.json.format(msgspec.json.encode(report)).decode() + "\n" if options.json else told(report, "")
-    )
     return report.kept
 
 

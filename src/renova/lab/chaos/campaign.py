@@ -173,9 +173,9 @@ def _kills(struck: list[Struck]) -> list[float]:
     ]
 
 
-def told(report: Report, took: str) -> str:
+def told(report: Report) -> str:
     """Return the report for people."""
-    lines = [f"{report.minutes:g} minutes of chaos, seed {report.seed}{took}", "", "faults that fired:"]
+    lines = [f"{report.minutes:g} minutes of chaos, seed {report.seed}", "", "faults that fired:"]
     lines += [f"  {count:5}  {kind}" for kind, count in report.faults.items()]
     lines += ["", "operations:                done  ended otherwise  refused  unanswered"]
     kinds = sorted({*report.done, *report.failed, *report.refused, *report.unanswered})

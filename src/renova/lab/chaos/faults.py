@@ -92,7 +92,17 @@ class Kinds:
 
     def _controller_frozen(self, chance: Random) -> Fault:
         controller = chance.choice(self._control.controllers)
-        return _frozen((controller.name,), (1, 15), lambda: _process(controller))
+        frozen: list[processes.Process] = []
+
+        def begin() -> None:
+            frozen.append(_process(controller))
+            frozen[0].send(signal.SIGSTOP)
+
+        def end() -> None:
+            for process in frozen:
+                process.send(signal.SIGCONT)
+
+        return Fault((controller.name,), (1, 15), begin, end)
 
     def _start(self, controller: LabController) -> None:
         controller.up(self._control.database.url())
@@ -103,7 +113,21 @@ class Kinds:
 
     def _agent_frozen(self, chance: Random) -> Fault:
         host = chance.choice(self._hosts)
-        return _frozen((host,), (1, 15), lambda: self._agent(host))
+        agent: list[processes.Process] = []
+
+        def begin() -> None:
+            agent.append(self._agent(host))
+            agent[0].send(signal.SIGSTOP)
+
+        def end() -> None:
+            for process in agent:
+                process.send(signal.SIGCONT)
+                # The nsenter that waits for it stops with it, but does not go on with it.
+                waits = processes.parent(process)
+                if waits is not None:
+                    waits.send(signal.SIGCONT)
+
+        return Fault((host,), (1, 15), begin, end)
 
     def _agent(self, host: str) -> processes.Process:
         return _living(processes.running(self._home.pid_file(f"agent-{host}")), f"agent of {host}")
@@ -247,22 +271,6 @@ class Faults:
                 time.sleep(_RETRY_S)
             else:
                 return True
-
-
-def _frozen(parts: tuple[str, ...], lasts: tuple[float, float], find: Callable[[], processes.Process]) -> Fault:
-    """Have a process stopped where it stands, and go on later."""
-    stopped: list[processes.Process] = []
-
-    def begin() -> None:
-        process = find()
-        stopped.append(process)
-        process.send(signal.SIGSTOP)
-
-    def end() -> None:
-        for process in stopped:
-            process.send(signal.SIGCONT)
-
-    return Fault(parts, lasts, begin, end)
 
 
 def _process(controller: LabController) -> processes.Process:
