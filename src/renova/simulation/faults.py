@@ -68,6 +68,7 @@ class Injector:
         self.chance = self.world.chance_of("faults")
         self._suffering: set[str] = set()
         self._strikes: set[asyncio.Task[None]] = set()
+        self._stumbled: list[Exception] = []
 
     async def run(self) -> None:
         """Have faults strike until cancelled."""
@@ -77,9 +78,11 @@ class Injector:
             self.strike(self._draw())
 
     async def mend(self) -> None:
-        """Return when all that struck is mended."""
+        """Return when all that struck is mended; raises what a fault itself stumbled over."""
         while self._strikes:
             await asyncio.wait(self._strikes)
+        if self._stumbled:
+            raise self._stumbled[0]
 
     @property
     def events(self) -> int:
@@ -107,6 +110,8 @@ class Injector:
     async def _suffer(self, striking: Striking) -> None:
         try:
             await striking.kind.strike(striking)
+        except Exception as error:  # noqa: BLE001  (told at the end: a world that is not mended proves nothing)
+            self._stumbled.append(error)
         finally:
             self._suffering.discard(striking.target)
 

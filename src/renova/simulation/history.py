@@ -48,7 +48,7 @@ class History:
         """Return the text with names in the places of ids."""
         return _ID.sub(lambda found: self.name(found[0]), text)
 
-    def note(self, who: str, event: str, **fields: Any) -> None:
+    def note(self, who: str, event: str, /, **fields: Any) -> None:
         """Write a line."""
         shown = "".join(f" {name}={self._shown(value)}" for name, value in fields.items() if value is not None)
         line = f"{self._now():9.3f}  {who:<14} {event}{shown}"

@@ -66,7 +66,7 @@ def test_a_killed_process_cleans_nothing_up() -> None:
             finally:
                 log.append("generator ends")
 
-        async for _ in numbers():
+        async for _ in numbers():  # type: ignore[no-untyped-call]
             log.append("number")
 
     async def main() -> None:
