@@ -247,16 +247,23 @@ class Define(Act, frozen=True, tag="define"):
 
 
 class SoftReboot(Act, frozen=True, tag="soft-reboot"):
-    """Ask the running guest to shut down and start it again; Rebooted(False) when it did not heed in time."""
+    """Ask the running guest to shut down and start it again; Rebooted(False) when it did not heed in time.
+
+    One that this operation has started already is left so: a guest is rebooted once, however often it is asked for.
+    """
 
     guest: Guest
     wait_s: float
 
 
 class Stop(Act, frozen=True, tag="stop"):
-    """Have the guest off; it is asked first, and forced after `wait_s` (0: forced at once). Result: State."""
+    """Have the guest off; it is asked first, and forced after `wait_s` (0: forced at once). Result: State.
+
+    `restarts`: the same operation starts it again next; if it has done so already, the guest is left running.
+    """
 
     wait_s: float
+    restarts: bool = False
 
 
 class Pause(Act, frozen=True, tag="pause"):

@@ -185,17 +185,33 @@ def test_a_soft_reboot_restarts_the_guest_or_says_that_it_did_not_heed() -> None
     async def test(host: Host, controller: Controller) -> None:
         await running(controller)
         host.hypervisor.write(SERVER, "x")
-        assert await do(controller, SoftReboot(guest(), wait_s=60)) == Rebooted(done=True)
+        assert await do(controller, SoftReboot(guest(), wait_s=60), number=2) == Rebooted(done=True)
         host.hypervisor.write(SERVER, "y")
         assert host.storage.disks[SERVER, 1].boots == 2
         host.hypervisor.ignoring_acpi.add(SERVER)
-        assert await do(controller, SoftReboot(guest(), wait_s=60)) == Rebooted(done=False)
+        assert await do(controller, SoftReboot(guest(), wait_s=60), number=3) == Rebooted(done=False)
         assert host.hypervisor.executing() == {SERVER: 1}
         host.hypervisor.power_off_inside(SERVER)
-        assert await do(controller, SoftReboot(guest(), wait_s=60)) == Rebooted(done=True)
+        assert await do(controller, SoftReboot(guest(), wait_s=60), number=4) == Rebooted(done=True)
         assert host.hypervisor.executing() == {SERVER: 1}
 
     with_a_host(test, shut_down_s=5)
+
+
+def test_a_guest_is_rebooted_once_however_often_its_operation_asks() -> None:
+    async def test(host: Host, controller: Controller) -> None:
+        await running(controller)
+        host.hypervisor.write(SERVER, "x")
+        for _ in range(2):  # whoever asked did not hear the answer
+            assert await do(controller, SoftReboot(guest(), wait_s=60), number=2) == Rebooted(done=True)
+        for _ in range(2):
+            await do(controller, Stop(wait_s=0, restarts=True), number=3)
+            assert await do(controller, Start(guest()), number=3) == RUNNING
+            host.hypervisor.write(SERVER, "y")
+        assert host.storage.disks[SERVER, 1].boots == 3
+        assert await do(controller, Stop(wait_s=0), number=3) == OFF
+
+    with_a_host(test)
 
 
 def test_disks_are_dropped_but_the_one_to_keep() -> None:

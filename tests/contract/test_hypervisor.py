@@ -44,6 +44,19 @@ def as_found(guest: Guest, power: PowerState) -> FoundGuest:
     return FoundGuest(guest.server, guest.incarnation, power)
 
 
+async def test_what_has_a_guest_started_is_kept_for_as_long_as_it_runs(bench: Bench) -> None:
+    guest = await running(bench)
+    assert await bench.first.started_as(guest.server) == ""
+    named = msgspec.structs.replace(guest, started_as="1.7")
+    await bench.first.start(named)  # it runs already
+    assert await bench.first.started_as(guest.server) == ""
+    await bench.first.kill(guest.server)
+    await bench.first.start(named)
+    assert await bench.first.started_as(guest.server) == "1.7"
+    await bench.first.kill(guest.server)
+    assert await bench.first.started_as(guest.server) == ""
+
+
 # Disks.
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
+from msgspec.structs import replace
 
 from renova.agent.uploads import Uploads
 from renova.drivers.hypervisor import Hypervisor, ImageSource
@@ -84,7 +85,7 @@ class Acts:
             case Start():
                 async with self._turn:
                     self._may_start()  # now, not when it began to wait
-                    return State(await self._start(act.guest, known, resume=act.resume))
+                    return State(await self._start(_started_by(order, act.guest), known, resume=act.resume))
             case Define():
                 self._may_start()
                 await self._network.plug(act.guest.nics)
@@ -92,9 +93,11 @@ class Acts:
                 await self._unplug_former(act.guest, known)
                 return State(await self.found(server))
             case SoftReboot():
-                return Rebooted(await self._soft_reboot(act, known))
+                return Rebooted(await self._soft_reboot(order, act, known))
             case Stop():
-                if act.wait_s <= 0 or not await self._hypervisor.shut_down(server, act.wait_s):
+                if act.restarts and await self._is_started_by(order):
+                    log.info("guest not stopped: it has been restarted already", server=server, number=order.number)
+                elif act.wait_s <= 0 or not await self._hypervisor.shut_down(server, act.wait_s):
                     await self._hypervisor.kill(server)
                 return State(await self.found(server))
             case Pause():
@@ -172,13 +175,21 @@ class Acts:
         if former := [nic for nic in known if nic.port not in ports]:
             await self._network.unplug(former)
 
-    async def _soft_reboot(self, act: SoftReboot, known: Sequence[Nic]) -> bool:
+    async def _is_started_by(self, order: Order) -> bool:
+        """Say whether the guest runs because this operation started it, whichever try of it that was."""
+        return await self._hypervisor.started_as(order.server) == _name_of(order)
+
+    async def _soft_reboot(self, order: Order, act: SoftReboot, known: Sequence[Nic]) -> bool:
+        if await self._is_started_by(order):
+            log.info("guest not rebooted: it has been already", server=order.server, number=order.number)
+            await self._unplug_former(act.guest, known)
+            return True
         self._may_start()  # before it is shut down: a guest that cannot be started again is better left alone
         found = await self.found(act.guest.server)
         runs = found is not None and found.power not in (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
         if runs and not await self._hypervisor.shut_down(act.guest.server, act.wait_s):
             return False
-        await self._start(act.guest, known)
+        await self._start(_started_by(order, act.guest), known)
         return True
 
     async def _detach_nic(self, act: DetachNic, server: ServerId, known: Sequence[Nic]) -> bool:
@@ -196,3 +207,12 @@ class Acts:
         # On storage that hosts share, the server may have moved on to a newer incarnation: its disks stay.
         if not await self._hypervisor.drop_disks(order.server, act.keep, up_to=order.incarnation):
             log.info("disks left to a newer incarnation", server=order.server, incarnation=order.incarnation)
+
+
+def _started_by(order: Order, guest: Guest) -> Guest:
+    return replace(guest, started_as=_name_of(order))
+
+
+def _name_of(order: Order) -> str:
+    """Name the operation, whoever runs it; the era is part of it, as operations are numbered anew in each."""
+    return f"{order.era}.{order.number}"

@@ -141,6 +141,7 @@ class Guest(msgspec.Struct, frozen=True):
     personal: Personal
     volumes: tuple[VolumeDisk, ...] = ()
     root_device: str = "vda"
+    started_as: str = ""  # names the order that has it started: kept with the domain for as long as it runs
 
     @property
     def boot_volume(self) -> VolumeDisk | None:

@@ -121,7 +121,7 @@ async def restart_guest(work: Work, want: RebootServer, right: Right) -> Restart
     """End the guest, and build it anew from the database on the disks it has; cached images are fetched if lost."""
     try:
         guest = await run_guest.prepare(work, right.host, right.incarnation, must_exist=True)
-        await run_guest.stop(work, right.host, right.incarnation, 0, for_good=False)
+        await run_guest.stop(work, right.host, right.incarnation, 0, for_good=False, restarts=True)
         return Restarted(await run_guest.bring_up(work, right.host, right.incarnation, prepared=guest))
     except (Refused, Broken) as error:
         log.warning("guest not restarted", host=right.host, exc_info=True)

@@ -87,6 +87,10 @@ class Hypervisor(Protocol):
         """
         ...
 
+    async def started_as(self, server: ServerId) -> str:
+        """Return what a guest that runs or stands still was `started_as`; "" without one, or where nothing was said."""
+        ...
+
     async def define(self, guest: Guest) -> None:
         """Define the guest without running it, and without memory; refused when it runs."""
         ...

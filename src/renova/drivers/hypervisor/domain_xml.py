@@ -51,6 +51,7 @@ class Description:
     server: ServerId
     incarnation: int
     generation: int  # of the local disks
+    started_as: str = ""
 
 
 def domain_xml(guest: Guest, paths: GuestPaths, accelerator: Accelerator) -> str:
@@ -78,13 +79,16 @@ def description(metadata: str) -> Description:
     """Read back our own metadata element, as libvirt gives it out of a domain."""
     element = ET.fromstring(metadata)  # noqa: S314  (written by us, kept by libvirt)
     return Description(
-        ServerId(element.attrib["server"]), int(element.attrib["incarnation"]), int(element.attrib["generation"])
+        ServerId(element.attrib["server"]),
+        int(element.attrib["incarnation"]),
+        int(element.attrib["generation"]),
+        element.get("started_as", ""),
     )
 
 
 def _metadata(guest: Guest) -> ET.Element:
     metadata = ET.Element("metadata")
-    described = Description(guest.server, guest.incarnation, guest.disks.generation)
+    described = Description(guest.server, guest.incarnation, guest.disks.generation, guest.started_as)
     ET.SubElement(metadata, f"{{{RENOVA}}}guest", {name: str(value) for name, value in vars(described).items()})
     nova = ET.SubElement(metadata, f"{{{NOVA}}}instance")
     _nova(nova, "package", version="renova")

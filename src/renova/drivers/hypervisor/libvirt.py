@@ -164,6 +164,9 @@ class LibvirtHypervisor:
         async with self._boots:
             return await self._slow.call(_resume, guest, self._xml(guest))
 
+    async def started_as(self, server: ServerId) -> str:
+        return await self._connection.call(_started_as, server)
+
     async def _own_disks(self, guest: Guest) -> None:
         await self._disks.own(guest.server, guest.incarnation)
         if not await self._disks.has(guest.server, guest.disks):
@@ -433,6 +436,12 @@ def _resume_stalled(connection: Any, server: ServerId) -> None:
     """Resume it unless somebody else paused it meanwhile."""
     if _is_stalled(connection, server):
         _unless_gone(lambda: _domain(connection, server).resume())
+
+
+def _started_as(connection: Any, server: ServerId) -> str:
+    domain = _domain(connection, server)
+    described = _described(domain) if domain and domain.isActive() else None
+    return described.started_as if described else ""
 
 
 def _active(connection: Any, server: ServerId) -> bool:

@@ -54,6 +54,9 @@ class NoHypervisor:
     async def define(self, guest: Guest) -> None:  # noqa: ARG002
         raise _no_guests()
 
+    async def started_as(self, server: ServerId) -> str:  # noqa: ARG002
+        return ""
+
     async def pause(self, server: ServerId) -> None:
         pass
 

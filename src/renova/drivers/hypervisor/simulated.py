@@ -318,6 +318,11 @@ class SimulatedHypervisor:
         return domain.found()
 
     @_change
+    async def started_as(self, server: ServerId) -> str:
+        self._reach()
+        domain = self._active(server)
+        return domain.guest.started_as if domain else ""
+
     async def define(self, guest: Guest) -> None:
         self._reach()
         if self._active(guest.server):

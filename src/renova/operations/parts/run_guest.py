@@ -94,9 +94,14 @@ async def _stand_or_go(work: Work, host: HostId, incarnation: int, act: Pause | 
     return power
 
 
-async def stop(work: Work, host: HostId, incarnation: int, wait_s: float, *, for_good: bool = True) -> None:
-    """Have the guest off; `for_good` where it does not come back in the same step: its ports are down then."""
-    await work.command(host, incarnation, Stop(wait_s=wait_s))
+async def stop(
+    work: Work, host: HostId, incarnation: int, wait_s: float, *, for_good: bool = True, restarts: bool = False
+) -> None:
+    """Have the guest off; `for_good` where it does not come back in the same step: its ports are down then.
+
+    `restarts`: this step brings it up again; when it is told anew after it has done so, the guest is left running.
+    """
+    await work.command(host, incarnation, Stop(wait_s=wait_s, restarts=restarts))
     if for_good:
         await work.cloud.networks.settle(work.held.server, active=False)
 
