@@ -58,8 +58,8 @@ def an_image(name: str, **changes: Any) -> Image:
 class Told:
     """A simulated cloud with an image and a network, ready for servers."""
 
-    def __init__(self, seed: int = 1, **options: Any) -> None:
-        self.cloud = SimulatedCloud(seed, **options)
+    def __init__(self, seed: int = 1, kind: type[SimulatedCloud] = SimulatedCloud, **options: Any) -> None:
+        self.cloud = kind(seed, **options)
         self.volume = VolumeId("")  # for tests that speak of one
         for name in ("one", "two"):
             image = an_image(name)
