@@ -10,6 +10,7 @@ class Executor:
     def __init__(self, name: ExecutorId) -> None:
         self.id = name
         self.leased_until = float("-inf")  # on our own monotonic clock, counted from when the renewal was sent
+        self.steady_since = float("inf")  # likewise: since when no renewal came too late
 
     def rename(self, chance: Chance) -> None:
         self.id = ExecutorId(chance.uuid())

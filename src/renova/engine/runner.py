@@ -72,7 +72,6 @@ class Runner(Generic[C, TX]):
         self._clock = clock
         self._chance = chance
         self._beat = beat  # seconds between renewals of the executor's lease
-        self._steady_since = float("inf")  # since when no renewal came too late
         self._running: dict[OperationId, _Running] = {}
         self._again: dict[OperationId, Held] = {}  # to begin when their former telling here has ended
         self._idle: set[OperationId] = set()  # ours that did not run here when we looked the last time
@@ -138,7 +137,7 @@ class Runner(Generic[C, TX]):
             self.me.rename(self._chance)  # under the former name it may be there already
             await self._clock.sleep(self._beat)
         self.me.leased_until = sent + self._journal.lease_s
-        self._steady_since = sent
+        self.me.steady_since = sent
 
     async def serve(self) -> None:
         """Keep this executor's lease, take over what dead ones left, resume what was left here; until cancelled."""
@@ -156,9 +155,9 @@ class Runner(Generic[C, TX]):
             return
         if sent >= self.me.leased_until:
             # Whatever kept us from the database may have kept the others, too: their leases count from now on.
-            self._steady_since = sent
+            self.me.steady_since = sent
         self.me.leased_until = sent + self._journal.lease_s
-        bury = sent - self._steady_since >= self._journal.lease_s
+        bury = sent - self.me.steady_since >= self._journal.lease_s
         self._resume(await self._journal.adopt(self.me.id, self._known, bury=bury))
         await self._take_again()
 

@@ -1,13 +1,14 @@
 """The hosts' leases, at the controllers' end: renewing them in batches, and watching for silence.
 
 A renewal is acknowledged only after the commit that counted it. Silence is measured on this controller's own
-monotonic clock from when it last *read* a change, anew after its start and whenever its connection to the database
-was lost or the database failed over: a controller that was away declares nobody dead (docs/decisions/0004).
+monotonic clock from when it last *read* a change, anew after its start, whenever its connection to the database was
+lost or the database failed over, and when it could not renew its own lease or those of hosts: it may have stood still,
+or nobody could be heard. A controller that was away declares nobody dead (docs/decisions/0004).
 """
 
 import asyncio
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import structlog
@@ -61,6 +62,7 @@ class Leases:
         self._noted: dict[HostId, float] = {}
         self._began = clock.monotonic()
         self._standing = database.standing
+        self._deaf_at = -math.inf  # monotonic, when renewals were heard last that could not be committed
 
     async def renew(self, host: HostId, renewal: Renew) -> Renewed | Fenced | None:
         """Renew the host's lease; None when the database gave no answer: silence, which moves no deadline."""
@@ -90,6 +92,7 @@ class Leases:
         except Exception:  # whatever it was: nothing is known to be committed
             log.error("leases not renewed", hosts=len(batch), exc_info=True)
             answers = [None] * len(batch)
+            self._deaf_at = self._clock.monotonic()
         else:
             self._noted.update(dict.fromkeys(noting, now))
         for (host, _, future), answer in zip(batch, answers, strict=True):
@@ -160,15 +163,29 @@ class Leases:
             else:
                 fresh[lease.host] = known
         self._silences = fresh
-        return list(fresh.values())
+        return [self._observed(silence) for silence in fresh.values()]
 
     def silent_for(self, host: HostId) -> float | None:
         """Return for how many seconds the host has been silent, as observed here; None for a host never seen."""
         known = self._silences.get(host)
-        return None if known is None else self._clock.monotonic() - known.since
+        return None if known is None else self._clock.monotonic() - self._observed(known).since
 
     def silence(self, host: HostId) -> Silence | None:
-        return self._silences.get(host)
+        known = self._silences.get(host)
+        return None if known is None else self._observed(known)
+
+    def _observed(self, silence: Silence) -> Silence:
+        """Return the silence as far as this controller was there to observe it."""
+        since = max(silence.since, self._listening_since)
+        return silence if since == silence.since else replace(silence, since=since)
+
+    @property
+    def _listening_since(self) -> float:
+        """Since when (monotonic) this controller would have heard a host that renewed."""
+        now = self._clock.monotonic()
+        if now >= self._me.leased_until:
+            return now  # it has only just come back, or the database is away
+        return max(self._began, self._me.steady_since, self._deaf_at)
 
     def home(self, host: HostId) -> str | None:
         """Return the executor that has the host connected and renews its lease; None when it is silent."""
@@ -178,7 +195,7 @@ class Leases:
     @property
     def settled(self) -> bool:
         """Say whether this controller has listened long enough to know who is silent; before, silence means nothing."""
-        return self._clock.monotonic() - self._began >= self._times.suspect_after
+        return self._clock.monotonic() - self._listening_since >= self._times.suspect_after
 
     def alive(self, host: HostId) -> bool:
         """Say whether the host was heard within the time after which it becomes suspect."""

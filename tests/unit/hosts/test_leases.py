@@ -55,12 +55,14 @@ class Bench:
         self.slow = Slow(open_empty(self.clock)._executor, self.clock)
         self.standing = Standing()
         self.database = Database(self.slow, lambda: self.standing)
+        self.me = Me(ExecutorId("executor"))
+        self.me.leased_until, self.me.steady_since = float("inf"), 0.0
         self.leases = self.controller()
         self._nonces = 0
 
     def controller(self) -> Leases:
         """Start another controller over the same database."""
-        return Leases(self.database, self.clock, TIMES, Me(ExecutorId("executor")))
+        return Leases(self.database, self.clock, TIMES, self.me)
 
     async def begin(self) -> None:
         for host in (A, B, C):
@@ -257,6 +259,34 @@ def test_silence_counts_anew_when_a_connection_was_lost_or_the_database_failed_o
         assert {silence.since for silence in await bench.leases.look()} == {bench.clock.monotonic() - 1}
         await bench.clock.sleep(TIMES.suspect_after - (bench.clock.monotonic() - heard))
         assert not bench.leases.alive(A), "a lost connection is no sign of life"
+
+    on_bench(story)
+
+
+def test_silence_counts_anew_when_the_controller_stood_still_or_the_database_was_away() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.leases.look()
+        bench.me.leased_until = bench.clock.monotonic() + 5
+        await bench.clock.sleep(60)
+        assert not bench.leases.settled, "it has only just come back, and knows of nobody"
+        assert {silence.since for silence in await bench.leases.look()} == {bench.clock.monotonic()}
+        bench.me.leased_until, bench.me.steady_since = float("inf"), bench.clock.monotonic()
+        await bench.clock.sleep(1)
+        assert (bench.leases.silent_for(A), bench.leases.settled) == (1.0, False)
+        await bench.clock.sleep(TIMES.suspect_after)
+        assert bench.leases.settled
+
+    on_bench(story)
+
+
+def test_who_cannot_commit_renewals_takes_nobody_for_silent() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.leases.look()
+        await bench.clock.sleep(60)
+        bench.slow.errors.append(NotNow("the disk is full"))
+        await bench.renew(A)
+        assert {silence.since for silence in await bench.leases.look()} == {bench.clock.monotonic()}
+        assert (bench.leases.silent_for(B), bench.leases.settled) == (0.0, False)
 
     on_bench(story)
 
