@@ -16,7 +16,7 @@ from renova.operations.create import NewServer, accept_create
 from renova.operations.rounds import Round
 from renova.partners.network import PortWish
 from renova.simulation.controllers import Gone
-from renova.store import actions
+from renova.store import actions, notices
 from renova.store.database import Tx
 from renova.store.operations import operations
 from tests.operations.story import FLAVOR, Told, an_image, asked
@@ -107,7 +107,8 @@ class Asking(Told):
         await cloud.clock.sleep(2)
         while await self.look_over():
             await self.all_done()
-        await cloud.clock.sleep(1)
+        while await cloud.database.read(lambda tx: notices.oldest(tx, 1)):
+            await cloud.clock.sleep(1)
         for one in cloud.controllers.values():
             assert one.controller is not None
             assert not one.controller.runner.running, "operations are run that have ended"

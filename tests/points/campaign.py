@@ -1,14 +1,16 @@
-"""Tell cases with every fault at every point: `python -m tests.points.campaign [CASE [POINT FAULT]]`.
+"""Tell cases with every fault at every point: `script/campaign crashes`, or `python -m tests.points.campaign`.
 
-Prints each case's points and faults, and what failed; with a point and a fault only that, and its log. Ends with 1 when
-anything failed, or did not fire.
+Prints each case's points and faults, and what failed; with --point only that, and its log. Ends with 1 when anything
+failed, or did not fire.
 """
 
+import argparse
 import os
 import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 from tests.points.cases import CASES
 from tests.points.faults import EVERY
@@ -22,36 +24,43 @@ def one(case: str, at: str, fault: str) -> bool:
             outcome = prepared.tell(point, EVERY[fault])
             print(outcome.error or "as it must be")
             return not outcome.error
-    print("\n".join(str(point) for point in prepared.points))
+    print("There is no such point. There are:", *prepared.points, sep="\n  ")
     return False
 
 
-def every(cases: list[str], faults: set[str]) -> bool:
+def every(cases: list[str], faults: list[str], nth: int) -> bool:
     began, points, planned, failed = time.monotonic(), 0, 0, 0
-    fired: Counter[str] = Counter(dict.fromkeys(faults, 0))
+    fired: Counter[str] = Counter()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for case, told in zip(cases, pool.map(tell_case, cases, [faults] * len(cases)), strict=True):
+        for case, told in zip(cases, pool.map(partial(tell_case, faults=faults, every_nth=nth), cases), strict=True):
             print(f"{case}: {told.points} points, {told.planned} faults, {len(told.failed)} failed", flush=True)
             for each in told.failed:
                 print(each, flush=True)
             points, planned, failed = points + told.points, planned + told.planned, failed + len(told.failed)
             fired += told.fired
-    print("  ".join(f"{name} {count}" for name, count in sorted(fired.items())))
-    share = 100 * fired.total() / planned
+    print(", ".join(f"{fired[name]} {name}" for name in faults))
+    share, seconds = 100 * fired.total() / planned, time.monotonic() - began
     print(
-        f"{len(cases)} cases, {points} points, {planned} faults, {share:.1f} % fired, {failed} failed, "
-        f"{time.monotonic() - began:.0f} s"
+        f"{len(cases)} cases, {points} points, {planned} faults, {share:.1f} % fired, {failed} failed, {seconds:.0f} s"
     )
-    return not failed and fired.total() == planned and all(fired[name] for name in faults)
+    never = [name for name in faults if not fired[name]]
+    if never:
+        print("Never fired:", ", ".join(never))
+    return not failed and not never and fired.total() == planned
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
-    if len(arguments) == 3:
-        sys.exit(not one(*arguments))
-    cases = [arguments[0]] if arguments and arguments[0] != "all" else list(CASES)
-    faults = set(arguments[1].split(",")) if len(arguments) > 1 else set(EVERY)
-    sys.exit(not every(cases, faults))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", nargs="*", default=list(CASES), help="the cases to tell; all if none is named")
+    parser.add_argument("--fault", action="append", choices=list(EVERY), help="only this one; may be repeated")
+    parser.add_argument("--point", help="only at this point of the one case, with the one fault")
+    parser.add_argument("--nth", type=int, default=1, help="not with all, but with each n-th fault of a case")
+    wanted = parser.parse_args()
+    if unknown := [case for case in wanted.case if case not in CASES]:
+        parser.error(f"there is no case {unknown[0]!r}; there are: {', '.join(CASES)}")
+    if wanted.point:
+        sys.exit(not one(wanted.case[0], wanted.point, wanted.fault[0]))
+    sys.exit(not every(wanted.case, wanted.fault or list(EVERY), wanted.nth))
 
 
 if __name__ == "__main__":
