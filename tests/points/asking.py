@@ -1,6 +1,6 @@
 """How users ask in a cloud whose controller may die meanwhile: until it is known that they were heard, and once."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from renova.operations.create import NewServer, accept_create
 from renova.operations.rounds import Round
 from renova.partners.network import PortWish
 from renova.simulation.controllers import Gone
-from renova.store import actions, notices
+from renova.store import actions, notices, rights
 from renova.store.database import Tx
 from renova.store.operations import operations
 from tests.operations.story import FLAVOR, Told, an_image, asked
@@ -87,11 +87,7 @@ class Asking(Told):
     async def all_done(self, limit_s: float = 1200.0) -> None:
         """Wait until no operation is active or waits."""
         some = select(operations.c.story, operations.c.server).where(operations.c.state.in_(("active", "queued")))
-        deadline = self.cloud.clock.monotonic() + limit_s
-        while left := await self.cloud.database.read(lambda tx: tx.execute(some).all()):
-            if self.cloud.clock.monotonic() > deadline:
-                raise TimeoutError(f"operations did not end: {left}")
-            await self.cloud.clock.sleep(LOOK_S)
+        await self.until_none(lambda tx: tx.execute(some).all(), limit_s)
 
     async def mend(self) -> None:
         """Have everything run that was killed or lost its power, and what is looked over now and then be so."""
@@ -100,18 +96,30 @@ class Asking(Told):
         for name in [*cloud.hosts, *cloud.storage_hosts]:
             if not cloud.any_host(name).powered:
                 await cloud.power_on(name)
-        for name in [*cloud.hosts, *cloud.storage_hosts]:
-            await self.host_up(name)
+        await self.all_up()
         await self.all_done()
         cloud.taps.armed = False  # what follows is no longer the operation's
-        await cloud.clock.sleep(2)
+        await self.all_up()
+        await self.until_none(rights.debtors)
         while await self.look_over():
             await self.all_done()
-        while await cloud.database.read(lambda tx: notices.oldest(tx, 1)):
-            await cloud.clock.sleep(1)
+        await self.until_none(lambda tx: notices.oldest(tx, 1))
         for one in cloud.controllers.values():
             assert one.controller is not None
             assert not one.controller.runner.running, "operations are run that have ended"
+
+    async def all_up(self) -> None:
+        await self.cloud.until(self.cloud.all_alive)
+        for host in self.cloud.every_host():
+            await self.host_up(host.name)
+
+    async def until_none(self, find: Callable[[Tx], Sequence[Any]], limit_s: float = 300.0) -> None:
+        """Wait until nothing of the kind is in the database."""
+        deadline = self.cloud.clock.monotonic() + limit_s
+        while left := await self.cloud.database.read(find):
+            if self.cloud.clock.monotonic() > deadline:
+                raise TimeoutError(f"still there: {left}")
+            await self.cloud.clock.sleep(LOOK_S)
 
     async def look_over(self) -> int:
         """Have every duty done; returns how much they have mended."""
