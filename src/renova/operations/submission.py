@@ -16,6 +16,7 @@ from renova.store.database import Database, Tx
 
 ANSWER_WITHIN = 60  # seconds; as long as Nova waits for a host
 SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.5  # seconds between looks whether an operation has ended
+PATIENCE = 60.0  # seconds for which a database may be away while somebody waits for an operation
 
 
 class Asked(msgspec.Struct, frozen=True):

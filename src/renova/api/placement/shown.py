@@ -1,5 +1,7 @@
 """What the Placement API shows of all providers at once: its own picture, and what it has worked out of it."""
 
+import threading
+
 import msgspec
 
 from renova.model.provider import ProviderView
@@ -12,11 +14,12 @@ _json = msgspec.json.Encoder()
 
 
 class Shown:
-    """Read on the event loop only, so it is never changed while it is used."""
+    """Brought up to date by one reader at a time; what was given away is never changed."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._picture = Picture()
+        self._refreshing = threading.Lock()  # PostgreSQL is read in threads
         self._forest = Forest({})
         self._summaries: dict[str, tuple[ProviderView, msgspec.Raw]] = {}
 
@@ -24,9 +27,10 @@ class Shown:
         """Return all providers as of now."""
 
         def read(tx: Tx) -> Forest:
-            if self._picture.refresh(tx):
-                self._forest = Forest(self._picture.views)
-            return self._forest
+            with self._refreshing:
+                if self._picture.refresh(tx):
+                    self._forest = Forest(dict(self._picture.views))
+                return self._forest
 
         return await self._cloud.database.read(read)
 

@@ -104,6 +104,14 @@ class Settling:
         self._task(f"host-{host}", self._serve_again(host))
 
     async def _serve_again(self, host: HostId) -> None:
+        while True:
+            try:
+                return await self._settle_all_of(host)
+            except NotNow as error:
+                log.warning("storage host not told yet what to serve", host=host, reason=str(error))
+            await self._clock.sleep(LONGEST_PAUSE_S)
+
+    async def _settle_all_of(self, host: HostId) -> None:
         def read(tx: Tx) -> tuple[list[VolumeId], list[SnapshotId]]:
             served = volume_attachments.served(tx)
             mine = [row.id for row in volumes.on_host(tx, host) if row.id in served or row.version > row.confirmed]
@@ -128,46 +136,61 @@ class Settling:
     async def _settle_volume(self, volume: VolumeId, *, again: bool) -> None:
         pause = FIRST_PAUSE_S
         while True:
-            row = await self._database.read(lambda tx: volumes.volume(tx, volume))
-            if row is None or (row.version <= row.confirmed and not again):
-                return
-            if row.status == "creating" and isinstance(row.source, OfImage):
-                await self._database.transact(lambda tx: volumes.swap_status(tx, volume, ("creating",), "downloading"))
+            status = ""
             try:
-                await self.tell(volume)
-                again = False
-                continue
-            except NotNow as error:
-                reason = str(error)
-            except (Refused, Broken) as error:
-                reason = str(error)
-                if await self._database.transact(partial(_fail, told=row, reason=reason)):
+                row = await self._database.read(lambda tx: volumes.volume(tx, volume))
+                if row is None or (row.version <= row.confirmed and not again):
                     return
-            log.info("volume not settled yet", volume=volume, status=row.status, reason=reason)
+                status = row.status
+                if await self._settled(row):
+                    again = False
+                    continue
+            except NotNow as error:
+                log.info("volume not settled yet", volume=volume, status=status, reason=str(error))
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    async def _settled(self, row: StoredVolume) -> bool:
+        """Tell the volume's host what is wanted; True when that is how it is now, or is known to be impossible."""
+        if row.status == "creating" and isinstance(row.source, OfImage):
+            await self._database.transact(lambda tx: volumes.swap_status(tx, row.id, ("creating",), "downloading"))
+        try:
+            await self.tell(row.id)
+        except (Refused, Broken) as error:
+            reason = str(error)
+            if not await self._database.transact(partial(_fail, told=row, reason=reason)):
+                log.info("volume not settled yet", volume=row.id, status=row.status, reason=reason)
+                return False
+        return True
 
     async def _settle_snapshot(self, snapshot: SnapshotId) -> None:
         pause = FIRST_PAUSE_S
         while True:
-            row = await self._database.read(lambda tx: volume_snapshots.snapshot(tx, snapshot))
-            if row is None or row.status not in volume_snapshots.VERSIONS:
-                return
-            act: StorageAct = HaveVolumeSnapshot(row.volume) if row.status == "creating" else DropVolumeSnapshot()
             try:
-                await self._database.read(lambda tx: _unless_held(tx, None))
-                await self._hosts.store(row.host, snapshot, volume_snapshots.VERSIONS[row.status], act)
-                await self._database.transact(partial(_end_snapshot, snapshot=snapshot, of=row.status))
+                if await self._snapshot_settled(snapshot):
+                    return
                 continue
             except NotNow as error:
-                log.info("snapshot not settled yet", snapshot=snapshot, status=row.status, reason=str(error))
-            except (Refused, Broken) as error:
-                why = str(error)
-                log.warning("snapshot failed", snapshot=snapshot, status=row.status, reason=why)
-                await self._database.transact(partial(_fail_snapshot, snapshot=snapshot, of=row.status, reason=why))
-                return
+                log.info("snapshot not settled yet", snapshot=snapshot, reason=str(error))
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    async def _snapshot_settled(self, snapshot: SnapshotId) -> bool:
+        """Tell the snapshot's host what is wanted, and note how that went; True when nothing is, any more."""
+        row = await self._database.read(lambda tx: volume_snapshots.snapshot(tx, snapshot))
+        if row is None or row.status not in volume_snapshots.VERSIONS:
+            return True
+        act: StorageAct = HaveVolumeSnapshot(row.volume) if row.status == "creating" else DropVolumeSnapshot()
+        await self._database.read(lambda tx: _unless_held(tx, None))
+        try:
+            await self._hosts.store(row.host, snapshot, volume_snapshots.VERSIONS[row.status], act)
+        except (Refused, Broken) as error:
+            why = str(error)
+            log.warning("snapshot failed", snapshot=snapshot, status=row.status, reason=why)
+            await self._database.transact(partial(_fail_snapshot, snapshot=snapshot, of=row.status, reason=why))
+        else:
+            await self._database.transact(partial(_end_snapshot, snapshot=snapshot, of=row.status))
+        return False
 
     async def _version(self, volume: VolumeId) -> int | None:
         row = await self._database.read(lambda tx: volumes.volume(tx, volume))
