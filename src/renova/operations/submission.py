@@ -1,6 +1,7 @@
 """How a request becomes an operation: the action, the number and the operation itself, in one transaction."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +17,6 @@ from renova.store.database import Database, Tx
 
 ANSWER_WITHIN = 60  # seconds; as long as Nova waits for a host
 SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.5  # seconds between looks whether an operation has ended
-PATIENCE = 60.0  # seconds for which a database may be away while somebody waits for an operation
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -118,13 +118,14 @@ async def ended(database: Database, clock: Clock, operation: OperationId) -> Fai
     """Wait until the operation has ended, wherever it runs; returns why it failed, if it did.
 
     For the few requests that are answered only when all is done. `NotNow` after `ANSWER_WITHIN`, which ends nothing:
-    the operation goes on.
+    the operation goes on. A database that is away is waited for as long: who is told to come again asks for another.
     """
     pause, began = SHORTEST_LOOK, clock.monotonic()
     while True:
-        state, failure = await database.read(lambda tx: operations.outcome(tx, operation))
-        if state not in ("active", "queued"):
-            break
+        with suppress(NotNow):
+            state, failure = await database.read(lambda tx: operations.outcome(tx, operation))
+            if state not in ("active", "queued"):
+                break
         if clock.monotonic() - began + pause > ANSWER_WITHIN:
             raise NotNow(f"It is still under way after {ANSWER_WITHIN} seconds, and goes on: look at the server later.")
         await clock.sleep(pause)
