@@ -51,6 +51,7 @@ class _Pool:
         session.rollback()
         if self._tables[place] != len(metadata.tables):  # a module imported later may have brought more
             prepare(server)
+            metadata.create_all(server.engine)
             self._tables[place] = len(metadata.tables)
         session.clock = clock
         session.begin()

@@ -23,7 +23,7 @@ import structlog
 from psycopg import pq
 from psycopg.adapt import Transformer
 from psycopg.errors import Diagnostic, error_from_result
-from sqlalchemy import Connection, Executable, Integer, Select, String
+from sqlalchemy import Connection, Executable, Integer, Select, String, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -32,13 +32,14 @@ from renova.model.errors import Invalid, NotNow
 from renova.store.database import Database, Tx
 from renova.store.postgresql_server import ANSWER_S, Link, Server, Unreachable
 from renova.store.prepared import Rows, Shape, Statement, Statements, Value, shape, value
-from renova.store.schema import metadata
 from renova.store.session import Trouble, reason
+from renova.store.upgrade import is_current, schema_revision, upgrade
 from renova.store.writer import Writer
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
+UPGRADE_S = 600  # that other controllers may take to change the tables
 READERS = 4  # threads: more would only wait for the interpreter
 _NOW = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
 # The lock is taken before the transaction sees anything: a statement that read would see what was there before it
@@ -409,5 +410,14 @@ def prepare(server: Server) -> None:
     """Have the database be as this release needs it."""
     server.check()
     with server.engine.connect() as connection:
-        metadata.create_all(connection)
-        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS schema_revision (version_num VARCHAR(32) PRIMARY KEY)")
+        connection.execution_options(isolation_level="READ COMMITTED")
+        with connection.begin():
+            if is_current(connection):
+                return
+            # One controller at a time, however long it takes; the others find it done. Then nobody writes meanwhile.
+            server.be_patient(connection, UPGRADE_S)
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('renova schema'))")
+            if not inspect(connection).has_table(schema_revision.name):
+                schema_revision.create(connection)
+            connection.exec_driver_sql(f"LOCK TABLE {schema_revision.name} IN EXCLUSIVE MODE")
+            upgrade(connection, str(connection.exec_driver_sql("SELECT current_database()").scalar()))

@@ -14,7 +14,7 @@ import structlog
 from psycopg import conninfo
 from psycopg.abc import PQGen
 from psycopg.adapt import Loader
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from renova.model.errors import BadSetup, CloudError, NotNow
@@ -64,10 +64,12 @@ class Unreachable(psycopg.OperationalError):
 
 
 class Link(psycopg.Connection[Any]):
-    """A connection that waits for no answer longer than `ANSWER_S`."""
+    """A connection that waits for no answer for ever."""
 
-    def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = ANSWER_S) -> Any:
-        return super().wait(gen, interval, timeout)
+    patience: float = ANSWER_S
+
+    def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
+        return super().wait(gen, interval, timeout or self.patience)
 
 
 class _Number(Loader):
@@ -144,6 +146,13 @@ class Server:
                     f"The database of RENOVA_DATABASE cannot be used: {reason}. Mend the address, or the server."
                 )
         return NotNow(f"the database does not answer: {said.strip().splitlines()[0]}")
+
+    def be_patient(self, connection: Connection, seconds: int) -> None:
+        """Have the transaction of this connection wait so long for locks and answers."""
+        link: Any = connection.connection.driver_connection
+        link.patience = seconds + ANSWER_S
+        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"SET LOCAL {limit} = '{seconds}s'")
 
     def check(self) -> None:
         """Raise `BadSetup` unless the database keeps text as we need it."""

@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, Executable, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, Executable, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from renova.model.clock import Clock, stamp
-from renova.model.errors import BadSetup
+from renova.model.errors import BadSetup, Broken
 from renova.store.database import Database, Tx
 from renova.store.inline import Inline
 from renova.store.prepared import Rows, Shape, Statement, Statements, Value, shape, value
 from renova.store.schema import metadata
 from renova.store.session import Trouble
+from renova.store.upgrade import REVISIONS, is_current, upgrade
 from renova.store.writer import Writer
 
 T = TypeVar("T")
@@ -209,13 +210,13 @@ def open_sqlite(path: Path | None, clock: Clock) -> Database:
     _lock(path)
     engine = sqlite_engine(path)
     try:
-        metadata.create_all(engine)
+        with engine.connect() as connection:
+            bring_up(connection, path)
     except DBAPIError as error:
         raise BadSetup(
             f"The database {path} cannot be opened ({error.orig}). "
             "Restore it, or name another file with RENOVA_DATABASE."
         ) from error
-    _demand_all_columns(engine, path)
     return Database(_File(engine, clock))
 
 
@@ -242,16 +243,18 @@ def _empty(_tables: int) -> Connection:
     return connection
 
 
-def _demand_all_columns(engine: Engine, path: Path) -> None:
-    """Raise `BadSetup` if a table was made by a release that knew less of it: better now than in some request."""
-    here = inspect(engine)
-    for table in metadata.sorted_tables:
-        missing = {column.name for column in table.columns} - {each["name"] for each in here.get_columns(table.name)}
-        if missing:
-            raise BadSetup(
-                f"The database {path} was made by an earlier release of Renova: its table {table.name} has no "
-                f"{', '.join(sorted(missing))}. Go on with that release, or begin a new cloud with another database."
-            )
+def bring_up(connection: Connection, path: Path, revisions: Path = REVISIONS) -> None:
+    """Have the tables be this release's. The file is ours alone by now."""
+    raw: Any = connection.connection.driver_connection
+    raw.execute("PRAGMA foreign_keys=OFF")  # where a table is made anew, what refers to it would be deleted
+    try:
+        with connection.begin():
+            if not is_current(connection, revisions):
+                upgrade(connection, str(path), revisions)
+                if broken := raw.execute("PRAGMA foreign_key_check").fetchone():
+                    raise Broken(f"a revision has left rows of {broken[0]} that refer to nothing")
+    finally:
+        raw.execute("PRAGMA foreign_keys=ON")
 
 
 _locks: list[int] = []  # held until the process ends: closing the descriptor would give the lock away

@@ -2,11 +2,9 @@
 
 import asyncio
 import signal
-import sqlite3
 import sys
 import textwrap
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -105,11 +103,3 @@ def test_a_directory_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(BadSetup, match=r"database directory .*file/state cannot be used \(.+\)\. Make it writable"):
         open_sqlite(tmp_path / "file" / "state" / "renova.db", SystemClock())
-
-
-def test_a_database_of_an_earlier_release_is_named_with_what_it_lacks(tmp_path: Path) -> None:
-    path = tmp_path / "renova.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE quotas (project TEXT PRIMARY KEY)")
-    with pytest.raises(BadSetup, match=r"earlier release .* its table quotas has no"):
-        open_sqlite(path, SystemClock())
