@@ -5,10 +5,10 @@ campaign arms them, the one first that fired least, and demands at its end that 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from renova.model.chance import Chance
-from renova.simulation.processes import Process, current
+from renova.simulation.processes import current
 
 
 class CrashPoints:
@@ -17,7 +17,7 @@ class CrashPoints:
     def __init__(self) -> None:
         self.passed: Counter[str] = Counter()
         self.fired: Counter[str] = Counter()
-        self._armed: dict[str, Callable[[str], None]] = {}  # by point: how to kill who comes there next
+        self._armed: dict[str, Callable[[str, str], None]] = {}  # by point: how to kill who comes there next
 
     def reach(self, kind: str, place: str) -> bool:
         """Note that a process of this kind came to the place; True when it is dead now, and must do nothing more."""
@@ -26,36 +26,29 @@ class CrashPoints:
         if not self._armed:
             return False
         process = current()
-        kill = self._armed.pop(point, None)
+        kill = self._armed.get(point)
         if kill is None or process is None or not process.alive:
             return False
+        self.disarm(kill)
         self.fired[point] += 1
-        kill(process.name)
+        kill(process.name, point)
         return not process.alive
 
-    def choose(self, chance: Chance, hindrance: Callable[[str], bool] = lambda _point: False) -> str | None:
-        """Return a point of those that fired least, by chance; None when there is none."""
-        known = [point for point in self.passed if point not in self._armed and not hindrance(point)]
-        if not known:
-            return None
-        least = min(self.fired[point] for point in known)
-        known = [point for point in known if self.fired[point] == least]
-        return known[int(chance.uniform(0, len(known)))]
+    def choose(self, chance: Chance) -> list[str]:
+        """Return about half, by chance, of the points that fired least."""
+        known = [point for point in self.passed if point not in self._armed]
+        least = min((self.fired[point] for point in known), default=0)
+        return [point for point in known if self.fired[point] == least and chance.uniform(0, 1) < 0.5]
 
-    def arm(self, point: str, kill: Callable[[str], None]) -> None:
-        """Have whoever comes to the point next be killed by `kill`, which is told the name of the process."""
-        self._armed[point] = kill
+    def arm(self, points: Iterable[str], kill: Callable[[str, str], None]) -> None:
+        """Have whoever comes to one of these first be killed by `kill`, which is told the process and the point."""
+        self._armed |= dict.fromkeys(points, kill)
 
-    def disarm(self, point: str) -> bool:
-        """Have nobody be killed there; False when somebody was already."""
-        return self._armed.pop(point, None) is not None
+    def disarm(self, kill: Callable[[str, str], None]) -> None:
+        """Have nobody be killed so any more."""
+        self._armed = {point: each for point, each in self._armed.items() if each is not kill}
 
     @property
     def missing(self) -> list[str]:
         """Name the points that were passed and never fired."""
         return sorted(point for point in self.passed if not self.fired[point])
-
-
-def kind_of(process: Process) -> str:
-    """Say what a process is, for the names of its points."""
-    return "agent" if process.name.startswith("agent-") else "controller"

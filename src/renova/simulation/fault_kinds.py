@@ -515,27 +515,25 @@ async def _spoil(striking: Striking, hosts: dict[str, Callable[[], None]]) -> No
 # --- crash points ---
 
 
-@_kind("killed at a crash point", lambda _world: ["a crash point"], 6.0)
+@_kind("killed at a crash point", lambda _world: ["crash points, one", "crash points, two"], 6.0)
 async def kill_at_point(striking: Striking) -> None:
     world = striking.world
-    point = world.points.choose(striking.chance)
-    if point is None:
-        return
     dead: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    def kill(process: str) -> None:
-        name = process.removeprefix("agent-") if process.startswith("agent-") else process.rsplit("-", 1)[0]
+    def kill(process: str, point: str) -> None:
         if process.startswith("agent-"):
+            name = process.removeprefix("agent-")
             world.end_agent(name)
         else:
+            name = process.rsplit("-", 1)[0]
             world.end_controller(name)
         striking.fired(f"{name} {point}")
         dead.set_result(name)
 
-    world.points.arm(point, kill)
+    world.points.arm(world.points.choose(striking.chance), kill)
     await asyncio.wait([dead], timeout=20.0)
     if not dead.done():
-        world.points.disarm(point)
+        world.points.disarm(kill)
         return
     name = dead.result()
     await striking.wait(*RESTART_S)
