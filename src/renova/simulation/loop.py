@@ -95,6 +95,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return _Task(coro, self._births, process, loop=self, context=context, **options)
 
     def _keep_failure(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        task = context.get("task") or context.get("future")
+        if isinstance(task, _Task) and task.process is not None and not task.process.alive:
+            return  # it would have been looked at, had its process lived
         self.failures.append(context.get("exception") or Stuck(context["message"]))
 
     def _timer_handle_cancelled(self, _timer: TimerHandle) -> None:
