@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from renova.agent.controllers import MemoryBook
 from renova.agent.journal import Journal, MemoryJournal
 from renova.agent.service import Agent
 from renova.drivers.hypervisor import Hypervisor
@@ -153,7 +154,7 @@ class Controller:
             case Renew():
                 self.renewals.append(message)
                 if message.epoch != self.epoch:
-                    await channel.send(encode(Fenced(epoch=self.epoch)))
+                    await channel.send(encode(Fenced(epoch=message.epoch)))
                 elif self.acknowledges:
                     self._counter += 1
                     renewed = Renewed(
@@ -300,6 +301,8 @@ class Host:
         self.journal = MemoryJournal(self.chance)
         self.lines = [Line(controller.accept, f"controller-{at}") for at, controller in enumerate(controllers)]
         self.boot = "boot-1"
+        self.book = MemoryBook()
+        self.dialer_to: Callable[[str], Line] | None = None
         self.life = Life()
         self._running: asyncio.Task[None] | None = None
         self._former: list[tuple[asyncio.Task[None], Life]] = []
@@ -320,6 +323,8 @@ class Host:
             self.lines,
             boot=self.boot,
             address="192.0.2.1",
+            dialer_to=self.dialer_to,
+            book=self.book,
         )
         self._running = asyncio.get_running_loop().create_task(agent.run(), name="agent")
 

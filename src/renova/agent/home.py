@@ -41,8 +41,13 @@ class Home:
         return self._session
 
     def wake(self) -> None:
-        """Look again at once: a connection was welcomed or has ended, or the host has a new lease."""
+        """Renew at once: a connection was welcomed, perhaps under a new lease."""
         self._woken.set()
+
+    def lost(self, session: Session) -> None:
+        """Have another home if this connection, which has ended, was it."""
+        if session is self._session:
+            self.wake()
 
     def heard(self, renewed: Renewed) -> None:
         """Take a controller's answer to a renewal."""

@@ -202,7 +202,7 @@ class Agent:
         finally:
             self._connections.remove(session)
             self._sessions.remove(session)
-            self._home.wake()
+            self._home.lost(session)
             await session.close()
             await _end_tasks(children)
 
