@@ -103,7 +103,15 @@ class Port:
     asked: list[Enrol] = field(default_factory=list)
     answer: bytes | None = None  # what is said to a new host instead of the truth
     hosts: list[str] = field(default_factory=list)  # the names in the certificates of the hosts that came
+    killed: bool = False
     address: str = ""
+    _open: set[ServerConnection] = field(default_factory=set)
+
+    def drop_all(self) -> None:
+        """Break all connections off, and take no more: the process was killed."""
+        self.killed = True
+        for connection in self._open:
+            connection.transport.abort()
 
     def token(self, ca: str = "", secret: str = "secret", controllers: tuple[str, ...] = ()) -> str:
         token = JoinToken(controllers=controllers or (self.address,), ca=ca or self.authority.pem, secret=secret)
@@ -116,6 +124,9 @@ class Port:
             await self._enrol(connection)
         elif connection.request.path == PATH and certificate:
             self.hosts.append(dict(part[0] for part in certificate["subject"])["commonName"])
+            self._open.add(connection)
+            if self.killed:
+                connection.transport.abort()
             await self.controller.accept(ServerChannel(connection))
 
     async def _enrol(self, connection: ServerConnection) -> None:
@@ -157,9 +168,11 @@ class ServerChannel:
 
 
 @asynccontextmanager
-async def a_port(directory: Path, reached_as: str = "127.0.0.1") -> AsyncIterator[Port]:
+async def a_port(
+    directory: Path, reached_as: str = "127.0.0.1", authority: Authority | None = None
+) -> AsyncIterator[Port]:
     """Open an agent port on loopback, whose certificate is for `reached_as`."""
-    port = Port(Authority())
+    port = Port(authority or Authority())
     context = port.authority.serve_as(directory, reached_as)
     async with serve(port.serve, "127.0.0.1", 0, ssl=context, max_size=MAX_FRAME, close_timeout=1) as server:
         port.address = f"127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"

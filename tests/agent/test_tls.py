@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from renova.agent.connection import TlsDialer
+from renova.agent.controllers import FileBook
 from renova.agent.enrolment import enrolled
-from renova.agent.journal import FileJournal
+from renova.agent.journal import FileJournal, MemoryJournal
 from renova.agent.service import Agent
 from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
 from renova.drivers.network.simulated import SimulatedNetwork
@@ -21,7 +22,7 @@ from renova.settings import AgentSettings
 from renova.wire import MAX_FRAME, Prepare, Prepared, Start, State
 
 from .authority import Authority, Port, a_port, unused_address
-from .host import SERVER, guest, order
+from .host import SERVER, guest, order, until
 
 
 @pytest.fixture
@@ -69,6 +70,44 @@ async def test_an_agent_obeys_over_real_tls_and_remembers_on_a_real_disk(port: P
     first, second = port.controller.hellos
     assert (first.journal, second.epoch) == (second.journal, 1)
     assert second.guests == (FoundGuest(SERVER, 1, PowerState.RUNNING),)
+
+
+async def test_home_moves_to_another_controller_within_two_seconds(port: Port, state_dir: Path, tmp_path: Path) -> None:
+    """When the controller falls silent, as when it is frozen, and when the connection breaks, as by kill -9."""
+    async with a_port(tmp_path, authority=port.authority) as second:
+        clock = SystemClock()
+        book = FileBook(state_dir)
+        port.controller.controllers = (port.address, second.address)  # of the second one it is only told
+        agent = Agent(
+            AgentSettings(name="host1"),
+            SimulatedHypervisor(clock, SimulatedStorage("storage")),
+            SimulatedNetwork(),
+            MemoryJournal(SystemChance()),
+            clock,
+            SystemChance(),
+            [TlsDialer(port.address, state_dir)],
+            boot="boot",
+            address="192.0.2.1",
+            dialer_to=lambda address: TlsDialer(address, state_dir),
+            book=book,
+        )
+        running = asyncio.get_running_loop().create_task(agent.run())
+        await second.controller.leased()
+        assert await book.read() == tuple(sorted((port.address, second.address)))
+        assert second.controller.renewals == []
+        port.controller.acknowledges = False
+        unheard = len(port.controller.renewals)
+        await until(lambda: len(port.controller.renewals) > unheard)
+        began = clock.monotonic()
+        await until(lambda: bool(second.controller.renewals))
+        assert clock.monotonic() - began < 2.0
+        port.controller.acknowledges = True
+        second.drop_all()
+        began, renewed = clock.monotonic(), len(port.controller.renewals)
+        await until(lambda: len(port.controller.renewals) > renewed)
+        assert clock.monotonic() - began < 2.0
+        running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_frames_pass_both_ways_until_the_end(port: Port, state_dir: Path) -> None:

@@ -4,10 +4,9 @@ Submitted by `api.compute.servers`; allowed in any state, and supersedes whateve
 its host end that first. A host that is away does not delay the user: it owes the clean-up, and pays before it is up.
 """
 
-from contextlib import suppress
-
 import msgspec
 
+from renova.engine.journal import Elsewhere
 from renova.engine.operation import Failure, Run, Story, act, end
 from renova.model.errors import NotNow
 from renova.model.guest import PowerState
@@ -67,8 +66,13 @@ async def remove_guest(work: Work, want: DeleteServer) -> None:
         return
     # A host that is heard gets a moment for its connection to come back; one that is silent is not waited for.
     for _ in range(PATIENT_TRIES):
-        with suppress(NotNow):
+        try:
             await work.command(want.host, want.incarnation, Remove(disks=True))
+        except Elsewhere:
+            raise  # it is not away: the controller that has it goes on with this
+        except NotNow:
+            pass
+        else:
             return
         if not work.cloud.hosts.up(want.host):
             break

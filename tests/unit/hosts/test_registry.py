@@ -75,15 +75,16 @@ class Faulty:
 class Bench:
     """A controller's end of the wire, two enrolled hosts, and what the rest of the controller was told."""
 
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.faulty = Faulty(open_empty(self.clock)._executor)
+    def __init__(self, other: "Bench | None" = None) -> None:
+        """Make a controller of its own, or one over the same database as the other."""
+        self.clock: VirtualClock = other.clock if other else VirtualClock()
+        self.faulty: Faulty = Faulty(other.faulty._executor if other else open_empty(self.clock)._executor)
         self.database = Database(self.faulty)
         self.image: list[bytes | CloudError] = []
         self.hosts = Hosts(
             database=self.database,
             clock=self.clock,
-            chance=SeededChance(1),
+            chance=SeededChance(2 if other else 1),
             read_image=self._read_image,
             times=TIMES,
             extra_peers=("10.9.9.9",),

@@ -1,12 +1,12 @@
 """Steps by which a server's guest comes to run, or to be gone, on one host; shared by the stories."""
 
 import asyncio
-from contextlib import suppress
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 
+from renova.engine.journal import Elsewhere
 from renova.model.errors import Broken, NotNow, Refused
 from renova.model.guest import Guest, PowerState
 from renova.model.ids import HostId
@@ -133,9 +133,14 @@ async def build(
 
 async def clear(work: Work, host: HostId, incarnation: int, *, disks: bool) -> None:
     """Have nothing of the server on the host. One that is away owes it, and is not up again before it has paid."""
-    with suppress(NotNow):
+    try:
         await work.command(host, incarnation, Remove(disks=disks))
         await work.note(lambda tx: freed(work, tx, host))
+    except Elsewhere:
+        raise  # it is not away: the controller that has it goes on with this
+    except NotNow:
+        pass
+    else:
         return
 
     def owe(tx: Tx) -> None:
