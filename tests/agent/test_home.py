@@ -13,6 +13,7 @@ from renova.simulation.loop import run_virtual
 from renova.wire import (
     Controllers,
     Fenced,
+    FromAgent,
     Prepare,
     Prepared,
     Report,
@@ -201,6 +202,25 @@ def test_a_report_and_its_answer_belong_together() -> None:
         await host.end()
 
     run_virtual(main())
+
+
+def test_a_change_that_came_while_the_one_before_was_being_taken_is_reported_too() -> None:
+    async def test(host: Host, first: Controller, _second: Controller) -> None:
+        await run(first)
+        take = first._take
+
+        async def change_then_take(channel: Channel, message: FromAgent) -> None:
+            if isinstance(message, Report) and message.changes == (CRASHED,):
+                assert host.hypervisor._changed
+                host.hypervisor._changed(GuestChanged(SERVER, 1, PowerState.SHUTDOWN))
+            await take(channel, message)
+
+        first._take = change_then_take  # type: ignore[method-assign]
+        host.hypervisor.crash(SERVER)
+        await asyncio.sleep(30)
+        assert first.reports == [CRASHED, GuestChanged(SERVER, 1, PowerState.SHUTDOWN)]
+
+    with_two(test)
 
 
 # Leases and commands of several controllers.
