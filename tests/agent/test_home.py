@@ -7,6 +7,7 @@ import pytest
 
 from renova.agent.controllers import LINGER_S
 from renova.agent.home import PATIENCE
+from renova.model.channel import Channel
 from renova.model.guest import GuestChanged, PowerState
 from renova.simulation.channel import Line
 from renova.simulation.loop import run_virtual
