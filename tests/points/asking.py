@@ -15,6 +15,7 @@ from renova.operations.cloud import Cloud
 from renova.operations.create import NewServer, accept_create
 from renova.operations.rounds import Round
 from renova.partners.network import PortWish
+from renova.simulation.calm import disagreements
 from renova.simulation.controllers import Gone
 from renova.store import actions, notices, rights
 from renova.store.database import Tx
@@ -121,6 +122,13 @@ class Asking(Told):
                 raise TimeoutError(f"still there: {left}")
             await self.cloud.clock.sleep(LOOK_S)
 
+    async def check(self) -> None:
+        """Assert what must hold whenever a cloud is calm, and that no guest ran twice before."""
+        wrong = await self.cloud.database.read(lambda tx: list(disagreements(self.cloud, tx, ())))
+        assert not wrong, "\n".join(wrong)
+        assert not self.cloud.ran_twice, self.cloud.ran_twice
+        assert not self.cloud.ended, self.cloud.ended
+
     async def look_over(self) -> int:
         """Have every duty done; returns how much they have mended."""
         mended = 0
@@ -129,7 +137,7 @@ class Asking(Told):
         assert rounds is not None
         for duty in rounds.duties:
             await self.cloud.until(lambda: controller.controller is not None)
-            with suppress(Gone):
+            with suppress(Gone, NotNow):
                 mended += (await controller.ask(partial(_do, duty=duty))).mended
         return mended
 

@@ -122,6 +122,7 @@ class TappedCloud(SimulatedCloud):
         self.listener = Listener()
         self.sink = self.listener
         self.births: list[Birth] = []
+        self.ran_twice: list[str] = []
         self.falling = 0  # processes that were killed and are to be started again
         self.images = Tapped(self.images, self.taps, Seam.SERVICE, IMAGES)  # type: ignore[assignment]
 
@@ -160,6 +161,8 @@ class TappedCloud(SimulatedCloud):
             await run(domain, disk)
             birth = Birth(domain.guest.server, domain.guest.disks.generation, storage.identity, self.chance.uuid())
             self.births.append(birth)
+            if len(running := self.running(birth.server)) > 1:
+                self.ran_twice.append(f"{birth.server} on {running}")
             disk.writes.append(Write(domain.guest.incarnation, birth.word))
 
         hypervisor._run = counted  # type: ignore[method-assign]

@@ -12,6 +12,7 @@ from renova.model.host import HostState
 from renova.model.ids import ServerId, VolumeId
 from renova.model.server import Server, VmState
 from renova.model.volume import NbdExport
+from renova.partners.volume.statuses import ERRORS
 from renova.simulation.hosts import SimulatedHost, SimulatedStorageHost
 from renova.simulation.surroundings import MemoryImages
 from renova.simulation.workload import Promise
@@ -34,7 +35,7 @@ from renova.store.database import Tx
 CALM_S = 300.0  # virtual seconds in which all must have become final
 RUNNING, OFF = (VmState.ACTIVE,), (VmState.STOPPED, VmState.SUSPENDED, VmState.PAUSED)
 AT_HOME = (*RUNNING, *OFF)  # states of a server that has its guest on its host
-RESTING_VOLUME = ("available", "in-use", "error")
+RESTING_VOLUME = ("available", "in-use", *ERRORS.values())
 
 
 class World(Protocol):
