@@ -125,6 +125,7 @@ class Controller:
         task = asyncio.get_running_loop().create_task(self._follow(host, changes))
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # the host tells it again
         await asyncio.shield(task)
 
     async def _follow(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
