@@ -14,14 +14,14 @@ ENOUGH = 5_000  # requests in which every route must be hit
 def main() -> int:
     asked = _arguments()
     if asked.replay is not None:
-        prepare()
+        prepare(asked.database)
         case = Case.read(asked.replay)
         return _told_again(replay(case.seed, case.first, case.steps).faults)
     if asked.request is not None:
-        prepare()
+        prepare(asked.database)
         first = asked.request // STEPS * STEPS
         return _told_again(play(asked.seed, first, asked.request - first + 1)[0].faults)
-    found = run(asked.seed, asked.requests, asked.jobs, asked.cases)
+    found = run(asked.seed, asked.requests, asked.jobs, asked.cases, asked.database)
     print(json.dumps(_figures(found, asked.seed), indent=1) if asked.json else _text(found, asked))  # noqa: T201
     return 1 if _troubles(found) else 0
 
@@ -31,6 +31,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=ENOUGH, metavar="N", help="how many (5000)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="what all chance follows from (1)")
     parser.add_argument("--jobs", type=int, default=2, metavar="J", help="processes side by side (2)")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite", help="what they are kept in")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--cases", type=Path, default=Path(".renova/fuzz"), help="where failing cases are put")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="play a failing case again")

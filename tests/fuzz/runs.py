@@ -3,17 +3,21 @@
 import gc
 import json
 import multiprocessing
+import multiprocessing.util
 import os
 import resource
 import sys
 import time
 from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from warnings import catch_warnings
 
 from renova.simulation.loop import run_virtual
+from tests import databases
 from tests.fuzz.episode import STEPS, Episode, Fault, Step, Told
 from tests.fuzz.shrinking import shrunk
 from tests.fuzz.world import prepare_process, tape
@@ -97,14 +101,14 @@ def ended(episode: Episode, work: Coroutine[Any, Any, Told]) -> Told:
     return told
 
 
-def run(seed: int, requests: int, jobs: int, folder: Path) -> Run:
+def run(seed: int, requests: int, jobs: int, folder: Path, database: str = "sqlite") -> Run:
     """Send so many requests, in episodes side by side, and shrink what they find."""
     began = time.monotonic()
     found = Run()
     firsts = [(seed, first, min(STEPS, requests - first)) for first in range(0, requests, STEPS)]
     sizes = []
     seen: set[tuple[str, str]] = set()
-    for (_, first, _), (told, steps, size) in zip(firsts, _side_by_side(firsts, jobs), strict=True):
+    for (_, first, _), (told, steps, size) in zip(firsts, _side_by_side(firsts, jobs, database), strict=True):
         found.told.add(told)
         found.episodes += 1
         sizes.append(size)
@@ -145,14 +149,16 @@ def small(case: Case, kind: str, *, late: bool = False) -> Case:
     return Case(case.seed, case.first, says[0], steps)
 
 
-def _side_by_side(firsts: list[tuple[int, int, int]], jobs: int) -> Iterator[tuple[Told, list[Step], int]]:
+def _side_by_side(
+    firsts: list[tuple[int, int, int]], jobs: int, database: str
+) -> Iterator[tuple[Told, list[Step], int]]:
+    prepare(database)  # also where others play: cases are shrunk here
     if jobs <= 1:
-        prepare()
         for each in firsts:
             yield _one(each)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, prepare) as pool:
+    with context.Pool(jobs, prepare, (database,)) as pool:
         yield from pool.imap(_one, firsts)
 
 
@@ -161,9 +167,32 @@ def _one(which: tuple[int, int, int]) -> tuple[Told, list[Step], int]:
     return told, steps if told.faults else [], _kilobytes()
 
 
-def prepare() -> None:
-    """Make this process ready for episodes, for as long as it runs."""
-    prepare_process().__enter__()
+def prepare(database: str = "sqlite") -> None:
+    """Make this process ready for episodes, for as long as it runs; `postgresql` has a server begin for it."""
+    stack = ExitStack()
+    stack.enter_context(prepare_process())
+    if database == "postgresql":
+        stack.enter_context(on_postgresql())
+    multiprocessing.util.Finalize(None, stack.close, exitpriority=10)
+
+
+@contextmanager
+def on_postgresql() -> Iterator[None]:
+    """Have all databases be on a PostgreSQL server of this process."""
+    from renova.lab.ports import free_ports
+    from renova.lab.postgresql import CARELESS, PostgreSQL
+
+    with TemporaryDirectory(prefix="renova-fuzz-") as place:
+        here = Path(place)
+        [port] = free_ports(1)
+        server = PostgreSQL(here / "server", port, here / "server.pid", here / "server.log", CARELESS)
+        try:
+            server.make()
+            server.start()
+            with databases.on(server):
+                yield
+        finally:
+            server.kill()
 
 
 def _kilobytes() -> int:

@@ -33,6 +33,7 @@ from renova.partners.image.builtin import BuiltinImages
 from renova.simulation.cloud import SimulatedCloud
 from renova.store.database import Database, Tx
 from renova.store.schema import metadata
+from tests import databases
 from tests.fuzz.known import Known
 from tests.fuzz.request import Answer, Request
 from tests.fuzz.shapes import SECRET
@@ -135,6 +136,14 @@ def watch_changes(database: Database) -> None:
     database.transact = watched  # type: ignore[method-assign]
 
 
+class Cloud(SimulatedCloud):
+    """The simulated cloud, on the database of tests: in memory, or a real PostgreSQL's."""
+
+    def _open_database(self) -> Database:
+        databases.next_test()
+        return databases.open_empty(self.clock)
+
+
 class World:
     """One cloud of three hosts and a storage host, served in this process and in virtual time."""
 
@@ -145,7 +154,7 @@ class World:
         self._state = tempfile.TemporaryDirectory(prefix="renova-fuzz-")
 
     async def __aenter__(self) -> "World":
-        self.cloud = cloud = SimulatedCloud(seed=self.seed, facts=replace(SMALL_HOST, vcpus=64))
+        self.cloud = cloud = Cloud(seed=self.seed, facts=replace(SMALL_HOST, vcpus=64))
         cloud.settings = replace(cloud.settings, state_dir=self._state.name, public_url="http://cloud.example")
         self.identity = BuiltinIdentity(cloud.database, cloud.clock, cloud.chance, cloud.settings)
         cloud.identity = self.identity
