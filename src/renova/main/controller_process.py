@@ -23,6 +23,7 @@ from renova.engine.executor import Executor
 from renova.hosts.listener import Listener
 from renova.main.first_start import have_authority, have_users
 from renova.main.garbage import look_seldom
+from renova.main.http_door import Door
 from renova.model.chance import SystemChance
 from renova.model.clock import Clock, SystemClock
 from renova.model.errors import BadSetup, NotNow
@@ -105,7 +106,8 @@ async def _serve_until_told(controller: Controller, settings: ControllerSettings
     config = uvicorn.Config(
         whole_api(controller.cloud),
         loop="none",
-        http="httptools",
+        http=Door,
+        ws="none",  # an upgrade is not refused, but goes on as the plain request that it is
         lifespan="off",
         access_log=False,
         log_config=None,
