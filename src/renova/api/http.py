@@ -46,6 +46,8 @@ class Call:
     def json(self, kind: type[T], *, lax: bool = False) -> T:
         """Return the body as the given type; `Invalid` names the field that is wrong. `lax` takes "true" for true."""
         try:
+            if not self.body.isascii():
+                self.body.decode()  # else what is read later, of a `Raw` part, might turn out to be no text
             if lax:
                 return msgspec.convert(msgspec.json.decode(self.body), kind, strict=False)
             return msgspec.json.decode(self.body, type=kind)

@@ -161,3 +161,11 @@ async def test_no_query_is_an_error_of_ours(api: ComputeApi, path: str, version:
         for text in TEXTS:
             answer = await api.compute("admin", f"GET {path.format(server=server.id)}?{name}={text}", None, version)
             assert answer.status_code < 500, f"{path}?{name}={text}: {answer.text}"
+
+
+@pytest.mark.parametrize("value", [b'"\xb0"', b"1e999999", b"[" * 5000, b'"\\ud800"', b'{"type": "\xff"}', b"9" * 5000])
+@pytest.mark.parametrize("action", ["lock", "reboot", "unlock", "createImage"])
+async def test_what_is_no_text_behind_an_action_is_a_bad_request(api: ComputeApi, action: str, value: bytes) -> None:
+    server = await api.have_server()
+    body = b'{"' + action.encode() + b'": ' + value + b"}"
+    await api.refused("demo", f"POST /servers/{server.id}/action", 400, body, "2.90")

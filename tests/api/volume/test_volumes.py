@@ -87,6 +87,14 @@ async def test_nonsense_is_a_bad_request(api: Api, body: Any) -> None:
     assert (await ask(api, "demo", "POST /volumes", body)).status_code == 400
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"volume": {"name": "\xb0"}}', b'{"volume": {"size": 1e999999}}', b'{"volume": "\\ud800"}']
+)
+async def test_what_is_no_text_is_a_bad_request(api: Api, body: bytes) -> None:
+    answer = await ask(api, "demo", "POST /volumes", body)
+    assert (answer.status_code, list(answer.json())) == (400, ["badRequest"])
+
+
 async def test_a_volume_of_an_image_is_bootable_and_large_enough(api: Api) -> None:
     image = await an_image(api, min_disk=2)
     small = await ask(api, "demo", "POST /volumes", {"volume": {"size": 1, "imageRef": image}})

@@ -27,7 +27,7 @@ def read_value(call: Call, action: str, value: Value, kind: type[B]) -> B:
     """Return the action's value as this type. `Invalid` names the field that is wrong."""
     try:
         body = msgspec.json.decode(value, type=kind)
-    except msgspec.ValidationError as error:
+    except msgspec.MsgspecError as error:
         raise Invalid(f"Invalid input for {action}: {error}") from error
     body.demand_version(call.version, f"$.{action}")
     return body
@@ -35,9 +35,13 @@ def read_value(call: Call, action: str, value: Value, kind: type[B]) -> B:
 
 def demand_no_value(action: str, value: Value) -> None:
     """Raise `Invalid` unless nothing but null stands behind the action."""
-    try:
-        found = msgspec.json.decode(value, type=Nothing)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"Invalid input for {action}: null is expected.") from error
-    if found not in (None, "None", {}):
+    if not is_nothing(value):
         raise Invalid(f"Invalid input for {action}: null is expected.")
+
+
+def is_nothing(value: Value) -> bool:
+    """Say whether null stands behind the action, or what clients write for it."""
+    try:
+        return msgspec.json.decode(value, type=Nothing) in (None, "None", {})
+    except msgspec.MsgspecError:
+        return False

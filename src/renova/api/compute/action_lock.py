@@ -2,10 +2,9 @@
 
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta
 
-from renova.api.compute.action import Action, Value, demand_no_value, read_value
+from renova.api.compute.action import Action, Value, demand_no_value, is_nothing, read_value
 from renova.api.compute.fields import Body
 from renova.api.compute.visible import find_server
 from renova.api.http import Call, Reply
@@ -30,7 +29,7 @@ class Lock(Body):
 
 async def lock(call: Call, value: Value) -> Reply:
     reason = None
-    if call.version >= (2, 73) and msgspec.json.decode(value) not in (None, "None", {}):
+    if call.version >= (2, 73) and not is_nothing(value):
         reason = read_value(call, "lock", value, Lock).locked_reason
     else:
         demand_no_value("lock", value)

@@ -81,5 +81,5 @@ def wrapped(call: Call, name: str, kind: type[Any]) -> Any:
         raise Invalid(f"Invalid input: '{name}' is a required property")
     try:
         return msgspec.convert(msgspec.json.decode(body[name]), kind, strict=False)
-    except msgspec.ValidationError as error:
+    except msgspec.MsgspecError as error:
         raise Invalid(f"Invalid input for {name}: {error}") from error
