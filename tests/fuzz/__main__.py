@@ -3,16 +3,21 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fuzz.episode import STEPS, Fault
+from tests.fuzz import wire
+from tests.fuzz.episode import STEPS
 from tests.fuzz.runs import GROWTH_KB, Case, Run, play, prepare, replay, run
 
+PLAYS = 25  # requests for each play on the wire: those take longer
 ENOUGH = 5_000  # requests in which every route must be hit
 
 
 def main() -> int:
     asked = _arguments()
+    if asked.play is not None:
+        return _told_again(wire.played_again(asked.play))
     if asked.replay is not None:
         prepare(asked.database)
         case = Case.read(asked.replay)
@@ -22,8 +27,13 @@ def main() -> int:
         first = asked.request // STEPS * STEPS
         return _told_again(play(asked.seed, first, asked.request - first + 1)[0].faults)
     found = run(asked.seed, asked.requests, asked.jobs, asked.cases, asked.database)
-    print(json.dumps(_figures(found, asked.seed), indent=1) if asked.json else _text(found, asked))  # noqa: T201
-    return 1 if _troubles(found) else 0
+    wired = wire.run(asked.seed, asked.requests // PLAYS, asked.cases)
+    troubles = [*_troubles(found), *wired.faults]
+    if asked.json:
+        print(json.dumps(_figures(found, wired, asked.seed) | {"faults": troubles}, indent=1))  # noqa: T201
+    else:
+        print(_text(found, wired, asked))  # noqa: T201
+    return 1 if troubles else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -35,11 +45,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--cases", type=Path, default=Path(".renova/fuzz"), help="where failing cases are put")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="play a failing case again")
+    parser.add_argument("--play", type=Path, metavar="FILE", help="send the bytes of a failing play again")
     parser.add_argument("--request", type=int, metavar="K", help="play the run of --seed up to this request again")
     return parser.parse_args()
 
 
-def _told_again(faults: list[Fault]) -> int:
+def _told_again(faults: Sequence[object]) -> int:
     for fault in faults:
         print(fault)  # noqa: T201
     print(f"{len(faults)} faults")  # noqa: T201
@@ -56,7 +67,7 @@ def _troubles(found: Run) -> list[str]:
     return troubles
 
 
-def _figures(found: Run, seed: int) -> dict[str, object]:
+def _figures(found: Run, wired: wire.Wire, seed: int) -> dict[str, object]:
     told = found.told
     return {
         "seed": seed,
@@ -70,11 +81,12 @@ def _figures(found: Run, seed: int) -> dict[str, object]:
         "slowest_cpu_s": round(told.slowest_s, 3),
         "slowest": told.slowest,
         "growth_kb_an_episode": round(found.growth_kb),
-        "faults": _troubles(found),
+        "plays_on_the_wire": wired.plays,
+        "longest_wait_of_others_s": round(wired.slowest_s, 3),
     }
 
 
-def _text(found: Run, asked: argparse.Namespace) -> str:
+def _text(found: Run, wired: wire.Wire, asked: argparse.Namespace) -> str:
     told = found.told
     per_s = told.requests / max(found.took_s, 0.001)
     lines = [
@@ -84,6 +96,7 @@ def _text(found: Run, asked: argparse.Namespace) -> str:
         "answers: " + ", ".join(f"{count} x {status or 'none'}" for status, count in sorted(told.statuses.items())),
         f"slowest: {told.slowest_s:.2f} s of CPU, {told.slowest}; memory {found.growth_kb:+.0f} KiB an episode",
     ]
+    lines.append(f"on the wire: {wired.plays} plays, others waited {wired.slowest_s:.2f} s at most")
     for case in found.cases:
         file = case.write(asked.cases)
         lines.append(f"\nFAULT {case.says[:1500]}")
@@ -93,6 +106,7 @@ def _text(found: Run, asked: argparse.Namespace) -> str:
         lines.append(f"     or: script/fuzz --seed {case.seed} --request {case.steps[-1].number}")
     if told.requests >= ENOUGH * 0.9:
         lines += [f"NEVER HIT {name}" for name in found.never_hit]
+    lines += [f"\nFAULT on the wire: {fault}" for fault in wired.faults]
     return "\n".join(lines)
 
 

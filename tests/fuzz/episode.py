@@ -207,7 +207,10 @@ class Episode:
         target = self._target(rng, number, over)
         shapes = Shapes(rng, self.world.known)
         who = rng.choices(("admin", "demo", "reader", "other", "nobody", "lost", "garbage"), (50, 34, 4, 4, 4, 2, 2))[0]
-        request = self._spoilt(rng, self._fitting(rng, target, shapes, who))
+        pristine = rng.random() < 0.4  # without some that are taken, nothing would ever be there
+        request = self._fitting(rng, target, shapes, who, pristine=pristine)
+        if not pristine:
+            request = self._spoilt(rng, request)
         return Step(
             number,
             request,
@@ -233,7 +236,7 @@ class Episode:
             target = rng.choice(self._targets)
         return target
 
-    def _fitting(self, rng: random.Random, target: Target, shapes: Shapes, who: str) -> Request:
+    def _fitting(self, rng: random.Random, target: Target, shapes: Shapes, who: str, *, pristine: bool) -> Request:
         """Return a request that the route may well take."""
         version = rng.choice((target.newest, target.newest, target.oldest, _between(rng, target)))
         parts = [
@@ -267,7 +270,7 @@ class Episode:
                 query = f"?{needed}{self.world.known.pick('project', rng) if needed.endswith('=') else ''}"
             return Request(method, f"{path or '/'}{query}", tuple(headers))
         headers.append(("Content-Type", _PATCH if method == "PATCH" and "/image/" in path else "application/json"))
-        for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
+        for _ in range(0 if pristine else rng.choice((0, 0, 1, 1, 1, 2))):
             body = spoiling.spoilt_body(rng, body, self.world.known)
         return Request(method, path, tuple(headers), spoiling.as_json(rng, body))
 
@@ -291,7 +294,7 @@ class Episode:
         )
 
     def _spoilt(self, rng: random.Random, request: Request) -> Request:
-        for _ in range(rng.choice((0, 0, 0, 0, 1, 1, 2))):
+        for _ in range(rng.choice((0, 0, 1, 1, 1, 2))):
             choice = rng.randrange(10)
             path, _, query = request.target.partition("?")
             if choice < 3:

@@ -110,7 +110,7 @@ async def split_headers(call: Call) -> Reply:
         (give_no_json, "no JSON"),
         (be_away, "503 though no host ails"),
         (take_no_end, "crash: no answer within"),
-        (split_headers, "a header with a line end in it"),
+        (split_headers, "a header that cannot be sent"),
     ],
 )
 def test_what_must_not_be_is_seen(plant: Plant, says: str) -> None:
