@@ -46,8 +46,12 @@ class World(Protocol):
     images: MemoryImages
 
 
-def disagreements(world: World, tx: Tx, promises: Sequence[Promise]) -> Iterator[str]:
-    """Name everything that is not final, or not true."""
+def disagreements(world: World, tx: Tx, promises: Sequence[Promise], *, lost: bool = False) -> Iterator[str]:
+    """Name everything that is not final, or not true.
+
+    `lost`: the database has lost commits, so hosts may have what it never heard of. Nothing of that is destroyed on a
+    guess, an operator is told: guests, disks, ports and volumes that nobody knows are not asked for.
+    """
     if (hold := cluster.get(tx).hold) is not None:
         yield f"the cluster is on hold: {hold}"
     known = {server.id: server for server in servers.find(tx) if not server.deleted}
@@ -55,6 +59,11 @@ def disagreements(world: World, tx: Tx, promises: Sequence[Promise]) -> Iterator
     yield from _operations(tx, promises)
     for server in known.values():
         yield from _server(world, tx, server)
+    if lost:
+        return
+    for server in known.values():
+        if server.vm_state in AT_HOME:
+            yield from _ports(world, tx, server)
     yield from _strays(world, tx, known)
     yield from _volumes(world, tx)
     for image, _ in world.images.images.values():
@@ -110,8 +119,6 @@ def _server(world: World, tx: Tx, server: Server) -> Iterator[str]:
     right = rights.right(tx, server.id)
     if right is not None and right.host != server.host:
         yield f"the right to {who} is with {right.host}, but it lives on {server.host_name}"
-    if server.vm_state in AT_HOME:
-        yield from _ports(world, tx, server, who)
 
 
 def _holdings(tx: Tx, server: Server, who: str) -> Iterator[str]:
@@ -127,7 +134,8 @@ def _holdings(tx: Tx, server: Server, who: str) -> Iterator[str]:
         yield f"{who} holds {amounts}, and needs {flavor.vcpus} VCPU and {flavor.memory_mb} MB"
 
 
-def _ports(world: World, tx: Tx, server: Server, who: str) -> Iterator[str]:
+def _ports(world: World, tx: Tx, server: Server) -> Iterator[str]:
+    who = f"{server.name} ({server.vm_state})"
     wanted = "ACTIVE" if server.vm_state in (*RUNNING, VmState.PAUSED) else "DOWN"
     its = ports.of_server(tx, server.id)
     for port in its:
@@ -153,7 +161,11 @@ def _strays(world: World, tx: Tx, known: Mapping[ServerId, Server]) -> Iterator[
             home = known[server].host_name if server in known else None
             if home != name:
                 yield f"a guest of {known[server].name if server in known else server} is on {name}, not on {home}"
-        for plugged in {port for those in host.network.segments.values() for port in those}:
+        # Detached from a guest that is off, a nic is unplugged when that starts or goes: its host has noted it.
+        noted = {
+            nic.port for server in known.values() if server.host == host.id for nic in host.journal.page(server.id).nics
+        }
+        for plugged in sorted({port for those in host.network.segments.values() for port in those} - noted):
             bound = its_port[plugged].host if plugged in its_port else None
             # Which nics of a former guest are plugged, only the journal knows.
             if bound != name and not host.journal.losses:
@@ -207,7 +219,7 @@ def _volumes(world: World, tx: Tx) -> Iterator[str]:
         what = "is served, which nobody wants" if name in served else "is not served, which somebody wants"
         yield f"volume {served.get(name) or expected.get(name)} {what}"
     for storage_host in world.storage_hosts.values():
-        for kept in set(storage_host.volumes.volumes) - set(rows):
+        for kept in sorted(set(storage_host.volumes.volumes) - set(rows)):
             yield f"volume {kept} is left on {storage_host.name}"
     for host_name, host in world.hosts.items():
         for server in host.hypervisor.executing():

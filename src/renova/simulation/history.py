@@ -19,7 +19,7 @@ import structlog
 from renova.model.errors import CloudError
 from renova.simulation.processes import current
 
-KEPT = 4000  # lines
+KEPT = 40_000  # lines
 _UNTOLD = ("event", "level", "exc_info")
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

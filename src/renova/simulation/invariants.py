@@ -40,6 +40,7 @@ class Believed:
     lied_of: set[str] = field(default_factory=set)  # hosts of which a BMC or an operator said what is not so
     broken: list[str] = field(default_factory=list)  # what was said so, in sentences
     lost_commits: bool = False  # the database is not what it was, and the product has not found out yet
+    ever_lost: bool = False  # it was so once
 
 
 class Invariants:
@@ -380,7 +381,7 @@ class Invariants:
 
     def lost_commits(self, ledger: Ledger) -> None:
         """Go on from a database that has lost commits, or is an older one."""
-        self.believed.lost_commits = True
+        self.believed.lost_commits = self.believed.ever_lost = True
         rows = ledger.everything()
         ledger.take()
         self.rights = {ServerId(row["server"]): (row["host"], row["incarnation"]) for row in rows["rights"]}

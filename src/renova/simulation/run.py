@@ -19,6 +19,7 @@ from renova.simulation.loop import Stuck, run_virtual
 from renova.simulation.processes import current
 from renova.simulation.workload import CONTENT, IMAGES, Users, Workload, an_image
 from renova.simulation.world import World
+from renova.store.database import Tx
 
 LOOK_S = 0.5  # virtual seconds between looks at what tells nobody when it changes: writes, exports
 
@@ -175,7 +176,7 @@ class Run:
             described = an_image(image)
             world.images.images[described.id] = (described, CONTENT)
         world.data.on_commit.append(self._committed)
-        world.data.on_loss.append(lambda: self.invariants.lost_commits(self.ledger))
+        world.data.on_loss.append(self._lost)
         await world.up()
         for host in world.hosts.values():
             self.invariants.watch_host(host)
@@ -210,16 +211,28 @@ class Run:
         self.workload.stop()
         await users
         await self.injector.mend()
-        await self.workload.settle_services()
+        await self.workload.settle()
+
+    def _wrong(self, tx: Tx) -> list[str]:
+        promises, lost = self.workload.promises, self.invariants.believed.ever_lost
+        return list(disagreements(self.world, tx, promises, lost=lost))
+
+    def _lost(self) -> None:
+        self.invariants.lost_commits(self.ledger)
+        self.workload.promises.clear()  # of what was lost nobody can hold them
 
     async def _calm(self) -> None:
         """Wait until everything is final and true, for as long as that may take."""
         loop = asyncio.get_running_loop()
         began, pause = loop.time(), 1.0
+        behind = (
+            self.invariants.believed.ever_lost
+        )  # a restored database says what was so once, until it is looked over
         while True:
-            wrong = await self.world.database.read(
-                lambda tx: list(disagreements(self.world, tx, self.workload.promises))
-            )
+            if behind and self.invariants.hold is None:
+                behind = False
+                await self.workload.look_over()
+            wrong = await self.world.database.read(self._wrong)
             self._calm_s = loop.time() - began
             if not wrong:
                 return

@@ -23,7 +23,7 @@ from renova.simulation.invariants import Violation
 
 ADMIN, DEMO = "admin", "demo"
 CONTENT = b"renova" * 1000
-REFUSALS = (400, 403, 404, 409, 429, 503)
+REFUSALS = (400, 403, 404, 409, 413, 429, 503)  # 413: Cinder's word for a quota that is used up
 IMAGES = ("70a599e0-31e7-49b7-b260-868f441e862b", "155d900f-4e14-4e4c-a73d-069cbf4541e6")
 MOST_VOLUMES, MOST_GROUPS = 8, 3
 
@@ -461,7 +461,12 @@ class Workload:
             await self._ask(ADMIN, "POST", f"{path}/action", {what: {"host": host}}, what=what, about=host)
         await self._ask(ADMIN, "DELETE", path, what="delete_aggregate")
 
-    async def settle_services(self) -> None:
-        """Take back what would keep servers from running: hosts forced down or disabled."""
+    async def settle(self) -> None:
+        """Take back what would keep servers from running."""
         for host in self._hosts.names():
             await self._change_service(host, "enable", forced_down=False, status="enabled")
+
+    async def look_over(self) -> None:
+        """Have the duties done that bring the database to what hosts really have."""
+        for duty in ("power_states", "port_bindings"):
+            await self._ask(ADMIN, "POST", f"/renova/v1/duties/{duty}", what="duty", about=duty)

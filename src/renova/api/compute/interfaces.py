@@ -11,7 +11,7 @@ from renova.api.compute.route import route
 from renova.api.compute.visible import asked, find_server
 from renova.api.dispatch import Failure
 from renova.api.http import Call, Reply, Version
-from renova.model.errors import Conflict, Invalid, NotFound
+from renova.model.errors import Conflict, Invalid, NotFound, NotNow
 from renova.model.ids import NetworkId, PortId
 from renova.model.network import Port
 from renova.model.server import Server
@@ -29,7 +29,7 @@ POLICY = {
     "os_compute_api:os-attach-interfaces:delete": "rule:project_member_or_admin",
 }
 
-_CODES = {"NotFound": 404, "Conflict": 409, "Refused": 400, "Invalid": 400}
+_CODES = {"NotFound": 404, "Conflict": 409, "Superseded": 409, "Refused": 400, "Invalid": 400}
 
 
 class WantedIp(Body):
@@ -77,6 +77,8 @@ async def attach(call: Call) -> Reply:
     failure = await ended(call.cloud.database, call.cloud.clock, submitted.operation)
     if failure is not None:
         message = f"Failed to attach network adapter device to {server.id}: {failure.message}"
+        if failure.kind in ("NotNow", "OnHold"):
+            raise NotNow(message)
         raise Failure(_CODES.get(failure.kind, 500), message)
     port = await call.cloud.database.read(lambda tx: ports.of_nic(tx, server.id, nic))
     if port is None:
