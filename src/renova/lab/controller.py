@@ -96,6 +96,7 @@ class LabController:
         if database:
             settings["database"] = database
             settings["shared_dir"] = str(self.home.controller)
+            settings["drain_wait"] = 1.5  # the load balancer asks twice a second
             settings["public_url"] = self.blueprint.api_url
         return settings
 

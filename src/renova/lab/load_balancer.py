@@ -41,13 +41,14 @@ frontend api
 backend controllers
     balance roundrobin
     option forwardfor
-    option httpchk GET {check}
-    # A controller whose database is away says so itself, with the time to wait: it is not taken out for that.
-    http-check expect rstatus ^(200|503)
-    default-server check inter 500ms fastinter 100ms fall 2 rise 1 on-marked-down shutdown-sessions
+    option httpchk GET /healthcheck?drain=404
+    # One that was told to end gets nothing new, and ends what it has begun.
+    http-check disable-on-404
+    default-server check inter 500ms fastinter 100ms downinter 100ms fall 2 rise 1 on-marked-down shutdown-sessions
+    # What a controller would say: none answers, or none has its database.
+    http-error status 503 content-type text/plain string "No controller can answer now." hdr Retry-After 1
 {servers}
 """
-CHECK = "/"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,4 @@ class LoadBalancer:
     def _configuration(self) -> str:
         names = self.blueprint.controller_names
         servers = [f"    server {name} 127.0.0.1:{self.blueprint.controller_port(name)}" for name in names]
-        return CONFIGURATION.format(
-            address=f"127.0.0.1:{self.blueprint.api_port}", check=CHECK, servers="\n".join(servers)
-        )
+        return CONFIGURATION.format(address=f"127.0.0.1:{self.blueprint.api_port}", servers="\n".join(servers))

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from renova import log as logs
 from renova.agent.connection import TlsDialer
+from renova.agent.controllers import FileBook
 from renova.agent.journal import MemoryJournal
 from renova.agent.service import Agent
 from renova.drivers.hypervisor.none import NoHypervisor
@@ -41,30 +42,43 @@ AT_ONCE = 32  # hosts that enrol or dial at the same time
 VCPUS = 64  # of a host: with what placement makes of them, room for the hundred servers that a benchmark evacuates
 
 
+class Cable:
+    """What joins a host to all controllers."""
+
+    def __init__(self) -> None:
+        self.plugged = True
+        self._channels: dict[str, Channel] = {}  # by the controller's address
+
+    def carry(self, address: str, channel: Channel) -> None:
+        self._channels[address] = channel
+
+    async def pull(self) -> None:
+        self.plugged = False
+        for channel in list(self._channels.values()):
+            await channel.close()
+
+
 class CutDialer:
     """Reaches a controller unless the cable is out."""
 
-    def __init__(self, dialer: TlsDialer, at_once: asyncio.Semaphore) -> None:
+    def __init__(self, dialer: TlsDialer, cable: Cable, at_once: asyncio.Semaphore) -> None:
         self._dialer = dialer
+        self._cable = cable
         self._at_once = at_once
-        self.plugged = True
-        self._channel: Channel | None = None
 
     @property
     def address(self) -> str:
         return self._dialer.address
 
     async def dial(self) -> Channel:
-        if not self.plugged:
+        if not self._cable.plugged:
             raise NotNow("the host's cable is out")
         async with self._at_once:
-            self._channel = await self._dialer.dial()
-        return self._channel
-
-    async def pull(self) -> None:
-        self.plugged = False
-        if self._channel is not None:
-            await self._channel.close()
+            channel = await self._dialer.dial()
+        self._cable.carry(self.address, channel)
+        if not self._cable.plugged:
+            await channel.close()
+        return channel
 
 
 @dataclass
@@ -77,7 +91,9 @@ class _Host:
     network: SimulatedNetwork | NoNetwork
     journal: MemoryJournal
     volumes: SimulatedVolumes | None = None  # of a storage host
-    dialers: list[CutDialer] = field(default_factory=list)
+    cable: Cable = field(default_factory=Cable)
+    state: Path = Path()
+    controllers: tuple[str, ...] = ()
     boot: str = ""
     agent: "asyncio.Task[None] | None" = None
 
@@ -137,12 +153,14 @@ class Rack:
         )
         async with self._at_once:
             identity = await join(settings, self._clock)
-        state = Path(settings.state_dir)
-        host.dialers = [CutDialer(TlsDialer(each, state), self._at_once) for each in identity.controllers]
+        host.state, host.controllers = Path(settings.state_dir), identity.controllers
         self._hosts[host.name] = host
         self._boot(host)
 
     def _boot(self, host: _Host) -> None:
+        def dialer(controller: str) -> CutDialer:
+            return CutDialer(TlsDialer(controller, host.state), host.cable, self._at_once)
+
         host.boot = self._chance.uuid()
         agent = Agent(
             AgentSettings(name=host.name),
@@ -151,10 +169,12 @@ class Rack:
             host.journal,
             self._clock,
             self._chance,
-            host.dialers,
+            [dialer(controller) for controller in host.controllers],
             boot=host.boot,
             address=host.address,
             storage=host.volumes,
+            dialer_to=dialer,
+            book=FileBook(host.state),
         )
         host.agent = asyncio.get_running_loop().create_task(agent.run(), name=host.name)
         host.agent.add_done_callback(_say_why)
@@ -181,18 +201,16 @@ class Rack:
             self._boot(found)
 
     async def cut(self, host: str) -> None:
-        for dialer in self._host(host).dialers:
-            await dialer.pull()
+        await self._host(host).cable.pull()
 
     async def heal(self, host: str) -> None:
-        for dialer in self._host(host).dialers:
-            dialer.plugged = True
+        self._host(host).cable.plugged = True
 
     def powered(self, host: str) -> bool:
         return self._host(host).powered
 
     def plugged(self, host: str) -> bool:
-        return all(dialer.plugged for dialer in self._host(host).dialers)
+        return self._host(host).cable.plugged
 
     async def close(self) -> None:
         for host in self._hosts.values():
