@@ -49,8 +49,11 @@ class Cable:
         self.plugged = True
         self._channels: dict[str, Channel] = {}  # by the controller's address
 
-    def carry(self, address: str, channel: Channel) -> None:
+    async def carry(self, address: str, channel: Channel) -> None:
+        """Carry a channel that was just opened; one that came too late is closed."""
         self._channels[address] = channel
+        if not self.plugged:
+            await channel.close()
 
     async def pull(self) -> None:
         self.plugged = False
@@ -75,9 +78,7 @@ class CutDialer:
             raise NotNow("the host's cable is out")
         async with self._at_once:
             channel = await self._dialer.dial()
-        self._cable.carry(self.address, channel)
-        if not self._cable.plugged:
-            await channel.close()
+        await self._cable.carry(self.address, channel)
         return channel
 
 
