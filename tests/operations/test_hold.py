@@ -77,6 +77,26 @@ def test_a_database_set_back_gives_nothing_twice_and_learns_from_the_hosts() -> 
     told_story(story)
 
 
+def test_a_host_that_lost_its_journal_too_is_accounted_for() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        name = server.host_name or ""
+        await told.cloud.kill_agent(name)
+        told.cloud.hosts[name].journal.lose()
+
+        def backup(tx: Tx) -> None:
+            rights.put(tx, server.id, None, 0, 1)
+
+        await set_back(told, backup)
+        await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        told.cloud.start_agent(name)
+        await until_standing(told, "free")
+        await told.host_up(name)
+        assert told.cloud.running(server.id) == [name]
+
+    told_story(story)
+
+
 def test_a_renewal_that_the_database_forgot_holds_everything() -> None:
     async def story(told: Told) -> None:
         server = await told.get(await told.created())

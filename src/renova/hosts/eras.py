@@ -37,11 +37,12 @@ class Waiting(msgspec.Struct, frozen=True):
 
 def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
     """Say what the host knows that the database does not; None when there is nothing."""
-    era = cluster.get(tx).era
+    standing = cluster.get(tx)
+    era = standing.era
     if hello.era > era:
         return f"host {host.name} has seen era {hello.era}, the database is at era {era}"
-    if 0 < hello.era < era:
-        return None  # it has yet to enter this era, and is asked all it knows then
+    if 0 < hello.era < era or (hello.era == 0 and standing.restoring and host.era < era):
+        return None  # it has yet to enter this era, and is asked all it knows then, whatever became of its journal
     lease = host_rows.lease(tx, host.id)
     epoch = lease.epoch if lease else 0
     if hello.epoch > epoch:
