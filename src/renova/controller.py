@@ -14,6 +14,7 @@ from renova.engine.executor import Executor
 from renova.engine.journal import Held
 from renova.engine.runner import Runner
 from renova.ha.monitor import Monitor
+from renova.ha.replication import watch_replication
 from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
@@ -181,6 +182,7 @@ class Controller:
                     group.create_task(self.cloud.notices.serve(), name="notices")
                 group.create_task(self.cloud.volumes.serve(), name="volumes")
                 group.create_task(inherit(self.cloud), name="inheriting")
+                group.create_task(watch_replication(self.cloud), name="replication")
         finally:
             await self.runner.close()
 

@@ -38,7 +38,7 @@ Name = Annotated[str, typer.Argument(metavar="HOST", help="The host's name.")]
 
 
 def status(as_json: Json = False) -> None:
-    """Say how the cluster stands: its era, and whether it is on hold and why."""
+    """Say how the cluster stands: its era, whether it is on hold and why, its controllers and its database."""
     _show_status(_client().status(), as_json)
 
 
@@ -152,7 +152,7 @@ def keep(
 
 
 def duties(as_json: Json = False) -> None:
-    """List what the controller looks over now and then, and what it found the last time."""
+    """List what controllers look over now and then: what was found the last time, who did it, and who does it now."""
     _show_rounds(_client().duties(), as_json=as_json)
 
 
@@ -168,12 +168,13 @@ def _show_rounds(rounds: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         _print_json(rounds)
         return
-    table = Table("Duty", "Every", "Last", "Took", "Looked at", "Mended", "Failed")
+    table = Table("Duty", "Every", "Last", "By", "Took", "Looked at", "Mended", "Failed", "Now at")
     for each in rounds:
         every = f"{each['every_s']:g} s" if each["every_s"] else "on demand"
         took = f"{each['took_s']:.1f} s" if each["began_at"] else ""
         counts = [str(each[name]) if each["began_at"] else "" for name in ("looked", "mended", "failed")]
-        table.add_row(each["name"], every, (each["began_at"] or "")[:19], took, *counts)
+        last = ((each["began_at"] or "")[:19], each["done_by"] or "", took)
+        table.add_row(each["name"], every, *last, *counts, each["doing"] or "")
     Console().print(table)
     for each in rounds:
         if each["error"]:
@@ -193,6 +194,21 @@ def _show_status(found: dict[str, Any], as_json: bool) -> None:
     waits = "\n".join([*found["waits_for"], *contested])
     table.add_row(str(found["era"]), found["hold"] or "no", found["held_at"] or "", waits)
     Console().print(table)
+    table = Table("Controller", "API", "Agents", "Release", "Alive since", "Lease", "Does for all")
+    for each in found["controllers"]:
+        left = f"{each['lease_left_s']:.1f} s" if each["lease_left_s"] > 0 else "lapsed"
+        agents = ", ".join(each["agents_addresses"])
+        since, holds = each["started_at"][:19], ", ".join(each["holds"])
+        table.add_row(each["name"], each["api_address"], agents, each["release"], since, left, holds)
+    Console().print(table)
+    database = found["database"]
+    table = Table("Database", "Primary", "Timeline", "Replication", "Standbys")
+    how = "" if database["kind"] == "SQLite" else "synchronous" if database["synchronous"] else "not synchronous"
+    standbys = ", ".join(database["standbys"])
+    table.add_row(database["kind"], database["primary"] or "", database["timeline"] or "", how, standbys)
+    Console().print(table)
+    if database["trouble"]:
+        sys.stdout.write(f"{database['kind']}: {database['trouble']}.\n")
 
 
 def _show_host(found: dict[str, Any], as_json: bool) -> None:

@@ -3,7 +3,9 @@
 import pytest
 
 from renova.hosts import eras
-from renova.store import hosts, rights
+from renova.model.ids import ExecutorId
+from renova.store import executors, hosts, posts, rights
+from renova.store.database import Tx
 from tests.api.hosts.test_hosts import SERVER, HostsApi, api, have_hosts
 from tests.unit.store.tables import A
 
@@ -38,6 +40,25 @@ async def test_power_is_believed_again_when_an_operator_says_so(api: HostsApi) -
     await have_hosts(api)
     await api.cloud.database.transact(lambda tx: hosts.change(tx, A, power_barred="it lied"))
     assert (await asked(api, "POST", "/hosts/name-of-host-a/trust-power"))[1]["host"]["power_barred"] is None
+
+
+async def test_the_cluster_says_which_controllers_it_has_and_who_does_what(api: HostsApi) -> None:
+    def begin(tx: Tx) -> None:
+        for name in ("one", "two"):
+            itself = executors.Controller(name, f"{name}:8774", (f"{name}:8775",), "1.0")
+            executors.enlist(tx, ExecutorId(f"executor-{name}"), itself, 5.0)
+        posts.take(tx, "notices", ExecutorId("executor-two"))
+        posts.take(tx, "duty orphans", ExecutorId("executor-of-none"))
+
+    await api.cloud.database.transact(begin)
+    status, shown = await asked(api, "GET", "/status")
+    assert status == 200
+    one, two = shown["controllers"]
+    assert (one["name"], one["api_address"], one["agents_addresses"]) == ("one", "one:8774", ["one:8775"])
+    assert (one["release"], one["lease_left_s"], one["holds"]) == ("1.0", 5.0, [])
+    assert (two["name"], two["holds"]) == ("two", ["notices"])
+    assert shown["database"]["kind"] == "SQLite"
+    assert shown["database"]["trouble"] is None
 
 
 async def test_the_cluster_says_why_it_is_on_hold_and_an_operator_begins_the_next_era(api: HostsApi) -> None:

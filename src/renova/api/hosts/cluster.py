@@ -1,13 +1,15 @@
-"""The cluster as a whole: its era, whether it is on hold, and for what the hold waits."""
+"""The cluster as a whole: its era, whether it is on hold and for what that waits, its controllers, its database."""
 
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
 
 from renova.api.http import Call, Reply
+from renova.ha.replication import replication
 from renova.hosts import eras
 from renova.model.ids import ServerId
-from renova.store import cluster
+from renova.store import cluster, executors, posts
 from renova.store.database import Tx
 
 
@@ -51,6 +53,29 @@ async def _shown(call: Call) -> Reply:
             "waits_for": list(waiting.hosts),
             "contested": {server: list(hosts) for server, hosts in waiting.contested.items()},
             "accepted_proofs": list(call.cloud.settings.accepted_proofs),
+            "controllers": _controllers(tx),
         }
 
-    return Reply(200, await call.cloud.database.read(work))
+    shown = await call.cloud.database.read(work)
+    return Reply(200, shown | {"database": await replication(call.cloud)})
+
+
+def _controllers(tx: Tx) -> list[dict[str, object]]:
+    """List those that nobody takes for dead, with what each does for all of them."""
+    held: dict[str, list[str]] = {}
+    for post in posts.held(tx):
+        held.setdefault(post.executor, []).append(post.name)
+    now = datetime.fromisoformat(tx.now)
+    return [
+        {
+            "name": each.name,
+            "id": each.id,
+            "api_address": each.api_address,
+            "agents_addresses": each.agents_addresses,
+            "release": each.release,
+            "started_at": each.started_at,
+            "lease_left_s": round((datetime.fromisoformat(each.expires_at) - now).total_seconds(), 1),
+            "holds": held.get(each.id, []),
+        }
+        for each in executors.every(tx)
+    ]
