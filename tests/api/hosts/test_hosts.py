@@ -13,11 +13,12 @@ from renova.api.app import build
 from renova.api.dispatch import Dispatcher
 from renova.api.hosts import service
 from renova.api.policy import Policy
+from renova.engine.executor import Executor
 from renova.hosts.registration import enrol, spend_token, welcome
 from renova.hosts.registry import Hosts
 from renova.model.errors import Invalid, NotNow
 from renova.model.host import Role
-from renova.model.ids import ImageId, ProjectId, ServerId, UserId, VolumeId
+from renova.model.ids import ExecutorId, ImageId, ProjectId, ServerId, UserId, VolumeId
 from renova.model.storage import Blank
 from renova.store import hosts, migrations, rights, volumes
 from renova.store.database import Tx
@@ -50,7 +51,11 @@ async def api(tmp_path: Path) -> AsyncIterator[HostsApi]:
     clock = HandClock()
     database = open_empty(clock)
     cloud = make_cloud(tmp_path, database, clock)
-    registry = Hosts(database=database, clock=clock, chance=cloud.chance, read_image=no_image, times=TIMES)
+    me = Executor(ExecutorId("tests"))
+    me.leased_until, me.steady_since = float("inf"), 0.0
+    registry = Hosts(
+        database=database, clock=clock, chance=cloud.chance, read_image=no_image, times=TIMES, executor=me
+    )
     registry.join_token = lambda secret: base64.urlsafe_b64encode(
         msgspec.json.encode(JoinToken(controllers=("192.0.2.1:8775",), ca="CA", secret=secret))
     ).decode()
