@@ -53,9 +53,7 @@ async def api(tmp_path: Path) -> AsyncIterator[HostsApi]:
     cloud = make_cloud(tmp_path, database, clock)
     me = Executor(ExecutorId("tests"))
     me.leased_until, me.steady_since = float("inf"), 0.0
-    registry = Hosts(
-        database=database, clock=clock, chance=cloud.chance, read_image=no_image, times=TIMES, executor=me
-    )
+    registry = Hosts(database=database, clock=clock, chance=cloud.chance, read_image=no_image, times=TIMES, executor=me)
     registry.join_token = lambda secret: base64.urlsafe_b64encode(
         msgspec.json.encode(JoinToken(controllers=("192.0.2.1:8775",), ca="CA", secret=secret))
     ).decode()
