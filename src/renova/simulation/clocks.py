@@ -33,6 +33,11 @@ class MachineClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self._rate)
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether even the clock that runs in suspend stood still once, or does so now."""
+        return self._boottime_lost > 0 or self._still_since is not None
+
     def set_wall(self, ahead_s: float) -> None:
         """Have the wall clock be so many seconds ahead of true time; negative: behind."""
         self._wall_is_ahead = timedelta(seconds=ahead_s)

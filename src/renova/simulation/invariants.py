@@ -3,7 +3,7 @@
 The numbers are looked at from outside, with what nobody inside can know: which guests execute on every host, what
 hosts have on their disks, what was ever committed. Each check looks only at what has just changed. Names are those of
 the safety protocol: one_run, one_writer, right, proof_true, monotone, one_step, stale_step, released,
-one_export, kept, no_rush; and three of our own: one_teller, ended, capacity.
+one_export, kept, no_rush, revoked; and four of our own: one_teller, ended, capacity, clean.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,8 +15,9 @@ import msgspec
 from renova.agent.journal import ServerPage
 from renova.drivers.hypervisor.simulated import SimulatedDisk, Witness
 from renova.model.guest import Guest
-from renova.model.host import ProofKind
+from renova.model.host import HostState, ProofKind
 from renova.model.ids import ServerId, VolumeId
+from renova.model.server import TaskState
 from renova.simulation.history import History
 from renova.simulation.hosts import SimulatedHost, SimulatedStorageHost
 from renova.simulation.ledger import Change, Ledger, Row
@@ -46,7 +47,8 @@ class Believed:
 class Invariants:
     """Checks of one run. `lease_left` gives for how many seconds a host still believes in its lease.
 
-    `lied` says whether a host's power controller has said that it is off when it was not.
+    `lied` says whether a host's power controller has said that it is off when it was not, `stopped` whether a host's
+    clocks were stopped from outside, as those of a virtual machine can be: then its lease means nothing to it.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Invariants:
         *,
         lease_left: Callable[[str], float],
         lied: Callable[[str], bool],
+        stopped: Callable[[str], bool],
         broken: Callable[[Violation], None],
     ) -> None:
         self.history = history
@@ -66,11 +69,15 @@ class Invariants:
         self.checked = 0  # how many checks were made
         self._lease_left = lease_left
         self._lied = lied
+        self._stopped = stopped
         self._broken = broken  # told of each: whoever runs into one may be anybody's task, and may swallow it
         self.rights: dict[ServerId, tuple[str | None, int]] = {}  # host and incarnation
         self.debts: dict[tuple[str, ServerId], int] = {}  # of host and server: guests below this incarnation are to go
         self._granted: dict[ServerId, int] = {}  # the highest incarnation ever granted
         self._epochs: dict[str, int] = {}
+        self._boots: dict[tuple[str, int], str] = {}  # of host and epoch: a new boot has a new epoch
+        self._revoked: dict[str, int] = {}  # hosts by name that are proven dead, and the epoch since
+        self._servers: dict[ServerId, Row] = {}
         self.era = 0
         self.hold: str | None = None
         self._operations: dict[int, tuple[str, str]] = {}  # state, executor
@@ -200,16 +207,17 @@ class Invariants:
                 self._written[id(disk)] = (disk, len(disk.writes), highest)
 
     def deleted(self, host: SimulatedHost, server: ServerId, generation: int) -> None:
-        """Check that a host deletes no disk of a server that another has the right to, on storage they share."""
-        holder, newest = self.rights.get(server, (None, 0))
-        other = self.hosts.get(self._names.get(holder or "", ""))
-        if other is None or other.name == host.name or self.hold is not None or self.believed.lost_commits:
+        """Check that a host deletes no disk that is the newest of a server that goes on, at home on this storage."""
+        row = self._servers.get(server)
+        if row is None or row["deleted"] or row["launched_at"] is None or row["task_state"] == TaskState.DELETING:
             return
-        owner = host.storage.owners.get(server, 0)
+        home = self.hosts.get(self._names.get(row["host"] or "", ""))
+        if home is None or home.storage is not host.storage or self.hold is not None or self.believed.lost_commits:
+            return
         self.demand(
-            not (other.storage is host.storage and owner >= newest),
+            generation != row["root_generation"] or host.hypervisor.setting_aside == server,
             "kept",
-            f"{host.name} deletes disk {generation} of {{}}, which is {other.name}'s, on the storage that they share",
+            f"{host.name} deletes disk {generation} of {{}}, the newest it has, on the storage of {home.name}",
             server,
         )
 
@@ -246,6 +254,11 @@ class Invariants:
             match change.table:
                 case "rights":
                     granted.append(self._right_changed(change))
+                case "servers":
+                    row = change.new or change.old or {}
+                    self._servers[row["id"]] = {**row, "deleted": change.new is None or row["deleted"]}
+                case "hosts":
+                    self._host_changed(change)
                 case "debts":
                     row = change.new or change.old or {}
                     self.debts[row["host"], row["server"]] = row["below"] if change.new else 0
@@ -292,16 +305,33 @@ class Invariants:
         self._granted[server] = max(number, highest)
         return server
 
-    def _lease_changed(self, change: Change) -> None:
-        if change.new is None:
+    def _host_changed(self, change: Change) -> None:
+        if change.new is None or change.old is None or change.new["state"] != HostState.UP:
             return
-        host, epoch = change.new["host"], change.new["epoch"]
-        known = self._epochs.get(host, 0)
+        host = change.new["id"]
+        owes = [server for (debtor, server), below in self.debts.items() if debtor == host and below]
+        returns = change.old["state"] in (HostState.DEAD, HostState.RETURNING)
+        self.demand(
+            not (returns and owes) or self.believed.lost_commits,
+            "clean",
+            f"{self._names.get(host)} is up, and has yet to clean up {len(owes)} servers",
+        )
+
+    def _lease_changed(self, change: Change) -> None:
+        if change.new is None or change.new["host"] not in self._names:
+            return
+        host, epoch, boot = change.new["host"], change.new["epoch"], change.new["boot"]
+        known, name = self._epochs.get(host, 0), self._names[host]
         if not self.believed.lost_commits:
-            self.demand(
-                epoch >= known, "monotone", f"the lease of {self._names.get(host)} goes from epoch {known} to {epoch}"
-            )
+            self.demand(epoch >= known, "monotone", f"the lease of {name} goes from epoch {known} to {epoch}")
+            mine = self._boots.setdefault((host, epoch), boot)
+            # A proof raises the epoch of the row as it is; whoever registers then has it for its own.
+            revoked = self._revoked.get(name) == epoch
+            self.demand(mine == boot or revoked, "monotone", f"two boots of {name} have epoch {epoch}")
         self._epochs[host] = max(epoch, known)
+        if change.old is None:
+            self._revoked.pop(name, None)  # it has registered
+            self._boots[host, epoch] = boot
 
     def _proof_written(self, change: Change) -> None:
         if change.new is None or change.old is not None:
@@ -310,19 +340,37 @@ class Invariants:
         name = self._names.get(row["host"])
         if name is None:
             return
-        host, kind = self.hosts[name], row["kind"]
+        host, kind = self.hosts[name], ProofKind(row["kind"])
         self.history.note("WORLD", "proof", host=name, kind=kind, epoch=row["epoch"])
         running = sorted(host.hypervisor.executing())
         if kind == ProofKind.OPERATOR and running:
             self._believe(name, f"an operator said that {name} was off, where {len(running)} guests execute")
+        if kind == ProofKind.HEARTBEAT_AGE and running:
+            self._believe(name, f"silence was taken for death, but {len(running)} guests execute on {name}")
         if kind == ProofKind.POWER_OFF and self._lied(name):
             self._believe(name, f"the power controller of {name} said that it was off when it was not")
         if kind == ProofKind.POWER_OFF and name not in self.believed.lied_of:
             self.demand(not running, "proof_true", f"{name} is proven off while {len(running)} guests execute there")
         readings = msgspec.json.decode(row["readings"]) if row["readings"] else {}
-        if kind in BY_SILENCE and readings.get("at_once") != "yes" and name not in self.believed.lied_of:
+        if kind is not ProofKind.NEW_BOOT:
+            self._revoked[name] = row["epoch"]
+        if kind in BY_SILENCE and readings.get("at_once") != "yes" and not self._stopped(name):
             left = self._lease_left(name)
             self.demand(left <= 0, "no_rush", f"{name} is taken for silent while its own lease holds for {left:.1f} s")
+
+    def look_at_leases(self) -> None:
+        """Check that no host believes in a lease that was revoked for its silence."""
+        for name in self._revoked:
+            left = self._lease_left(name)
+            self.demand(
+                left <= 0
+                or self._lied(name)
+                or self._stopped(name)
+                or self.hold is not None
+                or self.believed.lost_commits,
+                "revoked",
+                f"{name} is proven dead, and believes in its lease for another {left:.1f} s",
+            )
 
     def _believe(self, host: str, what: str) -> None:
         """Note that a proof rests on what is not so: under that policy, it is believed."""
@@ -385,6 +433,8 @@ class Invariants:
         rows = ledger.everything()
         ledger.take()
         self.rights = {ServerId(row["server"]): (row["host"], row["incarnation"]) for row in rows["rights"]}
+        self._servers = {ServerId(row["id"]): row for row in rows["servers"]}
+        self._boots, self._revoked = {}, {}
         self.debts = {(row["host"], row["server"]): row["below"] for row in rows["debts"]}
         self._operations = {row["id"]: (row["state"], row["executor"]) for row in rows["operations"]}
         self._epochs = {row["host"]: row["epoch"] for row in rows["leases"]}

@@ -11,11 +11,13 @@ import msgspec
 FOLLOWED: dict[str, tuple[str, ...]] = {
     "rights": ("server", "host", "incarnation"),
     "debts": ("host", "server", "below"),
-    "leases": ("host", "epoch", "counter"),
+    "hosts": ("id", "state"),
+    "leases": ("host", "epoch", "counter", "boot"),
     "proofs": ("id", "host", "kind", "epoch", "readings"),
     "operations": ("id", "server", "number", "state", "executor", "epoch", "story"),
     "steps": ("operation", "place", "step"),
     "executors": ("id",),
+    "servers": ("id", "host", "task_state", "launched_at", "root_generation", "deleted"),
     "cluster": ("era", "hold"),
     "inventories": ("provider", "resource_class", "total", "reserved", "allocation_ratio", "used"),
 }

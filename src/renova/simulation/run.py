@@ -6,9 +6,13 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
+from renova.drivers.hypervisor.simulated import SMALL_HOST
 from renova.model.errors import Invalid
+from renova.settings import ControllerSettings, ProofName
 from renova.simulation.calm import CALM_S, disagreements
-from renova.simulation.cloud import SimulatedCloud
+from renova.simulation.cloud import QUICK_LEASE, SimulatedCloud
 from renova.simulation.fault_kinds import KINDS
 from renova.simulation.faults import Injector, Kind
 from renova.simulation.front import Front
@@ -21,6 +25,7 @@ from renova.simulation.workload import CONTENT, IMAGES, Users, Workload, an_imag
 from renova.simulation.world import World
 from renova.store.database import Tx
 
+CPU_RATIO = 4  # virtual CPUs that a host offers for each of its own
 LOOK_S = 0.5  # virtual seconds between looks at what tells nobody when it changes: writes, exports
 
 
@@ -38,11 +43,28 @@ class Plan:
     pause_s: float = 1.0  # between two requests of a user, about
     rate: float = 1.0  # faults a second, about
     faults: tuple[str, ...] = ()  # words in the names of the kinds to strike with; none: all kinds
+    room: int = 12  # servers that fit on a host
+    margin: float = 12.0  # of the hosts' lease, in seconds
+    by_silence: bool | None = None  # whether silence proves a host dead; None: in one seed of eight
 
     @property
     def shared(self) -> bool:
         """Whether the hosts share their instances directory."""
         return self.seed % 3 != 0
+
+    @property
+    def settings(self) -> ControllerSettings:
+        """The controllers'."""
+        lease = replace(QUICK_LEASE, margin=self.margin)
+        by_silence = self.seed % 8 == 5 if self.by_silence is None else self.by_silence
+        proofs: tuple[ProofName, ...] = ("power_off", "operator")
+        return ControllerSettings(
+            lease=lease,
+            soft_reboot_wait=10,
+            shutdown_wait=10,
+            accepted_proofs=(*proofs, "heartbeat_age") if by_silence else proofs,
+            heartbeat_age=lease.ttl + lease.margin,
+        )
 
     def kinds(self) -> Sequence[Kind]:
         """Return the kinds of faults that strike; `Invalid` for a word that no kind has."""
@@ -107,6 +129,8 @@ class Run:
             shared=plan.shared,
             storage_count=plan.storage_hosts,
             controller_count=plan.controllers,
+            settings=plan.settings,
+            facts=replace(SMALL_HOST, vcpus=max(plan.room // CPU_RATIO, 1)),
         )
         self.history = History(asyncio.get_running_loop().time)
         self.world.listeners.append(lambda event: self.history.note("FAULT", event))
@@ -128,6 +152,7 @@ class Run:
             self.world.storage_hosts,
             lease_left=self.world.lease_left,
             lied=self._lied,
+            stopped=lambda host: self.world.clock_of(host).was_stopped,
             broken=self._break,
         )
         self.history.alarm = lambda what: self._break(Violation("unexpected", what))
@@ -198,6 +223,7 @@ class Run:
         while True:
             self.invariants.look_at_writes()
             self.invariants.look_at_exports()
+            self.invariants.look_at_leases()
             for ended in self.world.ended:
                 if "Lost(" not in ended:  # as a controller may that was taken for dead
                     self.invariants.fail("ended_by_error", ended)

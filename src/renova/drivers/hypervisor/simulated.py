@@ -237,6 +237,7 @@ class SimulatedHypervisor:
         self._power_cuts = 0
         self._away = False
         self.witness = Witness()
+        self.setting_aside: ServerId | None = None  # whose disks are kept elsewhere while they go from here
         self.on_call: Callable[[str], Awaitable[None]] | None = None  # what slows, fails or kills whoever calls
         self._still = False
         self.ignoring_acpi: set[ServerId] = set()
@@ -462,7 +463,11 @@ class SimulatedHypervisor:
             at = stamp(self._clock.wall())
             aside = Aside(server=server, incarnation=owner, at=at, name=f"{server}-{owner}-{at}")
             self._storage.asides.append((aside, found))
-        return await self.drop_disks(server, None)
+        self.setting_aside = server
+        try:
+            return await self.drop_disks(server, None)
+        finally:
+            self.setting_aside = None
 
     async def asides(self) -> list[Aside]:
         self._reach()
