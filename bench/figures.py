@@ -16,6 +16,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     unit: str  # ms, s, MB, /s, %
     samples: tuple[float, ...]
     most: float | None = None  # the target: no more than this
+    least: float | None = None  # the target: no less than this
     note: str = ""
 
     @property
@@ -25,7 +26,16 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reached(self) -> bool | None:
         """Say whether the target is reached; None without one."""
-        return None if self.most is None else self.value <= self.most
+        if self.most is None and self.least is None:
+            return None
+        return (self.most is None or self.value <= self.most) and (self.least is None or self.value >= self.least)
+
+    @property
+    def target(self) -> str:
+        """Return the target in words, "" without one."""
+        if self.least is not None:
+            return f"≥ {amount(self.least, self.unit)}"
+        return "" if self.most is None else f"≤ {amount(self.most, self.unit)}"
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +63,7 @@ def table(figures: Sequence[Figure]) -> Table:
             figure.measure if figure.measure != last else "",
             figure.what + (f" ({figure.note})" if figure.note else ""),
             amount(figure.value, figure.unit),
-            "" if figure.most is None else f"≤ {amount(figure.most, figure.unit)}",
+            figure.target,
             {None: "", True: "reached", False: "[bold]missed[/bold]"}[figure.reached],
             _range(figure),
         )

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bench import changing, evacuating, placing, reading, resting, starting
+from bench import changing, evacuating, placing, reading, resting, starting, telling
 from bench.figures import Figure
 from bench.subject import Subject
 
@@ -33,6 +33,7 @@ MEASURES: dict[str, OnCloud | Alone] = {
     "evacuate": OnCloud(evacuating.evacuate, own_only=True),
     "list-1000": OnCloud(reading.list_1000),
     "evacuations": Alone(evacuating.evacuations),
+    "operations": Alone(telling.telling),
     "placing": Alone(placing.placing),
     "agent": Alone(resting.agent),
     "cold-start": Alone(starting.cold_start),
