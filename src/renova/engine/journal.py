@@ -58,6 +58,13 @@ class Book(Protocol):
 
     def is_undone(self, place: int) -> bool: ...
 
+    def demand_ours(self) -> None:
+        """Raise `Lost` now if the operation is no longer ours, before rows are looked at that may be another's.
+
+        No change commits that is not ours, whether it asks or not; what it notes first asks by itself.
+        """
+        ...
+
     def note(self, entry: Entry) -> None: ...
 
     def note_undone(self, place: int) -> None: ...

@@ -250,6 +250,7 @@ class Runner(Generic[C, TX]):
         context = self._context(held)
 
         def settle(tx: TX, book: Book, _again: bool) -> Held | None:
+            book.demand_ours()
             story.settle(context, tx, want, failure)
             return book.close("failed")
 
@@ -288,6 +289,7 @@ class Runner(Generic[C, TX]):
         assert undo is not None
 
         def change(tx: TX, book: Book, again: bool) -> None:
+            book.demand_ours()
             if again and book.is_undone(place):
                 return
             if step.undo_kind is Kind.WRITE:
@@ -398,6 +400,7 @@ class _Telling(Generic[C, TX]):
             return done
 
         def change(tx: TX, book: Book, again: bool) -> tuple[R, Held | None]:
+            book.demand_ours()
             if (again or self._doubtful) and (stored := book.result(place)) is not None:
                 return step.decode(stored), None
             result: R = step.body(self._context, tx, *arguments)

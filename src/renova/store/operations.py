@@ -17,7 +17,9 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
+    cast,
     delete,
+    false,
     insert,
     select,
     text,
@@ -31,6 +33,7 @@ from renova.model.ids import ExecutorId, OperationId, ServerId
 from renova.store import executors, servers
 from renova.store.database import Database, Tx
 from renova.store.executors import Controller
+from renova.store.prepared import Rows
 from renova.store.schema import Number, Stamp, metadata, only_where
 
 log = structlog.get_logger()
@@ -81,16 +84,28 @@ _SUBMIT = insert(operations).returning(operations)
 _ACTIVE = select(operations).where(operations.c.server == bindparam("server"), _IS_ACTIVE)
 _QUEUED = select(operations).where(operations.c.server == bindparam("server"), _IS_QUEUED).order_by(operations.c.id)
 _FIRST_QUEUED = _QUEUED.limit(1)
-_OURS = select(operations.c.id).where(
-    operations.c.id == bindparam("id"),
+_IS_OURS = (
+    operations.c.id == bindparam("our_id"),
     _IS_ACTIVE,
-    operations.c.executor == bindparam("executor"),
-    operations.c.epoch == bindparam("epoch"),
+    operations.c.executor == bindparam("our_executor"),
+    operations.c.epoch == bindparam("our_epoch"),
 )
+_OURS = select(operations.c.id).where(*_IS_OURS)
+_CHANGE_OURS = update(operations).where(*_IS_OURS)
 _CHANGE = update(operations).where(operations.c.id == bindparam("operation"))
 _STEPS = select(steps).where(steps.c.operation == bindparam("operation")).order_by(steps.c.place)
 _STEP = select(steps).where(steps.c.operation == bindparam("operation"), steps.c.place == bindparam("place"))
 _NOTE = insert(steps)
+_NOTE_OURS = _NOTE.from_select(
+    ["operation", "place", "step", "result", "undone"],
+    select(
+        operations.c.id,
+        bindparam("place", type_=Number),
+        bindparam("step", type_=String),
+        cast(bindparam("result", type_=LargeBinary), LargeBinary),
+        false(),
+    ).where(*_IS_OURS),
+)
 _ORPHANS = select(operations.c.id, operations.c.story, operations.c.version).where(
     _IS_ACTIVE, operations.c.executor.not_in(select(executors.executors.c.id))
 )
@@ -158,11 +173,15 @@ def unfinished(tx: Tx) -> list[Held]:
 def demand_ours(tx: Tx, held: Held) -> None:
     """Raise `Lost` unless the operation is active and still run by its executor."""
     if tx.execute(_OURS, _named(held)).first() is None:
-        raise Lost(f"operation {held.id} is no longer run by this controller")
+        raise _lost(held)
+
+
+def _lost(held: Held) -> Lost:
+    return Lost(f"operation {held.id} is no longer run by this controller")
 
 
 def _named(held: Held) -> dict[str, object]:
-    return {"id": held.id, "executor": held.executor, "epoch": held.epoch}
+    return {"our_id": held.id, "our_executor": held.executor, "our_epoch": held.epoch}
 
 
 def has_done(tx: Tx, held: Held, step: str) -> bool:
@@ -219,6 +238,7 @@ class _Book:
     def __init__(self, tx: Tx, held: Held) -> None:
         self._tx = tx
         self._held = held
+        self._ours = False  # whether this transaction has made sure of it
 
     def result(self, place: int) -> bytes | None:
         row = self._tx.execute(_STEP, {"operation": self._held.id, "place": place}).first()
@@ -229,9 +249,14 @@ class _Book:
         return row is not None and bool(row.undone)
 
     def note(self, entry: Entry) -> None:
-        self._note(entry.place, entry.step, entry.result, undone=False)
+        if self._ours:
+            self._note(entry.place, entry.step, entry.result, undone=False)
+        else:
+            values = {"place": entry.place, "step": entry.step, "result": entry.result}
+            self._demand(self._tx.execute(_NOTE_OURS, values | _named(self._held)))
 
     def note_undone(self, place: int) -> None:
+        self.demand_ours()
         done = self._tx.execute(
             update(steps).where(steps.c.operation == self._held.id, steps.c.place == place).values(undone=True)
         )
@@ -239,14 +264,26 @@ class _Book:
             self._note(place, "", ERASED, undone=True)
 
     def begin_undo(self, failure: bytes) -> None:
-        self._tx.execute(_CHANGE, {"operation": self._held.id, "undoing": True, "failure": failure})
+        self._change(undoing=True, failure=failure)
 
     def close(self, outcome: str) -> Held | None:
-        self._tx.execute(
-            _CHANGE, {"operation": self._held.id, "state": outcome, "ended_at": self._tx.now, "want": ERASED}
-        )
+        self._change(state=outcome, ended_at=self._tx.now, want=ERASED)
         self._tx.execute(_FORGET, {"operation": self._held.id})
         return _next(self._tx, self._held.server, self._held.executor)
+
+    def demand_ours(self) -> None:
+        """Raise `Lost` unless the operation is ours, if this transaction has not made sure of it yet."""
+        if not self._ours:
+            demand_ours(self._tx, self._held)
+            self._ours = True
+
+    def _change(self, **values: object) -> None:
+        self._demand(self._tx.execute(_CHANGE_OURS, values | _named(self._held)))
+
+    def _demand(self, done: Rows) -> None:
+        if done.rowcount == 0:
+            raise _lost(self._held)
+        self._ours = True
 
     def _note(self, place: int, step: str, result: bytes, *, undone: bool) -> None:
         self._tx.execute(
@@ -265,8 +302,10 @@ class StoredJournal:
 
     async def commit(self, held: Held, change: Callable[[Tx, Book], T]) -> T:
         def work(tx: Tx) -> T:
-            demand_ours(tx, held)
-            return change(tx, _Book(tx, held))
+            book = _Book(tx, held)
+            result = change(tx, book)
+            book.demand_ours()
+            return result
 
         return await self._database.transact(work)
 
