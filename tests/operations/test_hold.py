@@ -5,10 +5,14 @@ import pytest
 from renova.hosts import eras
 from renova.model.errors import Conflict
 from renova.model.ids import HostId
+from renova.model.server import VmState
 from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.reboot import accept_reboot
+from renova.simulation.loop import run_virtual
+from renova.simulation.world import World
 from renova.store import cluster, hosts, rights, servers
 from renova.store.database import Tx
-from tests.operations.story import Told
+from tests.operations.story import CONTENT, Told, an_image
 from tests.operations.test_failures import dead_host_of, told_story
 
 
@@ -149,3 +153,41 @@ def test_a_host_that_stays_silent_is_vouched_for_and_the_hold_ends() -> None:
             await told.host_up(name)
 
     told_story(story)
+
+
+def test_an_operation_of_a_restored_database_does_not_start_a_server_where_it_was_before() -> None:
+    async def main() -> None:
+        world = World(seed=1, count=2, shared=False, storage_count=0, controller_count=1)
+        told = Told.__new__(Told)
+        told.cloud = world
+        for name in ("one", "two"):
+            image = an_image(name)
+            world.images.images[image.id] = (image, CONTENT)
+        await told.begin()
+        for name in world.hosts:
+            assert world.freeze_agent(name)
+        server = await told.get(await told.create())
+        await world.clock.sleep(1)  # it is claimed where it is to be made, and waits for that host
+        backup = world.data.back_up()
+        source = (await told.get(server.id)).host_name or ""
+        await world.cut_power(source)
+        for name in world.hosts:
+            world.thaw_agent(name)
+        await told.idle(server.id)
+        moved = await told.get(server.id)
+        assert (moved.vm_state, moved.host_name != source) == (VmState.ACTIVE, True), moved.fault
+        await world.kill_controller()
+        world.data.restore(backup)
+        await world.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        await world.start_controller()
+        await world.power_on(source)  # it never heard that the server was moved
+        ran: set[str] = set()
+        for _ in range(1200):
+            ran.update(world.running(server.id))
+            await world.clock.sleep(0.05)
+        assert ran == {moved.host_name}, "an operation that the database brought back started it elsewhere"
+        await told.idle(server.id)
+        await told.check()
+        await world.down()
+
+    run_virtual(main())

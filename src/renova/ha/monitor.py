@@ -15,9 +15,11 @@ from renova.hosts.leases import Silence
 from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.channel import Closed
 from renova.model.errors import Conflict, NotFound, NotNow
+from renova.model.guest import PowerState
 from renova.model.host import Host, HostState, ProofKind
 from renova.model.ids import HostId, ServerId
 from renova.operations.cloud import Cloud
+from renova.operations.leave_as_found import leave_as_found
 from renova.power import Power, Reading
 from renova.store import cluster, executors, rights, servers
 from renova.store import hosts as host_rows
@@ -73,13 +75,22 @@ class Monitor:
         """Go by era and hold; False while the database is known to have lost commits: then nobody is judged by it."""
         standing = await self._count()
         if standing.restoring:
-            ended = await self.cloud.database.transact(eras.try_end)
+            ended = await self.cloud.database.transact(self._try_end)
             if ended is not None:
-                for server in ended:
-                    await self._bind_ports(server)
+                for each in ended:
+                    if each.moved:
+                        await self._bind_ports(each.server)
+                    await self.cloud.networks.settle(each.server, active=each.power is PowerState.RUNNING)
                 standing = await self.cloud.database.read(cluster.get)
         self.cloud.hosts.follow(standing)
         return standing.hold is None or standing.restoring
+
+    def _try_end(self, tx: Tx) -> list[eras.Believed] | None:
+        """End the hold if nothing is waited for; what rests on what the database knew wrongly ends with it."""
+        ended = eras.try_end(tx)
+        for each in ended or ():
+            leave_as_found(self.cloud, tx, each)
+        return ended
 
     async def _count(self) -> Cluster:
         """Count on in the database, now and then, and put the cluster on hold if it has fallen behind the count."""

@@ -25,6 +25,14 @@ GAP = 1_000_000
 _OFF = (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
 
 
+class Believed(msgspec.Struct, frozen=True):
+    """A server that was found otherwise than the database knew it."""
+
+    server: ServerId
+    moved: bool  # it lives on another host
+    power: PowerState  # SHUTDOWN where what runs is stopped for being old
+
+
 class Waiting(msgspec.Struct, frozen=True):
     """What keeps a new era's hold from ending."""
 
@@ -116,49 +124,55 @@ def choose(tx: Tx, server: ServerId, host_name: str) -> None:
     log.warning("server stays where an operator chose", server=server, host=host.name)
 
 
-def try_end(tx: Tx) -> list[ServerId] | None:
-    """End the hold of a new era if nothing is waited for; returns the servers that were found on other hosts.
+def try_end(tx: Tx) -> list[Believed] | None:
+    """End the hold of a new era if nothing is waited for; returns the servers that were found otherwise than known.
 
     None when the hold goes on. What was found becomes the truth: who runs a server has the right to.
     """
     standing = cluster.get(tx)
     if standing.hold is None or not standing.restoring or waiting(tx):
         return None
-    moved = [server for server, found in found_guests.by_server(tx).items() if _believe(tx, server, found)]
+    every = [_believe(tx, server, found) for server, found in found_guests.by_server(tx).items()]
+    believed = [each for each in every if each is not None]
     found_guests.forget(tx)
     cluster.end_hold(tx)
-    log.warning("hold ends", era=standing.era, moved=len(moved))
-    return moved
+    log.warning("hold ends", era=standing.era, moved=sum(each.moved for each in believed))
+    return believed
 
 
-def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> bool:
-    """Take the guests that were found for the truth about the server; whether it lives elsewhere than was known."""
+def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Believed | None:
+    """Take the guests that were found for the truth about the server; None where that was known."""
     server = servers.get(tx, server_id)
     if server is None:
-        return False
-    known = rights.incarnation(tx, server_id)
+        return None
+    known, right = rights.incarnation(tx, server_id), rights.right(tx, server_id)
     number = max(known, *(guest.incarnation for guest in found.values()))
     running = [host for host, guest in found.items() if guest.power not in _OFF]
     newest = max(found, key=lambda host: found[host].incarnation)
     if not running and found[newest].incarnation <= known:
-        return False  # off, and nothing newer than what the database knows
+        return None  # off, and nothing newer than what the database knows
     owner = running[0] if running else newest
     home = host_rows.get(tx, owner)
     lease = host_rows.lease(tx, owner)
     if home is None or lease is None:
-        return False
+        return None
     if found[owner].incarnation == number:
         rights.put(tx, server_id, owner, number, lease.epoch)
     else:
         # A newer definition is elsewhere: what runs is stopped, and the server starts anew under a newer number.
         rights.put(tx, server_id, None, number, lease.epoch)
         rights.owe(tx, owner, server_id, number + 1)
-    if server.host == owner:
-        return False
+    if right is not None and right.host != owner:
+        # An operation that rests on the former right would have its host start the server: it never saw a newer one.
+        rights.owe(tx, right.host, server_id, number)
+    power = found[owner].power if found[owner].incarnation == number else PowerState.SHUTDOWN
+    believed = Believed(server_id, server.host != owner, power)
+    if not believed.moved:
+        return believed if number > known else None
     log.warning("server found on another host", server=server_id, old=server.host_name, new=home.name)
     _claim(tx, server_id, owner)
     servers.change(tx, server_id, host=owner, host_name=home.name)
-    return True
+    return believed
 
 
 def _claim(tx: Tx, server_id: ServerId, host: HostId) -> None:

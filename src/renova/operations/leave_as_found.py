@@ -1,0 +1,33 @@
+"""What is left of an operation when a restored database did not know where, or as what, its server runs.
+
+Called where a hold ends, in its transaction. The operation rests on a right that the hosts know to be over; told on,
+it would command a host that never saw the newer one. Its server stays as it was found.
+"""
+
+from renova.hosts.eras import Believed
+from renova.model.guest import PowerState
+from renova.model.server import VmState
+from renova.operations.cloud import Cloud
+from renova.operations.submission import supersede
+from renova.store import migrations, operations, servers
+from renova.store.database import Tx
+
+REASON = "superseded: the database was restored, and the server was found to have gone on without this"
+STATES = {PowerState.RUNNING: VmState.ACTIVE, PowerState.PAUSED: VmState.PAUSED}
+
+
+def leave_as_found(cloud: Cloud, tx: Tx, found: Believed) -> None:
+    """End the server's active operation, and leave the server in the state in which it was found."""
+    held = operations.active(tx, found.server)
+    server = servers.get(tx, found.server)
+    if server is None or held is None or held.quiet:
+        return  # a quiet one asks for the right anew, or is refused and undone
+    supersede(tx, cloud.operations, found.server, REASON)
+    migration = migrations.active(tx, found.server)
+    if migration is not None:
+        migrations.move(tx, migration.id, migrations.ACTIVE, "error")
+    state = STATES.get(found.power, VmState.STOPPED)
+    launched = server.launched_at or tx.now
+    servers.change(
+        tx, server.id, task_state=None, vm_state=state, power_state=found.power, launched_at=launched, progress=0
+    )
