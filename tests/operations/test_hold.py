@@ -7,7 +7,6 @@ from renova.model.errors import Conflict
 from renova.model.ids import HostId
 from renova.model.server import VmState
 from renova.operations.evacuate import Evacuation, accept_evacuate
-from renova.operations.reboot import accept_reboot
 from renova.simulation.loop import run_virtual
 from renova.simulation.world import World
 from renova.store import cluster, hosts, rights, servers
