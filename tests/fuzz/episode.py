@@ -10,10 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 from renova.api.http import NO_VERSION, Call, Handler, Reply, Route, Routes
+from renova.simulation.calm import disagreements
+from renova.simulation.surroundings import MemoryImages
 from tests.fuzz import spoiling
 from tests.fuzz.by_hand import UPLOADS, fitting_body, word_of
 from tests.fuzz.furniture import furnish
@@ -402,6 +405,7 @@ class Episode:
         before = len(self.told.faults)
         self._look_at_log(last)
         self._look_at_parts(last)
+        await self._look_at_records(last)
         await self._look_at_tasks(last)
         for fault in self.told.faults[before:]:
             fault.late = True
@@ -414,6 +418,20 @@ class Episode:
             self.told.faults.append(Fault(last, f"nobody waited for: {failure!r}"))
         loop.failures.clear()
 
+    async def _look_at_records(self, last: Step) -> None:
+        """What was begun has come to an end, whatever was asked for meanwhile.
+
+        Not all that the simulation demands in the end: administrators may write into placement, say what state a
+        server is in, and give away hosts.
+        """
+        world: Any = SimpleNamespace(
+            hosts=self.world.cloud.hosts, storage_hosts=self.world.cloud.storage_hosts, images=MemoryImages()
+        )
+        found = await self.world.cloud.database.read(lambda tx: list(disagreements(world, tx, ())))
+        if not any(each.startswith("the cluster is on hold") for each in found):
+            wrong = [each for each in found if re.search(_NOT_FINAL, each)]
+            self.told.faults += [Fault(last, f"not final: {each}") for each in wrong]
+
     async def _look_at_tasks(self, last: Step) -> None:
         for _ in range(100):  # some come and go with each report of a host
             if len(asyncio.all_tasks()) <= self._tasks:
@@ -423,6 +441,7 @@ class Episode:
         self.told.faults.append(Fault(last, f"tasks left: {len(asyncio.all_tasks())}, of {self._tasks}: {names}"))
 
 
+_NOT_FINAL = r"^(operation|event|migration) |counted as used|is left in |in no final state|runs on \[[^]]*,"
 _PATCH = "application/openstack-images-v2.1-json-patch"
 
 

@@ -159,11 +159,11 @@ def test_what_every_route_takes_is_known() -> None:
 
 
 def test_a_short_run_finds_nothing_and_says_what_it_did(tmp_path: Path) -> None:
-    found = runs.run(5, 300, 1, tmp_path)
-    assert found.told.requests >= 290
+    found = runs.run(5, 150, 1, tmp_path)
+    assert found.told.requests >= 140
     assert [case.says for case in found.cases] == []
-    assert len(found.told.hits) > 100
-    assert found.told.statuses[200] > 30
+    assert len(found.told.hits) > 50
+    assert found.told.statuses[200] > 15
 
 
 def test_a_run_is_told_again(tmp_path: Path) -> None:
@@ -171,6 +171,7 @@ def test_a_run_is_told_again(tmp_path: Path) -> None:
     assert (first.statuses, first.hits, first.requests) == (again.statuses, again.hits, again.requests)
 
 
+@pytest.mark.slow
 def test_a_failure_is_made_small_and_can_be_played_again(tmp_path: Path) -> None:
     async def fail_for_red(call: Call) -> Reply:
         if call.one("colour") == "red":
