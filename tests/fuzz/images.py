@@ -3,6 +3,7 @@
 import random
 import struct
 
+_WIDE = (2, 5, 8, 9, 12, 13, 14, 15)  # fields of 64 bits
 _QCOW2 = ">4sIQIIQIIQQIIQQQQII"
 
 
@@ -26,7 +27,10 @@ def _qcow2(rng: random.Random) -> bytes:
     fields: list[int | bytes] = [b"QFI\xfb", 3, 0, 0, 16, 1 << 20, 0, 1, 1 << 16, 2 << 16, 1, 0, 0, 0, 0, 0, 4, 104]
     for _ in range(rng.choice((0, 1, 1, 2))):
         place = rng.randrange(1, len(fields))
-        fields[place] = rng.choice((0, 1, 2, 9, 63, 0xFFFFFFFF, 1 << 30))
+        values = (0, 1, 2, 9, 63, 0xFFFFFFFF, 1 << 30)
+        if place in _WIDE:
+            values += (1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+        fields[place] = rng.choice(values)
     made = struct.pack(_QCOW2, *fields).ljust(3 << 16, b"\0")
     if rng.random() < 0.3:
         made = (

@@ -1,5 +1,6 @@
 """Images: described, searched, changed, filled with bytes (Image API v2)."""
 
+import struct
 from typing import Any
 
 import httpx
@@ -99,6 +100,10 @@ async def test_bytes_that_are_not_what_they_claim_are_not_stored(api: Api) -> No
     refused = await api.ask("demo", f"PUT {path}/file", b"<bytes>", BYTES)
     assert refused.status_code == 400
     assert "its content is not" in refused.text
+    assert (await api.ask("demo", f"GET {path}")).json() == image
+    # More bytes than any number in the database can say.
+    endless = b"QFI\xfb" + struct.pack(">IQIIQIIQQ", 3, 0, 0, 16, 2**64 - 1, 0, 1, 0, 0).ljust(200, b"\0")
+    assert (await api.ask("demo", f"PUT {path}/file", endless, BYTES)).status_code == 400
     assert (await api.ask("demo", f"GET {path}")).json() == image
     assert (await api.ask("demo", f"PUT {path}/file", {})).status_code == 415
     too_large = {**BYTES, "content-length": str(51 * 1024**3)}

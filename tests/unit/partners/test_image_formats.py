@@ -79,6 +79,8 @@ def header(**changes: int) -> bytes:
         ({"features": 1 << 40}, "unknown features"),
         ({"cluster_bits": 63}, "no program writes"),
         ({"size": 0}, "no program writes"),
+        ({"size": 2**61 + 1}, "no program writes"),
+        ({"size": 2**64 - 1}, "no program writes"),
         ({"l1_offset": 2**63}, "cut off"),
         ({"refcounts": 1024}, "cut off"),
     ],

@@ -23,6 +23,8 @@ _OTHERS = {
 }
 
 # qcow2 version 3, incompatible features: https://www.qemu.org/docs/master/interop/qcow2.html
+# What QEMU's largest table of tables (32 MiB, of 8 bytes each) can lead to, with the largest clusters (2 MiB).
+_MOST_QCOW2 = 1 << 61
 _DIRTY, _CORRUPT, _EXTERNAL_DATA, _COMPRESSION, _EXTENDED_L2 = (1 << bit for bit in range(5))
 
 
@@ -62,7 +64,7 @@ def _qcow2_size(head: bytes, size: int) -> int:
         raise Invalid("The qcow2 image is marked as corrupt. Repair it first, with qemu-img check -r all.")
     if features & ~(_DIRTY | _COMPRESSION | _EXTENDED_L2):
         raise Invalid(f"The qcow2 image has unknown features ({features:#x}).")
-    if not 9 <= cluster_bits <= 21 or not guest_bytes:
+    if not 9 <= cluster_bits <= 21 or not 0 < guest_bytes <= _MOST_QCOW2:
         raise Invalid("The qcow2 image has a header that no program writes.")
     if l1_offset + 8 * l1_entries > size or refcounts >= size:
         raise Invalid("The qcow2 image is cut off: its tables lie beyond its end.")
