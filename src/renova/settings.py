@@ -128,6 +128,11 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     admin_password: str = ""  # only for the first start; "" generates one into admin-password in state_dir
     log_level: LogLevel = "info"
 
+    def check(self) -> None:
+        for name, url in (("public_url", self.public_url), ("notifications", self.notifications)):
+            if url and url not in ("none", "log") and not _is_web_address(url):
+                raise BadSetup(f"Setting {name} is no address. It looks like https://cloud.example:8774.")
+
     @property
     def url(self) -> str:
         return self.public_url or f"http://{self.api_address}:{self.api_port}"
@@ -186,7 +191,7 @@ def load(kind: type[S], path: Path | None, environment: Mapping[str, str] = os.e
             values = tomllib.loads(source.read_text())
         except OSError as error:
             raise BadSetup(f"The settings file {source} cannot be read ({error.strerror}).") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of too many digits
             raise BadSetup(f"The settings file {source} is not TOML: {error}.") from error
     for name in kind.__struct_fields__:
         if (given := environment.get(f"RENOVA_{name.upper()}")) is not None:
@@ -195,12 +200,25 @@ def load(kind: type[S], path: Path | None, environment: Mapping[str, str] = os.e
         settings = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise BadSetup(f"Settings{f' in {source}' if source else ''}: {error}. See `renova --help`.") from error
+    for name, value in msgspec.structs.asdict(settings).items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not text.isprintable():
+                raise BadSetup(f"Setting {name} has a character that cannot be printed. Write it anew.")
     if isinstance(settings, ControllerSettings):
         settings.lease.check()
+        settings.check()
     return settings
 
 
 _LISTS = ("controllers", "agents_names", "extra_peers", "accepted_proofs")
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a bracket without its other one, or a port that is none
+        return False
 
 
 def _words(given: str) -> list[str]:

@@ -27,7 +27,7 @@ def _qcow2(rng: random.Random) -> bytes:
     fields: list[int | bytes] = [b"QFI\xfb", 3, 0, 0, 16, 1 << 20, 0, 1, 1 << 16, 2 << 16, 1, 0, 0, 0, 0, 0, 4, 104]
     for _ in range(rng.choice((0, 1, 1, 2))):
         place = rng.randrange(1, len(fields))
-        values = (0, 1, 2, 9, 63, 0xFFFFFFFF, 1 << 30)
+        values: tuple[int, ...] = (0, 1, 2, 9, 63, 0xFFFFFFFF, 1 << 30)
         if place in _WIDE:
             values += (1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
         fields[place] = rng.choice(values)

@@ -1,6 +1,7 @@
 """Every wrong setting is refused when its process starts, by its name; no safe-looking lease is unsafe."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,50 @@ def test_a_settings_file_is_named_in_what_is_wrong_with_it(tmp_path: Path) -> No
 def number(low: float, high: float) -> st.SearchStrategy[float]:
     """Give what somebody may write: something sensible, or nonsense."""
     return st.floats(low, high) | st.sampled_from([0.0, -1.0, math.nan, math.inf, -math.inf, 1e300])
+
+
+@pytest.mark.parametrize(
+    ("text", "about"),
+    [
+        ("state_dir = " + "[" * 5000 + "]" * 5000, "is not TOML"),
+        ("api_port = " + "9" * 5000, "is not TOML"),
+        ('state_dir = "a\\u0000b"', "state_dir"),
+        ('region = "a\\nb"', "region"),
+        ('agents_names = ["a\\u001b"]', "agents_names"),
+        ('public_url = "http://[::1"', "public_url"),
+        ('public_url = "cloud.example"', "public_url"),
+        ('public_url = "http://cloud.example:99999"', "public_url"),
+        ('notifications = "https://["', "notifications"),
+        ('notifications = "http://:80"', "notifications"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_what_would_be_found_wrong_only_later_is_refused_at_once(tmp_path: Path, text: str, about: str) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(text)
+    with pytest.raises(BadSetup, match=about):
+        load(ControllerSettings, file, {})
+
+
+_VARIABLES = [f"RENOVA_{name.upper()}" for name in ControllerSettings.__struct_fields__]
+
+
+@given(
+    content=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace"))),
+    environment=st.dictionaries(
+        st.sampled_from(_VARIABLES), st.one_of(st.text(max_size=40), st.integers().map(str), st.floats().map(str))
+    ),
+)
+def test_whatever_a_file_or_the_environment_says_is_taken_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, environment: dict[str, str]
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "settings.toml"
+    file.write_bytes(content)
+    for path in (file, None):
+        with suppress(BadSetup):
+            settings = load(ControllerSettings, path, environment)
+            assert settings.lease.ttl > 0
+            assert settings.controller_name.isprintable()
 
 
 @given(

@@ -208,7 +208,9 @@ def _listen(address: str, port: int) -> socket.socket:
     try:
         return socket.create_server((address, port), backlog=1024)
     except OSError as error:
+        # Of a name that leads nowhere the number is none of the system's.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise BadSetup(
-            f"The API's port {address}:{port} cannot be opened ({os.strerror(error.errno or 0)}). "
+            f"The API's port {address}:{port} cannot be opened ({why}). "
             "Free it, or choose another with RENOVA_API_PORT."
         ) from error
