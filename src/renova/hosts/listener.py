@@ -114,8 +114,9 @@ class Listener:
         self._hosts.join_token = lambda secret: self._join_token(secret, reached_at or (f"{address}:{opened}",))
         return opened
 
-    def _join_token(self, secret: str, controllers: tuple[str, ...]) -> str:
+    def _join_token(self, secret: str, reached_at: tuple[str, ...]) -> str:
         """Return what a new host is handed: where controllers are, whom to trust, and the secret."""
+        controllers = tuple(dict.fromkeys((*reached_at, *self._hosts.controllers)))
         token = JoinToken(controllers=controllers, ca=self._authority.pem, secret=secret)
         return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode()
 

@@ -135,6 +135,11 @@ class Hosts:
 
     # --- what the rest of the controller asks ---
 
+    @property
+    def controllers(self) -> tuple[str, ...]:
+        """Where agents reach the controllers that there are, each host:port, as last read."""
+        return self._controllers
+
     def connected(self, host: HostId) -> bool:
         return host in self._links
 

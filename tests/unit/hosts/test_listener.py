@@ -523,5 +523,8 @@ async def test_join_tokens_are_made_once_the_port_is_open_and_say_where_it_is_re
     await port.listener.open(identity, address="127.0.0.1", port=0, reached_at=reached_at)
     token = msgspec.json.decode(base64.urlsafe_b64decode(port.hosts.join_token("secret")), type=JoinToken)
     assert token == JoinToken(controllers=reached_at, ca=port.authority.pem, secret="secret")
+    port.hosts.learn([], (reached_at[1], "192.0.2.2:8775"), CLOCK.monotonic())
+    token = msgspec.json.decode(base64.urlsafe_b64decode(port.hosts.join_token("secret")), type=JoinToken)
+    assert token.controllers == (*reached_at, "192.0.2.2:8775"), "any of them may enrol it"
     await port.listener.close()
     port.database.close()
