@@ -124,7 +124,7 @@ class Campaign:
         )
 
     def _client(self, timeout: float = 30.0) -> Client:
-        return Client(self.cloud.home, self.cloud.plan, timeout)
+        return Client(self.cloud.home, self.cloud.plan.api_url, timeout)
 
     def _first_pids(self) -> dict[str, int]:
         found = {}

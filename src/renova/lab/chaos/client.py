@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 
-from renova.lab.blueprint import Blueprint
 from renova.lab.home import Home
 from renova.model.errors import NotNow
 
@@ -16,7 +15,14 @@ _AWAY = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATE
 
 
 class Away(NotNow):
-    """Nobody answered, or nobody who could: whether what was asked for was done is not known."""
+    """Nobody answered, or nobody who could: whether what was asked for was done is not known.
+
+    `answer` is what was said instead, if anything was.
+    """
+
+    def __init__(self, text: str, answer: httpx.Response | None = None) -> None:
+        super().__init__(text)
+        self.answer = answer
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,11 @@ class Answer:
 
 
 class Client:
-    """Speaks as the administrator, by the load balancer; may be used by several threads."""
+    """Speaks as the administrator, to the API at `url`; may be used by several threads. `timeout` is in seconds."""
 
-    def __init__(self, home: Home, blueprint: Blueprint, timeout: float = _TIMEOUT_S) -> None:
+    def __init__(self, home: Home, url: str, timeout: float = _TIMEOUT_S) -> None:
         self._password = home.password("admin").read_text().strip()
-        self._http = httpx.Client(base_url=blueprint.api_url, timeout=timeout, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=timeout, trust_env=False)
         self._token = ""
         self._lock = threading.Lock()
 
@@ -97,7 +103,7 @@ class Client:
         except httpx.TransportError as error:
             raise Away(f"{method} {path}: {type(error).__name__}") from error
         if answer.status_code in _AWAY:
-            raise Away(f"{method} {path}: {answer.status_code}")
+            raise Away(f"{method} {path}: {answer.status_code}", answer)
         return answer
 
 
