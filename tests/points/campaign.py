@@ -14,11 +14,11 @@ from functools import partial
 
 from tests.points.cases import CASES
 from tests.points.faults import EVERY
-from tests.points.telling import Prepared, tell_case
+from tests.points.telling import Prepared, Scope, Told, tell_case
 
 
-def one(case: str, at: str, fault: str) -> bool:
-    prepared = Prepared(CASES[case])
+def one(case: str, at: str, fault: str, controllers: int) -> bool:
+    prepared = Prepared(CASES[case], controllers)
     for point in prepared.points:
         if str(point) == at:
             outcome = prepared.tell(point, EVERY[fault])
@@ -28,11 +28,12 @@ def one(case: str, at: str, fault: str) -> bool:
     return False
 
 
-def every(cases: list[str], faults: list[str], nth: int) -> bool:
+def every(cases: list[str], faults: list[str], controllers: int, nth: int) -> bool:
+    scope = Scope(faults=tuple(EVERY[name] for name in faults), controllers=controllers, nth=nth)
     began, points, planned, failed = time.monotonic(), 0, 0, 0
     fired: Counter[str] = Counter()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for case, told in zip(cases, pool.map(partial(tell_case, faults=faults, every_nth=nth), cases), strict=True):
+        for case, told in zip(cases, pool.map(partial(_tell, scope), cases), strict=True):
             print(f"{case}: {told.points} points, {told.planned} faults, {len(told.failed)} failed", flush=True)
             for each in told.failed:
                 print(each, flush=True)
@@ -49,18 +50,23 @@ def every(cases: list[str], faults: list[str], nth: int) -> bool:
     return not failed and not never and fired.total() == planned
 
 
+def _tell(scope: Scope, case: str) -> Told:
+    return tell_case(case, scope)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="*", default=list(CASES), help="the cases to tell; all if none is named")
     parser.add_argument("--fault", action="append", choices=list(EVERY), help="only this one; may be repeated")
     parser.add_argument("--point", help="only at this point of the one case, with the one fault")
     parser.add_argument("--nth", type=int, default=1, help="not with all, but with each n-th fault of a case")
+    parser.add_argument("--controllers", type=int, default=1, help="how many; with more, only their points")
     wanted = parser.parse_args()
     if unknown := [case for case in wanted.case if case not in CASES]:
         parser.error(f"there is no case {unknown[0]!r}; there are: {', '.join(CASES)}")
     if wanted.point:
-        sys.exit(not one(wanted.case[0], wanted.point, wanted.fault[0]))
-    sys.exit(not every(wanted.case, wanted.fault or list(EVERY), wanted.nth))
+        sys.exit(not one(wanted.case[0], wanted.point, wanted.fault[0], wanted.controllers))
+    sys.exit(not every(wanted.case, wanted.fault or list(EVERY), wanted.controllers, wanted.nth))
 
 
 if __name__ == "__main__":

@@ -529,6 +529,14 @@ def _cases() -> list[Case]:
             OFF,
             **UNDO,
         ),
+        Case(
+            "undo rebuild of the volume it boots from",
+            "rebuild",
+            then(booted, planting("start")),
+            asking(accept_rebuild, msgspec.structs.replace(NEW, reimage=True)),
+            ERROR,
+            **UNDO,
+        ),
         Case("undo evacuate", "evacuate", then(data, dead_host, planting("start")), evacuate, **UNDO),
         Case(
             "undo evacuate from local disks",

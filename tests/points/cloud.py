@@ -21,6 +21,7 @@ from renova.store.database import Database
 from tests.points.taps import Passing, Seam, Tapped, TappedExecutor, Taps
 
 DOWN_S = 0.5  # virtual seconds for which a killed process is gone
+TAKEN_OVER_S = 10.0  # the same where another controller is to take over what it did
 ARRIVED_S = 0.002  # by then a message has arrived
 LATE_S = 20.0  # longer than a host's lease, with its margin, and than an executor's
 
@@ -186,7 +187,8 @@ class TappedCloud(SimulatedCloud):
     async def die(self, process: str) -> Any:
         """Kill the process that calls this, and have it started again a moment later; never returns."""
         self.falling += 1
-        self.outlive(DOWN_S, self.start(process))
+        others = process in self.controllers and len(self.controllers) > 1
+        self.outlive(TAKEN_OVER_S if others else DOWN_S, self.start(process))
         await self.kill(process)
         await asyncio.get_running_loop().create_future()
 

@@ -152,17 +152,19 @@ KILLS = (
     Fault("kill-before", (*WRITES, Seam.SEND, Seam.RECEIVE), kill_before),
     Fault("kill-after", (*WRITES, Seam.SEND), kill_after),
 )
+FREEZES = (
+    Fault("frozen-before", (*WRITES, Seam.SEND, Seam.RECEIVE), frozen_before),
+    Fault("frozen-after", (*WRITES, Seam.SEND), frozen_after),
+)
 OTHERS = (
     Fault("not-now", WRITES, not_now),
     Fault("answer-lost", WRITES, answer_lost),
     Fault("twice", (Seam.TRANSACTION, Seam.SEND), twice),
     Fault("late", (*WRITES, Seam.SEND), late),
-    Fault("frozen-before", (*WRITES, Seam.SEND, Seam.RECEIVE), frozen_before),
-    Fault("frozen-after", (*WRITES, Seam.SEND), frozen_after),
     Fault("away", (Seam.TRANSACTION,), away),
     Fault("cut-before", (Seam.SEND,), cut_before),
     Fault("cut-after", (Seam.SEND,), cut_after),
     Fault("refused", (Seam.DRIVER, Seam.SERVICE), refused, final=True),
     Fault("broken", (Seam.DRIVER, Seam.SERVICE), broken, final=True),
 )
-EVERY = {fault.name: fault for fault in (*KILLS, *OTHERS)}
+EVERY = {fault.name: fault for fault in (*KILLS, *FREEZES, *OTHERS)}

@@ -4,11 +4,12 @@ import gc
 import logging
 import os
 import pickle
+import re
 import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,12 +19,13 @@ from renova.model.channel import Closed
 from renova.simulation.loop import VirtualLoop, run_virtual
 from tests.points.asking import Asking
 from tests.points.cases import CASES, Case
-from tests.points.faults import EVERY, Fault
+from tests.points.faults import Fault
 from tests.points.picture import difference, picture
 from tests.points.taps import Point
 
 T = TypeVar("T")
 CALM_S = 12.0  # virtual seconds in which an idle cloud does everything that it does anyway
+QUICK = {"count": 2, "start_s": 0.01, "boot_s": 0.0, "shut_down_s": 0.01}
 LIMIT_S = 600  # real seconds for one telling
 
 
@@ -40,8 +42,9 @@ class Outcome:
 class Prepared:
     """A case whose cloud is ready; each telling happens in a process of its own."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, controllers: int = 1) -> None:
         self.case = case
+        self._controllers = controllers
         run_virtual(self._rehearse())  # here, so that what is compiled and imported then is there for every telling
         self._loop = VirtualLoop()
         self._told: Asking
@@ -50,10 +53,6 @@ class Prepared:
         assert not self.undisturbed.error, self.undisturbed.error
         by_itself = set() if case.by_itself else {point[:3] for point in forked(self._tell_calm).passed}
         self.points = [point for point in self.undisturbed.passed if point[:3] not in by_itself]
-
-    def plan(self) -> list[tuple[Point, Fault]]:
-        """List every fault at every point."""
-        return [(point, fault) for point in self.points for fault in EVERY.values() if point.seam in fault.seams]
 
     def tell(self, point: Point | None = None, fault: Fault | None = None) -> Outcome:
         """Tell the case, with the fault at the point; says what was not as it must be."""
@@ -81,7 +80,7 @@ class Prepared:
 
     async def _prepare(self) -> None:
         case = self.case
-        self._told = told = Asking(**{"count": 2, "start_s": 0.01, "boot_s": 0.0, "shut_down_s": 0.01, **case.options})
+        self._told = told = Asking(controller_count=self._controllers, **{**QUICK, **case.options})
         await told.begin()
         await case.ready(told)
         await told.all_done()
@@ -135,30 +134,53 @@ class Told:
     failed: list[str] = field(default_factory=list)
 
 
-def tell_case(case: str, faults: Collection[str], *, one_of_others: int | None = None, every_nth: int = 1) -> Told:
-    """Tell a case with these faults at every point where they can be, in processes of their own.
+def undone(case: str) -> set[str]:
+    """Name the steps that are taken back in the case, undisturbed."""
+    passed = forked(lambda: Prepared(CASES[case]).undisturbed.passed)
+    return {name for point in passed if "_take_back" in point.what for name in STEP.findall(point.what)}
 
-    `one_of_others`: with one of the other faults too at each point, in turn from that number on; `every_nth`: not with
-    all, but with each n-th fault.
+
+STEP = re.compile(r"\[([\w.]+)\]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """With what a case is told: `faults` at every point where they can be, `in_turn` one at each point.
+
+    With more than one controller only at the points of controllers: others take over there. `nth`: not with all, but
+    with each n-th fault.
     """
-    return forked(lambda: _tell_case(case, faults, one_of_others, every_nth))
+
+    faults: tuple[Fault, ...] = ()
+    in_turn: tuple[Fault, ...] = ()
+    controllers: int = 1
+    nth: int = 1
+
+    def plan(self, points: list[Point]) -> list[tuple[Point, Fault]]:
+        if self.controllers > 1:
+            points = [point for point in points if point.process.startswith("controller")]
+        plan = [(point, fault) for point in points for fault in self.faults if point.seam in fault.seams]
+        for turn, point in enumerate(points):
+            if fitting := [fault for fault in self.in_turn if point.seam in fault.seams]:
+                plan.append((point, fitting[(turn + len(points)) % len(fitting)]))
+        return plan[:: self.nth]
 
 
-def _tell_case(case: str, faults: Collection[str], one_of_others: int | None, every_nth: int) -> Told:
+def tell_case(case: str, scope: Scope) -> Told:
+    """Tell a case with what is in the scope, in processes of their own."""
+    return forked(lambda: _tell_case(case, scope))
+
+
+def _tell_case(case: str, scope: Scope) -> Told:
     silent()
-    prepared = Prepared(CASES[case])
-    plan = [(point, fault) for point, fault in prepared.plan() if fault.name in faults]
-    if one_of_others is not None:
-        for turn, point in enumerate(prepared.points, one_of_others):
-            if others := [fault for fault in EVERY.values() if point.seam in fault.seams and fault.name not in faults]:
-                plan.append((point, others[turn % len(others)]))
+    prepared = Prepared(CASES[case], scope.controllers)
     told = Told(len(prepared.points))
-    for point, fault in plan[::every_nth]:
+    for point, fault in scope.plan(prepared.points):
         outcome = prepared.tell(point, fault)
         told.planned += 1
         told.fired[fault.name] += outcome.fired
         if outcome.error:
-            told.failed.append(f"=== {case} | {point} | {fault.name}\n{outcome.error}")
+            told.failed.append(f"=== {case} | {point} | {fault.name} | {scope.controllers}\n{outcome.error}")
     return told
 
 

@@ -1,13 +1,15 @@
 """Nothing is lost: whatever dies or fails at whatever point of an operation, all ends in a final, true state."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
 
+from renova.engine.operation import Step
 from renova.operations.stories import STORIES
 from tests.points.cases import CASES
-from tests.points.faults import EVERY, KILLS
-from tests.points.telling import Told, tell_case
+from tests.points.faults import EVERY, FREEZES, KILLS, OTHERS
+from tests.points.telling import Scope, Told, tell_case, undone
 
 FAST = {
     "create": 7,
@@ -24,6 +26,16 @@ def test_every_story_has_its_cases() -> None:
     assert told == set(STORIES), "a story without a case in tests/points/cases.py, or a case of none"
 
 
+@pytest.mark.slow
+def test_every_undo_has_its_case() -> None:
+    modules = [module for name, module in sys.modules.items() if name.startswith("renova.operations.")]
+    steps = {found.name: found for module in modules for found in vars(module).values() if isinstance(found, Step)}
+    with_undo = {name for name, step in steps.items() if step.undo_body is not None}
+    taken_back = set[str]().union(*(undone(case.name) for case in CASES.values() if case.undo))
+    assert with_undo
+    assert with_undo <= taken_back, "steps whose undo no case in tests/points/cases.py comes to"
+
+
 def prove(told: Told, note: Note) -> None:
     note("points", told.points)
     note("fired", dict(told.fired))
@@ -33,13 +45,20 @@ def prove(told: Told, note: Note) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_an_operation_survives_being_killed_at_every_point_and_a_fault_at_each(
+def test_an_operation_survives_being_killed_at_every_point_and_another_fault_at_each(
     case: str, record_property: Note
 ) -> None:
-    first = list(CASES).index(case)  # so that each fault comes to each kind of point, in some case
-    prove(tell_case(case, {fault.name for fault in KILLS}, one_of_others=first), record_property)
+    prove(tell_case(case, Scope(faults=KILLS, in_turn=(*OTHERS, *FREEZES))), record_property)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_an_operation_is_taken_over_wherever_its_controller_dies_or_stands_still(
+    case: str, record_property: Note
+) -> None:
+    prove(tell_case(case, Scope(in_turn=(*FREEZES, *KILLS), controllers=2)), record_property)
 
 
 @pytest.mark.parametrize("case", FAST)
 def test_an_operation_survives_faults_at_some_points(case: str, record_property: Note) -> None:
-    prove(tell_case(case, set(EVERY), every_nth=FAST[case]), record_property)
+    prove(tell_case(case, Scope(faults=tuple(EVERY.values()), nth=FAST[case])), record_property)
