@@ -4,9 +4,8 @@ It opens no port: the API (`api.app`) and the agents' listener (`hosts.listener`
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -45,6 +44,8 @@ from renova.store.executors import Controller as ControllerRow
 from renova.store.operations import StoredJournal
 
 log = structlog.get_logger()
+
+TRY_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,23 +137,30 @@ class Controller:
             await self.cloud.networks.settle(server, active=False)
 
     def _resume(self, host: HostId) -> None:
-        self._soon(self._resume_servers(host), "servers not resumed")
+        self._soon(lambda: self._resume_servers(host), "servers not resumed")
 
     async def _resume_servers(self, host: HostId) -> None:
         for server in await self.cloud.database.transact(lambda tx: resume_servers(self.cloud, tx, host)):
             await self.cloud.networks.settle(server, active=False)
 
-    def _soon(self, change: Coroutine[Any, Any, None], failure: str) -> None:
-        """Make a change that nobody waits for; what cannot be done now is said, and looked at again later."""
+    def _soon(self, change: Callable[[], Awaitable[None]], failure: str) -> None:
+        """Make a change that nobody waits for, and that nobody asks for again: tried until the database is there."""
         task = asyncio.get_running_loop().create_task(self._make(change, failure))
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
 
-    async def _make(self, change: Coroutine[Any, Any, None], failure: str) -> None:
-        try:
-            await change
-        except Exception:
-            log.error(failure, exc_info=True)
+    async def _make(self, change: Callable[[], Awaitable[None]], failure: str) -> None:
+        while True:
+            try:
+                await change()
+            except NotNow:
+                log.warning(f"{failure} yet", exc_info=True)
+            except Exception:
+                log.error(failure, exc_info=True)
+                return
+            else:
+                return
+            await self.cloud.clock.sleep(TRY_AGAIN_S)
 
     def end_soon(self) -> None:
         """Have the health check say that this controller is ending; all else goes on."""

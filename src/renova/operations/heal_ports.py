@@ -1,4 +1,4 @@
-"""Bind a server's ports to its host again, where they have come to be bound elsewhere.
+"""Bind a server's ports to its host again, where they have come to be bound elsewhere, and have them up if its guest is.
 
 Asked for by `duties.port_bindings`. An operation, so that none other is under way meanwhile: an evacuation that begins
 binds them last.
@@ -8,6 +8,7 @@ import msgspec
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.ids import ServerId
+from renova.model.server import VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.guest import bind_all_ports
 from renova.operations.parts.state import close_failed
@@ -15,6 +16,8 @@ from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.store import actions
 from renova.store.database import Tx
+
+UP = {VmState.ACTIVE: True, VmState.PAUSED: True, VmState.STOPPED: False, VmState.SUSPENDED: False}
 
 
 class HealPorts(msgspec.Struct, frozen=True):
@@ -42,6 +45,8 @@ async def bind_ports(work: Work, want: HealPorts) -> None:
     server = await work.server()
     if server.host_name is not None:
         await bind_all_ports(work, server.host_name)
+        if server.vm_state in UP:
+            await work.cloud.networks.settle(server.id, active=UP[server.vm_state])
 
 
 @end()
