@@ -102,12 +102,12 @@ class Asking(Told):
         cloud.taps.armed = False  # what follows is no longer the operation's
         await self.all_up()
         await self.until_none(rights.debtors)
+        await cloud.clock.sleep(2)  # for what is tried again
         while await self.look_over():
             await self.all_done()
         await self.until_none(lambda tx: notices.oldest(tx, 1))
-        for one in cloud.controllers.values():
-            assert one.controller is not None
-            assert not one.controller.runner.running, "operations are run that have ended"
+        runners = [one.controller.runner for one in cloud.controllers.values() if one.controller is not None]
+        await cloud.until(lambda: not any(runner.running for runner in runners), 30)
 
     async def all_up(self) -> None:
         await self.cloud.until(self.cloud.all_alive)

@@ -5,27 +5,48 @@ failed, or did not fire.
 """
 
 import argparse
+import asyncio
 import os
 import sys
 import time
 from collections import Counter
+from collections.abc import MutableMapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from typing import Any
 
+import structlog
+
+from renova.simulation.processes import current
 from tests.points.cases import CASES
 from tests.points.faults import EVERY
-from tests.points.telling import Prepared, Scope, Told, tell_case
+from tests.points.telling import Prepared, Scope, Told, forked, silent, tell_case
 
 
 def one(case: str, at: str, fault: str, controllers: int) -> bool:
-    prepared = Prepared(CASES[case], controllers)
-    for point in prepared.points:
-        if str(point) == at:
-            outcome = prepared.tell(point, EVERY[fault])
-            print(outcome.error or "as it must be")
-            return not outcome.error
-    print("There is no such point. There are:", *prepared.points, sep="\n  ")
-    return False
+    def tell() -> bool:
+        silent()
+        prepared = Prepared(CASES[case], controllers)
+        for point in prepared.points:
+            if str(point) == at:
+                structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0), processors=[_line])
+                outcome = prepared.tell(point, EVERY[fault])
+                print(outcome.error or "as it must be")
+                return not outcome.error
+        print("There is no such point. There are:", *prepared.points, sep="\n  ")
+        return False
+
+    return forked(tell)
+
+
+def _line(_logger: Any, level: str, event: MutableMapping[str, Any]) -> str:
+    """Show a line of the log: when in virtual time, who, what."""
+    told, error = event.pop("event"), event.pop("exc_info", None)
+    shown = structlog.contextvars.merge_contextvars(None, level, event)
+    process = current()
+    fields = " ".join(f"{name}={value}" for name, value in shown.items())
+    reason = f" ({sys.exc_info()[1]!r})" if error else ""
+    return f"{asyncio.get_running_loop().time():8.3f} {process.name if process else '':<14} {told}{reason} {fields}"
 
 
 def every(cases: list[str], faults: list[str], controllers: int, nth: int) -> bool:

@@ -225,6 +225,12 @@ async def rounds(told: Asking) -> None:
     await told.cloud.clock.sleep(5)
 
 
+async def power_off_inside(told: Asking) -> None:
+    row = await told.get(one(told))
+    told.cloud.hosts[row.host_name or ""].hypervisor.power_off_inside(row.id)
+    await told.cloud.clock.sleep(1)
+
+
 async def source_returns(told: Asking) -> None:
     for name, host in told.cloud.hosts.items():
         if not host.powered:
@@ -456,6 +462,9 @@ def _cases() -> list[Case]:
         Case("return of the source", "", then(data, dead_host, evacuate), source_returns),
         Case("return of a source of local disks", "", then(server, dead_host, evacuate), source_returns, options=LOCAL),
         Case("return of a host with its servers", "reboot", then(data, silent_host), source_returns),
+        Case("return of a host with a paused server", "", then(server, paused, silent_host), source_returns, OFF),
+        # If its report is lost, a duty finds it off, and has that written down as a stop.
+        Case("a guest powers itself off", "", server, power_off_inside, OFF, varies=True),
         Case("pause", "pause", server, paused, VmState.PAUSED),
         Case("unpause", "unpause", then(server, paused), asking(accept_unpause)),
         Case("suspend", "suspend", server, suspended, VmState.SUSPENDED),

@@ -10,6 +10,7 @@ from renova import wire
 from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
 from renova.drivers.hypervisor.simulated_image import Write
 from renova.model.channel import Channel, Closed
+from renova.model.errors import NotNow
 from renova.model.ids import ServerId
 from renova.partners.notifications import CloudEvent
 from renova.simulation.channel import Line
@@ -169,6 +170,18 @@ class TappedCloud(SimulatedCloud):
         hypervisor._run = counted  # type: ignore[method-assign]
 
     # --- faults ---
+
+    def _has_ended(self, process: Process, name: str, error: BaseException) -> None:
+        """Start anew what ended because what it needs was away, as a service manager does."""
+        if not isinstance(error, NotNow):
+            super()._has_ended(process, name, error)
+            return
+        self.falling += 1
+        if name in self.controllers:
+            self.controllers[name].process = self.controllers[name].controller = None
+        else:
+            self.any_host(name.removeprefix("agent-")).agent = None
+        self.outlive(DOWN_S, self.start(name.removeprefix("agent-")))
 
     async def kill(self, process: str) -> None:
         """Kill it; who calls this from within goes on to its next await."""

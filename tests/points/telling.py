@@ -159,9 +159,9 @@ class Scope:
     def plan(self, points: list[Point]) -> list[tuple[Point, Fault]]:
         if self.controllers > 1:
             points = [point for point in points if point.process.startswith("controller")]
-        plan = [(point, fault) for point in points for fault in self.faults if point.seam in fault.seams]
+        plan = [(point, fault) for point in points for fault in self.faults if fault.fits(point)]
         for turn, point in enumerate(points):
-            if fitting := [fault for fault in self.in_turn if point.seam in fault.seams]:
+            if fitting := [fault for fault in self.in_turn if fault.fits(point)]:
                 plan.append((point, fitting[(turn + len(points)) % len(fitting)]))
         return plan[:: self.nth]
 
