@@ -82,6 +82,8 @@ def _rows(tx: Tx) -> list[str]:
 
 
 def difference(was: list[str], now: list[str]) -> list[str]:
-    """Tell what of one picture is not in the other."""
+    """Tell what of one picture is not in the other; that something had to be healed is none."""
     more, less = Counter(now) - Counter(was), Counter(was) - Counter(now)
+    for line in [line for line in more if line.startswith("action heal_")]:
+        del more[line]
     return [*(f"- {line}" for line in less.elements()), *(f"+ {line}" for line in more.elements())]

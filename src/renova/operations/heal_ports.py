@@ -1,4 +1,4 @@
-"""Bind a server's ports to its host again, where they have come to be bound elsewhere, and have them up if its guest is.
+"""Bind a server's ports to its host again where they came to be bound elsewhere, and have them up if its guest is.
 
 Asked for by `duties.port_bindings`. An operation, so that none other is under way meanwhile: an evacuation that begins
 binds them last.
