@@ -22,8 +22,17 @@ LONG_MINUTES = 10.0  # from here on each kind of fault must have fired
 TAKE_OVER_S = 1.0  # the goal for answers after one of several controllers was killed
 _USERS = 3
 _CALM_S = 300.0
+_OUTAGES_TOLD = 5
 _CALM_PAUSE_S = 3.0
 _AFTER_KILL_S = 6.0
+
+
+class Outage(msgspec.Struct, frozen=True):
+    """A time in which the API did not answer, and what was wrong meanwhile."""
+
+    after_s: float  # since the campaign began
+    lasted_s: float
+    faults: list[str]
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -43,6 +52,7 @@ class Report(msgspec.Struct, frozen=True):
     most_running: int
     probes: int
     longest_unavailable_s: float
+    outages: list["Outage"]  # the longest ones
     controller_kills: int  # those during which nothing else kept the API from answering
     longest_after_controller_kill_s: float
     calm_after_s: float
@@ -116,6 +126,7 @@ class Campaign:
             most_running=runs.most,
             probes=probes.asked,
             longest_unavailable_s=round(probes.longest(began, stopped), 2),
+            outages=_outages(probes.silences(began, stopped), faults.struck, began),
             controller_kills=len(kills),
             longest_after_controller_kill_s=round(
                 max((probes.longest(kill, kill + _AFTER_KILL_S) for kill in kills), default=0.0), 2
@@ -159,6 +170,17 @@ class Campaign:
             time.sleep(_CALM_PAUSE_S)
 
 
+def _outages(silences: list[tuple[float, float]], struck: list[Struck], began: float) -> list[Outage]:
+    return [
+        Outage(
+            round(since - began, 1),
+            round(until - since, 2),
+            [each.told(began) for each in struck if each.began < until and each.ended > since],
+        )
+        for since, until in sorted(silences, key=lambda each: each[0] - each[1])[:_OUTAGES_TOLD]
+    ]
+
+
 def _kills(struck: list[Struck]) -> list[float]:
     """Return when one controller was killed while all else that the API needs was well for long enough."""
     troubles = [each for each in struck if each.parts[0] == DATABASE or each.parts[0].startswith("controller")]
@@ -188,6 +210,7 @@ def told(report: Report) -> str:
         f"lost: {len(report.lost)}",
         f"double runs: {len(report.double_runs)}, in {report.looks} looks at up to {report.most_running} guests",
         f"longest unavailability of the API: {report.longest_unavailable_s} s, in {report.probes} probes",
+        *(f"  {each.lasted_s} s after {each.after_s} s: {'; '.join(each.faults)}" for each in report.outages),
         f"  after one of the controllers was killed ({report.controller_kills} times, nothing else being wrong): "
         f"{report.longest_after_controller_kill_s} s (goal: {TAKE_OVER_S:g} s)",
         f"calm {report.calm_after_s} s after it was mended",

@@ -46,6 +46,10 @@ class Struck:
     began: float
     ended: float
 
+    def told(self, since: float) -> str:
+        """Say what it was and when, in seconds after `since`."""
+        return f"{self.kind} ({', '.join(self.parts)}) from {self.began - since:.1f} to {self.ended - since:.1f}"
+
 
 class Kinds:
     """Every kind of fault there is, and how often it lies in the pack."""

@@ -50,6 +50,7 @@ def outcome(cloud: LabCloud, client: Client, book: Book) -> Outcome:
         *_disks(cloud, servers),
         *_ports(client, servers),
         *_allocations(client, servers),
+        *_volumes(client, servers),
         *_migrations(client),
     ]
     return Outcome(done, failed, lost, violations)
@@ -178,6 +179,21 @@ def _allocations(client: Client, servers: dict[str, Any]) -> list[str]:
         for server, place in servers.items()
         if place["OS-EXT-SRV-ATTR:host"] and server not in seen
     ]
+
+
+def _volumes(client: Client, servers: dict[str, Any]) -> list[str]:
+    """A volume is attached once, at the server that knows of it; or it is available."""
+    found = []
+    for volume in client.ask("GET", "/volume/v3/volumes/detail").body["volumes"]:
+        at = [each["server_id"] for each in volume["attachments"]]
+        known = [
+            server
+            for server, place in servers.items()
+            if volume["id"] in {each["id"] for each in place["os-extended-volumes:volumes_attached"]}
+        ]
+        if at != known or (volume["status"], len(at)) not in (("in-use", 1), ("available", 0)):
+            found.append(f"volume {volume['id']} is {volume['status']} at {at}, and servers {known} know of it")
+    return found
 
 
 def _migrations(client: Client) -> list[str]:

@@ -147,6 +147,7 @@ class User(_Person):
         self._chance = Random(f"{seed} {number}")  # noqa: S311  (no secret)
         self._mine: list[str] = []
         self._made = 0
+        self._volume = ""
 
     def pause(self) -> float:
         return self._chance.uniform(*_PAUSE_S)
@@ -162,6 +163,8 @@ class User(_Person):
         kind = self._chance.choice(_WISHES.get(found["status"], ["delete"]))
         if kind == "delete":
             self._remove(server)
+        elif kind == "volume":
+            self._plug(server, {each["id"] for each in found["os-extended-volumes:volumes_attached"]})
         elif self._ask(kind, server, f"/servers/{server}/action", self._action(kind)):
             self._settled(server)
 
@@ -172,6 +175,20 @@ class User(_Person):
             case "rebuild":
                 return {"rebuild": {"imageRef": self._chance.choice(self._supplies.images)}}
         return {f"os-{kind}": None}
+
+    def _plug(self, server: str, attached: set[str]) -> None:
+        """Have the volume plugged in; or out, if it is in."""
+        if not self._volume:
+            answer = self._client.ask("POST", "/volume/v3/volumes", {"volume": {"size": 1, "name": self.name}})
+            if not answer.accepted:
+                self._book.refuse("volume", answer)
+                return
+            self._volume = answer.body["volume"]["id"]
+        path = f"/servers/{server}/os-volume_attachments"
+        if self._volume in attached:
+            self._ask("detach", server, f"{path}/{self._volume}", None, "DELETE")
+        else:
+            self._ask("attach", server, path, {"volumeAttachment": {"volumeId": self._volume}})
 
     def _create(self) -> None:
         self._made += 1
@@ -244,7 +261,7 @@ class User(_Person):
 
 
 _WISHES = {
-    "ACTIVE": ["soft reboot", "hard reboot", "rebuild", "stop", "delete"],
+    "ACTIVE": ["soft reboot", "hard reboot", "rebuild", "stop", "delete", "volume", "volume"],
     "SHUTOFF": ["start", "start", "rebuild", "hard reboot"],
     "ERROR": ["hard reboot", "rebuild", "delete"],
 }

@@ -142,5 +142,8 @@ class Probes(Watch):
 
     def longest(self, begin: float, end: float) -> float:
         """Return the longest time without an answer between two moments, in seconds."""
-        times = [begin, *(each for each in self.answered if begin <= each <= end), end]
-        return max(later - earlier for earlier, later in pairwise(times))
+        return max(later - earlier for earlier, later in self.silences(begin, end))
+
+    def silences(self, begin: float, end: float) -> list[tuple[float, float]]:
+        """Return the times between answers, from one moment to another."""
+        return [*pairwise([begin, *(each for each in self.answered if begin <= each <= end), end])]
