@@ -122,7 +122,8 @@ class Server:
         try:
             link = Link.connect(autocommit=True, prepare_threshold=None, client_encoding="utf8", **self._parameters)
         except psycopg.Error as error:
-            raise Unreachable(f"no database that takes writes answers: {str(error).splitlines()[0]}") from error
+            # What libpq says names addresses: that is for the log, where the cause is, and not for users.
+            raise Unreachable("no database that takes writes answers") from error
         link.adapters.register_loader("numeric", _Number)
         cursor = link.execute(_SETTLE)
         while cursor.nextset():
@@ -137,22 +138,18 @@ class Server:
                 self._standing = Standing(self._standing.generation, row[0])
         return link
 
-    def refusal(self, error: Exception) -> CloudError:
+    def refusal(self, error: BaseException) -> CloudError:
         """Return what a server's refusal to be opened means: it is away, or the address is wrong."""
-        said = str(error.__cause__ or error)
+        said = str(error)
+        while error.__cause__ is not None:  # the innermost is libpq's own
+            error = error.__cause__
+            said = str(error)
         for sign, reason in _WRONG:
             if re.search(sign, said):
                 return BadSetup(
                     f"The database of RENOVA_DATABASE cannot be used: {reason}. Mend the address, or the server."
                 )
         return NotNow(f"the database does not answer: {said.strip().splitlines()[0]}")
-
-    def be_patient(self, connection: Connection, seconds: int) -> None:
-        """Have the transaction of this connection wait so long for locks and answers."""
-        link: Any = connection.connection.driver_connection
-        link.patience = seconds + ANSWER_S
-        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
-            connection.exec_driver_sql(f"SET LOCAL {limit} = '{seconds}s'")
 
     def check(self) -> None:
         """Raise `BadSetup` unless the database keeps text as we need it."""

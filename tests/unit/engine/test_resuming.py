@@ -368,7 +368,7 @@ def test_nobody_is_taken_for_dead_for_a_time_in_which_the_database_was_away() ->
             away.until = office.clock.monotonic() + 60
             await office.clock.sleep(100)
             assert (first.running, second.running) == (1, 0)
-            assert first.executor == "first"
+            assert (first.executor, second.executor) == ("first", "second")
             go_on.set()
             assert await office.ended(held.id) == "done"
         assert office.world.said == DONE
