@@ -151,6 +151,13 @@ class Server:
                 )
         return NotNow(f"the database does not answer: {said.strip().splitlines()[0]}")
 
+    def be_patient(self, connection: Connection, seconds: int) -> None:
+        """Have the transaction of this connection wait so long for locks and answers."""
+        link: Any = connection.connection.driver_connection
+        link.patience = seconds + ANSWER_S
+        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"SET LOCAL {limit} = '{seconds}s'")
+
     def check(self) -> None:
         """Raise `BadSetup` unless the database keeps text as we need it."""
         with self.engine.connect() as connection:
