@@ -13,14 +13,16 @@ A host speaks only for itself: whose message it is follows from the certificate 
 """
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from renova.model.errors import Broken
 from renova.model.guest import (
     Aside,
     CachedImage,
+    Count,
     FoundGuest,
     Guest,
     GuestChanged,
@@ -35,6 +37,12 @@ from renova.model.storage import Export, StorageFacts, WantedVolume
 PATH = "/host"
 ENROL_PATH = "/enrol"
 MAX_FRAME = 4 * 1024 * 1024  # bytes; images travel in pieces of at most 1 MiB
+
+
+MOST_GUESTS = 10_000  # of a host
+Text = Annotated[str, Meta(max_length=1024)]
+Mark = Annotated[str, Meta(max_length=64, pattern="^[ -~]*$")]  # an id, an address, a digest
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
@@ -55,9 +63,11 @@ class JoinToken(msgspec.Struct, frozen=True):
 class Enrol(Message, frozen=True, kw_only=True, tag="enrol"):
     """A new host asks for its certificate."""
 
-    secret: str
-    name: str
-    request: str  # PEM of a certificate signing request; the private key never leaves the host
+    secret: Text
+    name: Text
+    request: Annotated[
+        str, Meta(max_length=16_384)
+    ]  # PEM of a certificate signing request; the private key never leaves the host
 
 
 class Enrolled(Message, frozen=True, kw_only=True, tag="enrolled"):
@@ -80,15 +90,15 @@ class NotEnrolled(Message, frozen=True, kw_only=True, tag="not-enrolled"):
 class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """An agent introduces its host: what booted, what it has, and the highest numbers it ever obeyed."""
 
-    name: str
-    address: str  # on the underlay, for tunnels
-    boot: str  # changes with every boot of the host
-    journal: str  # changes when the agent's journal was lost
-    era: int  # highest seen, 0 for none
-    epoch: int  # of the host's lease, highest seen
+    name: Text
+    address: Mark  # on the underlay, for tunnels
+    boot: Mark  # changes with every boot of the host
+    journal: Mark  # changes when the agent's journal was lost
+    era: Count  # highest seen, 0 for none
+    epoch: Count  # of the host's lease, highest seen
     facts: HostFacts
-    guests: tuple[FoundGuest, ...]
-    guard: str = "none"
+    guests: Annotated[tuple[FoundGuest, ...], Meta(max_length=MOST_GUESTS)]
+    guard: Annotated[str, Meta(max_length=8, pattern="^[A-Za-z]*$")] = "none"
     role: Literal["compute", "storage"] = "compute"
     storage: StorageFacts | None = None  # of a storage host
 
@@ -101,7 +111,7 @@ class Duty(msgspec.Struct, frozen=True):
     """
 
     server: ServerId
-    below: int
+    below: Count
     disks: bool
     aside: bool = False
 
@@ -109,43 +119,43 @@ class Duty(msgspec.Struct, frozen=True):
 class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     """The host's place: era, lease, and what it has to do before it is up."""
 
-    host: str
-    session: str  # commands of this connection carry it
-    era: int
-    epoch: int
-    ttl: float  # seconds
-    renew: float  # seconds between renewals
+    host: Text
+    session: Mark  # commands of this connection carry it
+    era: Count
+    epoch: Count
+    ttl: Seconds  # seconds
+    renew: Seconds  # seconds between renewals
     duties: tuple[Duty, ...]
     peers: tuple[str, ...]
     forced_down: bool = False
-    controller: str = ""  # who welcomes: one run of a controller
+    controller: Mark = ""  # who welcomes: one run of a controller
     controllers: tuple[str, ...] = ()  # host:port of all agents' ports; none: not known
 
 
 class Renew(Message, frozen=True, kw_only=True, tag="renew"):
     """The host asks for its lease to be prolonged; the deadline will count from when this was sent."""
 
-    nonce: int
-    boot: str
-    era: int
-    epoch: int
-    counter: int  # last heard
+    nonce: Count
+    boot: Mark
+    era: Count
+    epoch: Count
+    counter: Count  # last heard
 
 
 class Renewed(Message, frozen=True, kw_only=True, tag="renewed"):
     """The renewal with this nonce is committed."""
 
-    nonce: int
-    era: int
-    epoch: int
-    counter: int
-    ttl: float
+    nonce: Count
+    era: Count
+    epoch: Count
+    counter: Count
+    ttl: Seconds
 
 
 class Fenced(Message, frozen=True, kw_only=True, tag="fenced"):
     """The lease was revoked: this epoch is over. A host that is not beyond it must stop acting and say hello again."""
 
-    epoch: int
+    epoch: Count
 
 
 class Standing(Message, frozen=True, kw_only=True, tag="standing"):
@@ -164,14 +174,14 @@ class Cleaned(Message, frozen=True, kw_only=True, tag="cleaned"):
     """A duty is done; everything of it is gone from the host."""
 
     server: ServerId
-    below: int
+    below: Count
 
 
 class NotCleaned(Message, frozen=True, kw_only=True, tag="not-cleaned"):
     """What keeps a duty from being done; the host goes on trying."""
 
     server: ServerId
-    below: int
+    below: Count
     reason: str
 
 
@@ -190,7 +200,7 @@ class Controllers(Message, frozen=True, kw_only=True, tag="controllers"):
 class Report(Message, frozen=True, kw_only=True, tag="report"):
     """Guests changed by themselves. Sent until it is answered with Reported, perhaps to another controller."""
 
-    changes: tuple[GuestChanged, ...]
+    changes: Annotated[tuple[GuestChanged, ...], Meta(max_length=MOST_GUESTS)]
     id: int = 0  # 0: no answer is wanted
 
 
@@ -206,13 +216,13 @@ class Reported(Message, frozen=True, kw_only=True, tag="reported"):
 class Order(msgspec.Struct, frozen=True):
     """Where a command stands. The agent refuses it if any member is below what it has seen for this server or host."""
 
-    era: int
-    host_epoch: int
-    session: str
+    era: Count
+    host_epoch: Count
+    session: Mark
     server: ServerId
-    incarnation: int
-    number: int  # of the operation; a higher one stops the running step of a lower one
-    epoch: int  # of the operation's executor
+    incarnation: Count
+    number: Count  # of the operation; a higher one stops the running step of a lower one
+    epoch: Count  # of the operation's executor
 
 
 class Act(msgspec.Struct, frozen=True, tag_field="act"):
@@ -458,11 +468,11 @@ class StorageOrder(msgspec.Struct, frozen=True):
     """Where a storage command stands. The agent refuses it if any member is below what it has seen for this thing or
     host."""
 
-    era: int
-    host_epoch: int
-    session: str
+    era: Count
+    host_epoch: Count
+    session: Mark
     thing: VolumeId | SnapshotId
-    version: int  # of what is wanted of the thing; only rises
+    version: Count  # of what is wanted of the thing; only rises
 
 
 class HaveVolume(Act, frozen=True, tag="have-volume"):
@@ -552,7 +562,7 @@ class WantImage(Message, frozen=True, kw_only=True, tag="want-image"):
 
     id: int
     image: ImageId
-    offset: int
+    offset: Count
 
 
 class ImagePiece(Message, frozen=True, kw_only=True, tag="image-piece"):
@@ -572,9 +582,9 @@ class ImageBytes(Message, frozen=True, kw_only=True, tag="image-bytes"):
 
     id: int
     image: ImageId
-    offset: int
+    offset: Count
     data: bytes = b""
-    sha256: str = ""
+    sha256: Mark = ""
 
 
 class ImageTaken(Message, frozen=True, kw_only=True, tag="image-taken"):

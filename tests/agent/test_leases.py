@@ -293,6 +293,26 @@ def test_a_duty_waits_for_an_act_of_a_newer_incarnation() -> None:
     with_a_host(test, kind=SlowToPrepare)
 
 
+def test_reminders_of_a_duty_do_not_pile_up() -> None:
+    async def test(host: Host, controller: Controller) -> None:
+        await run(controller)
+        host.hypervisor.go_away()
+        duty = Duty(SERVER, 2, disks=True)
+        await controller.say(Clean(duty=duty))
+        await asyncio.sleep(5)
+        tasks = len(asyncio.all_tasks())
+        for _ in range(50):
+            await controller.say(Clean(duty=duty))
+            await asyncio.sleep(1)
+        assert len(asyncio.all_tasks()) == tasks
+        host.hypervisor.come_back()
+        await until(lambda: bool(controller.cleaned))
+        await controller.say(Clean(duty=duty))
+        await until(lambda: len(controller.cleaned) == 2)
+
+    with_a_host(test)
+
+
 def test_a_duty_is_tried_until_it_is_done() -> None:
     async def test(host: Host, controller: Controller) -> None:
         await run(controller)

@@ -6,6 +6,7 @@ between, it is told anew, perhaps to another one. What is told twice harms nobod
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 
 import structlog
 
@@ -19,6 +20,7 @@ from renova.model.ids import ServerId
 
 log = structlog.get_logger()
 
+AT_ONCE = 500  # changes in a report
 TAKEN_S = 2.0  # without an answer, until the report is sent again
 
 
@@ -48,7 +50,8 @@ class Reports:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            ready = tuple(change for change in self._untaken.values() if not self._busy(change.server))
+            idle = (change for change in self._untaken.values() if not self._busy(change.server))
+            ready = tuple(islice(idle, AT_ONCE))
             if not ready:
                 continue
             if await self._take(ready):
@@ -56,6 +59,8 @@ class Reports:
                     if self._untaken.get(change.server) is change:  # and nothing came since
                         del self._untaken[change.server]
                 pauses.reset()
+                if len(ready) == AT_ONCE:
+                    self._woken.set()  # for those that did not fit
             else:
                 self._woken.set()
                 await pauses.pause()

@@ -391,6 +391,9 @@ class Agent:
 
     async def _do_duty(self, session: Session, duty: Duty) -> None:
         """Do the duty, however often it takes: until it is done the host is not up again."""
+        if duty in session.duties:
+            return  # a reminder
+        session.duties.add(duty)
         where = log.bind(server=duty.server, below=duty.below)
         pauses, last_reason = Pauses(self._clock, self._chance), ""
         while True:
@@ -405,6 +408,7 @@ class Agent:
                         await session.send(NotCleaned(server=duty.server, below=duty.below, reason=reason))
                 last_reason = reason
             await pauses.pause()
+        session.duties.remove(duty)
         where.info("duty done")
         with suppress(Closed):
             await session.send(Cleaned(server=duty.server, below=duty.below))

@@ -12,6 +12,7 @@ from renova.model.errors import Broken
 from renova.model.guest import GuestChanged
 from renova.model.ids import ImageId
 from renova.wire import (
+    Duty,
     FromAgent,
     FromController,
     ImageBytes,
@@ -37,6 +38,7 @@ class Session:
         self.controller = ""  # whoever welcomed: the same one may be reached by several addresses
         self.lease = (0, 0)  # era and epoch under which it was welcomed
         self.ended = False
+        self.duties: set[Duty] = set()  # that are being done for who is at its other end
         self._channel = channel
         self._asked = 0
         self._waiting: dict[int, tuple[type[_Reply], asyncio.Future[Any]]] = {}

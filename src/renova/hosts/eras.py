@@ -9,7 +9,7 @@ with what it runs. The hold ends when each has done so, is proven dead, or was v
 import msgspec
 import structlog
 
-from renova.model.errors import Conflict, NotFound
+from renova.model.errors import Conflict, NotFound, Refused
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import Host, HostState
 from renova.model.ids import HostId, ServerId
@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 # More grants of one server than any loss can hide. Incarnations go on above it, so that none is granted twice.
 GAP = 1_000_000
+MOST_ERAS = 1_000  # that operators may have begun in what was lost
 _OFF = (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
 
 
@@ -44,19 +45,31 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
-    """Say what the host knows that the database does not; None when there is nothing."""
+    """Say what the host knows that the database does not; None when there is nothing.
+
+    `Refused` when it says what no loss can explain: it lies, or its journal does, and nobody else is kept up by that.
+    """
     standing = cluster.get(tx)
     era = standing.era
+    if hello.era > era + MOST_ERAS:
+        raise Refused(f"host {host.name} cannot have seen era {hello.era}: the database is at era {era}")
     if hello.era > era:
         return f"host {host.name} has seen era {hello.era}, the database is at era {era}"
     if 0 < hello.era < era or (hello.era == 0 and standing.restoring and host.era < era):
         return None  # it has yet to enter this era, and is asked all it knows then, whatever became of its journal
     lease = host_rows.lease(tx, host.id)
     epoch = lease.epoch if lease else 0
+    if hello.epoch > epoch + GAP:
+        raise Refused(f"host {host.name} cannot have seen epoch {hello.epoch}: the database is at epoch {epoch}")
     if hello.epoch > epoch:
         return f"host {host.name} has seen epoch {hello.epoch} of its lease, the database is at epoch {epoch}"
     for guest in hello.guests:
         known = rights.incarnation(tx, guest.server)
+        if guest.incarnation > known + GAP:
+            raise Refused(
+                f"host {host.name} cannot have incarnation {guest.incarnation} of server {guest.server}: the database "
+                f"is at incarnation {known}"
+            )
         if guest.incarnation > known and servers.get(tx, guest.server) is not None:
             return (
                 f"host {host.name} has incarnation {guest.incarnation} of server {guest.server}, the database is at "

@@ -27,6 +27,7 @@ from renova.wire import Fenced, Renew, Renewed
 log = structlog.get_logger()
 
 TRAILING = 3  # a host that has not heard of so many of its renewals does not count as alive: it cannot hear us
+MOST_LOST = 1_000_000_000  # renewals that a database can have lost: decades of them
 GATHER = 0.01  # seconds for which renewals are gathered into one commit
 NOTE_SEEN = 10.0  # seconds between notes for people of when a host was heard
 
@@ -106,6 +107,9 @@ class Leases:
         # It is told which epoch is over: by now it may have entered the next one, welcomed elsewhere.
         over = Fenced(epoch=renewal.epoch)
         if lease is None or (renewal.era, renewal.epoch, renewal.boot) != (era, lease.epoch, lease.boot):
+            return over
+        if renewal.counter > lease.counter + MOST_LOST:
+            log.error("renewal not believed", host=host, counter=renewal.counter, known=lease.counter)
             return over
         if renewal.counter > lease.counter:
             name = host_rows.name(tx, host)

@@ -5,6 +5,7 @@ declared dead; it is `returning` until it has confirmed every duty, and only the
 """
 
 import hashlib
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         raise Conflict(f"this host is enrolled as {host.name}, and calls itself {hello.name!r}: hosts are not renamed")
     if host.state is not HostState.ENROLLED and host.role != hello.role:
         raise Conflict(f"this host is a {host.role} host here; remove it, and enrol it anew as another")
+    _check_address(hello.address)
     role = Role(hello.role)
     if (reason := eras.loss(tx, host, hello)) is not None:
         raise Conflict(f"{reason}: the database lost commits, and nothing may be started until that is mended")
@@ -141,6 +143,16 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     if state is not host.state:
         log.info("host changed", host=host.name, old=host.state, new=state, epoch=lease.epoch, duties=len(duties))
     return Place(replace(host, role=role), era, lease, duties, state, booted=resume)
+
+
+def _check_address(text: str) -> None:
+    """Raise `Invalid` for what cannot be a host's address: all other hosts are told to send to it."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise Invalid(f"{text!r} is no address of this host on the network that joins the hosts") from error
+    if address.is_unspecified or address.is_multicast:
+        raise Invalid(f"{text} is the address of no one host")
 
 
 def _weigh_proof(tx: Tx, host: Host, proof: Proof | None, known: Lease | None, hello: Hello, epoch: int) -> None:

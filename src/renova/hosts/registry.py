@@ -84,6 +84,7 @@ R = TypeVar("R")
 # for each host.
 GATHER_PEERS, GATHER_PEERS_PER_HOST = 0.5, 0.01
 LONGEST_REASON = 1000  # characters of what a host says of its troubles
+MOST_SERVED, MOST_BYTES_SERVED = 2_000, 64 * 1024 * 1024  # of one connection, at a time: more is no host's need
 HELLO_LIMIT = 10.0  # seconds in which a new connection must introduce its host
 
 
@@ -320,11 +321,22 @@ class Hosts:
         """Serve one connection of the host that the certificate names, until it ends."""
         link: Link | None = None
         tasks: set[asyncio.Task[None]] = set()
+        waiting = 0  # bytes that are being served
 
-        def begin(work: Coroutine[Any, Any, None]) -> None:
+        def begin(work: Coroutine[Any, Any, None], size: int) -> None:
+            nonlocal waiting
+            waiting += size
+            if len(tasks) >= MOST_SERVED or waiting > MOST_BYTES_SERVED:
+                work.close()
+                raise Refused("it says more than can be served")
             task = asyncio.get_running_loop().create_task(work)
             tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            task.add_done_callback(lambda task: served(task, size))
+
+        def served(task: "asyncio.Task[None]", size: int) -> None:
+            nonlocal waiting
+            waiting -= size
+            tasks.discard(task)
 
         try:
             frames = channel.frames()
@@ -334,13 +346,15 @@ class Hosts:
             if isinstance(first, Hello) and not link.place.booted and first.guests:
                 # What happened to its guests while nobody listened.
                 found = tuple(GuestChanged(guest.server, guest.incarnation, guest.power) for guest in first.guests)
-                begin(self._take(host, link, Report(changes=found)))
+                begin(self._take(host, link, Report(changes=found)), 0)
             async for frame in frames:
-                begin(self._take(host, link, decode_from_agent(frame)))
+                begin(self._take(host, link, decode_from_agent(frame)), len(frame))
         except (Closed, StopAsyncIteration, TimeoutError):
             pass
         except CloudError as error:
             log.warning("host turned away", host=host, reason=str(error))
+        except Exception:
+            log.error("connection of a host failed", host=host, exc_info=True)
         finally:
             for task in tasks:
                 task.cancel()
@@ -531,7 +545,7 @@ def _result(answer: Answer, link: Link, kind: type[R]) -> R:
         if not isinstance(answer.result, kind):
             raise Broken(f"host {host} answered with {type(answer.result).__name__} instead of {kind.__name__}")
         return answer.result
-    message = f"host {host}: {answer.error}"
+    message = f"host {host}: {(answer.error or 'no reason given')[:LONGEST_REASON]}"
     match answer.why:
         case "refused":
             raise Refused(message)

@@ -5,12 +5,19 @@ commands (`wire`), and the hypervisor and network drivers obey it.
 """
 
 from enum import IntEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from renova.model.ids import AttachmentId, ImageId, NetworkId, PortId, ProjectId, ServerId, UserId, VolumeId
 from renova.model.network import Route
 from renova.model.volume import Connection
+
+# What a host may say: no host is believed to be larger, nor to have counted further, than any can.
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Amount = Annotated[int, Meta(ge=0, le=2**40)]
+Name = Annotated[str, Meta(max_length=255)]
 
 ROOT, CONFIG_DRIVE = "vda", "vdz"  # the devices that every guest has under these names
 
@@ -152,7 +159,7 @@ class FoundGuest(msgspec.Struct, frozen=True):
     """A guest that a host really has; `incarnation` comes from the metadata kept with the domain."""
 
     server: ServerId
-    incarnation: int
+    incarnation: Count
     power: PowerState
 
 
@@ -160,7 +167,7 @@ class GuestChanged(msgspec.Struct, frozen=True):
     """The hypervisor reports that a guest started, stopped, crashed or was paused."""
 
     server: ServerId
-    incarnation: int
+    incarnation: Count
     power: PowerState
 
 
@@ -184,13 +191,13 @@ class Capabilities(msgspec.Struct, frozen=True):
 class HostFacts(msgspec.Struct, frozen=True):
     """What a host has to offer, as its hypervisor reports it. Amounts are totals, nothing deducted."""
 
-    hypervisor_type: str  # as Nova shows it: "QEMU"
-    hypervisor_version: int  # 7002000 for 7.2.0
-    accelerator: str  # "kvm", "tcg" or "simulated"
-    architecture: str
-    vcpus: int
-    memory_mb: int
-    local_gb: int
-    cpu_info: dict[str, str] = {}
-    storage_id: str = ""  # identity of the instances directory: equal on two hosts when they share it
+    hypervisor_type: Name  # as Nova shows it: "QEMU"
+    hypervisor_version: Annotated[int, Meta(ge=0, le=999_999_999)]  # 7002000 for 7.2.0
+    accelerator: Name  # "kvm", "tcg" or "simulated"
+    architecture: Name
+    vcpus: Annotated[int, Meta(ge=0, le=1_000_000)]
+    memory_mb: Amount
+    local_gb: Amount
+    cpu_info: Annotated[dict[Name, Annotated[str, Meta(max_length=8192)]], Meta(max_length=64)] = {}
+    storage_id: Name = ""  # identity of the instances directory: equal on two hosts when they share it
     capabilities: Capabilities = Capabilities()
