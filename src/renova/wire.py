@@ -614,6 +614,7 @@ FromController: TypeAlias = (
 )
 ToNewHost: TypeAlias = Enrolled | NotEnrolled
 
+_NO_MESSAGE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)  # the last for text that is not UTF-8
 _encoder = msgspec.msgpack.Encoder()
 _from_agent = msgspec.msgpack.Decoder(FromAgent)
 _from_controller = msgspec.msgpack.Decoder(FromController)
@@ -629,7 +630,7 @@ def decode_from_agent(frame: bytes) -> FromAgent:
     """Return the message an agent sent; `Broken` when it is none."""
     try:
         message: FromAgent = _from_agent.decode(frame)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _NO_MESSAGE as error:
         raise Broken(f"a malformed message from a host: {error}") from error
     return message
 
@@ -638,7 +639,7 @@ def decode_from_controller(frame: bytes) -> FromController:
     """Return the message a controller sent; `Broken` when it is none."""
     try:
         message: FromController = _from_controller.decode(frame)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _NO_MESSAGE as error:
         raise Broken(f"a malformed message from a controller: {error}") from error
     return message
 
@@ -647,7 +648,7 @@ def decode_from_new_host(frame: bytes) -> Enrol:
     """Return what a new host sent at ENROL_PATH; `Broken` when it is no request to be enrolled."""
     try:
         return _from_new_host.decode(frame)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _NO_MESSAGE as error:
         raise Broken(f"a malformed message from a new host: {error}") from error
 
 
@@ -655,6 +656,6 @@ def decode_to_new_host(frame: bytes) -> ToNewHost:
     """Return a controller's answer at ENROL_PATH; `Broken` when it is none."""
     try:
         message: ToNewHost = _to_new_host.decode(frame)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _NO_MESSAGE as error:
         raise Broken(f"a malformed answer to a new host: {error}") from error
     return message

@@ -470,6 +470,9 @@ class Hosts:
             log.warning("message of a host not served", host=link.place.host.name, exc_info=True)
             if isinstance(message, Cleaned):
                 await link.channel.close()  # so that it says hello, and hears of its duty again
+        except CloudError as error:
+            log.warning("message of a host refused", host=link.place.host.name, reason=str(error))
+            await link.channel.close()
         except Exception:
             log.error("message of a host failed", host=link.place.host.name, exc_info=True)
             await link.channel.close()
