@@ -75,6 +75,7 @@ class Runner(Generic[C, TX]):
         self._running: dict[OperationId, _Running] = {}
         self._again: dict[OperationId, Held] = {}  # to begin when their former telling here has ended
         self._idle: set[OperationId] = set()  # ours that did not run here when we looked the last time
+        self._lost: set[OperationId] = set()  # those that ran here though they were not ours
         self._resting: dict[OperationId, _Rest] = {}  # ours that could not be told
         self._closed = False
 
@@ -159,16 +160,23 @@ class Runner(Generic[C, TX]):
         self.me.leased_until = sent + self._journal.lease_s
         bury = sent - self.me.steady_since >= self._journal.lease_s
         self._resume(await self._journal.adopt(self.me.id, self._known, bury=bury))
-        await self._take_again()
+        await self._compare()
 
-    async def _take_again(self) -> None:
-        """Resume what is ours and does not run: nobody heard that it was submitted, or it could not be told."""
+    async def _compare(self) -> None:
+        """Resume what is ours and does not run: nobody heard that it was submitted, or it could not be told.
+
+        And stop what runs and is not ours any more: another controller superseded it, or has taken it over.
+        """
         held = await self._journal.held_by(self.me.id)
         now = self._clock.monotonic()
         self._resting = {operation: rest for operation, rest in self._resting.items() if operation in held}
         awake = {operation for operation in held if (rest := self._resting.get(operation)) is None or rest.until <= now}
         idle = awake - self._running.keys()
+        lost = self._running.keys() - held
         # Found so twice: one that is only just beginning here, or has only just ended, is left alone.
+        for operation in lost & self._lost:
+            self.stop(operation)
+        self._lost = lost
         left, self._idle = idle & self._idle, idle
         if left:
             self._resume(await self._journal.take_again(self.me.id, left))

@@ -248,6 +248,24 @@ def test_a_superseded_operation_commits_nothing_more_and_takes_nothing_back() ->
     in_office(story)
 
 
+def test_what_another_controller_superseded_is_stopped_soon_though_its_step_never_ends() -> None:
+    async def story(office: Office) -> None:
+        office.world.hold("send")
+        runner = await office.executor("executor")
+        async with serving(runner):
+            held = await office.submit(runner)
+            await office.seen(lambda: "send" in office.world.said)
+            await office.clock.sleep(10)
+            assert runner.running == 1
+            await office.database.transact(lambda tx: operations.supersede(tx, held))
+            await office.clock.sleep(2)
+            assert runner.running == 0
+        assert office.world.said == DONE[:3]
+        assert await office.state(held.id) == "superseded"
+
+    in_office(story)
+
+
 def test_an_operation_that_is_stopped_here_stays_in_the_journal() -> None:
     async def story(office: Office) -> None:
         office.world.hold("send")
