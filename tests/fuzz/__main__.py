@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.fuzz import wire
+from tests.fuzz import agents, wire
 from tests.fuzz.episode import STEPS
 from tests.fuzz.runs import GROWTH_KB, Case, Run, play, prepare, replay, run
 
@@ -16,6 +16,12 @@ ENOUGH = 5_000  # requests in which every route must be hit
 
 def main() -> int:
     asked = _arguments()
+    if asked.agents is not None:
+        lies = agents.run(asked.seed, asked.agents, asked.jobs)
+        print(agents.text(lies))  # noqa: T201
+        return 1 if lies.faults else 0
+    if asked.episode is not None:
+        return _told_again(agents.play(asked.episode)[2].faults)
     if asked.play is not None:
         return _told_again(wire.played_again(asked.play))
     if asked.replay is not None:
@@ -39,6 +45,8 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/fuzz", description=__doc__)
     parser.add_argument("--requests", type=int, default=ENOUGH, metavar="N", help="how many (5000)")
+    parser.add_argument("--agents", type=int, metavar="N", help="N messages of lying hosts and controllers instead")
+    parser.add_argument("--episode", metavar="NAME", help="tell a failing episode of --agents again")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="what all chance follows from (1)")
     parser.add_argument("--jobs", type=int, default=2, metavar="J", help="processes side by side (2)")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite", help="what they are kept in")
