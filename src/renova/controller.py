@@ -103,7 +103,7 @@ class Controller:
             networks=parts.networks,
             volumes=parts.volumes(registry),
             operations=self.runner,
-            fleet=Fleet(parts.clock, registry.up),
+            fleet=Fleet(parts.clock, registry.up, lambda: parts.database.standing),
             rounds=Rounds(
                 parts.clock, every_duty(lambda: self.cloud, settings.duties), parts.database, me, settings.name
             ),

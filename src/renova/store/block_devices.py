@@ -75,7 +75,7 @@ def add(tx: Tx, device: BlockDevice) -> BlockDevice:
 
 def every(tx: Tx) -> list[BlockDevice]:
     """List the devices of all servers."""
-    return [_device(row) for row in tx.execute(select(block_devices))]
+    return [_device(row) for row in tx.execute(select(block_devices).order_by(block_devices.c.place))]
 
 
 def of_server(tx: Tx, server: ServerId) -> list[BlockDevice]:

@@ -38,7 +38,11 @@ _MOVE = update(migrations).where(
     migrations.c.id == bindparam("wanted"), migrations.c.status.in_(bindparam("expected", expanding=True))
 )
 _ACTIVE = select(migrations).where(migrations.c.server == bindparam("server"), migrations.c.status.in_(ACTIVE))
-_UNFINISHED = select(migrations.c.id).where(migrations.c.source == bindparam("source"), migrations.c.status == "done")
+_UNFINISHED = (
+    select(migrations.c.id)
+    .where(migrations.c.source == bindparam("source"), migrations.c.status == "done")
+    .order_by(migrations.c.id)
+)
 
 
 class Migration(msgspec.Struct, frozen=True):

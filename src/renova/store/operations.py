@@ -106,8 +106,10 @@ _NOTE_OURS = _NOTE.from_select(
         false(),
     ).where(*_IS_OURS),
 )
-_ORPHANS = select(operations.c.id, operations.c.story, operations.c.version).where(
-    _IS_ACTIVE, operations.c.executor.not_in(select(executors.executors.c.id))
+_ORPHANS = (
+    select(operations.c.id, operations.c.story, operations.c.version)
+    .where(_IS_ACTIVE, operations.c.executor.not_in(select(executors.executors.c.id)))
+    .order_by(operations.c.id)
 )
 _HELD_BY = select(operations.c.id).where(_IS_ACTIVE, operations.c.executor == bindparam("executor"))
 _TAKE = (

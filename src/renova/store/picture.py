@@ -5,13 +5,13 @@ transactions). What a transaction has read and then did not commit is read again
 takes of a provider is tested again where it is written.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select
 
 from renova.model.provider import ProviderView, Stock
-from renova.store.database import Tx
+from renova.store.database import Standing, Tx
 from renova.store.placement import allocations, inventories
 from renova.store.providers import provider_aggregates, provider_changes, provider_traits, providers
 
@@ -58,15 +58,23 @@ _SOME = tuple(
 
 
 class Picture:
-    """All providers by id, as they were at the last `refresh`."""
+    """All providers by id, as they were at the last `refresh`.
 
-    def __init__(self) -> None:
+    `standing` tells how the database stands: numbers of changes are given again by one that lost commits.
+    """
+
+    def __init__(self, standing: Callable[[], Standing] = Standing) -> None:
+        self._standing = standing
+        self._seen = standing()
         self.views: dict[str, ProviderView] = {}
         self._number = _NOTHING  # of the last change that is in the picture
         self._doubtful: set[str] = set()
 
     def refresh(self, tx: Tx) -> Sequence[str]:
         """Bring it up to date; returns the ids of those that may have changed, came or went."""
+        if (standing := self._standing()) != self._seen:
+            self._seen = standing
+            self._number = _NOTHING
         number, removed = tx.execute(_CHANGES).first() or (0, 0)
         if number == self._number and not self._doubtful:
             return ()

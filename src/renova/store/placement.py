@@ -88,7 +88,8 @@ _GIVE_BACK = (
     .values(used=inventories.c.used - bindparam("amount"))
 )
 _ALLOCATE = insert(allocations)
-_HELD = select(allocations).where(allocations.c.consumer == bindparam("server"))
+_IN_ORDER = (allocations.c.consumer, allocations.c.provider, allocations.c.resource_class)
+_HELD = select(allocations).where(allocations.c.consumer == bindparam("server")).order_by(*_IN_ORDER)
 _HELD_OF = _HELD.where(allocations.c.provider == bindparam("host"))
 _DROP = delete(allocations).where(allocations.c.consumer == bindparam("server"))
 _DROP_OF = _DROP.where(allocations.c.provider == bindparam("host"))
@@ -403,7 +404,8 @@ def held(tx: Tx, server: ServerId) -> list[Allocation]:
 
 def held_of(tx: Tx, host: HostId) -> list[Allocation]:
     """List what is held of the host."""
-    return [Allocation(**row._mapping) for row in tx.execute(select(allocations).where(allocations.c.provider == host))]
+    query = select(allocations).where(allocations.c.provider == host).order_by(*_IN_ORDER)
+    return [Allocation(**row._mapping) for row in tx.execute(query)]
 
 
 def all_providers(tx: Tx) -> list[Provider]:

@@ -40,7 +40,7 @@ _PLACES = (
     .select_from(servers.outerjoin(rights, rights.c.server == servers.c.id))
     .where(servers.c.deleted.is_(False))
 )
-_OF_GROUP = _PLACES.where(servers.c.group == bindparam("of"))
+_OF_GROUP = _PLACES.where(servers.c.group == bindparam("of")).order_by(servers.c.serial)
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -175,7 +175,8 @@ def next_number(tx: Tx, server: ServerId) -> int:
 
 
 def on_host(tx: Tx, host: HostId) -> list[Server]:
-    rows = tx.execute(select(servers).where(servers.c.host == host, servers.c.deleted.is_(False)))
+    here = (servers.c.host == host, servers.c.deleted.is_(False))
+    rows = tx.execute(select(servers).where(*here).order_by(servers.c.serial))
     return [_server(row) for row in rows]
 
 
@@ -191,7 +192,11 @@ class Standing(msgspec.Struct, frozen=True):
     last_number: int
 
 
-_STANDINGS = select(*(servers.c[name] for name in Standing.__struct_fields__)).where(servers.c.deleted.is_(False))
+_STANDINGS = (
+    select(*(servers.c[name] for name in Standing.__struct_fields__))
+    .where(servers.c.deleted.is_(False))
+    .order_by(servers.c.serial)
+)
 _STANDINGS_ON = _STANDINGS.where(servers.c.host == bindparam("on"))
 
 

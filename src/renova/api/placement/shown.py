@@ -18,7 +18,7 @@ class Shown:
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self._picture = Picture()
+        self._picture = Picture(lambda: cloud.database.standing)
         self._refreshing = threading.Lock()  # PostgreSQL is read in threads
         self._forest = Forest({})
         self._summaries: dict[str, tuple[ProviderView, msgspec.Raw]] = {}

@@ -18,7 +18,7 @@ from renova.model.ids import HostId
 from renova.model.provider import ProviderView
 from renova.scheduling.board import Board
 from renova.store import aggregates, hosts
-from renova.store.database import Tx
+from renova.store.database import Standing, Tx
 from renova.store.picture import FEW, Picture
 
 FRESH = 1.0  # seconds after which it is asked again which hosts are heard
@@ -27,10 +27,10 @@ FRESH = 1.0  # seconds after which it is asked again which hosts are heard
 class Fleet:
     """The hosts of the cloud."""
 
-    def __init__(self, clock: Clock, up: Callable[[HostId], bool]) -> None:
+    def __init__(self, clock: Clock, up: Callable[[HostId], bool], standing: Callable[[], Standing] = Standing) -> None:
         self._clock = clock
         self._up = up
-        self._picture = Picture()
+        self._picture = Picture(standing)
         self._board = Board()
         self._usable: dict[HostId, bool] = {}  # what the database has to say of its being up
         self._looked_at = float("-inf")
