@@ -67,3 +67,25 @@ def test_hosts_are_known_by_name() -> None:
     assert REAL.number("host3") == 3
     with pytest.raises(BadSetup, match="no host host4 here; there are host1, host2, host3"):
         REAL.number("host4")
+
+
+def test_several_controllers_have_ports_of_their_own_behind_that_of_the_api() -> None:
+    two = plan(None, simulated=True, hosts=None, api_port=9000, controllers=2)
+    assert two.controller_names == ["controller1", "controller2"]
+    ports = [
+        two.api_port,
+        *two.database_ports,
+        *map(two.controller_port, two.controller_names),
+        *map(two.controller_agents_port, two.controller_names),
+    ]
+    assert len(set(ports)) == len(ports)
+    one = plan(None, simulated=True, hosts=None, api_port=9000)
+    assert (one.controller_names, one.controller_port("controller")) == (["controller"], 9000)
+
+
+def test_how_many_controllers_there_are_is_settled_with_the_first_plan() -> None:
+    two = plan(None, simulated=True, hosts=None, api_port=None, controllers=2)
+    assert plan(two, simulated=None, hosts=None, api_port=None, controllers=2) == two
+    assert plan(two, simulated=None, hosts=None, api_port=None) == two
+    with pytest.raises(BadSetup, match="controllers"):
+        plan(two, simulated=None, hosts=None, api_port=None, controllers=3)

@@ -75,8 +75,9 @@ class Campaign:
     def run(self) -> Report:
         self.cloud.up(self.teller)
         began = time.monotonic()
-        kinds = Kinds(self.cloud)
-        faults = Faults(kinds, self.seed, lambda text: self.teller.line(f"{time.monotonic() - began:6.1f}  {text}"))
+        faults = Faults(
+            Kinds(self.cloud).pack, self.seed, lambda text: self.teller.line(f"{time.monotonic() - began:6.1f}  {text}")
+        )
         book = Book()
         client = self._client()
         probes = Probes(self._client(timeout=10.0))

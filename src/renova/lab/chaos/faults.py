@@ -9,9 +9,10 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import TypeAlias
 
 from renova.lab import processes
 from renova.lab.cloud import LabCloud
@@ -37,6 +38,10 @@ class Fault:
     end: Callable[[], None]
 
 
+# How often a kind lies in the pack, and what makes a fault of it.
+Card: TypeAlias = tuple[int, Callable[[Random], Fault]]
+
+
 @dataclass(frozen=True)
 class Struck:
     """A fault that fired, with its times on the monotonic clock."""
@@ -60,7 +65,7 @@ class Kinds:
         self._home = cloud.home
         self._control = cloud.control
         self._hosts = cloud.plan.names
-        self.pack: dict[str, tuple[int, Callable[[Random], Fault]]] = {
+        self.pack: dict[str, Card] = {
             "controller killed": (3, self._controller_killed),
             "controller frozen": (1, self._controller_frozen),
             "all controllers killed": (1, self._controllers_killed),
@@ -185,10 +190,22 @@ class Kinds:
 
 
 class Faults:
-    """Faults that strike one after the other, several at a time, until `stop`, which repairs all."""
+    """Faults that strike one after the other, several at a time, until `stop`, which repairs all.
 
-    def __init__(self, kinds: Kinds, seed: int, say: Callable[[str], None]) -> None:
-        self._pack = kinds.pack
+    `between` are the shortest and longest time from one to the next, `retry` that after a repair failed, in seconds.
+    """
+
+    def __init__(
+        self,
+        pack: Mapping[str, Card],
+        seed: int,
+        say: Callable[[str], None],
+        between: tuple[float, float] = _BETWEEN_S,
+        retry: float = _RETRY_S,
+    ) -> None:
+        self._pack = pack
+        self._between = between
+        self._retry = retry
         self._chance = Random(seed)  # noqa: S311  (no secret)
         self._say = say
         self._cards: list[str] = []
@@ -220,7 +237,7 @@ class Faults:
             thread.join()
 
     def _deal(self) -> None:
-        while not self._ending.wait(self._chance.uniform(*_BETWEEN_S)):
+        while not self._ending.wait(self._chance.uniform(*self._between)):
             kind = self._next_kind()
             fault = self._pack[kind][1](self._chance)
             lasts = self._chance.uniform(*fault.lasts)
@@ -272,7 +289,7 @@ class Faults:
                 if time.monotonic() > deadline:
                     self.unrepaired.append(f"{kind} at {', '.join(fault.parts)} could not be repaired: {error}")
                     return False
-                time.sleep(_RETRY_S)
+                time.sleep(self._retry)
             else:
                 return True
 
