@@ -13,7 +13,8 @@ from renova.model.server import Server, VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.settings import AgentSettings, ControllerSettings
-from renova.simulation.cloud import QUICK_LEASE, SimulatedHost
+from renova.simulation.cloud import QUICK_LEASE
+from renova.simulation.hosts import SimulatedHost
 from renova.store import hosts, migrations, rights
 from tests.operations.story import Told
 from tests.operations.test_failures import break_start, dead_host_of, told_story
@@ -466,7 +467,7 @@ def test_b24_a_server_deleted_since_does_not_stop_the_return() -> None:
         for name in {each.host_name or "" for each in rows}:
             await told.cloud.cut_power(name)
         for each in rows:
-            await told.cloud.until(lambda host=each.host: not told.cloud.cloud.hosts.up(host))
+            await told.down(each.host)
             assert await told.cloud.cloud.hosts.seek_proof(each.host)
         await evacuated(told, gone)
         await told.ask(accept_delete, gone)

@@ -77,7 +77,7 @@ async def die(told: Told, *names: str) -> None:
         await told.cloud.cut_power(name)
     for name in names:
         host = told.cloud.hosts[name].id
-        await told.cloud.until(lambda host=host: not told.cloud.cloud.hosts.up(host))
+        await told.down(host)
         assert await told.cloud.cloud.hosts.seek_proof(host)
 
 

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import select
 
 from renova.model.flavor import Flavor
-from renova.model.ids import ImageId, NetworkId, ProjectId, ServerId, SubnetId, UserId, VolumeId
+from renova.model.ids import HostId, ImageId, NetworkId, ProjectId, ServerId, SubnetId, UserId, VolumeId
 from renova.model.image import Image
 from renova.model.network import Subnet
 from renova.model.server import Server, VmState
@@ -131,6 +131,11 @@ class Told:
         found = await self.cloud.server(server)
         assert found is not None
         return found
+
+    async def down(self, host: HostId | None) -> None:
+        """Wait until the controller no longer hears the host."""
+        assert host is not None
+        await self.cloud.until(lambda: not self.cloud.cloud.hosts.up(host))
 
     async def idle(self, server: ServerId, limit_s: float = 1200.0) -> Server:
         """Wait until no operation of the server is active."""
