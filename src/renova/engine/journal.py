@@ -109,6 +109,10 @@ class Journal(Protocol[TX_co]):
         """Give away at once all that is the executor's: it runs nothing more."""
         ...
 
+    def on_free(self, call: Callable[[], None]) -> None:
+        """Have it called when another may have given operations away; it may be missed."""
+        ...
+
     async def give_away(self, held: Held, to: ExecutorId | None = None) -> None:
         """Have the operation be nobody's, for another to take over; nothing happens if it is not ours.
 

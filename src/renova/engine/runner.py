@@ -142,12 +142,24 @@ class Runner(Generic[C, TX]):
 
     async def serve(self) -> None:
         """Keep this executor's lease, take over what dead ones left, resume what was left here; until cancelled."""
+        woken = asyncio.Event()
+        self._journal.on_free(woken.set)
         while True:
+            woken.clear()
             try:
                 await self._look_after()
             except NotNow:
                 log.warning("database away", exc_info=True)
-            await self._clock.sleep(self._beat)
+            await self._nap(woken)
+
+    async def _nap(self, woken: asyncio.Event) -> None:
+        """Wait for the next beat, or for another to give something away."""
+        called, beat = asyncio.ensure_future(woken.wait()), asyncio.ensure_future(self._clock.sleep(self._beat))
+        try:
+            await asyncio.wait({called, beat}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            called.cancel()
+            beat.cancel()
 
     async def _look_after(self) -> None:
         sent = self._clock.monotonic()

@@ -65,12 +65,30 @@ class Standing:
     timeline: str = ""  # of the server: another one after a failover
 
 
+class Bell(Protocol):
+    """By which controllers on one database wake each other."""
+
+    def ring(self, tx: Tx, topic: str) -> None:
+        """Have all hear the topic once the transaction commits."""
+        ...
+
+    def listen(self, heard: Callable[[str | None], None]) -> None:
+        """Call it on this event loop with each topic; with None when topics may have been missed."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Database:
     """What the rest of the controller sees of the database."""
 
-    def __init__(self, executor: Executor, standing: Callable[[], Standing] = Standing) -> None:
+    def __init__(
+        self, executor: Executor, standing: Callable[[], Standing] = Standing, bell: Bell | None = None
+    ) -> None:
         self._executor = executor
         self._standing = standing
+        self._bell = bell
+        self._sleepers: dict[str, list[Callable[[], None]]] = {}
         self.watch: Watch | None = None  # who is told of servers' changed states, within the transactions
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
@@ -96,10 +114,29 @@ class Database:
         """Run `fn` on a consistent view of what is committed; it must not write."""
         return await self._executor.read(fn)
 
+    def wake(self, tx: Tx, topic: str) -> None:
+        """Wake who waits for this, here and in all other controllers, once the transaction commits."""
+        if self._bell is not None:
+            self._bell.ring(tx, topic)
+        tx.then(lambda: self._heard(topic))
+
+    def on_wake(self, topic: str, call: Callable[[], None]) -> None:
+        """Have it called on the event loop when somebody wakes for this; it may be missed, and come for nothing."""
+        if not self._sleepers and self._bell is not None:
+            self._bell.listen(self._heard)
+        self._sleepers.setdefault(topic, []).append(call)
+
+    def _heard(self, topic: str | None) -> None:
+        for each in list(self._sleepers) if topic is None else [topic]:
+            for call in self._sleepers.get(each, ()):
+                call()
+
     @property
     def standing(self) -> Standing:
         """Return how the database stood last; observations made under another standing count for nothing."""
         return self._standing()
 
     def close(self) -> None:
+        if self._bell is not None:
+            self._bell.close()
         self._executor.close()

@@ -74,6 +74,7 @@ steps = Table(
 
 LEASE_S = 3.5  # seconds for which an executor is not taken for dead: what it left is then resumed within 5
 ERASED = b""
+FREE = "operations"  # what is woken for when operations may be taken over
 NOBODY = ExecutorId("")  # whose operations whoever can takes over
 UNDER_WAY = "Another operation on this server is under way."
 
@@ -334,7 +335,14 @@ class StoredJournal:
         await self._database.transact(work)
 
     async def resign(self, executor: ExecutorId) -> None:
-        await self._database.transact(lambda tx: executors.resign(tx, executor))
+        def work(tx: Tx) -> None:
+            executors.resign(tx, executor)
+            self._database.wake(tx, FREE)
+
+        await self._database.transact(work)
+
+    def on_free(self, call: Callable[[], None]) -> None:
+        self._database.on_wake(FREE, call)
 
     async def give_away(self, held: Held, to: ExecutorId | None = None) -> None:
         def work(tx: Tx) -> None:
@@ -344,6 +352,7 @@ class StoredJournal:
                 tx.execute(_CHANGE, {"operation": held.id, "executor": NOBODY})
             elif executors.leased(tx, to):
                 tx.execute(_TAKE, {"operation": held.id, "by": to})
+            self._database.wake(tx, FREE)
 
         await self._database.transact(work)
 

@@ -30,6 +30,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from renova.model.clock import Clock, stamp
 from renova.model.errors import Invalid, NotNow
 from renova.store.database import Database, Tx
+from renova.store.postgresql_bell import Bell
 from renova.store.postgresql_server import ANSWER_S, Link, Server, Unreachable
 from renova.store.prepared import Rows, Shape, Statement, Statements, Value, shape, value
 from renova.store.session import Trouble, reason
@@ -403,7 +404,7 @@ def open_postgresql(address: str) -> Database:
         prepare(server)
     except (psycopg.Error, DBAPIError) as error:
         raise server.refusal(error) from None  # its cause might repeat the address
-    return Database(_Threads(server), lambda: server.standing)
+    return Database(_Threads(server), lambda: server.standing, Bell(server))
 
 
 def prepare(server: Server) -> None:

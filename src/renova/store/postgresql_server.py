@@ -118,9 +118,13 @@ class Server:
                 self._standing = Standing(generation + 1, self._standing.timeline)
                 log.warning("database connection lost", generation=generation)
 
+    def link(self) -> Link:
+        """Return a new connection, for whoever looks after it himself."""
+        return Link.connect(autocommit=True, prepare_threshold=None, client_encoding="utf8", **self._parameters)
+
     def _connect(self) -> Link:
         try:
-            link = Link.connect(autocommit=True, prepare_threshold=None, client_encoding="utf8", **self._parameters)
+            link = self.link()
         except psycopg.Error as error:
             # What libpq says names addresses: that is for the log, where the cause is, and not for users.
             raise Unreachable("no database that takes writes answers") from error
