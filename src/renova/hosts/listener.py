@@ -36,6 +36,8 @@ from renova.wire import (
 
 log = structlog.get_logger()
 
+HANDSHAKE_LIMIT = 5.0  # seconds; who only holds a connection open keeps others from theirs
+WAITING_FRAMES = 16  # of a host, that arrived and were not read yet: each is memory
 ENROL_LIMIT = 10.0  # seconds; who has no certificate gets no more of our time
 
 
@@ -97,7 +99,9 @@ class Listener:
             self._server = await serve(
                 self._serve,
                 ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_LIMIT,
                 max_size=MAX_FRAME,
+                max_queue=WAITING_FRAMES,
                 compression=None,  # what travels is small, or an image that is compressed already
                 ping_interval=5,
                 ping_timeout=10,

@@ -6,7 +6,7 @@ import pytest
 
 from renova.hosts import eras
 from renova.hosts.registration import enrol, welcome
-from renova.model.errors import Conflict, NotFound, OnHold
+from renova.model.errors import Conflict, NotFound, OnHold, Refused
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import HostState
 from renova.model.ids import HostId
@@ -60,6 +60,21 @@ def test_a_host_that_knows_more_than_the_database_shows_that_commits_were_lost(
 ) -> None:
     reason = lost(two, A, **changes)
     assert (reason is None) if said is None else (reason is not None and said in reason)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"era": 2 + eras.MOST_ERAS},
+        {"era": 1, "epoch": 2 + eras.GAP},
+        {"era": 1, "epoch": 1, "guests": (found(ONE, 2 + eras.GAP),)},
+    ],
+    ids=["era", "epoch", "incarnation"],
+)
+def test_what_no_loss_explains_turns_away_who_says_it_and_holds_nobody(two: Tables, changes: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="cannot have"):
+        lost(two, A, **changes)
+    assert standing(two).hold is None
 
 
 def test_while_on_hold_nothing_is_granted_proven_or_cleaned_up(two: Tables) -> None:

@@ -9,12 +9,12 @@ import structlog
 from sqlalchemy import update
 
 from renova.engine.executor import Executor as Me
-from renova.hosts.leases import NOTE_SEEN, TRAILING, Leases
+from renova.hosts.leases import MOST_LOST, NOTE_SEEN, TRAILING, Leases
 from renova.model.errors import NotNow
 from renova.model.ids import ExecutorId, HostId
 from renova.settings import LeaseTimes
 from renova.simulation.loop import VirtualClock, run_virtual
-from renova.store import hosts
+from renova.store import cluster, hosts
 from renova.store.database import Database, Executor, Standing
 from renova.wire import Fenced, Renew, Renewed
 from tests.databases import open_empty
@@ -165,6 +165,17 @@ def test_who_renews_another_lease_than_its_own_is_fenced(changes: dict[str, Any]
         assert await bench.renew(A, **changes) == Fenced(epoch=changes.get("epoch", 1)), "which epoch is over"
         assert (await bench.lease()).counter == 0
         assert not bench.leases.alive(A)
+
+    on_bench(story)
+
+
+def test_a_count_that_no_loss_explains_is_not_believed_and_holds_nobody() -> None:
+    async def story(bench: Bench) -> None:
+        assert await bench.renew(A, counter=MOST_LOST + 1) == Fenced(epoch=1)
+        assert (await bench.lease()).counter == 0
+        assert (await bench.database.read(cluster.get)).hold is None
+        await bench.renew(A, counter=MOST_LOST)
+        assert (await bench.database.read(cluster.get)).hold is not None, "that one may be"
 
     on_bench(story)
 
