@@ -38,6 +38,7 @@ class Striking:
     target: str
     chance: Chance
     counts: Counter[str]
+    pace: float = 1.0
 
     def fired(self, what: str = "") -> None:
         """Count the fault: it did harm."""
@@ -48,8 +49,8 @@ class Striking:
         self.world.tell(f"mended: {self.kind.name}: {self.target}")
 
     async def wait(self, low: float, high: float) -> None:
-        """Wait for some time between, in true seconds."""
-        await asyncio.sleep(self.chance.uniform(low, high))
+        """Wait for some time between, in true seconds at a pace of one."""
+        await asyncio.sleep(self.pace * self.chance.uniform(low, high))
 
     def often(self, share: float) -> bool:
         return self.chance.uniform(0, 1) < share
@@ -62,6 +63,7 @@ class Injector:
     world: World
     kinds: Sequence[Kind]
     rate: float = 1.0
+    pace: float = 1.0  # what a fault lasts is multiplied by this
     fired: Counter[str] = field(default_factory=Counter)  # how often each kind did
 
     def __post_init__(self) -> None:
@@ -100,7 +102,7 @@ class Injector:
         if not targets:
             return None
         target = targets[int(self.chance.uniform(0, len(targets)))]
-        striking = Striking(self.world, kind, target, self.chance, self.fired)
+        striking = Striking(self.world, kind, target, self.chance, self.fired, self.pace)
         task = asyncio.get_running_loop().create_task(self._suffer(striking), name=kind.name, context=outside())
         self._suffering.add(target)
         self._strikes.add(task)
