@@ -78,7 +78,8 @@ class History:
 
     def hear(self, event: MutableMapping[str, Any]) -> None:
         """Write down what a part logs."""
-        fields = {name: value for name, value in event.items() if name not in _UNTOLD}
+        # Sorted: structlog merges what is bound by context in the order of a set.
+        fields = {name: event[name] for name in sorted(event) if name not in _UNTOLD}
         error = _error(event.get("exc_info"))
         if error is not None:
             fields["error"] = _chain(error)
