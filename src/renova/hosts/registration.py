@@ -211,7 +211,8 @@ def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
     if server is None or server.launched_at is None or server.task_state is TaskState.DELETING:
         return Duty(debt.server, debt.below, disks=True)
     right = rights.right(tx, debt.server)
-    home = host_rows.get(tx, right.host) if right else None
+    # An evacuation to this very host may have failed: then the server has its disks where it lives.
+    home = host_rows.get(tx, right.host if right and right.host != debt.host else server.host or debt.host)
     theirs = home.facts.storage_id if home and home.facts else ""
     # Where the server still lives here, its evacuation is under way or failed: this may be the only disk it has.
     moved = server.host != debt.host

@@ -6,9 +6,7 @@ its host end that first. A host that is away does not delay the user: it owes th
 
 import msgspec
 
-from renova.engine.journal import Elsewhere
 from renova.engine.operation import Failure, Run, Story, act, end
-from renova.model.errors import NotNow
 from renova.model.guest import PowerState
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import TaskState, VmState
@@ -17,12 +15,12 @@ from renova.operations.create_image import remove_unfinished_image, unfinished_i
 from renova.operations.parts import volumes
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
+from renova.operations.parts.run_guest import remove
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
 from renova.operations.work import Work
 from renova.store import actions, block_devices, migrations, personal_files, placement, rights, servers
 from renova.store.database import Tx
-from renova.wire import Remove
 
 
 class DeleteServer(msgspec.Struct, frozen=True):
@@ -64,23 +62,8 @@ async def remove_guest(work: Work, want: DeleteServer) -> None:
     """Have nothing of the server on its host, or have the host owe it if it is away."""
     if want.host is None:
         return
-    # A host that is heard gets a moment for its connection to come back; one that is silent is not waited for.
-    for _ in range(PATIENT_TRIES):
-        try:
-            await work.command(want.host, want.incarnation, Remove(disks=True))
-        except Elsewhere:
-            raise  # it is not away: the controller that has it goes on with this
-        except NotNow:
-            pass
-        else:
-            return
-        if not work.cloud.hosts.up(want.host):
-            break
-        await work.cloud.clock.sleep(0.5)
-    await work.note(lambda tx: rights.owe(tx, want.host or HostId(""), work.held.server, want.incarnation + 1))
-
-
-PATIENT_TRIES = 20
+    if not await remove(work, want.host, want.incarnation, disks=True):
+        await work.note(lambda tx: rights.owe(tx, want.host or HostId(""), work.held.server, want.incarnation + 1))
 
 
 @act()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from renova.hosts.registration import Place, cleaned, enrol, give_token, spend_token, welcome
+from renova.hosts.registration import Place, cleaned, duty, enrol, give_token, spend_token, welcome
 from renova.model.errors import Conflict, Invalid
 from renova.model.host import HostState
 from renova.model.ids import HostId, ServerId
@@ -238,6 +238,21 @@ def test_a_returning_host_owes_the_guests_it_lost_and_sets_disks_aside_only_wher
     place = greet(tables, epoch=1, boot="next boot", facts=own, guests=(found(ONE, 1),))
     assert place.duties == (Duty(ONE, 2, disks=not shared, aside=not shared),)
     assert (place.state, state(tables)) == (HostState.RETURNING, HostState.RETURNING)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("released", [True, False])
+def test_a_host_to_which_an_evacuation_failed_keeps_no_disks_of_its_own(
+    tables: Tables, shared: bool, released: bool
+) -> None:
+    dead_and_evacuated(tables, shared=shared)
+    tables.do(lambda tx: servers.change(tx, ONE, host=A))  # where it still lives
+    tables.do(lambda tx: rights.owe(tx, B, ONE, 3))
+    if released:
+        tables.do(lambda tx: rights.release(tx, ONE))
+    (owed,) = tables.do(lambda tx: rights.debts_of(tx, B))
+    at_b = tables.do(lambda tx: duty(tx, owed, "common" if shared else "of b"))
+    assert at_b == Duty(ONE, 3, disks=not shared, aside=not shared)
 
 
 def test_disks_stay_where_nobody_knows_whose_storage_it_is(tables: Tables) -> None:

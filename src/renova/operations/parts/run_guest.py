@@ -133,20 +133,37 @@ async def build(
 
 async def clear(work: Work, host: HostId, incarnation: int, *, disks: bool) -> None:
     """Have nothing of the server on the host. One that is away owes it, and is not up again before it has paid."""
-    try:
-        await work.command(host, incarnation, Remove(disks=disks))
+    if await remove(work, host, incarnation, disks=disks):
         await work.note(lambda tx: freed(work, tx, host))
-    except Elsewhere:
-        raise  # it is not away: the controller that has it goes on with this
-    except NotNow:
-        pass
-    else:
         return
 
     def owe(tx: Tx) -> None:
         rights.owe(tx, host, work.held.server, incarnation + 1)
 
     await work.note(owe)
+
+
+async def remove(work: Work, host: HostId, incarnation: int, *, disks: bool) -> bool:
+    """Have the host have nothing of the server; False when it is away.
+
+    A host that is heard gets a moment for its connection to come back; one that is silent is not waited for.
+    """
+    for _ in range(PATIENT_TRIES):
+        try:
+            await work.command(host, incarnation, Remove(disks=disks))
+        except Elsewhere:
+            raise  # it is not away: the controller that has it goes on with this
+        except NotNow:
+            pass
+        else:
+            return True
+        if work.cloud.hosts.leases.settled and not work.cloud.hosts.up(host):
+            break  # else this controller has only just begun, and has not heard the hosts yet
+        await work.cloud.clock.sleep(0.5)
+    return False
+
+
+PATIENT_TRIES = 20
 
 
 def freed(work: Work, tx: Tx, host: HostId) -> None:
