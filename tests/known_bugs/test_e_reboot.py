@@ -89,7 +89,7 @@ def counted(hypervisor: Any) -> list[object]:
     return starts
 
 
-# Every durable point is passed in tests/operations/test_crashes.py; these are moments of what the guest goes through.
+# Every durable point is passed in tests/points; these are moments of what the guest goes through.
 @pytest.mark.parametrize("who", ["agent", "controller", "host"])
 @pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("after_s", [0.0, 0.002, 0.1, 0.21, 0.3, 0.41])

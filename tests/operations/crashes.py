@@ -63,21 +63,6 @@ class FusedExecutor:
         self._executor.close()
 
 
-class Fused:
-    """A driver or journal whose calls are the points."""
-
-    def __init__(self, part: Any, fuse: Fuse, calls: tuple[str, ...]) -> None:
-        self._part = part
-        self._fuse = fuse
-        self._calls = calls
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._part, name)
-        if name not in self._calls:
-            return found
-        return lambda *arguments, **options: self._fuse.around(lambda: found(*arguments, **options))
-
-
 def controller_fuse(cloud: SimulatedCloud) -> Fuse:
     """Have the controller die at a transaction; must be called before the cloud is up."""
 
@@ -88,23 +73,4 @@ def controller_fuse(cloud: SimulatedCloud) -> Fuse:
 
     fuse = Fuse(kill)
     cloud.database._executor = FusedExecutor(cloud.database._executor, fuse)
-    return fuse
-
-
-def agent_fuse(cloud: SimulatedCloud, name: str) -> Fuse:
-    """Have the agent of the host die at a journal write or at a call of its hypervisor."""
-    host = cloud.hosts[name]
-
-    async def kill() -> None:
-        host.line.reset()
-        await cloud.kill_agent(name)
-        await cloud.clock.sleep(DOWN_S)
-        cloud.start_agent(name)
-
-    fuse = Fuse(kill)
-    guests = ("prepare", "start", "define", "shut_down", "kill", "undefine", "drop_disks")
-    devices = ("attach_volume", "detach_volume", "attach_nic", "detach_nic")
-    more = ("pause", "unpause", "suspend", "resume", "snapshot", "drop_snapshot")
-    host.hypervisor = Fused(host.hypervisor, fuse, guests + devices + more)  # type: ignore[assignment]
-    host.journal = Fused(host.journal, fuse, ("write_server", "write_host"))  # type: ignore[assignment]
     return fuse
