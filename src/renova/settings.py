@@ -129,6 +129,13 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     log_level: LogLevel = "info"
 
     def check(self) -> None:
+        if "://" in self.database and not self.several:
+            raise BadSetup("Setting database names neither a file nor a postgresql:// address.")
+        for name in ("api_address", "agents_address", "agents_names"):
+            given: str | tuple[str, ...] = getattr(self, name)
+            for address in given if isinstance(given, tuple) else (given,):
+                if not _may_be_host(address):
+                    raise BadSetup(f"Setting {name} = {address!r} can be no host's name or address.")
         for name, url in (("public_url", self.public_url), ("notifications", self.notifications)):
             if url and url not in ("none", "log") and not _is_web_address(url):
                 raise BadSetup(f"Setting {name} is no address. It looks like https://cloud.example:8774.")
@@ -219,6 +226,14 @@ def _is_web_address(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:  # a bracket without its other one, or a port that is none
         return False
+
+
+def _may_be_host(text: str) -> bool:
+    try:
+        text.encode("idna")
+    except UnicodeError:  # a part of a name is empty, or longer than 63 characters
+        return False
+    return " " not in text
 
 
 def _words(given: str) -> list[str]:

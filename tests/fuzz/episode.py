@@ -361,9 +361,7 @@ class Episode:
 
     async def _compare_with_nothing(self, step: Step, answer: Answer) -> None:
         """Who has not signed in is told the same of what is there and of what is not."""
-        target = re.sub(
-            r"(?<![0-9a-f])[0-9a-f-]{32,36}(?![0-9a-f])", lambda id_: "0" * len(id_[0]), step.request.target
-        )
+        target = _ID.sub(lambda id_: "0" * len(id_[0]), step.request.target)
         if target == step.request.target:
             return
         request = Request(step.request.method, target, step.request.headers, step.request.body, step.request.broken_off)
@@ -441,6 +439,7 @@ class Episode:
 
 
 _NOT_FINAL = r"^(operation|event|migration) |counted as used|is left in |in no final state|runs on \[[^]]*,"
+_ID = re.compile(r"(?<![0-9a-f])[0-9a-f-]{32,36}(?![0-9a-f])")
 _PATCH = "application/openstack-images-v2.1-json-patch"
 
 

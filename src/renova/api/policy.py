@@ -42,7 +42,7 @@ class Policy:
         self._enforcer.register_defaults(checks)
         if path:
             conf.set_override("policy_dirs", [], group="oslo_policy")
-            self._enforcer.load_rules()
+            self._load(policy_file)
         else:
             self._enforcer.set_rules(oslo.Rules({check.name: check.check for check in checks}), use_conf=False)
         # Read once: else every request would look for the file, and go through all rules, again.
@@ -50,6 +50,20 @@ class Policy:
         # A decision costs some 100 µs, and is always the same unless a rule asks another server (http:, https:).
         asks = any(scheme in str(check) for check in self._enforcer.rules.values() for scheme in ("http:", "https:"))
         self._decided = self._decide if asks else lru_cache(maxsize=20_000)(self._decide)
+
+    def _load(self, file: str) -> None:
+        """Read the operator's rules. `BadSetup` for what oslo.policy itself would only warn of, and deny ever after."""
+        try:
+            self._enforcer.load_rules()
+            self._enforcer.check_rules(raise_on_violation=True)
+        except oslo.InvalidDefinitionError as error:
+            raise BadSetup(f"The policy file {file} refers to rules in circles, or to none: {error}.") from error
+        except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
+            said = " ".join(str(error).split())
+            raise BadSetup(f"The policy file {file} is no list of rules: {said}.") from error
+        for name, rule in self._enforcer.file_rules.items():
+            if str(rule.check) == "!" and rule.check_str.strip() != "!":
+                raise BadSetup(f"The policy file {file} has a rule {name} that cannot be understood: {rule.check_str}")
 
     def allows(self, rule: str, caller: Caller, target: Mapping[str, str | None] | None = None) -> bool:
         """Say whether the caller may do `rule` to the target; without a target, to what is their own."""

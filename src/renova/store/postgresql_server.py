@@ -55,6 +55,7 @@ _WRONG = (
     (r"could not translate host name|Name or service not known", "no address is known for its host's name"),
     (r'role "[^"]*" does not exist', "it does not know the user"),
     (r'database "[^"]*" does not exist', "there is no database of this name"),
+    (r"invalid port number", "its port is none"),
     (r"permission denied", "the user may not make tables there"),
 )
 

@@ -37,3 +37,29 @@ def test_an_operators_file_overrides_what_it_names(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadSetup, match="policy_file"):
         Policy(RULES, str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [", "no list of rules"),
+        ("- a\n- b\n", "no list of rules"),
+        ("[" * 3000, "no list of rules"),
+        ('"thing:get": 5\n', "no list of rules"),
+        ('"thing:get": "((( rule:any"\n', "thing:get"),
+        ('"thing:get": "role"\n', "thing:get"),
+        ('"thing:get": "rule:nothing"\n', "thing:get"),
+        ('"thing:get": "rule:thing:purge"\n"thing:purge": "rule:thing:get"\n', "circles"),
+    ],
+)
+def test_a_file_that_would_deny_by_mistake_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(text)
+    with pytest.raises(BadSetup, match=says):
+        Policy(RULES, str(file))
+
+
+def test_a_file_may_deny_on_purpose(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text('"thing:get": "!"\n')
+    assert not Policy(RULES, str(file)).allows("thing:get", caller("admin"))
