@@ -136,6 +136,8 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             for address in given if isinstance(given, tuple) else (given,):
                 if not _may_be_host(address):
                     raise BadSetup(f"Setting {name} = {address!r} can be no host's name or address.")
+        if not self.notification_token.isascii():
+            raise BadSetup("Setting notification_token has letters that no HTTP header can have.")
         for name, url in (("public_url", self.public_url), ("notifications", self.notifications)):
             if url and url not in ("none", "log") and not _is_web_address(url):
                 raise BadSetup(f"Setting {name} is no address. It looks like https://cloud.example:8774.")
@@ -233,7 +235,7 @@ def _may_be_host(text: str) -> bool:
         text.encode("idna")
     except UnicodeError:  # a part of a name is empty, or longer than 63 characters
         return False
-    return " " not in text
+    return text.isascii() and " " not in text
 
 
 def _words(given: str) -> list[str]:

@@ -173,6 +173,8 @@ def number(low: float, high: float) -> st.SearchStrategy[float]:
         (f'agents_address = "{"a" * 64}"', "agents_address"),
         ('api_address = "one..two"', "api_address"),
         ('agents_names = ["one two"]', "agents_names"),
+        ('agents_names = ["übung.example"]', "agents_names"),
+        ('notification_token = "übung"', "notification_token"),
         ('notifications = "http://:80"', "notifications"),
     ],
     ids=lambda value: value[:30],

@@ -1,12 +1,14 @@
 """Renova's own API, for which OpenStack has no words: hosts as an operator sees them, and how new ones join."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from keystoneauth1 import exceptions as keystone
 
-from renova.model.errors import Forbidden, NotNow, Refused
+from renova.model.errors import BadSetup, Forbidden, NotNow, Refused
+
+T = TypeVar("T")
 
 
 class HostsClient:
@@ -20,22 +22,23 @@ class HostsClient:
 
     def hosts(self) -> list[dict[str, Any]]:
         """List the hosts: name, state, up, connected, forced_down, proof and so on."""
-        found: list[dict[str, Any]] = self._ask("GET", "/hosts")["hosts"]
+        found: list[dict[str, Any]] = self._ask("GET", "/hosts", "hosts", list)
         return found
 
     def join_tokens(self, count: int = 1, hours: float = 1.0) -> list[str]:
         """Make tokens, each good for enrolling one host for so many hours."""
-        made: list[str] = self._ask("POST", "/join-tokens", {"count": count, "hours": hours})["join_tokens"]
+        wanted = {"count": count, "hours": hours}
+        made: list[str] = self._ask("POST", "/join-tokens", "join_tokens", list, wanted)
         return made
 
     def duties(self) -> list[dict[str, Any]]:
         """List the controller's duties: how often each is done, and how it went the last time."""
-        found: list[dict[str, Any]] = self._ask("GET", "/duties")["duties"]
+        found: list[dict[str, Any]] = self._ask("GET", "/duties", "duties", list)
         return found
 
     def do_duty(self, name: str) -> dict[str, Any]:
         """Have a duty done now, and tell how it went."""
-        done: dict[str, Any] = self._ask("POST", f"/duties/{quote(name, safe='')}")["duty"]
+        done: dict[str, Any] = self._ask("POST", f"/duties/{_segment(name)}", "duty", dict)
         return done
 
     def host(self, name: str) -> dict[str, Any]:
@@ -44,7 +47,7 @@ class HostsClient:
 
     def remove(self, name: str) -> None:
         """Remove a storage host that holds nothing any more."""
-        self._ask("DELETE", f"/hosts/{quote(name, safe='')}")
+        self._ask("DELETE", f"/hosts/{_segment(name)}", "", type(None))
 
     def vouch(self, name: str, now: bool = False) -> dict[str, Any]:
         """Give the caller's word that the host is off."""
@@ -60,41 +63,62 @@ class HostsClient:
 
     def asides(self, name: str) -> list[dict[str, Any]]:
         """List the disks that the host has set aside."""
-        found: list[dict[str, Any]] = self._ask("GET", f"/hosts/{quote(name, safe='')}/asides")["asides"]
+        found: list[dict[str, Any]] = self._ask("GET", f"/hosts/{_segment(name)}/asides", "asides", list)
         return found
 
     def proofs(self) -> list[dict[str, Any]]:
         """List proofs of hosts' deaths, the newest first."""
-        found: list[dict[str, Any]] = self._ask("GET", "/proofs")["proofs"]
+        found: list[dict[str, Any]] = self._ask("GET", "/proofs", "proofs", list)
         return found
 
     def status(self) -> dict[str, Any]:
         """Say in which era the cluster is, and whether it is on hold."""
-        found: dict[str, Any] = self._ask("GET", "/status")
-        return found
+        return self._standing("GET", "/status")
 
     def begin_era(self) -> dict[str, Any]:
         """Go on with the database as it is, in a new era."""
-        found: dict[str, Any] = self._ask("POST", "/eras")
-        return found
+        return self._standing("POST", "/eras")
 
     def choose(self, server: str, host: str) -> dict[str, Any]:
         """Have a server that runs on several hosts go on at this one."""
-        found: dict[str, Any] = self._ask("POST", f"/servers/{quote(server, safe='')}/choose", {"host": host})
-        return found
+        return self._standing("POST", f"/servers/{_segment(server)}/choose", {"host": host})
 
     def _host(self, method: str, name: str, rest: str = "", body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask(method, f"/hosts/{quote(name, safe='')}{rest}", body)["host"]
+        found: dict[str, Any] = self._ask(method, f"/hosts/{_segment(name)}{rest}", "host", dict, body)
         return found
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _standing(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask(method, path, "", dict, body)
+        if "era" not in found:
+            raise self._stranger()
+        return found
+
+    def _ask(self, method: str, path: str, part: str, kind: type[T], body: Mapping[str, Any] | None = None) -> T:
+        """Return this part of the answer ("": all of it), which is of this kind where a Renova controller answers."""
         arguments = {} if body is None else {"json": body}
         try:
             answer = self._session.request(f"{self._url}{path}", method, **arguments)
-            return answer.json() if answer.content else None
+            found = answer.json() if answer.content else None
         except keystone.Forbidden as error:
             raise Forbidden(f"Only an administrator may do this: {error}") from error
         except keystone.HttpError as error:
             raise Refused(str(error)) from error
         except keystone.ClientException as error:
             raise NotNow(str(error)) from error
+        except ValueError as error:  # no JSON
+            raise self._stranger() from error
+        if part:
+            found = found.get(part) if isinstance(found, dict) else None
+        if not isinstance(found, kind):
+            raise self._stranger()
+        return found
+
+    def _stranger(self) -> BadSetup:
+        return BadSetup(f"What answers at {self._url} is no Renova controller. Have OS_AUTH_URL name one.")
+
+
+def _segment(name: str) -> str:
+    """Return the name as a part of a path. `Refused` for what would make another path of it."""
+    if name in ("", ".", ".."):
+        raise Refused(f"Nothing here is called {name!r}.")
+    return quote(name, safe="", errors="replace")

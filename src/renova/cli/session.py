@@ -30,6 +30,8 @@ def connect() -> Any:
         raise NotNow(
             f"Nobody answers at {where}: start the controller, or have OS_AUTH_URL name one that runs."
         ) from error
+    except ValueError as error:  # OS_AUTH_URL with half a bracket
+        raise BadSetup(f"OS_AUTH_URL is no address ({error}). Source this cloud's openrc.") from error
     except (sdk.ConfigException, sdk.SDKException, keystone.ClientException) as error:
         raise BadSetup(
             f"No session with a cloud ({error}). Source its openrc first, or set OS_CLOUD and OS_CLIENT_CONFIG_FILE."

@@ -80,7 +80,10 @@ def simulated_hosts(
     """Run simulated hosts, each with its agent, in this process; renova lab up --simulated starts it."""
     from renova.lab.home import Home
     from renova.main.simulated_process import serve
+    from renova.model.errors import BadSetup
 
+    if not home.is_dir():
+        raise BadSetup(f"There is no cloud in {home}: make one with `renova lab up --simulated`.")
     serve(Home(home), hosts, local_disks=local_disks)
 
 

@@ -199,8 +199,11 @@ def _inherited(descriptor: int | None) -> socket.socket | None:
     """Take over a listening socket; no child of ours may have it too, for it would keep the port when we are killed."""
     if descriptor is None:
         return None
-    inherited = socket.socket(fileno=descriptor)
-    inherited.set_inheritable(False)
+    try:
+        inherited = socket.socket(fileno=descriptor)
+        inherited.set_inheritable(False)
+    except OSError as error:
+        raise BadSetup(f"--agents-fd {descriptor} is no listening socket ({error.strerror}).") from error
     return inherited
 
 
