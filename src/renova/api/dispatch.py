@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+from urllib.parse import quote
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -196,6 +197,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _response(reply: Reply, headers: dict[str, str], *, head: bool) -> Response:
+    headers = {name: _sendable(value) for name, value in headers.items()}
     if isinstance(reply.body, AsyncIterator):
         return StreamingResponse(_nothing() if head else reply.body, reply.status, headers)
     content = reply.encoded()
@@ -205,6 +207,14 @@ def _response(reply: Reply, headers: dict[str, str], *, head: bool) -> Response:
     if head:
         response.body = b""  # the length of what GET would give stays in the headers
     return response
+
+
+def _sendable(value: str) -> str:
+    """Return a header's value with what no header can have (of a name in an address, mostly) quoted as in addresses."""
+    return value if value.isascii() and value.isprintable() else quote(value, safe=_PRINTABLE)
+
+
+_PRINTABLE = "".join(chr(code) for code in range(32, 127))
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -75,6 +75,14 @@ async def test_tags_are_words(api: ComputeApi) -> None:
     await api.refused("demo", f"GET {path}", 404, version="2.25")
 
 
+@pytest.mark.parametrize(("tag", "quoted"), [("٣", "%D9%A3"), ("a%0Ab", "a%0Ab"), ("ü", "%C3%BC"), ("a%20b", "a b")])
+async def test_a_tag_of_any_letters_has_an_address(api: ComputeApi, tag: str, quoted: str) -> None:
+    server = await api.have_server()
+    answer = await api.compute("demo", f"PUT /servers/{server.id}/tags/{tag}", version="2.26")
+    assert (answer.status_code, answer.headers["location"].rpartition("/")[2]) == (201, quoted)
+    assert answer.headers["location"].isprintable()
+
+
 async def test_addresses_are_listed_by_network(api: ComputeApi) -> None:
     server = await api.have_server()
     addresses = {"private": [{"version": 4, "addr": "10.0.0.5"}]}
