@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fuzz import agents, wire
-from tests.fuzz.episode import STEPS
 from tests.fuzz.runs import GROWTH_KB, Case, Run, play, prepare, replay, run
+from tests.fuzz.world import STEPS
 
 PLAYS = 25  # requests for each play on the wire: those take longer
 ENOUGH = 5_000  # requests in which every route must be hit

@@ -28,7 +28,6 @@ from tests.fuzz.shapes import SECRET, Shapes
 from tests.fuzz.targets import Target, targets, version_word
 from tests.fuzz.world import World, tape
 
-STEPS = 250  # of an episode
 LATE = 0.85  # of an episode has to be over before what ends or holds the cloud may be asked for
 GRAVE = (
     *("POST /eras", "DELETE /os-services/{service}", "DELETE /hosts/{host}", "POST /hosts/{host}/vouch"),

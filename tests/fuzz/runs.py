@@ -18,9 +18,9 @@ from warnings import catch_warnings
 
 from renova.simulation.loop import run_virtual
 from tests import databases
-from tests.fuzz.episode import STEPS, Episode, Fault, Step, Told
+from tests.fuzz.episode import Episode, Fault, Step, Told
 from tests.fuzz.shrinking import shrunk
-from tests.fuzz.world import prepare_process, tape
+from tests.fuzz.world import STEPS, prepare_process, tape
 
 SHOWN = 10  # faults that are shrunk and shown
 GROWTH_KB = 400  # an episode may leave in memory, on average of a run's second half; a leaked cloud is ten times that

@@ -39,6 +39,7 @@ from tests.fuzz.request import Answer, Request
 from tests.fuzz.shapes import SECRET
 
 T = TypeVar("T")
+STEPS = 250  # of an episode: worlds' seeds are so far from each other
 ANSWER_WITHIN_S = 120.0  # virtual: what waits for a host gives up long before
 PASSWORDS = {who: f"{SECRET}of-{who}" for who in ("admin", "demo")}
 _JSON = ("content-type", "application/json")
@@ -155,7 +156,9 @@ class World:
 
     async def __aenter__(self) -> "World":
         self.cloud = cloud = Cloud(seed=self.seed, facts=replace(SMALL_HOST, vcpus=64))
-        cloud.settings = replace(cloud.settings, state_dir=self._state.name, public_url="http://cloud.example")
+        # Every second one is told where clients reach it; the others take the host's name from the request.
+        public = "http://cloud.example" if self.seed // STEPS % 2 else ""
+        cloud.settings = replace(cloud.settings, state_dir=self._state.name, public_url=public)
         self.identity = BuiltinIdentity(cloud.database, cloud.clock, cloud.chance, cloud.settings)
         cloud.identity = self.identity
         me = Executor(ExecutorId(""))
