@@ -1,7 +1,8 @@
 """Attach a port to a server: give it the port, bound to its host, and give its guest the nic.
 
 Shows no task state: what is asked for meanwhile waits. A running guest gets the nic at once, one that is off with its
-next start. When it fails, a port that was made is gone again, and one of the user's is free.
+next start. When it fails, a port that was made is gone again, and one of the user's is free; unless the guest has the
+nic by then and does not let go of it: then the server keeps the port, so that nobody else gets its addresses.
 """
 
 import msgspec
@@ -10,9 +11,11 @@ from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.errors import Broken, Conflict
 from renova.model.host import Right
 from renova.model.ids import PortId, ServerId
+from renova.model.network import Port
 from renova.model.server import AttachedNetwork, VmState
 from renova.operations.attach_volume import HAS_GUEST
 from renova.operations.cloud import Cloud
+from renova.operations.parts import run_guest
 from renova.operations.parts.guest import attached_networks, bind_all_ports
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
@@ -20,7 +23,7 @@ from renova.operations.parts.state import close_failed
 from renova.operations.submission import Asked, Submission, Submitted, submit
 from renova.operations.work import Work
 from renova.partners.network import PortWish
-from renova.store import actions, operations, ports, servers
+from renova.store import actions, operations, ports, rights, servers
 from renova.store.database import Tx
 from renova.wire import AttachNic, DetachNic
 
@@ -87,9 +90,27 @@ async def give_port(work: Work, want: AttachInterface) -> Given:
 
 @give_port.undo
 async def take_port(work: Work, want: AttachInterface) -> None:
+    """Have the port free again, or gone; it stays where the guest still has it."""
     for port in await work.cloud.networks.ports(work.held.server):
         if port.id == want.wish.port or (want.wish.port is None and await _is_nic(work, port.id, want.nic)):
-            await work.cloud.networks.take_port(work.held.server, port.id)
+            if await _is_held_on_to(work, port):
+                networks = await attached_networks(work)
+                await work.note(lambda tx, networks=networks: _keep(work, tx, networks))  # type: ignore[misc]
+            else:
+                await work.cloud.networks.take_port(work.held.server, port.id)
+
+
+async def _is_held_on_to(work: Work, port: Port) -> bool:
+    server = await work.server()
+    right = await work.cloud.database.read(lambda tx: rights.right(tx, server.id))
+    if server.vm_state not in HAS_GUEST or right is None:
+        return False
+    take = DetachNic(port=port.id, mac=port.mac, wait_s=0)
+    return await run_guest.holds_on(work, right.host, right.incarnation, take)
+
+
+def _keep(work: Work, tx: Tx, networks: tuple[AttachedNetwork, ...]) -> None:
+    servers.change(tx, work.held.server, networks=networks)
 
 
 async def _is_nic(work: Work, port: PortId, number: int) -> bool:
@@ -131,7 +152,7 @@ def mark_attached(work: Work, tx: Tx, want: AttachInterface, networks: tuple[Att
 
 
 def settle_attach(work: Work, tx: Tx, want: AttachInterface, failure: Failure) -> None:
-    """Leave the server without the port."""
+    """Leave the server as undoing has left it."""
     notify(work.cloud, tx, work.held.server, "instance.interface_attach.error", failure)
     close_failed(tx, work.held.action, failure)
 

@@ -1,7 +1,8 @@
 """Attach a volume to a server: reserve it, have it reachable from the server's host, give it to the guest.
 
 Shows no task state: what is asked for meanwhile waits. A running guest gets the volume at once, one that is off with
-its next start. When it fails, the volume is free again and the server is as it was.
+its next start. When it fails, the volume is free again and the server is as it was; unless the guest has the volume by
+then and does not let go of it: nothing is cut off under a guest, and the server keeps the volume.
 """
 
 import msgspec
@@ -13,7 +14,7 @@ from renova.model.host import Right
 from renova.model.ids import ServerId, VolumeId
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
-from renova.operations.parts import volumes
+from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.devices import next_device
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
@@ -99,9 +100,15 @@ async def have_volume_reachable(work: Work, want: AttachVolume, right: Right) ->
 
 @have_volume_reachable.undo
 async def give_volume_back(work: Work, want: AttachVolume, right: Right) -> None:
-    """Have the volume free again, and reachable from nowhere."""
-    _, device = await _here(work, want)
-    await volumes.let_go(work, device)
+    """Have the volume free again, and reachable from nowhere; it stays where the guest still has it."""
+    server, device = await _here(work, want)
+    take = Take(volume=want.volume, wait_s=0)
+    if server.vm_state in HAS_GUEST and await run_guest.holds_on(work, right.host, right.incarnation, take):
+        if device.attachment is not None:
+            await work.cloud.volumes.complete(device.attachment, device.device)
+        await work.note(lambda tx: block_devices.change(tx, device, attached=True))
+    else:
+        await volumes.let_go(work, device)
 
 
 @act()
@@ -118,7 +125,7 @@ async def give_to_guest(work: Work, want: AttachVolume, right: Right) -> None:
 
 @give_to_guest.undo
 async def take_back(work: Work, want: AttachVolume, right: Right) -> None:
-    """Have the guest without it; whether it lets go or not, the export is cut off next."""
+    """Have the guest without it; once it has let go, the export is cut off next."""
     server, _ = await _here(work, want)
     if server.vm_state in HAS_GUEST:
         settings = work.cloud.settings
@@ -134,9 +141,9 @@ def mark_attached(work: Work, tx: Tx, want: AttachVolume) -> None:
 
 
 def settle_attach(work: Work, tx: Tx, want: AttachVolume, failure: Failure) -> None:
-    """Leave the server without the volume."""
+    """Leave the server without the volume, unless its guest has kept it."""
     device = block_devices.by_volume(tx, want.volume)
-    if device is not None and device.server == work.held.server:
+    if device is not None and device.server == work.held.server and not device.attached:
         block_devices.remove(tx, device)
     notify(work.cloud, tx, work.held.server, "instance.volume_attach.error", failure, volume=want.volume)
     close_failed(tx, work.held.action, failure)

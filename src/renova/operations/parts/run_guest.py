@@ -15,7 +15,24 @@ from renova.operations.parts.guest import current_guest
 from renova.operations.work import Work
 from renova.store import hosts, placement, rights
 from renova.store.database import Tx
-from renova.wire import Define, DropDisks, Pause, Prepare, Remove, Saved, Start, State, Stop, Suspend, Unpause
+from renova.wire import (
+    AnyAct,
+    Define,
+    DetachNic,
+    DetachVolume,
+    DropDisks,
+    LetGo,
+    Pause,
+    Prepare,
+    Remove,
+    Result,
+    Saved,
+    Start,
+    State,
+    Stop,
+    Suspend,
+    Unpause,
+)
 
 log = structlog.get_logger()
 
@@ -148,19 +165,31 @@ async def remove(work: Work, host: HostId, incarnation: int, *, disks: bool) -> 
 
     A host that is heard gets a moment for its connection to come back; one that is silent is not waited for.
     """
+    return await _unless_away(work, host, incarnation, Remove(disks=disks)) is not None
+
+
+async def holds_on(work: Work, host: HostId, incarnation: int, take: DetachVolume | DetachNic) -> bool:
+    """Ask the guest once more to let go of the device, and say whether it still has it; not if its host is away."""
+    try:
+        answer = await _unless_away(work, host, incarnation, take)
+    except (Refused, Broken):
+        log.warning("device not taken back", host=host, exc_info=True)
+        return True
+    return isinstance(answer, LetGo) and not answer.done
+
+
+async def _unless_away(work: Work, host: HostId, incarnation: int, act: AnyAct) -> Result | None:
     for _ in range(PATIENT_TRIES):
         try:
-            await work.command(host, incarnation, Remove(disks=disks))
+            return await work.command(host, incarnation, act)
         except Elsewhere:
             raise  # it is not away: the controller that has it goes on with this
         except NotNow:
             pass
-        else:
-            return True
         if work.cloud.hosts.leases.settled and not work.cloud.hosts.up(host):
             break  # else this controller has only just begun, and has not heard the hosts yet
         await work.cloud.clock.sleep(0.5)
-    return False
+    return None
 
 
 PATIENT_TRIES = 20
