@@ -113,8 +113,7 @@ class Prepared:
         await self.case.ask(told)
         await told.all_done()
         await told.mend()
-        # What a host cannot delete is left behind, and said in its log.
-        await told.check(tolerating="disk " if fault is not None and fault.final else "")
+        await told.check(tolerating=self.case.tolerates if fault is not None and fault.final else ())
         if fault is None or not fault.final:
             await self.case.check_end(told)
 
