@@ -132,6 +132,8 @@ async def ended(database: Database, clock: Clock, operation: OperationId) -> Fai
         pause = min(2 * pause, LONGEST_LOOK)
     if state == "done":
         return None
+    if state == "lost":
+        raise NotNow("The database lost its last commits, and this among them: look at the server, and ask again.")
     if failure is None:
         return Failure("it was superseded by another operation", "Superseded", "", "")
     return msgspec.json.decode(failure, type=Failure)

@@ -214,9 +214,9 @@ def put_back(tx: Tx, held: Held) -> None:
 
 
 def outcome(tx: Tx, operation: OperationId) -> tuple[str, bytes | None]:
-    """Return the operation's state and, where it has one, its failure."""
-    row = tx.execute(select(operations.c.state, operations.c.failure).where(operations.c.id == operation)).one()
-    return row.state, row.failure
+    """Return the operation's state and, where it has one, its failure; "lost" of one that the database has lost."""
+    row = tx.execute(select(operations.c.state, operations.c.failure).where(operations.c.id == operation)).first()
+    return (row.state, row.failure) if row is not None else ("lost", None)
 
 
 def _next(tx: Tx, server: ServerId, executor: ExecutorId) -> Held | None:

@@ -1,15 +1,19 @@
 """A request becomes an operation whole, once, and starts when that is certain."""
 
+import asyncio
+
 import msgspec
 import pytest
 
 from renova.engine.journal import Held
 from renova.engine.operation import Run, Story
-from renova.model.errors import Conflict
-from renova.model.ids import ProjectId, UserId
-from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
+from renova.model.clock import SystemClock
+from renova.model.errors import Conflict, NotNow
+from renova.model.ids import OperationId, ProjectId, UserId
+from renova.operations.submission import Asked, Submission, drop_waiting, ended, submit, supersede
 from renova.store import actions, operations, servers
 from renova.store.database import Tx
+from renova.store.everything import open_database
 from tests.unit.store.tables import ONE, TWO, add_server
 
 from .small_cloud import SmallCloud
@@ -137,3 +141,10 @@ def test_events_are_opened_once_and_closed_together(small: SmallCloud) -> None:
     ]
     (action,) = small.tables.do(lambda tx: actions.of_server(tx, ONE))
     assert action.message == "Error"
+
+
+def test_who_waits_for_an_operation_that_the_database_lost_is_told_to_look() -> None:
+    database = open_database(None, SystemClock())
+    with pytest.raises(NotNow, match="lost its last commits"):
+        asyncio.run(ended(database, SystemClock(), OperationId(7)))
+    database.close()
