@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from zlib import crc32
 
 from renova.hosts.registration import Place
 from renova.model.channel import Channel, Closed
@@ -18,7 +19,8 @@ class Link:
         self.certificate = certificate
         self.as_of = as_of
         self.told_forced_down = place.host.forced_down
-        self._next = 0
+        # Apart from other connections': the answer to a command that came late, by this one, answers nothing here.
+        self._next = crc32(session.encode()) << 20
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
 
     async def tell(self, message: Message) -> None:
