@@ -33,7 +33,7 @@ from renova.store.database import Database, Tx
 from renova.store.postgresql_bell import Bell
 from renova.store.postgresql_server import ANSWER_S, Link, Server, Unreachable
 from renova.store.prepared import Rows, Shape, Statement, Statements, Value, shape, value
-from renova.store.session import Trouble, reason
+from renova.store.session import UNKEPT, Trouble, reason
 from renova.store.upgrade import is_current, schema_revision, upgrade
 from renova.store.writer import Writer
 
@@ -187,7 +187,7 @@ class PostgreSQLSession(Statements[_Prepared]):
                 _refuse_values(error.orig)
             raise
         except UnicodeEncodeError as error:
-            raise Invalid(_UNKEPT) from error
+            raise Invalid(UNKEPT) from error
 
     def keep(self, statement: Statement, compiled: SQLCompiler, names: Collection[str]) -> _Prepared | None:
         places, values = list[str](), list[Value]()
@@ -289,16 +289,13 @@ class PostgreSQLSession(Statements[_Prepared]):
         ) from error
 
 
-_UNKEPT = "A value cannot be kept: text has no NUL characters and is valid Unicode, whole numbers have 64 bits."
-
-
 def _text(found: str) -> bytes:
     try:
         encoded = found.encode()
     except UnicodeEncodeError as error:
-        raise Invalid(_UNKEPT) from error
+        raise Invalid(UNKEPT) from error
     if b"\0" in encoded:  # it would end the text at the server
-        raise Invalid(_UNKEPT)
+        raise Invalid(UNKEPT)
     return encoded
 
 
@@ -344,7 +341,7 @@ def _forget_values(error: psycopg.Error) -> None:
 
 def _refuse_values(error: psycopg.Error) -> None:
     if isinstance(error, psycopg.DataError):
-        raise Invalid(_UNKEPT) from error
+        raise Invalid(UNKEPT) from error
 
 
 class _Threads:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from renova.store.prepared import Rows
 
 TURNS = 5  # of a transaction that others are in the way of; of a group then each member is tried alone, as often
+UNKEPT = "A value cannot be kept: text has no NUL characters and is valid Unicode, whole numbers have 64 bits."
 
 
 class Trouble(Enum):

@@ -20,12 +20,12 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from renova.model.clock import Clock, stamp
-from renova.model.errors import BadSetup, Broken
+from renova.model.errors import BadSetup, Broken, Invalid
 from renova.store.database import Database, Tx
 from renova.store.inline import Inline
 from renova.store.prepared import Rows, Shape, Statement, Statements, Value, shape, value
 from renova.store.schema import metadata
-from renova.store.session import Trouble
+from renova.store.session import UNKEPT, Trouble
 from renova.store.upgrade import REVISIONS, is_current, upgrade
 from renova.store.writer import Writer
 
@@ -107,11 +107,19 @@ class SQLiteSession(Statements[_Prepared]):
         try:
             cursor = self._raw.execute(sql, bound)
             found = cursor.fetchall() if shape.row is not None else ()
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise Invalid(UNKEPT) from error
         except sqlite3.Error as error:
             # As SQLAlchemy tells it, and without the values: there may be secrets among them.
             dialect = self.connection.dialect
             raise DBAPIError.instance(sql, None, error, sqlite3.Error, hide_parameters=True, dialect=dialect) from error
         return Rows(shape.rows(found) if found else (), cursor.rowcount)
+
+    def run_new(self, statement: Executable, values: Any) -> Rows:
+        try:
+            return super().run_new(statement, values)
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise Invalid(UNKEPT) from error
 
     def keep(self, statement: Statement, compiled: SQLCompiler, names: Collection[str]) -> _Prepared | None:
         sql, values = str(compiled), list[Value]()

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.exc import IntegrityError
 
-from renova.model.errors import Conflict, NotNow
+from renova.model.errors import Conflict, Invalid, NotNow
+from renova.store import images
 from renova.store.database import Database, Tx
 from renova.store.writer import GROUP
 from tests.databases import open_served
@@ -238,3 +239,20 @@ async def test_closing_commits_what_was_asked_for(tmp_path: Path) -> None:
     await held.let_go()
     await closing
     assert len(await asyncio.gather(*asked)) == 3
+
+
+@pytest.mark.parametrize("value", ["half a \ud800 character", 2**63, -(2**63) - 1])
+async def test_what_no_database_keeps_is_the_users_mistake(database: Database, value: str | int) -> None:
+    column = images.images.c.name if isinstance(value, str) else images.images.c.size
+    find = select(images.images.c.id).where(column == bindparam("wanted"))
+
+    def write_first(tx: Tx) -> None:
+        add(tx, "half done")
+        tx.execute(find, {"wanted": value})
+
+    for _ in range(3):  # as a new statement, and as one that is kept
+        with pytest.raises(Invalid, match="cannot be kept"):
+            await database.read(lambda tx: tx.execute(find, {"wanted": value}))
+        with pytest.raises(Invalid, match="cannot be kept"):
+            await database.transact(write_first)
+    assert await things(database) == []
