@@ -34,7 +34,7 @@ from renova.store import operations, servers
 from renova.store.database import Database, Tx
 from renova.store.everything import open_database
 
-AT_ONCE = 64
+AT_ONCE = 128
 ROUNDS = 5
 LEAST = {"SQLite": (2000, 2000.0), "PostgreSQL": (500, 400.0)}  # operations a round, and how many a second it should be
 
