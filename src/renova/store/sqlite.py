@@ -281,5 +281,7 @@ def _lock(path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise BadSetup(f"The database {path} is in use by another controller. Stop that one first.") from error
+        raise BadSetup(
+            f"The database {path} is in use by another controller. Stop that one first; several need PostgreSQL."
+        ) from error
     _locks.append(descriptor)
