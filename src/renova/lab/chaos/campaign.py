@@ -108,6 +108,8 @@ class Campaign:
         calm_after = time.monotonic() - mended
         probes.stop()
         runs.stop()
+        for each in (client, probes.client):
+            each.close()
         kills = _kills(faults.struck)
         violations = [*found.violations, *book.wrong, *faults.unrepaired, *died]
         if self.minutes >= LONG_MINUTES:
