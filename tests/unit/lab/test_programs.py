@@ -13,7 +13,7 @@ from renova.settings import ControllerSettings, LeaseTimes, load
 
 def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
     values = {
-        "state_dir": '/home/quo"te/back\\slash/ünïcode\n',
+        "state_dir": '/home/quo"te/back\\slash/ünïcode',
         "api_port": 9774,
         "agents_names": ["172.31.77.254", "localhost"],
         "lease": {"renew": 1.0, "ttl": 5.0, "margin": 12.0, "failover": 0.0},
