@@ -120,10 +120,12 @@ class End:
 
     def _deliver_late(self, frame: bytes) -> None:
         """Deliver a copy out of its turn, over the next connection of the line if this one is over by then."""
-        if not self._out.cut:
-            newest = self._link.newest()
-            side = self._other if newest is self._link else newest.side_of(self._out)
-            side.arrive(frame)
+        if self._out.cut:
+            self._held.append(frame)  # lost without the connection it would be by no TCP
+            return
+        newest = self._link.newest()
+        side = self._other if newest is self._link else newest.side_of(self._out)
+        side.arrive(frame)
 
     def _deliver_end(self) -> None:
         if not self._held and not self._out.cut:

@@ -76,7 +76,7 @@ class Plan:
 
 def short(seed: int, **changes: Any) -> Plan:
     """Return a plan for a run of a fraction of a second."""
-    small = {"hosts": 3, "storage_hosts": 1, "servers": 4, "users": 2, "minutes": 0.3, "pause_s": 0.6}
+    small = {"hosts": 3, "storage_hosts": 1, "servers": 4, "users": 2, "minutes": 0.2, "pause_s": 0.4}
     return Plan(seed=seed, **{**small, **changes})
 
 
@@ -266,9 +266,22 @@ class Run:
                 wrong = [self.history.with_names(each) for each in wrong]
                 for each in wrong:
                     self.history.note("WORLD", "not so", what=each)
+                for task in sorted(asyncio.all_tasks(), key=hash):
+                    if task.get_name().startswith(("operation-", "settle-", "duty-")):
+                        self.history.note("WORLD", "waits", task=task.get_name(), at=_where(task))
                 raise Violation("at_the_end", f"after {CALM_S:g} calm seconds: " + "; ".join(wrong[:8]))
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 20.0)
+
+
+def _where(task: "asyncio.Task[Any]") -> str:
+    """Return the places at which a task waits, the outermost first."""
+    places = []
+    inner: Any = task.get_coro()
+    while inner is not None and (frame := getattr(inner, "cr_frame", None)) is not None:
+        places.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+        inner = inner.cr_await
+    return " > ".join(places)
 
 
 def _first(error: BaseException) -> BaseException:

@@ -1,0 +1,1 @@
+"""The simulation itself: it repeats, it covers, and it finds what is planted."""

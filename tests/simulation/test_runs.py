@@ -1,0 +1,86 @@
+"""Short runs of the simulation: nothing breaks, each run can be told again, and what was planted is found."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from renova.simulation.campaign import Figures, Part
+from renova.simulation.fault_kinds import KINDS
+from renova.simulation.run import Plan, run, short
+from tests.simulation.planted import BUGS, LATER, hunt
+
+SEEDS = 200
+PARTS = 10
+QUICK = ("1", "3", "4", "9", "21", "22", "25")  # found within a second or two
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_invariant_breaks_in_a_short_run(part: int) -> None:
+    for seed in range(1 + part * SEEDS // PARTS, 1 + (part + 1) * SEEDS // PARTS):
+        outcome = run(short(seed))
+        told = "\n".join([*outcome.history[-60:], f"again: script/simulate --short --seeds 1 --seed {seed}"])
+        assert outcome.error is None, f"seed {seed}: {outcome.error}\n{told}"
+
+
+def test_a_run_is_the_same_each_time() -> None:
+    first, again, other = run(short(7)), run(short(7)), run(short(8))
+    assert (first.digest, first.lines, first.fired) == (again.digest, again.lines, again.fired)
+    assert first.digest != other.digest
+
+
+def test_a_run_is_the_same_in_another_process() -> None:
+    told = "from renova.simulation.run import run, short; print(run(short(7)).digest)"
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(CHECKOUT / "src")}
+    digests = {
+        subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, check=True, text=True).stdout
+        for _ in range(2)
+    }
+    assert len(digests) == 1
+
+
+def test_a_run_has_users_at_work_and_faults_meanwhile() -> None:
+    outcomes = [run(short(seed)) for seed in range(1, 6)]
+    assert all(outcome.events > 5 and outcome.promises > 5 and outcome.checks > 100 for outcome in outcomes)
+
+
+def test_only_the_kinds_asked_for_strike() -> None:
+    outcome = run(short(3, faults=("guest dies",), rate=3.0))
+    assert set(outcome.fired) == {"guest dies"}
+    assert all(kind.name == "guest dies" for kind in Plan(seed=1, faults=("guest dies",)).kinds())
+
+
+def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    def heard(_figures: Figures, _outcome: object) -> None:
+        told.append(1)
+
+    told: list[int] = []
+    kept = tmp_path / "figures.json"
+    Part(range(1, 4), short, 1, kept).tell(heard)
+    figures = Part(range(1, 6), short, 1, kept).tell(heard)
+    assert len(told) == 5
+    assert (figures.runs, figures.seeds) == (5, [[1, 5]])
+    assert figures.events == sum(figures.fired.values())
+    assert set(figures.silent_faults(short(1))) <= {kind.name for kind in KINDS}
+
+
+@pytest.mark.parametrize("number", QUICK)
+def test_a_planted_bug_is_found(number: str) -> None:
+    seeds, outcome = hunt(BUGS[number])
+    assert outcome is not None, f"{BUGS[number].name}: not found in {seeds} seeds"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [number for number in BUGS if number not in QUICK])
+def test_every_planted_bug_is_found(number: str) -> None:
+    seeds, outcome = hunt(BUGS[number])
+    assert outcome is not None, f"{BUGS[number].name}: not found in {seeds} seeds"
+
+
+def test_every_bug_of_the_protocol_is_planted_or_waits_for_its_part() -> None:
+    assert {int(number) for number in {*BUGS, *LATER} if number.isdecimal()} == set(range(1, 39))
+    assert not set(BUGS) & set(LATER)
