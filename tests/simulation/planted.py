@@ -88,6 +88,7 @@ def hunt(planted: Bug) -> tuple[int, Outcome | None]:
 # --- the protocol's own ---
 
 LEASES: dict[str, Any] = {"by_silence": True, "margin": 1.0}  # no guard runs yet, so the margin need not wait for one
+CLOSE: dict[str, Any] = {"by_silence": True, "margin": 0.2, "rate": 4.0, "minutes": 1.0}
 DEAF = "disk of the database full, host isolated, line cut, line slow, message overtaken"
 
 
@@ -162,7 +163,14 @@ def whole_batch(patch: Patch) -> None:
     patch.setattr(Leases, "_renew", all_renewed)
 
 
-@bug("6", "a commit of unknown outcome is taken as done", "no_rush revoked", DEAF, **LEASES)
+@bug(
+    "6",
+    "a commit of unknown outcome is taken as done",
+    "no_rush revoked",
+    "commit lost, host isolated, line cut",
+    seeds=80,
+    **CLOSE,
+)
 def unknown_is_done(patch: Patch) -> None:
     renew_all = Leases._renew_all
 
@@ -194,7 +202,14 @@ def no_epoch_compare(patch: Patch) -> None:
     patch.setattr(Leases, "_renew", renew)
 
 
-@bug("8", "a revocation compares no counter", "no_rush", "controller frozen, database, isolated", **LEASES)
+@bug(
+    "8",
+    "a revocation compares no counter",
+    "no_rush",
+    "controller frozen, database slow, host isolated",
+    seeds=80,
+    **CLOSE,
+)
 def no_counter_compare(patch: Patch) -> None:
     prove_dead = host_rows.prove_dead
 
