@@ -63,18 +63,21 @@ def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
         raise Refused(f"host {host.name} cannot have seen epoch {hello.epoch}: the database is at epoch {epoch}")
     if hello.epoch > epoch:
         return f"host {host.name} has seen epoch {hello.epoch} of its lease, the database is at epoch {epoch}"
+    if standing.restoring:
+        return None  # what it has is noted as it registers, and believed when the hold ends
     for guest in hello.guests:
         known = rights.incarnation(tx, guest.server)
-        if guest.incarnation > known + GAP:
+        if guest.incarnation <= known or servers.get(tx, guest.server) is None:
+            continue  # of a server that a restored database does not know, it may have any
+        if guest.incarnation > max(known, standing.floor) + GAP:
             raise Refused(
                 f"host {host.name} cannot have incarnation {guest.incarnation} of server {guest.server}: the database "
                 f"is at incarnation {known}"
             )
-        if guest.incarnation > known and servers.get(tx, guest.server) is not None:
-            return (
-                f"host {host.name} has incarnation {guest.incarnation} of server {guest.server}, the database is at "
-                f"incarnation {known}"
-            )
+        return (
+            f"host {host.name} has incarnation {guest.incarnation} of server {guest.server}, the database is at "
+            f"incarnation {known}"
+        )
     return None
 
 

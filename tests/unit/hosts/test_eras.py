@@ -9,7 +9,7 @@ from renova.hosts.registration import enrol, welcome
 from renova.model.errors import Conflict, NotFound, OnHold, Refused
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import HostState
-from renova.model.ids import HostId
+from renova.model.ids import HostId, ServerId
 from renova.store import cluster, hosts, rights, servers
 from renova.store.database import Tx
 from tests.unit.store.tables import ONE, TWO, A, B, Tables, add_server, lease, prove
@@ -75,6 +75,16 @@ def test_what_no_loss_explains_turns_away_who_says_it_and_holds_nobody(two: Tabl
     with pytest.raises(Refused, match="cannot have"):
         lost(two, A, **changes)
     assert standing(two).hold is None
+
+
+def test_a_guest_of_a_server_that_the_database_forgot_keeps_no_host_out(two: Tables) -> None:
+    assert lost(two, A, era=1, epoch=1, guests=(found(ServerId("forgotten"), 2 * eras.GAP),)) is None
+    two.do(lambda tx: eras.begin(tx, "me"))
+    for host in (A, B):
+        greet(two, host)
+    two.do(eras.try_end)
+    granted = two.do(lambda tx: rights.grant(tx, ONE, A)).incarnation
+    assert "has incarnation" in (lost(two, A, era=2, epoch=1, guests=(found(ONE, granted + 1),)) or "")
 
 
 def test_while_on_hold_nothing_is_granted_proven_or_cleaned_up(two: Tables) -> None:
