@@ -482,9 +482,12 @@ class Hosts:
             await self.on_report(host, report.changes)
         except NotNow:
             raise
+        except CloudError as error:
+            log.warning("report not followed", host=link.place.host.name, reason=str(error))
+            return  # the host tells it again
         except Exception:
             log.error("report not followed", host=link.place.host.name, exc_info=True)
-            return  # the host tells it again
+            return  # likewise
         if report.id:
             await link.tell(Reported(id=report.id))
 
