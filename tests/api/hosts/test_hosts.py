@@ -117,6 +117,7 @@ ROWS: list[Any] = [
                     "address": "10.1.0.1",
                     "accelerator": "simulated",
                     "silent_s": None,
+                    "home": None,
                     "epoch": 2,
                     "guard": "none",
                     "proof": {"kind": "power_off", "epoch": 2, "readings": {}, "who": "a test", "created_at": TIME},

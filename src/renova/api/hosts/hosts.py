@@ -8,7 +8,7 @@ from renova.api.hosts.proofs import proof_view
 from renova.api.http import Call, Reply
 from renova.model.errors import Conflict, NotFound
 from renova.model.host import Host, HostState, Role
-from renova.store import cluster, migrations, rights, volume_snapshots, volumes
+from renova.store import cluster, executors, migrations, rights, volume_snapshots, volumes
 from renova.store import hosts as host_rows
 from renova.store.database import Tx
 
@@ -56,9 +56,10 @@ async def clean(call: Call) -> Reply:
     standing = await call.cloud.database.read(cluster.get)
     if standing.hold is not None:
         raise Conflict(f"Nothing is cleaned up while the cluster is on hold: {standing.hold}")
-    if not call.cloud.hosts.connected(host.id):
+    if call.cloud.hosts.connected(host.id):
+        await call.cloud.hosts.call_in_debts(host.id)
+    elif call.cloud.hosts.leases.home(host.id) is None:  # else another controller has it, and reminds it by itself
         raise Conflict(f"Host {host.name} is not connected: it cleans up as soon as its agent runs.")
-    await call.cloud.hosts.call_in_debts(host.id)
     return await show(call)
 
 
@@ -102,6 +103,12 @@ async def _host(call: Call) -> Host:
     return host
 
 
+def _home(call: Call, tx: Tx, host: Host) -> str | None:
+    """Name the controller over whose connection the host renews its lease."""
+    home = call.cloud.hosts.leases.home(host.id)
+    return next((each.name for each in executors.every(tx) if each.id == home), None)
+
+
 def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
     lease = host_rows.lease(tx, host.id)
     proof = host_rows.proof(tx, host.id)
@@ -112,7 +119,8 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
         "role": host.role,
         "state": host.state,
         "up": call.cloud.hosts.up(host.id) and host.state is HostState.UP and not host.forced_down,
-        "connected": call.cloud.hosts.connected(host.id),
+        "connected": call.cloud.hosts.connected(host.id),  # to the controller that answers
+        "home": _home(call, tx, host),
         "forced_down": host.forced_down,
         "forced_down_by": host.forced_down_by,
         "forced_down_at": host.forced_down_at,
