@@ -59,6 +59,7 @@ class Asking(Told):
                 return await controller.ask(lambda _cloud: request())
             if await self.cloud.database.read(was_begun):
                 return None
+            await self.cloud.clock.sleep(LOOK_S)
             for host in self.cloud.every_host():
                 if host.powered:
                     await self.host_up(host.name)
