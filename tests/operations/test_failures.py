@@ -372,6 +372,23 @@ def test_a_source_that_returns_during_its_evacuation_never_runs_the_guest_too() 
     told_story(story, start_s=2.0)
 
 
+def test_a_source_that_returns_during_its_evacuation_keeps_no_disk_in_use() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        source = await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        await told.cloud.clock.sleep(0.05)
+        await told.cloud.power_on(source)
+        await told.host_up(source)
+        disks = told.cloud.hosts[source].storage
+        assert (server, 1) in disks.disks, "it may be the only one that the server has"
+        await told.idle(server)
+        await told.cloud.until(lambda: (server, 1) not in disks.disks)
+        assert [aside.server for aside, _ in disks.asides] == [server]
+
+    told_story(story, start_s=6.0, shared=False)
+
+
 def test_local_disks_are_made_afresh_and_the_old_ones_cleaned_up() -> None:
     async def story(told: Told) -> None:
         server = await told.created()

@@ -333,7 +333,10 @@ def move_server(
         fault=None,
     )
     notify(work.cloud, tx, work.held.server, "instance.rebuild.end")
-    # A source that came back and cleaned up meanwhile holds nothing any more: then all is completed.
+    # A source that came back and cleaned up meanwhile holds nothing any more: then all is completed. But disks of its
+    # own it was told to keep, for the server still lived there.
+    if not _shared(want, taken) and hosts.get(tx, want.source) is not None:
+        rights.owe(tx, want.source, work.held.server, taken.incarnation, want.migration)
     clean = not rights.owes(tx, want.source, work.held.server)
     if clean:
         placement.release(tx, work.held.server, want.source)
