@@ -166,14 +166,7 @@ def whole_batch(patch: Patch) -> None:
     patch.setattr(Leases, "_renew", all_renewed)
 
 
-@bug(
-    "6",
-    "a commit of unknown outcome is taken as done",
-    "no_rush revoked",
-    "commit lost, host isolated, line cut",
-    seeds=80,
-    **CLOSE,
-)
+@bug("6", "a commit of unknown outcome is taken as done", "no_rush revoked", DEAF, seeds=80, **LEASES)
 def unknown_is_done(patch: Patch) -> None:
     renew_all = Leases._renew_all
 
@@ -183,6 +176,7 @@ def unknown_is_done(patch: Patch) -> None:
         mine = [(host, renewal, asyncio.get_running_loop().create_future()) for host, renewal, _ in batch]
         await renew_all(self, mine)
         if self._deaf_at != deaf:
+            self._deaf_at = deaf  # who takes it for done does not think himself deaf
             _answers(self, kept)
             return
         for (_, _, future), (_, _, told) in zip(kept, mine, strict=False):

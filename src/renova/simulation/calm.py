@@ -58,6 +58,9 @@ def disagreements(world: World, tx: Tx, promises: Sequence[Promise], *, lost: bo
     yield from _hosts(world, tx)
     yield from _operations(tx, promises)
     for server in known.values():
+        home = world.hosts.get(server.host_name or "")
+        if lost and server.vm_state in RUNNING and home is not None and home.hypervisor.stands_still(server.id):
+            continue  # its pause was lost: as in Nova, nobody undoes what a user may have wanted
         yield from _server(world, tx, server)
     if lost:
         return

@@ -611,6 +611,11 @@ class SimulatedHypervisor:
         """Return the servers of which something is defined here."""
         return list(self._domains)
 
+    def stands_still(self, server: ServerId) -> bool:
+        """Say whether the server's guest is paused here."""
+        domain = self._domains.get(server)
+        return domain is not None and domain.power is PowerState.PAUSED
+
     def executes(self, server: ServerId) -> int | None:
         """Return the incarnation of the server's guest if it executes here."""
         domain = self._running(server)
