@@ -18,7 +18,7 @@ async def tell(told: Told, server: ServerId, power: PowerState) -> None:
     right = await told.cloud.database.read(lambda tx: rights.right(tx, server))
     assert row.host is not None
     assert right is not None
-    told.cloud.cloud.hosts.on_report(row.host, (GuestChanged(server, right.incarnation, power),))
+    await told.cloud.cloud.hosts.on_report(row.host, (GuestChanged(server, right.incarnation, power),))
     await told.cloud.clock.sleep(1)
 
 
@@ -71,10 +71,10 @@ def test_f2_what_the_old_host_tells_of_a_server_that_moves_stops_nothing() -> No
         await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(source))
         assert await told.cloud.cloud.hosts.seek_proof(source)
         await told.ask(accept_evacuate, server, Evacuation())
-        told.cloud.cloud.hosts.on_report(source, (GuestChanged(server, 1, PowerState.SHUTDOWN),))
+        await told.cloud.cloud.hosts.on_report(source, (GuestChanged(server, 1, PowerState.SHUTDOWN),))
         after = await told.idle(server)
         assert after.vm_state is VmState.ACTIVE
-        told.cloud.cloud.hosts.on_report(source, (GuestChanged(server, 1, PowerState.SHUTDOWN),))
+        await told.cloud.cloud.hosts.on_report(source, (GuestChanged(server, 1, PowerState.SHUTDOWN),))
         await told.cloud.clock.sleep(1)
         assert (await told.get(server)).vm_state is VmState.ACTIVE
         assert told.cloud.running(server) == [after.host_name]

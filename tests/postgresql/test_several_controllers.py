@@ -34,6 +34,7 @@ pytestmark = [
 ]
 
 LIMIT_S = 90.0
+TAKEN_IN_S = 3.0  # the load balancer's check, its limit, and the next
 AFTER_KILL_S = 5.0
 GOAL_S = 1.0
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHwNBxhFxxhbYmXlYGQpYcSRoHmQ5BpQB+yvSjkcR0Pb somebody"
@@ -49,7 +50,7 @@ class Cloud:
         self.supplies: Supplies = supplies(self.client)
 
     def client_of(self, url: str) -> Client:
-        client = Client(self.lab.home, url)
+        client = Client(self.lab.home, url, timeout=LIMIT_S)
         self._clients.append(client)
         return client
 
@@ -68,6 +69,11 @@ class Cloud:
 
     def mend(self) -> None:
         self.lab.control.up()
+
+    def taken_in(self) -> None:
+        """Give the load balancer time for the checks by which it takes a controller that is healthy again."""
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() > began + TAKEN_IN_S, 2 * TAKEN_IN_S, "time stands still")
 
     def create(self, name: str, client: Client | None = None) -> str:
         body = {
@@ -170,6 +176,7 @@ def test_controllers_are_restarted_one_after_the_other_without_a_failed_request(
         for controller in cloud.controllers:
             controller.down()
             cloud.mend()
+            cloud.taken_in()
     finally:
         ending.set()
         for thread in threads:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from renova.model.errors import BadSetup
 
@@ -168,7 +168,8 @@ def _show_rounds(rounds: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         _print_json(rounds)
         return
-    table = Table("Duty", "Every", "Last", "By", "Took", "Looked at", "Mended", "Failed", "Now at")
+    name = Column("Duty", no_wrap=True)  # however narrow the window: it is what `renova duty run` takes
+    table = Table(name, "Every", "Last", "By", "Took", "Looked at", "Mended", "Failed", "Now at")
     for each in rounds:
         every = f"{each['every_s']:g} s" if each["every_s"] else "on demand"
         took = f"{each['took_s']:.1f} s" if each["began_at"] else ""
