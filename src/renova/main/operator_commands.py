@@ -169,7 +169,8 @@ def _show_rounds(rounds: list[dict[str, Any]], *, as_json: bool) -> None:
         _print_json(rounds)
         return
     name = Column("Duty", no_wrap=True)  # however narrow the window: it is what `renova duty run` takes
-    table = Table(name, "Every", "Last", "By", "Took", "Looked at", "Mended", "Failed", "Now at")
+    heads = ("Every", "Last", "By", "Took", "Looked at", "Mended", "Failed", "Now at")
+    table = Table(name, *(Column(head, overflow="fold") for head in heads))
     for each in rounds:
         every = f"{each['every_s']:g} s" if each["every_s"] else "on demand"
         took = f"{each['took_s']:.1f} s" if each["began_at"] else ""
