@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from renova.engine.executor import Executor
+from renova.model.clock import stamp
 from renova.model.errors import NotFound, OnHold
 from renova.model.guest import FoundGuest, PowerState
-from renova.model.ids import ExecutorId, HostId, ServerId
+from renova.model.ids import ExecutorId, HostId, ImageId, ServerId
 from renova.model.server import Server, VmState
+from renova.operations.create_image import describe
 from renova.operations.duties.mending import mend
 from renova.operations.pause import accept_pause
 from renova.operations.reboot import accept_reboot
@@ -22,7 +26,7 @@ from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import actions, cluster, rights, servers
 from renova.store.database import Tx
 from renova.store.everything import open_database
-from tests.operations.story import Told
+from tests.operations.story import PROJECT, Told
 from tests.operations.test_failures import told_story
 
 QUIET = ControllerSettings(lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10)
@@ -283,6 +287,44 @@ def test_nothing_is_mended_while_the_cluster_is_on_hold() -> None:
 
 
 # Rounds.
+
+
+# Images of servers.
+
+
+@pytest.mark.parametrize(("minutes", "is_ours", "left"), [(61, True, False), (59, True, True), (61, False, True)])
+def test_an_image_that_was_described_and_never_accepted_is_removed_after_an_hour(
+    minutes: int, is_ours: bool, left: bool
+) -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        images, at = told.cloud.images, stamp(told.cloud.clock.wall() - timedelta(minutes=minutes))
+        row = server if is_ours else replace(server, id=ServerId("of-another-cloud"))
+        image = ImageId("unmade")
+        described = describe(row, None, image=image, name="n", metadata={}, owner=PROJECT)
+        await images.add(replace(described, created_at=at))
+        assert (await do(told, "images")).mended == (0 if left else 1)
+        assert (image in images.images) is left
+        await images.remove(image)
+
+    told_story(story)
+
+
+def test_an_image_whose_making_waits_for_its_host_is_not_removed() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await told.cloud.cut_power(server.host_name or "")
+        await told.down(server.host)
+        made = await told.make_image(server.id)
+        described, content = told.cloud.images.images[made]
+        long_ago = stamp(told.cloud.clock.wall() - timedelta(days=1))
+        told.cloud.images.images[made] = (replace(described, created_at=long_ago), content)
+        await do(told, "images")
+        assert made in told.cloud.images.images
+        await told.cloud.power_on(server.host_name or "")
+        await told.idle(server.id)
+
+    told_story(story)
 
 
 def break_down() -> None:

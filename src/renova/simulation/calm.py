@@ -5,11 +5,11 @@ some after `CALM_S`. It compares the database with the hosts themselves, for not
 can prove it right.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from renova.model.host import HostState
-from renova.model.ids import ServerId, VolumeId
+from renova.model.ids import ImageId, ServerId, VolumeId
 from renova.model.server import Server, VmState
 from renova.model.volume import NbdExport
 from renova.partners.volume.statuses import ERRORS
@@ -46,9 +46,17 @@ class World(Protocol):
     images: MemoryImages
 
 
-def disagreements(world: World, tx: Tx, promises: Sequence[Promise], *, lost: bool = False) -> Iterator[str]:
+def disagreements(
+    world: World,
+    tx: Tx,
+    promises: Sequence[Promise],
+    *,
+    ordered: Collection[ImageId] | None = None,
+    lost: bool = False,
+) -> Iterator[str]:
     """Name everything that is not final, or not true.
 
+    `ordered`: the images that operations were ever to make; None: each that there is.
     `lost`: the database has lost commits, so hosts may have what it never heard of. Nothing of that is destroyed on a
     guess, an operator is told: guests, disks, ports and volumes that nobody knows are not asked for.
     """
@@ -69,9 +77,7 @@ def disagreements(world: World, tx: Tx, promises: Sequence[Promise], *, lost: bo
             yield from _ports(world, tx, server)
     yield from _strays(world, tx, known)
     yield from _volumes(world, tx)
-    for image, _ in world.images.images.values():
-        if image.status != "active":
-            yield f"image {image.id} will never be whole: it is {image.status}"
+    yield from _images(world, ordered)
 
 
 def _hosts(world: World, tx: Tx) -> Iterator[str]:
@@ -187,6 +193,17 @@ def _strays(world: World, tx: Tx, known: Mapping[ServerId, Server]) -> Iterator[
     for server, right in rights.every(tx).items():
         if server not in known:
             yield f"somebody has the right to {server} ({right}), which is gone"
+
+
+def _images(world: World, ordered: Collection[ImageId] | None) -> Iterator[str]:
+    """Name images that an operation was to make and that are not whole.
+
+    One that is described before its request is accepted stays if the controller dies in between: a duty removes it,
+    later than anybody waits here.
+    """
+    for image, _ in world.images.images.values():
+        if image.status != "active" and (ordered is None or image.id in ordered):
+            yield f"image {image.id} will never be whole: it is {image.status}"
 
 
 def _volumes(world: World, tx: Tx) -> Iterator[str]:

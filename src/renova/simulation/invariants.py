@@ -16,8 +16,9 @@ from renova.agent.journal import ServerPage
 from renova.drivers.hypervisor.simulated import SimulatedDisk, Witness
 from renova.model.guest import Guest
 from renova.model.host import HostState, ProofKind
-from renova.model.ids import ServerId, VolumeId
+from renova.model.ids import ImageId, ServerId, VolumeId
 from renova.model.server import TaskState
+from renova.operations.create_image import CREATE_IMAGE, CreateImage
 from renova.simulation.history import History
 from renova.simulation.hosts import SimulatedHost, SimulatedStorageHost
 from renova.simulation.ledger import Change, Ledger, Row
@@ -81,6 +82,7 @@ class Invariants:
         self.era = 0
         self.hold: str | None = None
         self._operations: dict[int, tuple[str, str]] = {}  # state, executor
+        self.ordered_images: set[ImageId] = set()  # that an operation was to make
         self._enlisted: dict[str, str] = {}  # executor to the process that is it
         self._names: dict[str, str] = {}  # of hosts, by id
         self._written: dict[int, tuple[SimulatedDisk, int, int]] = {}  # disk, writes looked at, highest incarnation
@@ -382,6 +384,8 @@ class Invariants:
         if change.new is None:
             return
         row, former = change.new, self._operations.get(change.new["id"])
+        if row["story"] == CREATE_IMAGE.name and row["want"]:
+            self.ordered_images.add(msgspec.json.decode(row["want"], type=CreateImage).image)
         self._operations[row["id"]] = (row["state"], row["executor"])
         if former is None or self.believed.lost_commits:
             return

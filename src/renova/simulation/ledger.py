@@ -14,7 +14,7 @@ FOLLOWED: dict[str, tuple[str, ...]] = {
     "hosts": ("id", "state"),
     "leases": ("host", "epoch", "counter", "boot"),
     "proofs": ("id", "host", "kind", "epoch", "readings"),
-    "operations": ("id", "server", "number", "state", "executor", "epoch", "story"),
+    "operations": ("id", "server", "number", "state", "executor", "epoch", "story", "want"),
     "steps": ("operation", "place", "step"),
     "executors": ("id",),
     "servers": ("id", "host", "task_state", "launched_at", "root_generation", "deleted"),
@@ -40,7 +40,7 @@ class Ledger:
         self._raw = raw
         raw.execute("CREATE TEMP TABLE IF NOT EXISTS ledger (place INTEGER PRIMARY KEY, what TEXT, old TEXT, new TEXT)")
         for table, columns in FOLLOWED.items():
-            old, new = (f"json_array({', '.join(f'{row}.{name}' for name in columns)})" for row in ("old", "new"))
+            old, new = (f"json_array({', '.join(_value(row, name) for name in columns)})" for row in ("old", "new"))
             for event, values in {
                 "INSERT": f"NULL, {new}",
                 "UPDATE": f"{old}, {new}",
@@ -66,6 +66,11 @@ class Ledger:
             ]
             for table, columns in FOLLOWED.items()
         }
+
+
+def _value(row: str, column: str) -> str:
+    """Return how a column is read for JSON, which holds no bytes."""
+    return f"CAST({row}.want AS TEXT)" if column == "want" else f"{row}.{column}"
 
 
 def _row(table: str, values: str | None) -> Row | None:

@@ -240,8 +240,9 @@ class Run:
         await self.workload.settle()
 
     def _wrong(self, tx: Tx) -> list[str]:
-        promises, lost = self.workload.promises, self.invariants.believed.ever_lost
-        return list(disagreements(self.world, tx, promises, lost=lost))
+        promises, ordered = self.workload.promises, self.invariants.ordered_images
+        lost = self.invariants.believed.ever_lost
+        return list(disagreements(self.world, tx, promises, ordered=ordered, lost=lost))
 
     def _lost(self) -> None:
         self.invariants.lost_commits(self.ledger)

@@ -1,6 +1,6 @@
 """Cached images: those that no server needs are deleted from the hosts (spec: libvirt driver, section 10).
 
-What a controller that died left of images in the image service itself is deleted, too.
+What a controller that died left in the image service itself is deleted, too: files, and images that nobody makes.
 
 What is needed is read from the database, of all servers whose host has this storage: a host that is dead still needs
 the images of its servers, which others will bring up on them. The host that deletes looks at the disks, too.
@@ -12,6 +12,7 @@ from renova.model.host import Host
 from renova.model.ids import HostId
 from renova.operations.cloud import Cloud
 from renova.operations.duties.power_states import hosts_to_ask
+from renova.operations.duties.unmade_images import remove_unmade_images
 from renova.operations.rounds import Tally
 from renova.store import hosts
 from renova.store.image_use import images_in_use
@@ -21,6 +22,7 @@ async def clean_image_caches(cloud: Cloud, tally: Tally) -> None:
     """Have one host of each storage delete what none of them needs."""
     if (swept := await cloud.images.sweep()) > 0:
         tally.find(f"{swept} files in the image service were no image's", mended=True)
+    await remove_unmade_images(cloud, tally)
     every = await cloud.database.read(hosts.computing)
     asked: set[str] = set()
     for host in await hosts_to_ask(cloud):
