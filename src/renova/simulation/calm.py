@@ -8,6 +8,7 @@ can prove it right.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from renova.model.guest import PowerState
 from renova.model.host import HostState
 from renova.model.ids import ImageId, ServerId, VolumeId
 from renova.model.server import Server, VmState
@@ -53,12 +54,14 @@ def disagreements(
     *,
     ordered: Collection[ImageId] | None = None,
     lost: bool = False,
+    deleted: Collection[ServerId] = (),
 ) -> Iterator[str]:
     """Name everything that is not final, or not true.
 
     `ordered`: the images that operations were ever to make; None: each that there is.
     `lost`: the database has lost commits, so hosts may have what it never heard of. Nothing of that is destroyed on a
-    guess, an operator is told: guests, disks, ports and volumes that nobody knows are not asked for.
+    guess, an operator is told: guests, disks, ports and volumes that nobody knows are not asked for. Nor is the guest
+    of a server among `deleted`, which were deleted in what was lost: it is gone, and its server must say just that.
     """
     if (hold := cluster.get(tx).hold) is not None:
         yield f"the cluster is on hold: {hold}"
@@ -69,7 +72,8 @@ def disagreements(
         home = world.hosts.get(server.host_name or "")
         if lost and server.vm_state in RUNNING and home is not None and home.hypervisor.stands_still(server.id):
             continue  # its pause was lost: as in Nova, nobody undoes what a user may have wanted
-        yield from _server(world, tx, server)
+        gone = lost and server.id in deleted and server.power_state is PowerState.NOSTATE
+        yield from _server(world, tx, server, gone=gone)
     if lost:
         return
     for server in known.values():
@@ -107,14 +111,14 @@ def _operations(tx: Tx, promises: Sequence[Promise]) -> Iterator[str]:
             yield f"{promise.action} of {promise.server} was accepted ({promise.request}), and is not written down"
 
 
-def _server(world: World, tx: Tx, server: Server) -> Iterator[str]:
+def _server(world: World, tx: Tx, server: Server, *, gone: bool) -> Iterator[str]:
     running = [name for name, host in world.hosts.items() if host.hypervisor.executes(server.id) is not None]
     who = f"{server.name} ({server.vm_state})"
     if server.task_state is not None:
         yield f"{who} is left in {server.task_state}"
     if len(running) > 1:
         yield f"{who} runs on {running}"
-    if server.vm_state in RUNNING and running != [server.host_name]:
+    if server.vm_state in RUNNING and running != ([] if gone else [server.host_name]):
         yield f"{who} runs on {running}, not on {server.host_name}"
     if server.vm_state in OFF and running:
         yield f"{who} runs on {running}"

@@ -6,7 +6,7 @@ the safety protocol: one_run, one_writer, right, proof_true, monotone, one_step,
 one_export, kept, no_rush, revoked; and four of our own: one_teller, ended, capacity, clean.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,7 @@ class Believed:
     broken: list[str] = field(default_factory=list)  # what was said so, in sentences
     lost_commits: bool = False  # the database is not what it was, and the product has not found out yet
     ever_lost: bool = False  # it was so once
+    deleted: set[ServerId] = field(default_factory=set)  # servers whose delete was ever committed, lost or not
 
 
 class Invariants:
@@ -79,6 +80,7 @@ class Invariants:
         self._boots: dict[tuple[str, int], str] = {}  # of host and epoch: a new boot has a new epoch
         self._revoked: dict[str, int] = {}  # hosts by name that are proven dead, and the epoch since
         self._servers: dict[ServerId, Row] = {}
+        self._left: dict[tuple[str, ServerId], int] = {}  # guests that hosts had of servers that a loss has forgotten
         self.era = 0
         self.hold: str | None = None
         self._operations: dict[int, tuple[str, str]] = {}  # state, executor
@@ -151,8 +153,10 @@ class Invariants:
         whose = self._names.get(holder or "", "nobody")
         # A server that was deleted while its host was away runs on until that host hears of it; nobody else runs it.
         forgotten = holder is None and number < self.debts.get((host.id, server), 0)
+        # One of whose server a restored database has never heard is left where it was; it may stand still and go on.
+        left = server not in self.rights and self._left.get((host.name, server)) == number
         self.demand(
-            forgotten or (holder == host.id and number <= newest),
+            forgotten or left or (holder == host.id and number <= newest),
             "right",
             f"{{}} executes on {host.name} as incarnation {number}, but the right is {whose}'s, incarnation {newest}",
             server,
@@ -259,6 +263,8 @@ class Invariants:
                 case "servers":
                     row = change.new or change.old or {}
                     self._servers[row["id"]] = {**row, "deleted": change.new is None or row["deleted"]}
+                    if self._servers[row["id"]]["deleted"] or row["task_state"] == TaskState.DELETING:
+                        self.believed.deleted.add(row["id"])
                 case "hosts":
                     self._host_changed(change)
                 case "debts":
@@ -295,6 +301,10 @@ class Invariants:
             self._granted[server] = max(number, self._granted.get(server, 0))
             return server
         highest = self._granted.get(server, 0)
+        if holder is None and self.believed.ever_lost:
+            # Ending a right that a restored database has gives nobody anything: only that number must not go back.
+            self.demand(number >= former[1], "monotone", f"the right to {{}} goes from {former[1]} to {number}", server)
+            return server
         moved = holder is not None and holder != former[0]
         self.demand(
             number > highest if moved else number >= highest,
@@ -420,7 +430,15 @@ class Invariants:
             self.history.note("WORLD", "hold" if row["hold"] else "hold ends", era=row["era"], why=row["hold"])
         if self.hold is not None and row["hold"] is None:
             self.believed.lost_commits = False  # found out, and mended
+            self._left = dict(self._guests_of_nobody())
         self.era, self.hold = row["era"], row["hold"]
+
+    def _guests_of_nobody(self) -> Iterator[tuple[tuple[str, ServerId], int]]:
+        for name, host in self.hosts.items():
+            for server in host.hypervisor.domains():
+                number = host.hypervisor.defined(server)
+                if number is not None and server not in self._servers and server not in self.rights:
+                    yield (name, server), number
 
     def _room_taken(self, change: Change) -> None:
         row, before = change.new or {}, (change.old or {}).get("used", 0)

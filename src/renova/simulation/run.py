@@ -240,9 +240,17 @@ class Run:
         await self.workload.settle()
 
     def _wrong(self, tx: Tx) -> list[str]:
-        promises, ordered = self.workload.promises, self.invariants.ordered_images
-        lost = self.invariants.believed.ever_lost
-        return list(disagreements(self.world, tx, promises, ordered=ordered, lost=lost))
+        ordered, believed = self.invariants.ordered_images, self.invariants.believed
+        return list(
+            disagreements(
+                self.world,
+                tx,
+                self.workload.promises,
+                ordered=ordered,
+                lost=believed.ever_lost,
+                deleted=believed.deleted,
+            )
+        )
 
     def _lost(self) -> None:
         self.invariants.lost_commits(self.ledger)

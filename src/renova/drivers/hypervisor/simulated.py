@@ -611,6 +611,11 @@ class SimulatedHypervisor:
         """Return the servers of which something is defined here."""
         return list(self._domains)
 
+    def defined(self, server: ServerId) -> int | None:
+        """Return the incarnation of the server's guest if it is defined here, whether it executes or not."""
+        domain = self._domains.get(server)
+        return domain.guest.incarnation if domain else None
+
     def stands_still(self, server: ServerId) -> bool:
         """Say whether the server's guest is paused here."""
         domain = self._domains.get(server)
