@@ -113,7 +113,8 @@ class Part:
         """Run them, and return the figures of the whole campaign. `heard` is told of each; `until`: by `monotonic`."""
         shape = {name: value for name, value in vars(self.plan(0)).items() if name != "seed"}
         figures = read(self.file) if self.file is not None and self.file.exists() else Figures(shape=shape)
-        if msgspec.to_builtins(shape) != msgspec.to_builtins(figures.shape):
+        # As it would stand in the file, which knows no tuples.
+        if msgspec.json.encode(shape) != msgspec.json.encode(figures.shape):
             raise SystemExit(
                 f"{self.file} is of another campaign, of {figures.shape}: go on with that, or name another"
             )
