@@ -73,7 +73,9 @@ def disagreements(
         if lost and server.vm_state in RUNNING and home is not None and home.hypervisor.stands_still(server.id):
             continue  # its pause was lost: as in Nova, nobody undoes what a user may have wanted
         gone = lost and server.id in deleted and server.power_state is PowerState.NOSTATE
-        yield from _server(world, tx, server, gone=gone)
+        # Likewise what was let go on in what was lost: as in Nova, who is paused may run, and says so.
+        goes_on = lost and server.vm_state is VmState.PAUSED and server.power_state is PowerState.RUNNING
+        yield from _server(world, tx, server, gone=gone, goes_on=goes_on)
     if lost:
         return
     for server in known.values():
@@ -111,7 +113,7 @@ def _operations(tx: Tx, promises: Sequence[Promise]) -> Iterator[str]:
             yield f"{promise.action} of {promise.server} was accepted ({promise.request}), and is not written down"
 
 
-def _server(world: World, tx: Tx, server: Server, *, gone: bool) -> Iterator[str]:
+def _server(world: World, tx: Tx, server: Server, *, gone: bool, goes_on: bool) -> Iterator[str]:
     running = [name for name, host in world.hosts.items() if host.hypervisor.executes(server.id) is not None]
     who = f"{server.name} ({server.vm_state})"
     if server.task_state is not None:
@@ -120,7 +122,7 @@ def _server(world: World, tx: Tx, server: Server, *, gone: bool) -> Iterator[str
         yield f"{who} runs on {running}"
     if server.vm_state in RUNNING and running != ([] if gone else [server.host_name]):
         yield f"{who} runs on {running}, not on {server.host_name}"
-    if server.vm_state in OFF and running:
+    if server.vm_state in OFF and running and not (goes_on and running == [server.host_name]):
         yield f"{who} runs on {running}"
     if server.vm_state is VmState.ERROR and set(running) - {server.host_name}:
         yield f"{who} runs on {running}, and lives on {server.host_name}"
