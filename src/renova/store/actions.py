@@ -148,9 +148,10 @@ def by_request(tx: Tx, server: ServerId, request: str) -> Action | None:
     return Action(**row._mapping) if row else None
 
 
-def requests(tx: Tx) -> set[tuple[ServerId, str]]:
-    """Return every request that began an action, with its server."""
-    return {(row.server, row.request) for row in tx.execute(select(actions.c.server, actions.c.request))}
+def requests(tx: Tx) -> dict[tuple[ServerId, str], str]:
+    """Return the action that each request began, by server and request."""
+    rows = tx.execute(select(actions.c.server, actions.c.request, actions.c.action))
+    return {(row.server, row.request): row.action for row in rows}
 
 
 def open_events(tx: Tx) -> list[Event]:
