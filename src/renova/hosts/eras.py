@@ -20,7 +20,8 @@ from renova.wire import Hello
 
 log = structlog.get_logger()
 
-# More grants of one server than any loss can hide. Incarnations go on above it, so that none is granted twice.
+# More grants of one server, and more versions of one volume, than any era has. Both begin at a multiple of it in each
+# era: what an era granted that was lost as a whole, only hosts may know, and not all of them need to be there to say.
 GAP = 1_000_000
 MOST_ERAS = 1_000  # that operators may have begun in what was lost
 _OFF = (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
@@ -97,8 +98,8 @@ def begin(tx: Tx, who: str) -> int:
             # It may have come back in what was lost: it is proven dead anew, or says hello.
             host_rows.change(tx, host.id, state=HostState.RETURNING)
     reason = f"a new era was begun by {who}: every host registers anew, is proven dead or vouched for"
-    era = cluster.begin_era(tx, reason, rights.highest(tx) + GAP)
-    volumes.raise_versions(tx, GAP)  # storage hosts may have seen higher ones than the database remembers
+    era = cluster.begin_era(tx, reason, GAP)
+    volumes.raise_versions(tx, era * GAP)  # storage hosts may have seen higher ones than the database remembers
     log.warning("era begins", era=era, who=who)
     return era
 

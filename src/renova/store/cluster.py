@@ -71,12 +71,15 @@ def report(tx: Tx, era: int) -> None:
         _change(tx, reported=era)
 
 
-def begin_era(tx: Tx, reason: str, floor: int) -> int:
-    """Begin a new era, on hold, above all that were ever seen; returns its number."""
+def begin_era(tx: Tx, reason: str, gap: int) -> int:
+    """Begin a new era, on hold, above all that were ever seen; returns its number.
+
+    Each era grants incarnations of its own, from its number times `gap`: those of an era that was lost are not known.
+    """
     known = get(tx)
     era = max(known.era, known.reported) + 1
-    highest = max(floor, known.floor)
-    _change(tx, era=era, hold=reason, held_at=tx.now, restoring=True, reported=era, floor=highest)
+    floor = max(era * gap, known.floor)
+    _change(tx, era=era, hold=reason, held_at=tx.now, restoring=True, reported=era, floor=floor)
     return era
 
 

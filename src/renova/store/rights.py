@@ -5,7 +5,7 @@ rests on in its own transaction (docs/decisions/0004). One row a server.
 """
 
 import msgspec
-from sqlalchemy import Column, String, Table, Text, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Column, String, Table, Text, bindparam, delete, exists, insert, select, update
 
 from renova.model.errors import Conflict, OnHold
 from renova.model.host import HostState, Right
@@ -111,11 +111,6 @@ def grant(tx: Tx, server: ServerId, target: HostId, migration: int | None = None
     else:
         tx.execute(_CHANGE, {"of": server, **values})
     return Right(target, number, lease.epoch)
-
-
-def highest(tx: Tx) -> int:
-    """Return the highest incarnation of all servers."""
-    return int(tx.execute(select(func.max(rights.c.incarnation))).scalar() or 0)
 
 
 def put(tx: Tx, server: ServerId, host: HostId | None, number: int, host_epoch: int) -> None:

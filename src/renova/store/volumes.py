@@ -138,9 +138,10 @@ def want(tx: Tx, volume_id: VolumeId, **values: Any) -> None:
     change(tx, volume_id, version=volumes.c.version + 1, **values)
 
 
-def raise_versions(tx: Tx, gap: int) -> None:
-    """Have every volume's host told anew what is wanted, under a higher number than any it can have seen."""
-    tx.execute(update(volumes).values(version=volumes.c.version + gap))
+def raise_versions(tx: Tx, floor: int) -> None:
+    """Have every volume's host told anew what is wanted, under a higher number than any it can have seen: the floor."""
+    tx.execute(update(volumes).values(version=volumes.c.version + 1).where(volumes.c.version >= floor))
+    tx.execute(update(volumes).values(version=floor).where(volumes.c.version < floor))
 
 
 def swap_status(tx: Tx, volume_id: VolumeId, expected: Sequence[str], wanted: str) -> bool:

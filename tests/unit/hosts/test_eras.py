@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from renova.hosts import eras
 from renova.hosts.registration import enrol, welcome
@@ -150,6 +151,23 @@ def test_numbers_that_were_lost_are_never_granted_again(two: Tables) -> None:
         greet(two, host)
     two.do(eras.try_end)
     assert two.do(lambda tx: rights.grant(tx, ONE, A)).incarnation > eras.GAP
+
+
+def test_numbers_of_an_era_that_was_lost_as_a_whole_are_never_granted_again(two: Tables) -> None:
+    before = standing(two)
+    lost_era = two.do(lambda tx: eras.begin(tx, "me"))
+    for host in (A, B):
+        greet(two, host)
+    two.do(eras.try_end)
+    lost_number = two.do(lambda tx: rights.grant(tx, ONE, A)).incarnation
+
+    def restore(tx: Tx) -> None:
+        tx.execute(update(cluster.cluster).values(era=before.era, reported=lost_era, floor=before.floor))
+        rights.put(tx, ONE, A, 1, 1)
+
+    two.do(restore)
+    two.do(lambda tx: eras.begin(tx, "me"))
+    assert standing(two).floor >= lost_number
 
 
 def test_a_server_that_runs_on_two_hosts_goes_on_where_the_operator_chooses(two: Tables) -> None:

@@ -83,7 +83,9 @@ async def test_what_is_wanted_stays_unconfirmed_until_it_is_confirmed(database: 
     await database.transact(lambda tx: volumes.raise_versions(tx, 10))
     row = await database.read(lambda tx: volumes.volume(tx, VOLUME))
     assert row is not None
-    assert (row.version, row.confirmed, row.size_gb) == (12, 2, 4)
+    assert (row.version, row.confirmed, row.size_gb) == (10, 2, 4)
+    await database.transact(lambda tx: volumes.raise_versions(tx, 10))
+    assert await database.read(lambda tx: getattr(volumes.volume(tx, VOLUME), "version", None)) == 11
 
 
 async def test_the_loser_of_a_race_for_a_status_is_told(database: Database) -> None:
