@@ -110,7 +110,11 @@ def _operations(tx: Tx, promises: Sequence[Promise]) -> Iterator[str]:
     written = actions.requests(tx)
     deleted = {server for (server, _), action in written.items() if action == "delete"}
     for promise in promises:
-        if promise.action == "delete" and promise.server in deleted and servers.get(tx, promise.server) is None:
+        if (
+            promise.action == "delete"
+            and promise.server in deleted
+            and servers.get(tx, ServerId(promise.server)) is None
+        ):
             continue  # deleting what is being deleted changes nothing; that it is gone is what was promised
         if (promise.server, promise.request) not in written:
             yield f"{promise.action} of {promise.server} was accepted ({promise.request}), and is not written down"
