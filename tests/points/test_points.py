@@ -45,10 +45,15 @@ def prove(told: Told, note: Note) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_an_operation_survives_being_killed_at_every_point_and_another_fault_at_each(
-    case: str, record_property: Note
-) -> None:
-    prove(tell_case(case, Scope(faults=KILLS, in_turn=(*OTHERS, *FREEZES))), record_property)
+def test_an_operation_survives_being_killed_at_every_point(case: str, record_property: Note) -> None:
+    # Before one, after the next: a kill after a point leaves what one before the next point does, or nearly so.
+    prove(tell_case(case, Scope(in_turn=KILLS)), record_property)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_an_operation_survives_what_fails_stands_still_or_comes_twice(case: str, record_property: Note) -> None:
+    prove(tell_case(case, Scope(in_turn=(*OTHERS, *FREEZES), nth=3)), record_property)
 
 
 @pytest.mark.slow
@@ -56,7 +61,7 @@ def test_an_operation_survives_being_killed_at_every_point_and_another_fault_at_
 def test_an_operation_is_taken_over_wherever_its_controller_dies_or_stands_still(
     case: str, record_property: Note
 ) -> None:
-    prove(tell_case(case, Scope(in_turn=(*FREEZES, *KILLS), controllers=2)), record_property)
+    prove(tell_case(case, Scope(in_turn=(*FREEZES, *KILLS), nth=4, controllers=2)), record_property)
 
 
 @pytest.mark.parametrize("case", FAST)
