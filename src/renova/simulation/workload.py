@@ -368,7 +368,7 @@ class Workload:
             volume = self._random.choice(self.volumes)
             reply = await self._ask(DEMO, "DELETE", f"{path}/{volume}", what="delete_volume", about=volume)
             if reply.accepted or reply.status == 404:
-                self.volumes.remove(volume)
+                self.volumes = [each for each in self.volumes if each != volume]  # another user may have been faster
 
     async def _change_groups(self) -> None:
         path = f"{COMPUTE}/os-server-groups"
@@ -381,7 +381,7 @@ class Workload:
         else:
             group = self._random.choice(self.groups)
             if (await self._ask(DEMO, "DELETE", f"{path}/{group}", what="delete_group")).status in (204, 404):
-                self.groups.remove(group)
+                self.groups = [each for each in self.groups if each != group]  # another user may have been faster
 
     # --- the operator ---
 
