@@ -74,8 +74,12 @@ async def reach(work: Work, device: BlockDevice, host: Host, *, complete: bool =
 
     `complete`: the guest will have it with its definition, so it is in use from now on.
     """
-    attachment = (await _attachment_for(work, device, host)).attachment
+    found = await _attachment_for(work, device, host)
+    attachment = found.attachment
     assert attachment is not None
+    if found.host != host.id:
+        # Before: from here on it may be connected for this host, and only this one, however that ends.
+        await _note(work, found, host=host.id)
     try:
         connection = await work.cloud.volumes.connect(attachment, host.name, host.address)
         if complete:
@@ -126,7 +130,7 @@ async def let_go(work: Work, device: BlockDevice) -> None:
 async def renew_all(work: Work, *, root: bool) -> None:
     """Have a new attachment for every volume, connected nowhere; for the one it boots from only where `root`."""
     for device in await volumes(work):
-        fresh = device.next_attachment is None and device.connection is None
+        fresh = device.next_attachment is None and device.host is None
         if device.attached and (root or not device.boots) and not fresh:
             await renew(work, device)
 
