@@ -136,6 +136,19 @@ def test_a_controller_that_counted_higher_than_the_database_holds_everything() -
     told_story(story)
 
 
+def test_a_controller_that_missed_the_whole_hold_of_an_era_goes_on_in_it() -> None:
+    async def story(told: Told) -> None:
+        await told.cloud.clock.sleep(20)
+        missed = cluster.cluster.update().values(tick=1, era=cluster.cluster.c.era + 1)
+        await told.cloud.database.transact(lambda tx: tx.execute(missed))
+        await told.cloud.clock.sleep(30)
+        assert (await standing(told)).hold is None
+        for name in told.cloud.hosts:
+            await told.host_up(name)
+
+    told_story(story)
+
+
 def test_a_host_that_stays_silent_is_vouched_for_and_the_hold_ends() -> None:
     async def story(told: Told) -> None:
         await told.cloud.clock.sleep(5)

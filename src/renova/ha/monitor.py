@@ -43,6 +43,7 @@ class Monitor:
     _alive: dict[HostId, bool] = field(default_factory=dict)
     _reminded: dict[HostId, float] = field(default_factory=dict)
     _tick: int = 0  # the highest count that this controller saw committed
+    _era: int = 0  # in which that was
     _ticked: float = float("-inf")
 
     async def serve(self) -> None:
@@ -95,8 +96,9 @@ class Monitor:
     async def _count(self) -> Cluster:
         """Count on in the database, now and then, and put the cluster on hold if it has fallen behind the count."""
         standing = await self.cloud.database.read(cluster.get)
-        if standing.restoring:
-            self._tick = standing.tick  # the operator has said that this is the database to go on with
+        if standing.restoring or standing.era > self._era:
+            # The operator has said that this is the database to go on with, maybe while this controller was away.
+            self._tick, self._era = standing.tick, standing.era
         elif standing.hold is None and standing.tick < self._tick:
             lost = f"this controller has counted to {self._tick}, the database to {standing.tick}"
             await self.cloud.database.transact(lambda tx: eras.hold(tx, lost))
