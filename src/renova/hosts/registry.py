@@ -144,6 +144,11 @@ class Hosts:
     def connected(self, host: HostId) -> bool:
         return host in self._links
 
+    @property
+    def settled(self) -> bool:
+        """Say whether this controller has listened long enough to know which hosts are silent."""
+        return self.leases.settled
+
     def up(self, host: HostId) -> bool:
         """Say whether the host is heard, here or by another controller, and in its place.
 

@@ -8,7 +8,7 @@ import msgspec
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.block_device import BlockDevice
-from renova.model.errors import Conflict, Invalid, NotFound, Refused
+from renova.model.errors import Conflict, Invalid, NotFound, NotNow, Refused
 from renova.model.host import Right
 from renova.model.ids import AttachmentId, ServerId, VolumeId
 from renova.operations.attach_volume import HAS_GUEST
@@ -47,6 +47,8 @@ def accept_detach_volume(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId
         # A second one would take the volume away that was attached again meanwhile.
         raise Invalid(f"Invalid volume: volume {volume} is being detached already.")
     if server.host is not None and not cloud.hosts.up(server.host):
+        if not cloud.hosts.settled:
+            raise NotNow("this controller has only just come back, and has not heard of the hosts yet")
         raise Conflict(f"Service is unavailable at this time: compute service of {server.host_name} is down.")
     want = DetachVolume(volume, cloud.settings.detach_attempts)
     submit(tx, cloud.operations, asked, server.id, Submission(DETACH_VOLUME, "detach_volume", want))

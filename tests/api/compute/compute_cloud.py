@@ -63,6 +63,7 @@ class FixedHosts:
 
     alive: set[HostId] = field(default_factory=set)
     text: bytes = b""
+    settled: bool = True
 
     def up(self, host: HostId) -> bool:
         return host in self.alive

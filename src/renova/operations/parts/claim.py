@@ -44,7 +44,7 @@ def claim(
             continue
         return Claim(host.id, host.name, right.incarnation, host.storage)
     fleet.stale()
-    if not work.cloud.hosts.leases.settled:
+    if not work.cloud.hosts.settled:
         raise NotNow("this controller has just begun, and has not heard all hosts yet")
     if request.group is not None and request.group.unsettled:
         # They may fail there, and then be free to go where all of the group can.

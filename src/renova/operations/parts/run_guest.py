@@ -186,7 +186,7 @@ async def _unless_away(work: Work, host: HostId, incarnation: int, act: AnyAct) 
             raise  # it is not away: the controller that has it goes on with this
         except NotNow:
             pass
-        if work.cloud.hosts.leases.settled and not work.cloud.hosts.up(host):
+        if work.cloud.hosts.settled and not work.cloud.hosts.up(host):
             break  # else this controller has only just begun, and has not heard the hosts yet
         await work.cloud.clock.sleep(0.5)
     return None
