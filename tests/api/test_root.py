@@ -61,6 +61,7 @@ async def test_the_health_check_says_why_no_request_should_come(tmp_path: Path) 
             assert (await client.head("/healthcheck")).status_code == 200
             await api.clock.sleep(12)
             assert await check() == (503, "the database has not confirmed this controller in time, for 7 s now")
+            assert (await check("/healthcheck?drain=404"))[0] == 404, "who waits for the database must not be cut off"
             me.leased_until = api.clock.monotonic() + 5
             health.ending = True
             assert await check() == (503, "this controller is ending")

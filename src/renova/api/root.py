@@ -86,13 +86,13 @@ async def network(call: Call) -> Reply:
 async def healthcheck(call: Call) -> Reply:
     """Say whether requests should come here, as the services of OpenStack do (oslo.middleware): "OK", or why not.
 
-    With `drain=404` one that is ending answers 404: HAProxy then sends it nothing new and cuts nothing off.
+    With `drain=404` it is 404 instead of 503: HAProxy then sends nothing new here and cuts nothing off, so that who
+    waits for a database that is away hears when to come again.
     """
     health = call.cloud.health
     trouble = health.trouble() if health is not None else None
-    status = 200 if trouble is None else 503
-    if health is not None and health.ending and call.one("drain") == "404":
-        status = 404
+    bad = 404 if call.one("drain") == "404" else 503
+    status = 200 if trouble is None else bad
     headers = {"content-type": "text/plain; charset=UTF-8", "cache-control": "no-store"}
     return Reply(status, (trouble or "OK").encode(), headers)
 
