@@ -24,6 +24,7 @@ from renova.model.errors import NotNow
 from renova.simulation.processes import Process
 from renova.store.database import Database, Standing, Tx
 from renova.store.inline import Inline
+from renova.store.job import Job
 from renova.store.session import Trouble, reason
 from renova.store.sqlite import SQLiteSession, memory
 
@@ -132,32 +133,8 @@ class DatabaseServer:
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
-    name: str
-    fn: Callable[[Tx], Any]
-    future: "asyncio.Future[Any]"
-    result: Any = None
-    error: Exception | None = None
-    tx: Tx | None = None
-
-    def undone(self) -> None:
-        if self.tx is not None:
-            self.tx.undone()
-        self.result = self.error = self.tx = None
-
-    def tell(self) -> None:
-        if self.error is None and self.tx is not None:
-            for call in self.tx.afterwards:
-                try:
-                    call()
-                except Exception:  # it is committed all the same
-                    log.error("what was to follow a commit failed", exc_info=True)
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
+class _Job(Job):
+    name: str = ""  # of who asked
 
 
 class LinkedDatabase(Database):
@@ -210,14 +187,14 @@ class DatabaseLink:
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.append(_Job(self.naming, fn, future))
+        self._waiting.append(_Job(fn, future, name=self.naming))
         if not self._busy:
             self._set_out()
         return await future
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
-        self._later(self._path_s, self._read, _Job("", fn, future))
+        self._later(self._path_s, self._read, _Job(fn, future))
         return await future
 
     def close(self) -> None:

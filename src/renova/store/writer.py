@@ -13,35 +13,19 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from renova.model.errors import NotNow
 from renova.store.database import Tx
+from renova.store.job import Job
 from renova.store.session import TURNS, Session, Trouble, reason
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 GROUP = 64  # transactions a commit: more gains nothing (docs/decisions/0003), and the first would wait longer
-
-
-@dataclass(slots=True)
-class _Job:
-    fn: Callable[[Tx], Any]
-    future: "asyncio.Future[Any]"
-    loop: asyncio.AbstractEventLoop
-    result: Any = None
-    error: Exception | None = None
-    tx: Tx | None = None
-
-    def undone(self) -> None:
-        """Have nothing of it be done, before it runs again or never."""
-        if self.tx is not None:
-            self.tx.undone()
-        self.result = self.error = self.tx = None
 
 
 class _Spoilt(Exception):
@@ -53,14 +37,13 @@ class Writer:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="database-writer", daemon=True)
         self._thread.start()
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(fn, future, loop))
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put(Job(fn, future))
         # Shielded by construction: a cancelled caller does not cancel the transaction, which may be committed.
         return await future
 
@@ -80,7 +63,7 @@ class Writer:
                 ending |= self._run(group)
         self._session.close()
 
-    def _gather(self, group: list[_Job], most: int) -> bool:
+    def _gather(self, group: list[Job], most: int) -> bool:
         """Add those that wait already; True when the last one was asked for."""
         with suppress(queue.Empty):
             while len(group) < most:
@@ -90,7 +73,7 @@ class Writer:
                 group.append(job)
         return False
 
-    def _run(self, group: list[_Job]) -> bool:
+    def _run(self, group: list[Job]) -> bool:
         """Have the group done, or know why not, and tell its callers; True when the last one was asked for."""
         refused, trouble = self._commit(group)
         ending = False
@@ -108,7 +91,7 @@ class Writer:
         _tell_all(group)
         return ending
 
-    def _commit(self, group: Sequence[_Job]) -> tuple[Exception | None, Trouble]:
+    def _commit(self, group: Sequence[Job]) -> tuple[Exception | None, Trouble]:
         """Commit the group; the error if that failed for good, and then nothing of it is known to be done."""
         session, careful, lost = self._session, False, False
         refused: Exception | None = None
@@ -136,7 +119,7 @@ class Writer:
                 return None, Trouble.NONE
         return refused, Trouble.AGAIN
 
-    def _do(self, job: _Job, now: str, *, careful: bool) -> None:
+    def _do(self, job: Job, now: str, *, careful: bool) -> None:
         session = self._session
         tx = job.tx = Tx(session, now)
         if careful:
@@ -159,25 +142,14 @@ class Writer:
                 session.release()
 
 
-def _tell_all(group: Sequence[_Job]) -> None:
+def _tell_all(group: Sequence[Job]) -> None:
     # A whole group may have one loop in common; it is woken once.
-    for loop in {job.loop for job in group}:
-        mine = [job for job in group if job.loop is loop]
+    for loop in {job.future.get_loop() for job in group}:
+        mine = [job for job in group if job.future.get_loop() is loop]
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_tell, mine)
 
 
-def _tell(group: list[_Job]) -> None:
+def _tell(group: Sequence[Job]) -> None:
     for job in group:
-        if job.error is None and job.tx is not None:
-            for call in job.tx.afterwards:
-                try:
-                    call()
-                except Exception:  # it is committed all the same, and the others of the group wait to hear of theirs
-                    log.error("what was to follow a commit failed", exc_info=True)
-        if job.future.cancelled():
-            continue
-        if job.error is None:
-            job.future.set_result(job.result)
-        else:
-            job.future.set_exception(job.error)
+        job.tell()
