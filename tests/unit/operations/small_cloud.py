@@ -39,18 +39,11 @@ class HandClock:
 
 
 @dataclass
-class Leases:
-    """Whether this controller has listened long enough to know who is silent."""
-
-    settled: bool = True
-
-
-@dataclass
 class Registry:
-    """Which hosts are heard."""
+    """Which hosts are heard, and whether this controller has listened long enough to know who is silent."""
 
     heard: set[HostId] = field(default_factory=set)
-    leases: Leases = field(default_factory=Leases)
+    settled: bool = True
 
     def up(self, host: HostId) -> bool:
         return host in self.heard

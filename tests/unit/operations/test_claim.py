@@ -150,10 +150,10 @@ def test_a_server_that_may_still_run_elsewhere_is_given_to_nobody(small: SmallCl
 
 def test_a_controller_that_has_just_begun_asks_for_patience(small: SmallCloud) -> None:
     small.registry.heard.clear()
-    small.registry.leases.settled = False
+    small.registry.settled = False
     with pytest.raises(NotNow, match="not heard all hosts yet"):
         take(small)
-    small.registry.leases.settled = True
+    small.registry.settled = True
     with pytest.raises(Conflict, match="3 hosts: down"):
         take(small)
 
