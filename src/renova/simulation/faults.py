@@ -2,7 +2,7 @@
 
 `Injector` draws kinds, targets and times from the seed. A fault counts when it fired: when somebody was killed, a frame
 lost, a commit unheard. One that had nothing to strike does not count. No target suffers two faults at a time, so that
-each can mend what it did; faults of different targets overlap as they come. Kinds are in the `KINDS` of `fault_kinds`.
+each can mend what it did; faults of different targets overlap as they come. All kinds are in `fault_kinds`.
 """
 
 import asyncio
@@ -14,8 +14,10 @@ from renova.model.chance import Chance
 from renova.simulation.processes import outside
 from renova.simulation.world import World
 
+RESTART_S = (0.2, 8.0)  # how long a service manager, or a person, takes to start something anew
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of fault.
 
@@ -51,6 +53,10 @@ class Striking:
     async def wait(self, low: float, high: float) -> None:
         """Wait for some time between, in true seconds at a pace of one."""
         await asyncio.sleep(self.pace * self.chance.uniform(low, high))
+
+    async def wait_either(self, brief: tuple[float, float], long: tuple[float, float], *, briefly: float = 0.5) -> None:
+        """Wait for a time between the first two, in that share of cases, or between the others."""
+        await self.wait(*(brief if self.often(briefly) else long))
 
     def often(self, share: float) -> bool:
         return self.chance.uniform(0, 1) < share

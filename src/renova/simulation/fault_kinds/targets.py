@@ -1,0 +1,47 @@
+"""Where a fault can strike, as the world is now."""
+
+from renova.simulation.world import World
+
+
+def controllers(world: World) -> list[str]:
+    return [name for name, one in world.controllers.items() if one.process is not None and not one.process.frozen]
+
+
+def every_controller(world: World) -> list[str]:
+    return list(world.controllers)
+
+
+def agents(world: World) -> list[str]:
+    return [host.name for host in world.every_host() if host.agent is not None and not host.agent.frozen]
+
+
+def hosts(world: World) -> list[str]:
+    return [name for name in agents(world) if name in world.hosts]
+
+
+def hosts_with_guests(world: World) -> list[str]:
+    return [name for name in hosts(world) if world.hosts[name].hypervisor.executing()]
+
+
+def storage_hosts(world: World) -> list[str]:
+    return [name for name in agents(world) if name in world.storage_hosts]
+
+
+def lines(world: World) -> list[str]:
+    return [f"{host.name}-{controller}" for host in world.every_host() for controller in host.lines]
+
+
+def database(world: World) -> list[str]:
+    return [] if world.data.away or world.data.full else ["database"]
+
+
+def commits(world: World) -> list[str]:
+    return [] if world.data.away or world.data.full else ["the next commit"]
+
+
+def power_controllers(world: World) -> list[str]:
+    return [f"the power controller of {name}" for name in world.hosts]
+
+
+def crash_points(_world: World) -> list[str]:
+    return ["crash points, one", "crash points, two"]
