@@ -150,6 +150,7 @@ def _claim(cloud: Cloud, tx: Tx, number: int) -> float:
     server = _server(tx, ServerId(f"{number:08x}-0000-4000-9000-000000000000"))
     held = Held(
         id=OperationId(number),
+        created_at="",
         server=server.id,
         number=1,
         story="bench",

@@ -25,9 +25,13 @@ class Elsewhere(NotNow):
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation that this executor may run, for as long as executor and epoch stand in the database."""
+    """An operation that this executor may run, for as long as executor and epoch stand in the database.
+
+    A database that lost commits gives their ids again: another operation of the same id was created at another time.
+    """
 
     id: OperationId
+    created_at: str  # by the database's clock
     server: ServerId
     number: int  # per server, only rises; commands to hosts carry it
     story: str
@@ -127,8 +131,8 @@ class Journal(Protocol[TX_co]):
         """
         ...
 
-    async def held_by(self, executor: ExecutorId) -> set[OperationId]:
-        """Return all that the executor has to run."""
+    async def held_by(self, executor: ExecutorId) -> dict[OperationId, str]:
+        """Return all that the executor has to run, and when each was created."""
         ...
 
     async def take_again(self, executor: ExecutorId, operations: Collection[OperationId]) -> list[Held]:

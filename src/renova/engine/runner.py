@@ -95,8 +95,9 @@ class Runner(Generic[C, TX]):
         elif former.task.cancelling():
             # It was put back, and its turn came while the telling that was stopped for it still ends.
             self._again[held.id] = held
-        elif former.held.epoch < held.epoch:
-            # It was taken from us and has come back: what is told here under the former epoch can commit nothing.
+        elif former.held.epoch < held.epoch or former.held.created_at != held.created_at:
+            # It was taken from us and has come back, or the former one was lost with its commit and the database gave
+            # its id again: what is told here can commit nothing.
             self._again[held.id] = held
             former.task.cancel()
 
@@ -180,11 +181,12 @@ class Runner(Generic[C, TX]):
         And stop what runs and is not ours any more: another controller superseded it, or has taken it over.
         """
         held = await self._journal.held_by(self.me.id)
+        ours = {operation for operation, run in self._running.items() if held.get(operation) == run.held.created_at}
         now = self._clock.monotonic()
         self._resting = {operation: rest for operation, rest in self._resting.items() if operation in held}
         awake = {operation for operation in held if (rest := self._resting.get(operation)) is None or rest.until <= now}
         idle = awake - self._running.keys()
-        lost = self._running.keys() - held
+        lost = self._running.keys() - ours
         # Found so twice: one that is only just beginning here, or has only just ended, is left alone.
         for operation in lost & self._lost:
             self.stop(operation)

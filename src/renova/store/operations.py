@@ -87,6 +87,7 @@ _QUEUED = select(operations).where(operations.c.server == bindparam("server"), _
 _FIRST_QUEUED = _QUEUED.limit(1)
 _IS_OURS = (
     operations.c.id == bindparam("our_id"),
+    operations.c.created_at == bindparam("our_created_at"),
     _IS_ACTIVE,
     operations.c.executor == bindparam("our_executor"),
     operations.c.epoch == bindparam("our_epoch"),
@@ -112,7 +113,9 @@ _ORPHANS = (
     .where(_IS_ACTIVE, operations.c.executor.not_in(select(executors.executors.c.id)))
     .order_by(operations.c.id)
 )
-_HELD_BY = select(operations.c.id).where(_IS_ACTIVE, operations.c.executor == bindparam("executor"))
+_HELD_BY = select(operations.c.id, operations.c.created_at).where(
+    _IS_ACTIVE, operations.c.executor == bindparam("executor")
+)
 _TAKE = (
     update(operations)
     .where(operations.c.id == bindparam("operation"))
@@ -184,7 +187,12 @@ def _lost(held: Held) -> Lost:
 
 
 def _named(held: Held) -> dict[str, object]:
-    return {"our_id": held.id, "our_executor": held.executor, "our_epoch": held.epoch}
+    return {
+        "our_id": held.id,
+        "our_created_at": held.created_at,
+        "our_executor": held.executor,
+        "our_epoch": held.epoch,
+    }
 
 
 def has_done(tx: Tx, held: Held, step: str) -> bool:
@@ -381,13 +389,13 @@ class StoredJournal:
                 log.error("operation of another release", operation=row.id, story=row.story, version=row.version)
         self._foreign = foreign.keys()
 
-    async def held_by(self, executor: ExecutorId) -> set[OperationId]:
-        rows = await self._database.read(lambda tx: tx.execute(_HELD_BY, {"executor": executor}).scalars())
-        return {OperationId(row) for row in rows}
+    async def held_by(self, executor: ExecutorId) -> dict[OperationId, str]:
+        rows = await self._database.read(lambda tx: tx.execute(_HELD_BY, {"executor": executor}).all())
+        return {OperationId(row.id): row.created_at for row in rows}
 
     async def take_again(self, executor: ExecutorId, operations: Collection[OperationId]) -> list[Held]:
         def work(tx: Tx) -> list[Held]:
-            mine = set(tx.execute(_HELD_BY, {"executor": executor}).scalars())
+            mine = {OperationId(row.id) for row in tx.execute(_HELD_BY, {"executor": executor})}
             return _take(tx, executor, sorted(mine.intersection(operations)))
 
         return await self._database.transact(work)

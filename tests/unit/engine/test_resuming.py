@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -341,6 +342,33 @@ def test_an_operation_of_which_nobody_heard_that_it_was_submitted_is_begun_all_t
             held = await office.submit(runner, start=False)
             assert await office.ended(held.id) == "done"
         assert office.world.said == DONE
+
+    in_office(story)
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["", "of which nobody heard that it was submitted"])
+def test_an_operation_is_told_though_a_lost_one_of_the_same_id_still_runs_here(answered: bool) -> None:
+    """A database that fails over and loses its last commits gives their ids again."""
+
+    async def story(office: Office) -> None:
+        runner = await office.executor("executor")
+        async with serving(runner):
+            office.world.hold("send")
+            lost = await office.submit(runner, Want("lost"))
+            await office.seen(lambda: "send" in office.world.said)
+            another = msgspec.structs.replace(await office.submit(runner, start=False), id=lost.id)
+
+            def lose(tx: Tx) -> None:
+                rows = operations.operations
+                tx.execute(rows.delete().where(rows.c.id == lost.id))
+                tx.execute(operations.steps.delete())
+                tx.execute(rows.update().where(rows.c.created_at == another.created_at).values(id=another.id))
+                if answered:
+                    tx.then(lambda: runner.start(another))
+
+            await office.database.transact(lose)
+            assert await office.ended(another.id) == "done"
+            assert await office.marked() == ["enter", "enter", "close"]
 
     in_office(story)
 

@@ -100,6 +100,7 @@ class SmallCloud:
         """Return the context of some operation of the server."""
         held = Held(
             id=OperationId(1),
+            created_at="",
             server=server,
             number=1,
             story="s",
