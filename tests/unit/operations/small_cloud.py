@@ -1,22 +1,29 @@
 """As much of a cloud as a request needs: rows, hosts that are heard as told, and operations that nothing runs."""
 
-from dataclasses import dataclass, field, fields
+import math
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
+from renova.engine.executor import Executor
 from renova.engine.journal import Held
 from renova.hosts.registration import welcome
+from renova.hosts.registry import Hosts
 from renova.model.chance import SeededChance
 from renova.model.ids import ExecutorId, HostId, OperationId, ServerId
 from renova.operations.cloud import Cloud
 from renova.operations.parts.fleet import Fleet
 from renova.operations.work import Work
 from renova.settings import ControllerSettings
+from renova.simulation.surroundings import MemoryImages
 from renova.store import hosts
+from renova.store.database import Tx
+from tests.databases import open_empty
 from tests.unit.hosts.hellos import FACTS, TIMES, a_hello
-from tests.unit.store.tables import BEGINNING, Tables
+from tests.unit.store.tables import BEGINNING, Tables, lease
 
 
 class HandClock:
@@ -39,17 +46,6 @@ class HandClock:
 
 
 @dataclass
-class Registry:
-    """Which hosts are heard, and whether this controller has listened long enough to know who is silent."""
-
-    heard: set[HostId] = field(default_factory=set)
-    settled: bool = True
-
-    def up(self, host: HostId) -> bool:
-        return host in self.heard
-
-
-@dataclass
 class Runs:
     """What was to be started and stopped."""
 
@@ -67,34 +63,59 @@ class Runs:
 
 
 class SmallCloud:
-    """A cloud over these tables."""
+    """A cloud over these tables, whose controller has listened long enough to know who is silent."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
         self.clock = HandClock()
-        self.registry = Registry()
-        self.runs = Runs(ExecutorId("executor"))
-        self.fleet = Fleet(self.clock, self.registry.up)
-        parts: dict[str, Any] = dict.fromkeys(each.name for each in fields(Cloud))
-        parts |= {
-            "settings": ControllerSettings(),
-            "clock": self.clock,
-            "chance": SeededChance(1),
-            "hosts": self.registry,
-            "operations": self.runs,
-            "fleet": self.fleet,
-        }
-        self.cloud = Cloud(**parts)
+        self.executor = Executor(ExecutorId("executor"))
+        self.executor.leased_until, self.executor.steady_since = math.inf, -math.inf
+        chance = SeededChance(1)
+        nothing = open_empty(self.clock)  # its transactions are awaited; those of requests are the tables'
+        self.hosts = Hosts(
+            database=nothing,
+            clock=self.clock,
+            chance=chance,
+            read_image=MemoryImages().read,
+            times=TIMES,
+            executor=self.executor,
+        )
+        self.runs = Runs(self.executor.id)
+        self.fleet = Fleet(self.clock, self.hosts.up)
+        untouched: Any = None  # by a transaction
+        self.cloud = Cloud(
+            settings=ControllerSettings(),
+            clock=self.clock,
+            chance=chance,
+            database=nothing,
+            hosts=self.hosts,
+            identity=untouched,
+            images=untouched,
+            networks=untouched,
+            volumes=untouched,
+            operations=self.runs,
+            fleet=self.fleet,
+        )
+        self.clock.now += TIMES.suspect_after
 
     def have_host(self, host: HostId, **facts: Any) -> None:
         """Have a host that is up and heard."""
 
-        def work(tx: Any) -> None:
+        def work(tx: Tx) -> None:
             hosts.add(tx, host, f"name-of-{host}", "", "certificate")
             welcome(tx, host, a_hello(host, facts=replace(FACTS, **facts)), TIMES)
 
         self.tables.do(work)
-        self.registry.heard.add(host)
+        self.hear(host)
+
+    def hear(self, *those: HostId) -> None:
+        """Hear the hosts now."""
+        for host in those:
+            self.hosts.leases.begin(self.tables.do(partial(lease, host=host)))
+
+    def wait(self, seconds: float = TIMES.suspect_after) -> None:
+        """Let time pass in which no host is heard; usually so much that all are silent."""
+        self.clock.now += seconds
 
     def work(self, server: ServerId) -> Work:
         """Return the context of some operation of the server."""
@@ -107,7 +128,7 @@ class SmallCloud:
             version=1,
             want=b"",
             action=1,
-            executor=self.runs.executor,
+            executor=self.executor.id,
             epoch=1,
             undoing=False,
             failure=None,

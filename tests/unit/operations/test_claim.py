@@ -15,6 +15,7 @@ from renova.operations.parts.needs import needs
 from renova.scheduling.request import Request
 from renova.store import hosts, placement, providers, rights, servers
 from renova.store.database import Tx
+from tests.unit.hosts.hellos import TIMES
 from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, C, add_server, come_back, prove
 
 from .small_cloud import SmallCloud
@@ -126,7 +127,8 @@ def test_a_host_that_is_up_in_the_picture_only_is_passed_over(small: SmallCloud,
 
 
 def test_who_finds_no_host_is_told_why_and_holds_nothing(small: SmallCloud) -> None:
-    small.registry.heard.discard(C)
+    small.wait()
+    small.hear(A, B)
     with pytest.raises(Conflict) as error:
         take(small, memory_mb=100_000)
     assert str(error.value) == (
@@ -149,33 +151,35 @@ def test_a_server_that_may_still_run_elsewhere_is_given_to_nobody(small: SmallCl
 
 
 def test_a_controller_that_has_just_begun_asks_for_patience(small: SmallCloud) -> None:
-    small.registry.heard.clear()
-    small.registry.settled = False
+    small.wait()
+    small.executor.steady_since = small.clock.now
     with pytest.raises(NotNow, match="not heard all hosts yet"):
         take(small)
-    small.registry.settled = True
+    small.wait()
     with pytest.raises(Conflict, match="3 hosts: down"):
         take(small)
 
 
 def test_a_claim_that_fails_has_the_picture_read_anew(small: SmallCloud) -> None:
-    small.registry.heard.clear()
+    small.wait()
     with pytest.raises(Conflict):
         take(small)
-    small.registry.heard.add(A)
+    small.hear(A)
     assert take(small).host == A
 
 
 def test_who_is_heard_is_looked_at_every_moment_and_what_is_written_at_once(small: SmallCloud) -> None:
+    small.wait(TIMES.suspect_after - FRESH / 2)
+    small.hear(A, C)
     small.tables.do(small.fleet.views)
     small.tables.do(lambda tx: hosts.change(tx, A, disabled=True))
-    small.registry.heard.discard(B)
+    small.wait(FRESH / 2)
     assert [(view.disabled, view.up) for view in small.tables.do(small.fleet.views)] == [
         (True, True),
         (False, True),
         (False, True),
     ]
-    small.clock.now += FRESH
+    small.wait(FRESH / 2)
     assert [view.up for view in small.tables.do(small.fleet.views)] == [True, False, True]
 
 
@@ -199,7 +203,7 @@ def test_a_host_is_up_where_it_is_heard_and_nothing_speaks_against_it(small: Sma
     small.tables.do(change)
     view = next(view for view in small.tables.do(small.fleet.views) if view.id == A)
     assert view.up == up
-    small.registry.heard.discard(A)
+    small.wait()
     small.fleet.stale()
     view = next(view for view in small.tables.do(small.fleet.views) if view.id == A)
     assert not view.up

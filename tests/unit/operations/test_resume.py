@@ -1,5 +1,6 @@
 """Active servers whose guests are known to be gone start again, once, by a reboot in their owners' names."""
 
+from dataclasses import replace as with_parts
 from typing import Any
 
 import pytest
@@ -75,14 +76,9 @@ def test_a_boot_is_followed_once(small: SmallCloud) -> None:
 
 def test_where_guests_are_not_to_start_by_themselves_their_servers_are_stopped(small: SmallCloud) -> None:
     have(small)
-    small.cloud = replace_settings(small)
+    settings = replace(small.cloud.settings, resume_guests_on_boot=False)
+    small.cloud = with_parts(small.cloud, settings=settings)
     assert resume(small) == []
     server = small.tables.do(lambda tx: servers.get(tx, ONE))
     assert server is not None
     assert (server.vm_state, server.power_state) == (VmState.STOPPED, PowerState.SHUTDOWN)
-
-
-def replace_settings(small: SmallCloud) -> Any:
-    fields = {name: getattr(small.cloud, name) for name in small.cloud.__slots__}
-    settings = replace(small.cloud.settings, resume_guests_on_boot=False)
-    return type(small.cloud)(**fields | {"settings": settings})
