@@ -15,7 +15,6 @@ import msgspec
 from renova.api.compute.actions import ACTIONS
 from renova.api.dispatch import Service
 from renova.api.http import NO_VERSION, Route, Version
-from renova.model.errors import CloudError
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,6 @@ def version_word(service: Service, version: Version) -> str | None:
     told = {name.lower(): value for name, value in service.versions.headers(version).items()}
     name = told.get("openstack-api-version")
     return name.split()[0] if name else None
-
-
-def is_known_version(service: Service, headers: dict[str, str]) -> bool:
-    try:
-        service.versions.asked(headers)
-    except CloudError:
-        return False
-    return True
 
 
 @cache

@@ -284,12 +284,6 @@ def _statuses(received: bytes) -> list[int]:
     return found
 
 
-_LINES = (
-    *(b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Connection: close", b"Upgrade: x"),
-    *(b"Expect: 100-continue", b"Content-Length: 0"),
-)
-
-
 def made_up(rng: random.Random) -> Play:
     """Return a play of bytes that begin as a good request and are spoilt."""
     data = bytearray(

@@ -110,12 +110,6 @@ def lay_tenant(vni: int, underlay: str, device: str, gateway_cidr: str, peers: s
         ip.link("set", index=bridge, state="up")
 
 
-def remove_tenant(vni: int) -> None:
-    """Have neither the bridge nor the VXLAN port of a tenant network."""
-    remove_link(_tenant_vxlan(vni))
-    remove_link(_tenant_bridge(vni))
-
-
 def _tell_peers(ip: Any, vxlan: int, peers: set[str]) -> None:
     entries = [(entry.get("lladdr"), entry.get("dst")) for entry in ip.fdb("dump", ifindex=vxlan)]
     for mac, peer in entries:

@@ -111,10 +111,6 @@ class Rack:
         """
         self._inside(lambda: links.lay_tenant(vni, RACK_ADDRESS, _BRIDGE, gateway_cidr, set(peers)))
 
-    def forget_tenant(self, vni: int) -> None:
-        """Take the rack's end of a tenant network away. Fine if there is none."""
-        self._inside(lambda: links.remove_tenant(vni))
-
     def _marker(self, name: str) -> Path:
         directories = self.home.host(name)
         if not directories.path.exists():

@@ -89,9 +89,6 @@ class ProofKind(StrEnum):
     HEARTBEAT_AGE = "heartbeat_age"  # Nova's rule: silence. No proof; counts only where it was chosen
 
 
-UNVERIFIED = frozenset({ProofKind.OPERATOR, ProofKind.HEARTBEAT_AGE})
-
-
 class Right(msgspec.Struct, frozen=True):
     """Who may run a server: one host, one incarnation, granted while the host's lease had this epoch."""
 

@@ -89,7 +89,6 @@ class Invariants:
         self._names: dict[str, str] = {}  # of hosts, by id
         self._written: dict[int, tuple[SimulatedDisk, int, int]] = {}  # disk, writes looked at, highest incarnation
         self._exports: dict[str, tuple[VolumeId, str]] = {}  # every name ever served
-        self._volume_writers: dict[VolumeId, list[str]] = {}  # names in the order in which they wrote first
         self._pages: dict[tuple[str, str, ServerId], ServerPage] = {}
 
     # --- joining the world ---
@@ -98,13 +97,6 @@ class Invariants:
         """Follow the guests of a host."""
         self._names[host.id] = host.name
         host.hypervisor.witness = _HostWitness(self, host)
-
-    def watch_database(self, ledger: Ledger) -> None:
-        """Begin with what the database has now."""
-        for row in ledger.everything()["rights"]:
-            self.rights[row["server"]] = (row["host"], row["incarnation"])
-            self._granted[row["server"]] = max(self._granted.get(row["server"], 0), row["incarnation"])
-        ledger.take()
 
     def fail(self, invariant: str, account: str) -> None:
         """Note the violation, and raise it where it was found."""
@@ -243,13 +235,6 @@ class Invariants:
                     self.demand(
                         known == mine, "one_export", f"the name of an export of {{}} was that of {known}", volume
                     )
-
-    def wrote_volume(self, volume: VolumeId, name: str) -> None:
-        """Check that a volume takes no write of a former attachment after one of a later."""
-        names = self._volume_writers.setdefault(volume, [])
-        if name not in names:
-            names.append(name)
-        self.demand(names[-1] == name, "one_writer", "volume {} took a write of a former attachment", volume)
 
     # --- the database ---
 

@@ -20,7 +20,6 @@ _BY_PROVIDER = (1, 12)
 _ALL_CLASSES = (1, 27)
 _NESTED = (1, 29)
 _MAPPINGS = (1, 34)
-_SUBTREES = (1, 36)
 # The parameters of groups, and since when each is known.
 _OF_GROUPS = {"resources": (1, 10), "required": (1, 17), "member_of": (1, 21), "in_tree": (1, 31)}
 _OF_ALL = {"limit": (1, 16), "group_policy": (1, 25), "root_required": (1, 35), "same_subtree": (1, 36)}
