@@ -42,35 +42,53 @@ class Monitor:
     power: Power
     _alive: dict[HostId, bool] = field(default_factory=dict)
     _reminded: dict[HostId, float] = field(default_factory=dict)
+    _seeking: set[HostId] = field(default_factory=set)  # whose proofs are being sought
     _tick: int = 0  # the highest count that this controller saw committed
     _era: int = 0  # in which that was
     _ticked: float = float("-inf")
 
     async def serve(self) -> None:
-        """Watch until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except NotNow:
-                log.warning("hosts not watched", exc_info=True)
-            await self.cloud.clock.sleep(LOOK)
+        """Watch until cancelled. A power controller that is slow to answer holds up only its own host's proof."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    for host, silence in await self._look_around():
+                        if host.id not in self._seeking:
+                            self._seeking.add(host.id)
+                            group.create_task(self._seek_apart(host, silence), name=f"proof-{host.name}")
+                except NotNow:
+                    log.warning("hosts not watched", exc_info=True)
+                await self.cloud.clock.sleep(LOOK)
 
     async def look(self) -> None:
+        """Look once, and seek the proofs of all that are silent."""
+        # Together: a rack's worth of silent hosts must not be proven dead one after the other.
+        await asyncio.gather(*(self.consider(host, silence) for host, silence in await self._look_around()))
+
+    async def _seek_apart(self, host: Host, silence: Silence) -> None:
+        try:
+            await self.consider(host, silence)
+        except NotNow:
+            log.warning("host not watched", host=host.name, exc_info=True)
+        finally:
+            self._seeking.discard(host.id)
+
+    async def _look_around(self) -> list[tuple[Host, Silence]]:
+        """Follow the cluster and its hosts; returns those that are silent."""
         if not await self._follow_cluster():
-            return
+            return []
         began = self.cloud.clock.monotonic()
         silences = {silence.lease.host: silence for silence in await self.cloud.hosts.leases.look()}
         hosts = await self.cloud.database.read(host_rows.every)
         self.cloud.hosts.learn(hosts, await self.cloud.database.read(executors.agents_addresses), began)
         await self._call_in_debts()
-        seeking = []
+        silent = []
         for host in hosts:
             self._note_change(host)
             self.cloud.hosts.stand(host)
             if (silence := silences.get(host.id)) is not None:
-                seeking.append(self.consider(host, silence))
-        # Together: a rack's worth of silent hosts must not be proven dead one after the other.
-        await asyncio.gather(*seeking)
+                silent.append((host, silence))
+        return silent
 
     async def _follow_cluster(self) -> bool:
         """Go by era and hold; False while the database is known to have lost commits: then nobody is judged by it."""

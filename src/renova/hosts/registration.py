@@ -44,6 +44,7 @@ class Place:
     lease: Lease
     duties: tuple[Duty, ...]
     state: HostState
+    hold: str | None = None  # why the cluster was on hold then
     booted: bool = False  # it has booted since it was last here: none of its guests runs
 
 
@@ -142,7 +143,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         aggregates.mirror(tx, host_id)
     if state is not host.state:
         log.info("host changed", host=host.name, old=host.state, new=state, epoch=lease.epoch, duties=len(duties))
-    return Place(replace(host, role=role), era, lease, duties, state, booted=resume)
+    return Place(replace(host, role=role), era, lease, duties, state, hold=standing.hold, booted=resume)
 
 
 def _check_address(text: str) -> None:

@@ -171,8 +171,8 @@ class Hosts:
             if home is not None and home != self._me.id:
                 raise Elsewhere("the server's host is connected to another controller only", ExecutorId(home))
             raise NotNow("the server's host is not connected: switch it on, mend its network, or evacuate its servers")
-        if self._held is not None and not isinstance(act, Stop):
-            raise OnHold(f"the cluster is on hold: {self._held}")
+        if (hold := self._held or link.place.hold) is not None and not isinstance(act, Stop):
+            raise OnHold(f"the cluster is on hold: {hold}")
         order = Order(
             era=link.place.era,
             host_epoch=link.place.lease.epoch,
@@ -239,12 +239,14 @@ class Hosts:
     def follow(self, standing: Cluster) -> None:
         """Go by the cluster's era and hold; a host that is connected under another era has to say hello again.
 
-        So it does when a hold has ended: only then is it told what to clean up.
+        So it does when a hold has ended, even one of which this controller heard only when it welcomed the host: only
+        then is it told what to clean up.
         """
         released = self._held is not None and standing.hold is None
         self._held = standing.hold
         for link in self._links.values():
-            if released or link.place.era != standing.era:
+            welcomed_on_hold = link.place.hold is not None and standing.hold is None
+            if released or welcomed_on_hold or link.place.era != standing.era:
                 self._soon(link.channel.close())
 
     def learn(self, rows: Sequence[Host], controllers: Sequence[str], read_at: float) -> None:
@@ -300,7 +302,7 @@ class Hosts:
     async def call_in_debts(self, host: HostId) -> None:
         """Tell the host, if it is connected, what it owes; a host that is away hears it when it says hello."""
         link = self._links.get(host)
-        if link is None or self._held is not None:
+        if link is None or self._held is not None or link.place.hold is not None:
             return
         facts = link.place.host.facts
         storage = facts.storage_id if facts else ""

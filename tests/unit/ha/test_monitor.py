@@ -242,6 +242,29 @@ def test_who_asks_for_a_proof_that_is_there_is_told_so() -> None:
     watching(story, OFF)
 
 
+def test_a_power_controller_that_does_not_answer_holds_up_no_other_host() -> None:
+    async def story(watch: Watch) -> None:
+        never = asyncio.Event()
+
+        async def hang(_number: int) -> None:
+            if watch.script.read_at[-1][1] == "host1":
+                await never.wait()
+
+        watch.script.before = hang
+        serving = asyncio.ensure_future(watch.monitor.serve())
+        await watch.silence("host1")
+        await watch.silence("host2")
+        await watch.cloud.until(lambda: watch.script.read_at[-1][1] == "host2")
+        assert [name for _, name in watch.script.read_at].count("host1") == 1, "it is being read"
+        await watch.clock.sleep(10)
+        assert await watch.proof("host2") is not None
+        assert await watch.proof("host1") is None
+        serving.cancel()
+        await asyncio.wait([serving])
+
+    watching(story, OFF)
+
+
 def test_of_two_who_seek_a_proof_at_once_both_are_told_of_it() -> None:
     async def story(watch: Watch) -> None:
         await watch.silence()

@@ -7,18 +7,19 @@ from typing import Any, TypeVar
 import pytest
 import structlog
 
+from renova.hosts import eras
 from renova.hosts.registration import cleaned, enrol
 from renova.hosts.registry import GATHER_PEERS, HELLO_LIMIT, Hosts
 from renova.model.chance import SeededChance
 from renova.model.channel import Closed
-from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused, Stale
+from renova.model.errors import Broken, CloudError, NotFound, NotNow, OnHold, Refused, Stale
 from renova.model.guest import FoundGuest, GuestChanged, PowerState
 from renova.model.host import HostState
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.simulation.channel import pair
 from renova.simulation.loop import VirtualClock, run_virtual
+from renova.store import cluster, rights
 from renova.store import hosts as host_rows
-from renova.store import rights
 from renova.store.database import Database, Executor, Tx
 from renova.wire import (
     Answer,
@@ -26,6 +27,7 @@ from renova.wire import (
     Cleaned,
     Command,
     ConsoleText,
+    DropDisks,
     Duty,
     Fenced,
     FromController,
@@ -344,6 +346,26 @@ def test_answers_find_their_commands_whatever_their_order() -> None:
                 await host.answer(command, result=State(found_guest))
         assert [answer.guest.incarnation for answer in await asyncio.gather(*asked)] == [0, 1, 2]
         assert bench.hosts.connected(A)
+
+    on_bench(story)
+
+
+def test_a_host_welcomed_on_hold_is_given_nothing_until_it_says_hello_after_it() -> None:
+    """The controller need not have followed the cluster into the hold: the welcome says of it, too."""
+
+    async def story(bench: Bench) -> None:
+        await bench.connected()
+        await bench.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        host = await bench.connected()
+        with pytest.raises(OnHold, match="a new era"):
+            await bench.hosts.command(A, server=ONE, incarnation=1, number=1, epoch=1, act=DropDisks(None))
+        await bench.database.transact(cluster.end_hold)
+        bench.hosts.follow(await bench.database.read(cluster.get))
+        await host.is_turned_away()
+        again = await bench.connected()
+        asked = stop(bench)
+        await again.answer(await again.hear(Command), result=State(None))
+        assert await asked == State(None)
 
     on_bench(story)
 
