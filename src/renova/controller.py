@@ -14,6 +14,8 @@ from renova.engine.journal import Held
 from renova.engine.runner import Runner
 from renova.ha.monitor import Monitor
 from renova.ha.replication import watch_replication
+from renova.hosts.agents import Agents
+from renova.hosts.connections import Connections
 from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
@@ -36,7 +38,7 @@ from renova.partners.image import Images
 from renova.partners.network import Networks
 from renova.partners.notifications import Sink
 from renova.partners.notifications.outbox import Limits, Outbox
-from renova.partners.volume import StorageHosts, Volumes
+from renova.partners.volume import StorageAgents, StorageHosts, Volumes
 from renova.power import Power
 from renova.settings import ControllerSettings
 from renova.store.database import Database, Tx
@@ -59,7 +61,7 @@ class Parts:
     identity: Identity
     images: Images
     networks: Networks
-    volumes: Callable[[StorageHosts], Volumes]  # made by the controller: only it reaches storage hosts
+    volumes: Callable[[StorageHosts, StorageAgents], Volumes]  # made by the controller: only it reaches storage hosts
     power: Power
     sink: Sink | None = None  # who is told what happens
     executor: Executor | None = None  # this run of it
@@ -72,16 +74,19 @@ class Controller:
 
     def __init__(self, parts: Parts) -> None:
         me = parts.executor or Executor(ExecutorId(parts.chance.uuid()))
-        registry = Hosts(
+        settings = parts.settings
+        hosts = Hosts(database=parts.database, clock=parts.clock, times=settings.lease, me=me)
+        agents = Agents(hosts, parts.database, parts.clock, me, settings.extra_peers)
+        self.connections = Connections(
+            hosts,
+            agents,
             database=parts.database,
             clock=parts.clock,
             chance=parts.chance,
             read_image=parts.images.read,
-            times=parts.settings.lease,
-            extra_peers=parts.settings.extra_peers,
-            executor=me,
+            times=settings.lease,
+            me=me,
         )
-        settings = parts.settings
         described = ControllerRow(settings.name, parts.api_address, settings.agents_reach, parts.release)
         journal = StoredJournal(parts.database, described)
         self.runner: Runner[Work, Tx] = Runner(
@@ -97,13 +102,14 @@ class Controller:
             clock=parts.clock,
             chance=parts.chance,
             database=parts.database,
-            hosts=registry,
+            hosts=hosts,
+            agents=agents,
             identity=parts.identity,
             images=parts.images,
             networks=parts.networks,
-            volumes=parts.volumes(registry),
+            volumes=parts.volumes(hosts, agents),
             operations=self.runner,
-            fleet=Fleet(parts.clock, registry.up, lambda: parts.database.standing),
+            fleet=Fleet(parts.clock, hosts.up, lambda: parts.database.standing),
             rounds=Rounds(
                 parts.clock, every_duty(lambda: self.cloud, settings.duties), parts.database, me, settings.name
             ),
@@ -112,11 +118,11 @@ class Controller:
         )
         watch_states(self.cloud)
         self.monitor = Monitor(self.cloud, parts.power)
-        registry.on_change = self.cloud.fleet.stale
-        registry.on_report = self._report
-        registry.on_up = self._resume
-        registry.seek_proof = self.monitor.seek
-        registry.vouch = self.monitor.vouch
+        hosts.on_change = self.cloud.fleet.stale
+        hosts.on_report = self._report
+        hosts.on_up = self._resume
+        hosts.seek_proof = self.monitor.seek
+        hosts.vouch = self.monitor.vouch
         self._changes: set[asyncio.Task[None]] = set()
 
     def _work(self, held: Held) -> Work:
@@ -132,7 +138,7 @@ class Controller:
 
     async def _follow(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
         seen = await self.cloud.database.read(lambda tx: would_stop(tx, host, changes))
-        now = as_found(changes, await self.cloud.hosts.guests(host)) if seen else changes
+        now = as_found(changes, await self.cloud.agents.guests(host)) if seen else changes
         for server in await self.cloud.database.transact(lambda tx: take_report(tx, host, now, seen)):
             await self.cloud.networks.settle(server, active=False)
 

@@ -172,7 +172,7 @@ def make_cloud(state: Path, database: Database, clock: Clock, **settings: Any) -
         "networks": BuiltinNetworks(database, clock, chance),
     }
     storage = StorageAtHand(database, clock, parts["images"])
-    parts["volumes"] = BuiltinVolumes(database, clock, chance, parts["images"], storage)
+    parts["volumes"] = BuiltinVolumes(database, clock, chance, parts["images"], storage, storage)
     return Cloud(**parts)
 
 

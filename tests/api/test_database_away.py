@@ -16,6 +16,7 @@ from renova.api.everything import OF_ONE_VERSION, whole_api
 from renova.api.http import Route
 from renova.api.volume import service as volume
 from renova.engine.executor import Executor
+from renova.hosts.agents import Agents
 from renova.hosts.registry import Hosts
 from renova.model.errors import NotNow
 from renova.model.ids import ExecutorId
@@ -104,13 +105,13 @@ async def outage(state: Path) -> AsyncIterator[Outage]:
     database = open_empty(clock)
     away = Away(database._executor)
     cloud = make_cloud(state, Database(away), clock)
-    hosts = Hosts(
-        database=cloud.database, clock=clock, chance=cloud.chance, read_image=cloud.images.read, times=LeaseTimes()
-    )
-    hosts.join_token = lambda secret: f"token of {len(secret)} characters"
-    written = WrittenDown(ExecutorId("tests"))
-    rounds = Rounds(clock, {}, cloud.database, Executor(written.executor))
-    cloud = replace(cloud, hosts=hosts, operations=written, fleet=Fleet(clock, hosts.up), rounds=rounds)
+    me = Executor(ExecutorId("tests"))
+    hosts = Hosts(database=cloud.database, clock=clock, times=LeaseTimes(), me=me)
+    agents = Agents(hosts, cloud.database, clock, me)
+    agents.join_token = lambda secret: f"token of {len(secret)} characters"
+    written = WrittenDown(me.id)
+    rounds = Rounds(clock, {}, cloud.database, me)
+    cloud = replace(cloud, hosts=hosts, agents=agents, operations=written, fleet=Fleet(clock, hosts.up), rounds=rounds)
     assert isinstance(cloud.identity, BuiltinIdentity)
     await cloud.identity.bootstrap(PASSWORDS)
     await storage_of(cloud).enrol()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renova.agent import orders
-from renova.hosts import registration, registry
+from renova.hosts import connections, registration
 from renova.model.errors import Broken
 from renova.operations import report
 from renova.wire import (
@@ -99,5 +99,5 @@ def test_a_clean_up_of_anothers_that_is_believed_is_found(monkeypatch: pytest.Mo
     def believed(tx: object, _host: object, duty: object) -> None:
         registration.rights.release(tx, duty.server)  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(registry, "cleaned", believed)
+    monkeypatch.setattr(connections, "cleaned", believed)
     assert any(lying_host.play(Random(seed), 100).faults for seed in range(5))

@@ -170,7 +170,7 @@ class World:
         assert process is not None
         self._process = process
         me.id = cloud.cloud.operations.executor
-        cloud.cloud.hosts.join_token = lambda secret: f"join {secret}"  # of who opens the agents' port
+        cloud.cloud.agents.join_token = lambda secret: f"join {secret}"  # of who opens the agents' port
         self.services = every_service(cloud.cloud)
         self._app = app.build(self.services, Dispatcher(cloud.cloud, rules()))
         return self
@@ -187,7 +187,7 @@ class World:
 
     def hosts_ail(self) -> bool:
         """Say whether some host is not as a healthy cloud's: then an answer of 503 may be due."""
-        connected = self.cloud.cloud.hosts.connected
+        connected = self.cloud.cloud.agents.connected
         return any(host.agent is None or not connected(host.id) for host in self.cloud.every_host())
 
     async def sign_in(self, who: str, password: str) -> None:

@@ -79,7 +79,7 @@ def test_a1_a_word_is_not_taken_of_a_host_that_renews_nor_before_its_lease_has_l
         with pytest.raises(Conflict, match="still renews its lease"):
             await vouch(server.host, "somebody", True)
         await told.cloud.cut_power(server.host_name or "")
-        told.cloud.cloud.hosts.seek_proof = told.cloud.cloud.hosts.connected
+        told.cloud.cloud.hosts.seek_proof = told.cloud.cloud.agents.connected
         await told.cloud.until(lambda: not told.cloud.cloud.hosts.leases.alive(server.host))
         with pytest.raises(Conflict, match="lapses in"):
             await vouch(server.host, "somebody", False)
@@ -287,7 +287,7 @@ def test_a5_local_disks_of_a_server_that_left_are_set_aside_with_what_was_writte
         ((aside, kept),) = host.storage.asides
         assert (aside.server, aside.incarnation) == (server.id, 1)
         assert "the user's work" in [write.text for disk in kept.values() for write in disk.writes]
-        assert await told.cloud.cloud.hosts.asides(host.id) == (aside,)
+        assert await told.cloud.cloud.agents.asides(host.id) == (aside,)
         await told.cloud.clock.sleep(3000)
         assert host.storage.asides, "kept for a while"
         await told.cloud.clock.sleep(5000)
@@ -332,7 +332,7 @@ def test_a7_a_server_that_moved_back_is_not_destroyed_by_an_old_record() -> None
         await told.cloud.database.transact(lambda tx: rights.owe(tx, server.host, server.id, 2))  # type: ignore[arg-type]
         await told.cloud.kill_agent(first)
         told.cloud.start_agent(first)
-        await told.cloud.until(lambda: told.cloud.cloud.hosts.connected(server.host))
+        await told.cloud.until(lambda: told.cloud.cloud.agents.connected(server.host))
         await told.cloud.clock.sleep(30)
         assert told.cloud.running(server.id) == [first]
         assert disks(told.cloud.hosts[first], server.id)
@@ -357,13 +357,13 @@ def test_a8_a_live_host_cleans_up_while_it_runs_and_says_what_keeps_it() -> None
 
         host.hypervisor.undefine = stuck  # type: ignore[method-assign,assignment]
         host.line.heal()
-        await told.cloud.until(lambda: told.cloud.cloud.hosts.connected(host.id))
+        await told.cloud.until(lambda: told.cloud.cloud.agents.connected(host.id))
         await told.cloud.clock.sleep(30)
         assert (await row(told, host.id)).state is HostState.RETURNING
         (debt,) = await told.cloud.database.read(lambda tx: rights.debts_of(tx, host.id))
         assert debt.trouble == "libvirtd is stuck"
         host.hypervisor.undefine = undefine  # type: ignore[method-assign]
-        await told.cloud.cloud.hosts.call_in_debts(host.id)
+        await told.cloud.cloud.agents.call_in_debts(host.id)
         await told.host_up(host.name)
         assert len(told.cloud.running(server)) == 1
 

@@ -138,7 +138,7 @@ def test_a_guest_that_is_being_restarted_is_not_stopped() -> None:
         async def guests(_host: HostId) -> tuple[FoundGuest, ...]:
             return (FoundGuest(server.id, right.incarnation, next(answers)),)
 
-        told.cloud.cloud.hosts.guests = guests
+        told.cloud.cloud.agents.guests = guests
         assert (await do(told, "power_states")).mended == 0
         assert (await told.get(server.id)).vm_state is VmState.ACTIVE
 
@@ -162,7 +162,7 @@ def test_f2_a_server_with_a_task_or_on_another_host_is_left_alone() -> None:
                     await meanwhile()
                 return (FoundGuest(server.id, right.incarnation, PowerState.SHUTDOWN),)
 
-            cloud.hosts.guests = guests
+            cloud.agents.guests = guests
             assert (await do(told, "power_states")).mended == 0
 
         await off(lambda: told.ask(accept_reboot, server.id, hard=True))

@@ -129,7 +129,7 @@ async def lose_store(told: Told, _server: Server) -> None:
 
 async def garble(told: Told, server: Server) -> None:
     """Have the host send other bytes than it has summed up."""
-    uploads = told.cloud.cloud.hosts.uploads
+    uploads = told.cloud.cloud.agents.uploads
     take = uploads.take
 
     async def taken(host: object, message: object) -> object:

@@ -30,7 +30,7 @@ async def part(told: Told, host: str, controller: str) -> None:
     """Cut the cable between host and controller, and wait until both have noticed."""
     one = told.cloud.any_host(host)
     one.lines[controller].cut()
-    await told.cloud.until(lambda: not told.cloud.controllers[controller].cloud.hosts.connected(one.id))
+    await told.cloud.until(lambda: not told.cloud.controllers[controller].cloud.agents.connected(one.id))
 
 
 async def holder(told: Told, server: ServerId) -> str:

@@ -242,7 +242,7 @@ class TappedCloud(SimulatedCloud):
     def is_up(self, name: str) -> bool:
         """Say whether the host is connected and up, for every controller."""
         return all(
-            one.controller is not None and one.cloud.hosts.connected(host) and one.cloud.hosts.up(host)
+            one.controller is not None and one.cloud.agents.connected(host) and one.cloud.hosts.up(host)
             for one in self.controllers.values()
             for host in [self.any_host(name).id]
         )

@@ -386,9 +386,9 @@ def up_at_once(patch: Patch) -> None:
             place = type(place)(**{**{name: getattr(place, name) for name in place.__slots__}, "state": HostState.UP})
         return place
 
-    from renova.hosts import registry
+    from renova.hosts import connections
 
-    patch.setattr(registry, "welcome", hasty)
+    patch.setattr(connections, "welcome", hasty)
 
 
 @bug("26", "a clean-up goes by the server's id only", "kept right at_the_end", POWER, seeds=80, **EVACUATING)

@@ -80,12 +80,11 @@ class Monitor:
         began = self.cloud.clock.monotonic()
         silences = {silence.lease.host: silence for silence in await self.cloud.hosts.leases.look()}
         hosts = await self.cloud.database.read(host_rows.every)
-        self.cloud.hosts.learn(hosts, await self.cloud.database.read(executors.agents_addresses), began)
+        self.cloud.agents.learn(hosts, await self.cloud.database.read(executors.agents_addresses), began)
         await self._call_in_debts()
         silent = []
         for host in hosts:
             self._note_change(host)
-            self.cloud.hosts.stand(host)
             if (silence := silences.get(host.id)) is not None:
                 silent.append((host, silence))
         return silent
@@ -101,7 +100,7 @@ class Monitor:
                         await self._bind_ports(each.server)
                     await self.cloud.networks.settle(each.server, active=each.power is PowerState.RUNNING)
                 standing = await self.cloud.database.read(cluster.get)
-        self.cloud.hosts.follow(standing)
+        self.cloud.agents.follow(standing)
         return standing.hold is None or standing.restoring
 
     def _try_end(self, tx: Tx) -> list[eras.Believed] | None:
@@ -140,10 +139,10 @@ class Monitor:
         """Remind hosts that are here of what they owe: they were away, or their connection broke, when it came up."""
         now = self.cloud.clock.monotonic()
         for host in await self.cloud.database.read(rights.debtors):
-            if self.cloud.hosts.connected(host) and now - self._reminded.get(host, -REMIND) >= REMIND:
+            if self.cloud.agents.connected(host) and now - self._reminded.get(host, -REMIND) >= REMIND:
                 self._reminded[host] = now
                 try:
-                    await self.cloud.hosts.call_in_debts(host)
+                    await self.cloud.agents.call_in_debts(host)
                 except Closed:
                     continue  # it hears of them in its next welcome
 
@@ -243,5 +242,5 @@ class Monitor:
         if proven:
             log.warning("host proven dead", host=host.name, proof=kind, **readings)
             self.cloud.fleet.stale()
-            await self.cloud.hosts.fence(host.id)
+            await self.cloud.agents.fence(host.id)
         return proven

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from zlib import crc32
 
 from renova.hosts.registration import Place
@@ -25,6 +26,16 @@ class Link:
 
     async def tell(self, message: Message) -> None:
         await self.channel.send(encode(message))
+
+    async def mention(self, message: Message) -> None:
+        """Tell what a host whose connection has just ended learns from its next welcome anyway."""
+        with suppress(Closed):
+            await self.tell(message)
+
+    async def part(self, message: Message) -> None:
+        """Tell the message, and end the connection."""
+        await self.mention(message)
+        await self.channel.close()
 
     async def ask(self, make: Callable[[int], Message]) -> Answer:
         """Send what `make` makes of a fresh id, and return the answer; `Closed` when the connection ends first."""

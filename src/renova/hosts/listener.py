@@ -14,9 +14,10 @@ import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from renova.hosts.agents import Agents
 from renova.hosts.authority import Authority, ServerIdentity, fingerprint, host_named_in
+from renova.hosts.connections import Connections
 from renova.hosts.registration import enrol, spend_token
-from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.channel import Closed
 from renova.model.errors import BadSetup, CloudError, NotNow
@@ -69,8 +70,11 @@ class WebSocketChannel:
 class Listener:
     """Accepts agents until closed."""
 
-    def __init__(self, hosts: Hosts, authority: Authority, database: Database, chance: Chance) -> None:
-        self._hosts = hosts
+    def __init__(
+        self, connections: Connections, agents: Agents, authority: Authority, database: Database, chance: Chance
+    ) -> None:
+        self._connections = connections
+        self._agents = agents
         self._authority = authority
         self._database = database
         self._chance = chance
@@ -115,12 +119,12 @@ class Listener:
                 "Free it, or choose another with RENOVA_AGENTS_PORT."
             ) from error
         opened = int(next(iter(self._server.sockets)).getsockname()[1])
-        self._hosts.join_token = lambda secret: self._join_token(secret, reached_at or (f"{address}:{opened}",))
+        self._agents.join_token = lambda secret: self._join_token(secret, reached_at or (f"{address}:{opened}",))
         return opened
 
     def _join_token(self, secret: str, reached_at: tuple[str, ...]) -> str:
         """Return what a new host is handed: where controllers are, whom to trust, and the secret."""
-        controllers = tuple(dict.fromkeys((*reached_at, *self._hosts.controllers)))
+        controllers = tuple(dict.fromkeys((*reached_at, *self._agents.controllers)))
         token = JoinToken(controllers=controllers, ca=self._authority.pem, secret=secret)
         return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode()
 
@@ -134,7 +138,9 @@ class Listener:
         path = connection.request.path
         certificate: bytes | None = connection.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         if path == PATH and certificate is not None:
-            await self._hosts.serve(WebSocketChannel(connection), host_named_in(certificate), fingerprint(certificate))
+            await self._connections.serve(
+                WebSocketChannel(connection), host_named_in(certificate), fingerprint(certificate)
+            )
         elif path == ENROL_PATH:
             await self._enrol(connection)
         else:

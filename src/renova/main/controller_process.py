@@ -80,7 +80,7 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
             identity=identity,
             images=images,
             networks=BuiltinNetworks(database, clock, chance),
-            volumes=lambda hosts: BuiltinVolumes(database, clock, chance, images, hosts),
+            volumes=lambda hosts, agents: BuiltinVolumes(database, clock, chance, images, hosts, agents),
             power=_power(settings),
             sink=_sink(settings),
             api_address=f"{settings.api_address}:{settings.api_port}",
@@ -89,7 +89,7 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
         )
         controller = Controller(parts)
         names = (settings.agents_address, "127.0.0.1", "localhost", *settings.agents_names)
-        listener = Listener(controller.cloud.hosts, authority, database, chance)
+        listener = Listener(controller.connections, controller.cloud.agents, authority, database, chance)
         reached_at = tuple(f"{name}:{settings.agents_port}" for name in settings.agents_names)
         await listener.open(
             authority.serve_as(names),

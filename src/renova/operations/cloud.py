@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from renova.hosts.agents import Agents
 from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
@@ -27,6 +28,7 @@ class Cloud:
     chance: Chance
     database: Database
     hosts: Hosts
+    agents: Agents
     identity: Identity
     images: Images
     networks: Networks

@@ -181,7 +181,7 @@ async def upload_copy(work: Work, want: CreateImage, right: Right) -> None:
         raise NotFound(f"image {want.image} was deleted while it was being made")
     if image.status == "active":
         return
-    with work.cloud.hosts.uploads.of(right.host, want.image) as upload:
+    with work.cloud.agents.uploads.of(right.host, want.image) as upload:
         writing = asyncio.get_running_loop().create_task(images.write(want.image, upload.pieces()))
         # The host waits for every piece to be taken: it must hear when nobody takes them any more.
         writing.add_done_callback(lambda _: upload.end("the image service takes no more"))

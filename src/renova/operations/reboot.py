@@ -125,7 +125,7 @@ async def restart_guest(work: Work, want: RebootServer, right: Right) -> Restart
         return Restarted(await run_guest.bring_up(work, right.host, right.incarnation, prepared=guest))
     except (Refused, Broken) as error:
         log.warning("guest not restarted", host=right.host, exc_info=True)
-        found = await work.cloud.hosts.guest(right.host, work.held.server)
+        found = await work.cloud.agents.guest(right.host, work.held.server)
         power = found.power if found is not None else PowerState.NOSTATE
         await work.cloud.networks.settle(work.held.server, active=power is PowerState.RUNNING)
         return Restarted(power, refused=str(error))

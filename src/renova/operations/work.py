@@ -25,8 +25,8 @@ class Work:
     held: Held
 
     async def command(self, host: HostId, incarnation: int, act: AnyAct) -> Result:
-        """Have the host do the act in the name of this operation; see `Hosts.command` for what it raises."""
-        return await self.cloud.hosts.command(
+        """Have the host do the act in the name of this operation; see `Agents.command` for what it raises."""
+        return await self.cloud.agents.command(
             host,
             server=self.held.server,
             incarnation=incarnation,

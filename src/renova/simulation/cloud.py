@@ -25,7 +25,7 @@ from renova.model.server import Server
 from renova.partners.identity import Identity
 from renova.partners.network.builtin import BuiltinNetworks
 from renova.partners.notifications import Sink
-from renova.partners.volume import StorageHosts
+from renova.partners.volume import StorageAgents, StorageHosts
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.power import Power, Reading
 from renova.settings import AgentSettings, ControllerSettings, LeaseTimes
@@ -187,7 +187,8 @@ class SimulatedCloud:
         one = self.controllers[controller]
 
         async def accept(channel: Channel) -> None:
-            await one.cloud.hosts.serve(channel, self.any_host(host).id, f"certificate-{host}")
+            assert one.controller is not None, f"{controller} is down"
+            await one.controller.connections.serve(channel, self.any_host(host).id, f"certificate-{host}")
 
         return Line(accept, controller, latency_s=self.latency_s, listener=lambda: one.process)
 
@@ -212,8 +213,8 @@ class SimulatedCloud:
         clock, chance = self.clock_of(name), self.chance_of(f"{name}-{one.runs}")
         networks = BuiltinNetworks(database, clock, chance)
 
-        def volumes(hosts: StorageHosts) -> BuiltinVolumes:
-            return BuiltinVolumes(database, clock, chance, self.images, hosts)
+        def volumes(hosts: StorageHosts, agents: StorageAgents) -> BuiltinVolumes:
+            return BuiltinVolumes(database, clock, chance, self.images, hosts, agents)
 
         parts = Parts(
             settings=replace(self.settings, name=name),

@@ -16,6 +16,7 @@ from renova.api.compute import service as compute
 from renova.api.dispatch import Dispatcher
 from renova.api.policy import Policy
 from renova.engine.journal import Held
+from renova.hosts.agents import Agents
 from renova.hosts.registry import Hosts
 from renova.model.chance import SeededChance
 from renova.model.flavor import Flavor
@@ -346,6 +347,7 @@ async def running(state: Path) -> AsyncIterator[ComputeApi]:
     images = {IMAGE: an_image(IMAGE), OTHER_IMAGE: an_image(OTHER_IMAGE, name="other")}
     networks = {NETWORK: a_network(NETWORK)}
     hosts_up = FixedHosts()
+    storage = StorageAtHand(database, clock, cast(Images, None))
     operations = WrittenDown(ExecutorId("tests"))
     chosen = ControllerSettings(state_dir=str(state), public_url="http://cloud.example")
     chance = SeededChance(7)
@@ -356,11 +358,10 @@ async def running(state: Path) -> AsyncIterator[ComputeApi]:
         database=database,
         identity=FixedIdentity(),
         hosts=cast(Hosts, hosts_up),
+        agents=cast(Agents, hosts_up),
         images=cast(Images, DictImages(images)),
         networks=cast(Networks, DictNetworks(networks)),
-        volumes=BuiltinVolumes(
-            database, clock, chance, cast(Images, None), StorageAtHand(database, clock, cast(Images, None))
-        ),
+        volumes=BuiltinVolumes(database, clock, chance, cast(Images, None), storage, storage),
         operations=operations,
         fleet=Fleet(clock, hosts_up.up),
     )

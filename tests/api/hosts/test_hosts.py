@@ -14,11 +14,12 @@ from renova.api.dispatch import Dispatcher
 from renova.api.hosts import service
 from renova.api.policy import Policy
 from renova.engine.executor import Executor
+from renova.hosts.agents import Agents
 from renova.hosts.registration import enrol, spend_token, welcome
 from renova.hosts.registry import Hosts
 from renova.model.errors import Invalid, NotNow
 from renova.model.host import Role
-from renova.model.ids import ExecutorId, ImageId, ProjectId, ServerId, UserId, VolumeId
+from renova.model.ids import ExecutorId, ProjectId, ServerId, UserId, VolumeId
 from renova.model.storage import Blank
 from renova.store import hosts, migrations, rights, volumes
 from renova.store.database import Tx
@@ -42,10 +43,6 @@ class HostsApi(Api):
         return who
 
 
-async def no_image(image: ImageId, _offset: int) -> AsyncIterator[bytes]:
-    yield image.encode()
-
-
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[HostsApi]:
     clock = HandClock()
@@ -53,12 +50,13 @@ async def api(tmp_path: Path) -> AsyncIterator[HostsApi]:
     cloud = make_cloud(tmp_path, database, clock)
     me = Executor(ExecutorId("tests"))
     me.leased_until, me.steady_since = float("inf"), 0.0
-    registry = Hosts(database=database, clock=clock, chance=cloud.chance, read_image=no_image, times=TIMES, executor=me)
-    registry.join_token = lambda secret: base64.urlsafe_b64encode(
+    registry = Hosts(database=database, clock=clock, times=TIMES, me=me)
+    agents = Agents(registry, database, clock, me)
+    agents.join_token = lambda secret: base64.urlsafe_b64encode(
         msgspec.json.encode(JoinToken(controllers=("192.0.2.1:8775",), ca="CA", secret=secret))
     ).decode()
     fields = {name: getattr(cloud, name) for name in cloud.__slots__}
-    cloud = type(cloud)(**fields | {"identity": FixedIdentity(), "hosts": registry})
+    cloud = type(cloud)(**fields | {"identity": FixedIdentity(), "hosts": registry, "agents": agents})
     app = build([service.service(cloud)], Dispatcher(cloud, Policy(service.POLICY)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud.example") as client:
         found = HostsApi(cloud, client, clock)
@@ -179,7 +177,7 @@ async def test_a_controller_that_cannot_say_where_hosts_join_keeps_no_token(api:
     def closed(_secret: str) -> str:
         raise NotNow("this controller has no agents' port open yet")
 
-    api.cloud.hosts.join_token = closed
+    api.cloud.agents.join_token = closed
     assert (await api.ask("admin", "POST /renova/v1/join-tokens")).status_code == 503
     assert await api.cloud.database.read(lambda tx: tx.execute(hosts.join_tokens.select()).all()) == []
 
@@ -223,10 +221,8 @@ async def test_a_wish_that_cannot_be_is_refused_by_its_name(api: HostsApi, body:
 
 
 async def test_before_the_agents_port_is_open_there_are_no_tokens(api: HostsApi) -> None:
-    fresh = Hosts(
-        database=api.cloud.database, clock=api.clock, chance=api.cloud.chance, read_image=no_image, times=TIMES
-    )
-    api.cloud.hosts.join_token = fresh.join_token
+    fresh = Agents(api.cloud.hosts, api.cloud.database, api.clock, Executor(ExecutorId("fresh")))
+    api.cloud.agents.join_token = fresh.join_token
     answer = await api.ask("admin", "POST /renova/v1/join-tokens")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert "no agents' port open yet" in answer.json()["error"]["message"]

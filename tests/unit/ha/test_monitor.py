@@ -153,7 +153,7 @@ def test_a_host_that_boots_between_the_readings_is_alive() -> None:
         async def boot(number: int) -> None:
             if number == 2:
                 await watch.cloud.power_on("host1")
-                await watch.cloud.until(lambda: watch.cloud.cloud.hosts.connected(watch.id()))
+                await watch.cloud.until(lambda: watch.cloud.cloud.agents.connected(watch.id()))
 
         await watch.cloud.kill_agent("host1")
         await watch.cloud.until(lambda: not watch.cloud.cloud.hosts.up(watch.id()))

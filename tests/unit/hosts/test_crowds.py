@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed
 
 from renova.agent.identity import read_identity
 from renova.hosts.authority import Authority
+from renova.hosts.connections import HELLO_LIMIT, MOST_SERVED
 from renova.hosts.listener import HANDSHAKE_LIMIT
-from renova.hosts.registry import HELLO_LIMIT, MOST_SERVED
 from renova.model.clock import SystemClock
 from renova.model.host import HostState
 from renova.model.ids import HostId
@@ -45,7 +45,7 @@ async def test_an_expired_certificate_opens_no_door(port: Port, tmp_path: Path) 
     await port.database.transact(lambda tx: host_rows.change(tx, identity.host, certificate=mark))
     write(tmp_path, certificate, key)
     assert await refused(port.dial(PATH, port.context(tmp_path / "certificate.pem", tmp_path / "key.pem")))
-    assert not port.hosts.connected(identity.host)
+    assert not port.agents.connected(identity.host)
 
 
 async def test_a_host_that_says_it_is_another_is_turned_away_and_the_other_stays(port: Port) -> None:
@@ -61,7 +61,7 @@ async def test_a_host_that_says_it_is_another_is_turned_away_and_the_other_stays
         await connection.send(encode(a_hello(identity.host, name=name, address="192.0.2.66", boot="another")))
         assert await end_of(connection) == 1000
     assert await port.host("host2") == before
-    assert port.hosts.connected(identity.host)
+    assert port.agents.connected(identity.host)
     row = await port.host("host1")
     assert row is not None
     assert row.state is HostState.ENROLLED
@@ -179,7 +179,7 @@ async def test_a_host_that_says_too_much_keeps_no_other_from_its_lease(port: Por
     async with an_honest_host(port) as took:
         with pytest.raises(ConnectionClosed):
             await _flood(flooding)
-        await until(lambda: not port.hosts.connected(row.id))
+        await until(lambda: not port.agents.connected(row.id))
         await renewed(took)
     await until(lambda: len(asyncio.all_tasks()) <= before)
     stuck.set()
@@ -194,7 +194,7 @@ async def test_a_host_that_reads_nothing_keeps_no_other_from_its_lease(port: Por
     deaf.transport.pause_reading()
     async with an_honest_host(port) as took:
         for count in range(200):
-            port.hosts.learn(
+            port.agents.learn(
                 await port.database.read(host_rows.every), tuple(f"c{n}:{count}" for n in range(3000)), 0.0
             )
             await asyncio.sleep(0)

@@ -26,7 +26,10 @@ from renova.agent.journal import FileJournal
 from renova.agent.service import Agent
 from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
 from renova.drivers.network.simulated import SimulatedNetwork
+from renova.engine.executor import Executor
+from renova.hosts.agents import Agents
 from renova.hosts.authority import Authority
+from renova.hosts.connections import Connections
 from renova.hosts.listener import Listener
 from renova.hosts.registration import give_token
 from renova.hosts.registry import Hosts
@@ -35,7 +38,7 @@ from renova.model.clock import SystemClock
 from renova.model.errors import BadSetup, NotNow
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import Host, HostState
-from renova.model.ids import ImageId
+from renova.model.ids import ExecutorId, ImageId
 from renova.settings import AgentSettings
 from renova.store import hosts as host_rows
 from renova.store.database import Database
@@ -72,8 +75,20 @@ class Port:
         self.directory = directory
         self.database: Database = open_database(directory / "renova.db", CLOCK)
         self.authority = Authority(directory / "ca", CLOCK)
-        self.hosts = Hosts(database=self.database, clock=CLOCK, chance=CHANCE, read_image=self._read_image, times=TIMES)
-        self.listener = Listener(self.hosts, self.authority, self.database, CHANCE)
+        me = Executor(ExecutorId(CHANCE.uuid()))
+        self.hosts = Hosts(database=self.database, clock=CLOCK, times=TIMES, me=me)
+        self.agents = Agents(self.hosts, self.database, CLOCK, me)
+        self.connections = Connections(
+            self.hosts,
+            self.agents,
+            database=self.database,
+            clock=CLOCK,
+            chance=CHANCE,
+            read_image=self._read_image,
+            times=TIMES,
+            me=me,
+        )
+        self.listener = Listener(self.connections, self.agents, self.authority, self.database, CHANCE)
         self.address = ""
 
     async def _read_image(self, image: ImageId, offset: int) -> AsyncIterator[bytes]:
@@ -88,7 +103,7 @@ class Port:
         """Make a join token, as an operator hands it out."""
         secret = CHANCE.secret()
         await self.database.transact(lambda tx: give_token(tx, secret, hours))
-        return self.hosts.join_token(secret)
+        return self.agents.join_token(secret)
 
     def settings(self, token: str, name: str = "host1") -> AgentSettings:
         (self.directory / f"{name}-token").write_text(token)
@@ -165,7 +180,7 @@ async def test_a_new_host_joins_obeys_and_stays_itself_over_a_restart(port: Port
         async with asyncio.timeout(LIMIT_S):
             while True:
                 try:
-                    return await port.hosts.command(
+                    return await port.agents.command(
                         identity.host, server=SERVER, incarnation=1, number=number, epoch=1, act=act
                     )
                 except NotNow:  # its lease may not have begun yet
@@ -184,16 +199,16 @@ async def test_a_new_host_joins_obeys_and_stays_itself_over_a_restart(port: Port
             address="192.0.2.1",
         )
         running = asyncio.ensure_future(agent.run())
-        await until(lambda: port.hosts.connected(identity.host) and port.hosts.up(identity.host))
+        await until(lambda: port.agents.connected(identity.host) and port.hosts.up(identity.host))
         if run == 1:
             assert await order(1, Prepare(guest())) == Prepared(made=True)
             assert await order(2, Start(guest())) == State(FoundGuest(SERVER, 1, PowerState.RUNNING))
-            assert b"" in await port.hosts.console(identity.host, SERVER)
+            assert b"" in await port.agents.console(identity.host, SERVER)
         else:
             assert await order(3, Stop(wait_s=0)) == State(FoundGuest(SERVER, 1, PowerState.SHUTDOWN))
         running.cancel()
         await asyncio.wait([running])
-        await until(lambda: not port.hosts.connected(identity.host))
+        await until(lambda: not port.agents.connected(identity.host))
     row = await port.host()
     assert row is not None
     assert (row.id, row.state, row.address) == (identity.host, HostState.UP, "192.0.2.1")
@@ -250,7 +265,7 @@ async def test_a_certificate_of_another_authority_is_refused(port: Port, tmp_pat
     certificate, _ = other.sign_host(pem(signing_request(key=key)), identity.host)
     write(tmp_path, certificate, key)
     assert await refused(port.dial(PATH, port.context(tmp_path / "certificate.pem", tmp_path / "key.pem")))
-    assert not port.hosts.connected(identity.host)
+    assert not port.agents.connected(identity.host)
 
 
 def write(directory: Path, certificate: str, key: ec.EllipticCurvePrivateKey) -> None:
@@ -328,7 +343,7 @@ async def test_a_certificate_replaced_by_a_newer_one_is_worth_nothing(port: Port
     connection = await port.dial_as(state)
     await connection.send(encode(a_hello(row.id, name=row.name)))
     assert await end_of(connection) == 1000
-    assert not port.hosts.connected(row.id)
+    assert not port.agents.connected(row.id)
 
 
 async def test_a_removed_hosts_certificate_opens_no_door(port: Port) -> None:
@@ -339,12 +354,12 @@ async def test_a_removed_hosts_certificate_opens_no_door(port: Port) -> None:
     await connection.send(encode(a_hello(row.id, name=row.name)))
     await hear(connection)
     await port.database.transact(lambda tx: host_rows.remove(tx, row.id))
-    await port.hosts.drop(row.id)
+    await port.agents.drop(row.id)
     await end_of(connection)
     again = await port.dial_as(state)
     await again.send(encode(a_hello(row.id, name=row.name)))
     await end_of(again)
-    assert not port.hosts.connected(row.id)
+    assert not port.agents.connected(row.id)
 
 
 BAD_FIRST: list[Any] = [
@@ -378,7 +393,7 @@ async def test_what_no_agent_sends_ends_the_connection(port: Port, frame: Any, c
     assert isinstance(await hear(connection), Welcome)
     await connection.send(frame)
     assert await end_of(connection) == code
-    await until(lambda: not port.hosts.connected(row.id))
+    await until(lambda: not port.agents.connected(row.id))
 
 
 async def test_closing_the_port_ends_the_connections(tmp_path: Path) -> None:
@@ -393,7 +408,7 @@ async def test_closing_the_port_ends_the_connections(tmp_path: Path) -> None:
     assert await end_of(connection) == 1001
     async with asyncio.timeout(LIMIT_S):
         await closing
-    assert not port.hosts.connected(row.id)
+    assert not port.agents.connected(row.id)
     with pytest.raises(NotNow):
         await port.dial()
     port.database.close()
@@ -509,7 +524,7 @@ async def test_a_port_in_use_is_named_with_what_to_do(port: Port) -> None:
     number = int(port.address.rpartition(":")[2])
     identity = port.authority.serve_as(["127.0.0.1"])
     with pytest.raises(BadSetup, match=rf"127\.0\.0\.1:{number} cannot be opened \(.+\)\. Free it, or choose another"):
-        await Listener(port.hosts, port.authority, port.database, CHANCE).open(
+        await Listener(port.connections, port.agents, port.authority, port.database, CHANCE).open(
             identity, address="127.0.0.1", port=number
         )
 
@@ -517,14 +532,14 @@ async def test_a_port_in_use_is_named_with_what_to_do(port: Port) -> None:
 async def test_join_tokens_are_made_once_the_port_is_open_and_say_where_it_is_reached(tmp_path: Path) -> None:
     port = Port(tmp_path)
     with pytest.raises(NotNow, match="no agents' port open yet"):
-        port.hosts.join_token("secret")
+        port.agents.join_token("secret")
     identity = port.authority.serve_as(["127.0.0.1"])
     reached_at = ("cloud.example:8775", "192.0.2.1:8775")
     await port.listener.open(identity, address="127.0.0.1", port=0, reached_at=reached_at)
-    token = msgspec.json.decode(base64.urlsafe_b64decode(port.hosts.join_token("secret")), type=JoinToken)
+    token = msgspec.json.decode(base64.urlsafe_b64decode(port.agents.join_token("secret")), type=JoinToken)
     assert token == JoinToken(controllers=reached_at, ca=port.authority.pem, secret="secret")
-    port.hosts.learn([], (reached_at[1], "192.0.2.2:8775"), CLOCK.monotonic())
-    token = msgspec.json.decode(base64.urlsafe_b64decode(port.hosts.join_token("secret")), type=JoinToken)
+    port.agents.learn([], (reached_at[1], "192.0.2.2:8775"), CLOCK.monotonic())
+    token = msgspec.json.decode(base64.urlsafe_b64decode(port.agents.join_token("secret")), type=JoinToken)
     assert token.controllers == (*reached_at, "192.0.2.2:8775"), "any of them may enrol it"
     await port.listener.close()
     port.database.close()

@@ -19,7 +19,7 @@ from renova.wire import Cleaned, Controllers, Duty, Fenced, Peers, Renew, Renewe
 from tests.unit.store.tables import ONE, A, B, add_server
 
 from .hellos import TIMES
-from .test_registry import Bench, HostEnd
+from .test_connections import Bench, HostEnd
 
 
 async def look(*benches: Bench, controllers: tuple[str, ...] = ()) -> None:
@@ -28,7 +28,7 @@ async def look(*benches: Bench, controllers: tuple[str, ...] = ()) -> None:
         await bench.clock.sleep(0.01)
         began = bench.clock.monotonic()
         await bench.hosts.leases.look()
-        bench.hosts.learn(await bench.database.read(host_rows.every), controllers, began)
+        bench.agents.learn(await bench.database.read(host_rows.every), controllers, began)
     await benches[0].clock.sleep(0.01)
 
 
@@ -50,7 +50,7 @@ def with_two(story: Callable[[Bench, Bench], Awaitable[None]]) -> None:
 
 
 async def tell_to_stop(bench: Bench, host: HostId = A) -> None:
-    await bench.hosts.command(host, server=ONE, incarnation=3, number=5, epoch=2, act=Stop(wait_s=0))
+    await bench.agents.command(host, server=ONE, incarnation=3, number=5, epoch=2, act=Stop(wait_s=0))
 
 
 # --- a second hello --------------------------------------------------------------------------------------------------
@@ -69,8 +69,8 @@ def test_a_hello_at_another_controller_changes_nothing_for_the_first() -> None:
         assert before is not None
         assert (lease.epoch, lease.counter, lease.boot) == (before.epoch, before.counter, before.boot)
         await look(one, two)
-        assert one.hosts.connected(A)
-        assert two.hosts.connected(A)
+        assert one.agents.connected(A)
+        assert two.agents.connected(A)
         row = await one.database.read(lambda tx: host_rows.get(tx, A))
         assert row is not None
         assert (row.state, row.resume) == (HostState.UP, False)
@@ -88,7 +88,7 @@ def test_a_host_that_another_controller_hears_is_up_here_too_but_cannot_be_comma
             await one.clock.sleep(1)
             await look(one)
         assert one.hosts.up(A)
-        assert not one.hosts.connected(A)
+        assert not one.agents.connected(A)
         with pytest.raises(Elsewhere) as away:
             await tell_to_stop(one)
         assert away.value.executor == at_two.welcome.controller
@@ -113,7 +113,7 @@ def test_a_host_that_booted_and_was_welcomed_elsewhere_says_hello_here_again() -
         again = await one.connected(A, boot="next boot", epoch=2)
         assert again.welcome.epoch == 2
         await look(one, two)
-        assert one.hosts.connected(A)
+        assert one.agents.connected(A)
 
     with_two(story)
 
@@ -202,7 +202,7 @@ def test_a_duty_that_is_done_is_told_over_both_connections_and_counts_once() -> 
         await ends[1].say(Cleaned(server=ONE, below=2))
         await look(one, two)
         assert await one.database.read(_held) == held, "what is late frees nothing"
-        assert one.hosts.connected(A)
+        assert one.agents.connected(A)
 
     with_two(story)
 
@@ -221,7 +221,7 @@ def test_what_is_read_late_does_not_overrule_what_a_host_said_meanwhile() -> Non
         await at_one.say(Cleaned(server=ONE, below=2))
         await one.clock.sleep(0.01)
         assert one.hosts.up(A)
-        one.hosts.learn(rows, (), began)
+        one.agents.learn(rows, (), began)
         assert one.hosts.up(A)
 
     with_two(story)
@@ -272,7 +272,7 @@ def test_hosts_hear_where_controllers_are_and_when_that_changes() -> None:
 def test_a_host_that_does_not_read_keeps_nobody_from_looking() -> None:
     async def story(one: Bench, _two: Bench) -> None:
         host = await one.connected(A)
-        link = one.hosts._links[A]
+        link = one.agents._links[A]
         stuck = asyncio.Event()
 
         class Stuck:
@@ -290,7 +290,7 @@ def test_a_host_that_does_not_read_keeps_nobody_from_looking() -> None:
         await one.database.transact(lambda tx: host_rows.change(tx, A, forced_down=True, certificate="another"))
         row = await one.database.read(lambda tx: host_rows.get(tx, A))
         assert row is not None
-        one.hosts.stand(row)
+        one.agents.stand(row)
         await look(one, controllers=("c2:1",))
         assert one.clock.monotonic() - began < 1
         stuck.set()

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from renova.engine.executor import Executor
 from renova.engine.journal import Held
+from renova.hosts.agents import Agents
 from renova.hosts.registration import welcome
 from renova.hosts.registry import Hosts
 from renova.model.chance import SeededChance
@@ -18,7 +19,6 @@ from renova.operations.cloud import Cloud
 from renova.operations.parts.fleet import Fleet
 from renova.operations.work import Work
 from renova.settings import ControllerSettings
-from renova.simulation.surroundings import MemoryImages
 from renova.store import hosts
 from renova.store.database import Tx
 from tests.databases import open_empty
@@ -72,14 +72,7 @@ class SmallCloud:
         self.executor.leased_until, self.executor.steady_since = math.inf, -math.inf
         chance = SeededChance(1)
         nothing = open_empty(self.clock)  # its transactions are awaited; those of requests are the tables'
-        self.hosts = Hosts(
-            database=nothing,
-            clock=self.clock,
-            chance=chance,
-            read_image=MemoryImages().read,
-            times=TIMES,
-            executor=self.executor,
-        )
+        self.hosts = Hosts(database=nothing, clock=self.clock, times=TIMES, me=self.executor)
         self.runs = Runs(self.executor.id)
         self.fleet = Fleet(self.clock, self.hosts.up)
         untouched: Any = None  # by a transaction
@@ -89,6 +82,7 @@ class SmallCloud:
             chance=chance,
             database=nothing,
             hosts=self.hosts,
+            agents=Agents(self.hosts, nothing, self.clock, self.executor),
             identity=untouched,
             images=untouched,
             networks=untouched,

@@ -26,7 +26,7 @@ async def console_output(call: Call, value: Value) -> Reply:
     server = await find_server(call, "os_compute_api:os-console-output")
     if server.host is None:
         raise Conflict(f"Instance {server.id} is not ready")
-    text = await call.cloud.hosts.console(server.host, server.id, MOST)
+    text = await call.cloud.agents.console(server.host, server.id, MOST)
     return Reply(200, {"output": last_lines(text, -1 if wanted is None else int(wanted))})
 
 

@@ -152,7 +152,7 @@ async def _change(call: Call, find: Callable[[Tx], Host | None], missing: str, v
         return msgspec.structs.replace(host, updated_at=tx.now, **changed)
 
     host = await call.cloud.database.transact(work)
-    call.cloud.hosts.stand(host)
+    call.cloud.agents.stand(host)
     return host
 
 
@@ -236,7 +236,7 @@ async def delete(call: Call) -> Reply:
         tx.then(call.cloud.fleet.stale)
         return host.id
 
-    await call.cloud.hosts.drop(await call.cloud.database.transact(work))
+    await call.cloud.agents.drop(await call.cloud.database.transact(work))
     return Reply(204)
 
 

@@ -56,8 +56,8 @@ async def clean(call: Call) -> Reply:
     standing = await call.cloud.database.read(cluster.get)
     if standing.hold is not None:
         raise Conflict(f"Nothing is cleaned up while the cluster is on hold: {standing.hold}")
-    if call.cloud.hosts.connected(host.id):
-        await call.cloud.hosts.call_in_debts(host.id)
+    if call.cloud.agents.connected(host.id):
+        await call.cloud.agents.call_in_debts(host.id)
     elif call.cloud.hosts.leases.home(host.id) is None:  # else another controller has it, and reminds it by itself
         raise Conflict(f"Host {host.name} is not connected: it cleans up as soon as its agent runs.")
     return await show(call)
@@ -67,7 +67,7 @@ async def asides(call: Call) -> Reply:
     """List the disks that the host has set aside."""
     call.demand("renova:hosts:list")
     host = await _host(call)
-    return Reply(200, {"asides": msgspec.to_builtins(await call.cloud.hosts.asides(host.id))})
+    return Reply(200, {"asides": msgspec.to_builtins(await call.cloud.agents.asides(host.id))})
 
 
 async def trust_power(call: Call) -> Reply:
@@ -91,7 +91,7 @@ async def remove(call: Call) -> Reply:
         host_rows.remove(tx, host.id)
 
     await call.cloud.database.transact(work)
-    await call.cloud.hosts.drop(host.id)
+    await call.cloud.agents.drop(host.id)
     return Reply(204)
 
 
@@ -119,7 +119,7 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
         "role": host.role,
         "state": host.state,
         "up": call.cloud.hosts.up(host.id) and host.state is HostState.UP and not host.forced_down,
-        "connected": call.cloud.hosts.connected(host.id),  # to the controller that answers
+        "connected": call.cloud.agents.connected(host.id),  # to the controller that answers
         "home": _home(call, tx, host),
         "forced_down": host.forced_down,
         "forced_down_by": host.forced_down_by,

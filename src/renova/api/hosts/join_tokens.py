@@ -21,7 +21,7 @@ async def create(call: Call) -> Reply:
     call.demand("renova:join_tokens:create")
     wanted = call.json(Wanted) if call.body else Wanted()
     secrets = [call.cloud.chance.secret() for _ in range(wanted.count)]
-    tokens = [call.cloud.hosts.join_token(secret) for secret in secrets]  # first: it may not be time yet
+    tokens = [call.cloud.agents.join_token(secret) for secret in secrets]  # first: it may not be time yet
 
     def work(tx: Tx) -> None:
         for secret in secrets:

@@ -40,5 +40,5 @@ def _storage(host: Host) -> str:
 
 async def _clean(cloud: Cloud, tally: Tally, host: Host, sharing: Sequence[HostId]) -> None:
     use = await cloud.database.read(images_in_use)
-    for name in await cloud.hosts.drop_images(host.id, use.of(sharing), cloud.settings.duties.image_grace):
+    for name in await cloud.agents.drop_images(host.id, use.of(sharing), cloud.settings.duties.image_grace):
         tally.find(f"cached image {name} was used by no server", mended=True, host=host.name)

@@ -52,7 +52,7 @@ async def guests_of(cloud: Cloud, host: HostId) -> dict[ServerId, FoundGuest]:
     """Ask the host for its guests; `NotNow` when it does not answer in time."""
     try:
         async with asyncio.timeout(ANSWER_S):
-            return {guest.server: guest for guest in await cloud.hosts.guests(host)}
+            return {guest.server: guest for guest in await cloud.agents.guests(host)}
     except TimeoutError as error:
         raise NotNow("the host does not answer") from error
 

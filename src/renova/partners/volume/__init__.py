@@ -102,9 +102,15 @@ class Volumes(Protocol):
 
 
 class StorageHosts(Protocol):
-    """Reaches the hosts that hold volumes; `hosts.registry` does. Errors as `Hosts.command` has them."""
+    """Knows the hosts that hold volumes; `hosts.registry` does."""
 
     on_storage: Callable[[HostId], None]  # called when a storage host is here: it serves nothing it was not told since
+
+    def up(self, host: HostId) -> bool: ...
+
+
+class StorageAgents(Protocol):
+    """Commands the hosts that hold volumes; `hosts.agents` does. Errors as `Agents.command` has them."""
 
     async def store(self, host: HostId, thing: VolumeId | SnapshotId, version: int, act: StorageAct) -> None:
         """Have the host hold the volume or snapshot as the act says; of the same `thing`, versions only rise.
@@ -112,5 +118,3 @@ class StorageHosts(Protocol):
         `Stale` when a newer version is known there.
         """
         ...
-
-    def up(self, host: HostId) -> bool: ...

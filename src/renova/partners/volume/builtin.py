@@ -17,7 +17,7 @@ from renova.model.ids import AttachmentId, HostId, ImageId, ProjectId, ServerId,
 from renova.model.storage import OfImage
 from renova.model.volume import Attachment, Connection, NbdExport, Volume
 from renova.partners.image import Images
-from renova.partners.volume import NewVolume, StorageHosts
+from renova.partners.volume import NewVolume, StorageAgents, StorageHosts
 from renova.partners.volume.requests import (
     Making,
     begin_volume,
@@ -45,12 +45,20 @@ PATIENCE_S = 5.0  # for a volume to be made or filled, until whoever waits is to
 class BuiltinVolumes:
     """Volumes on storage hosts of this cloud."""
 
-    def __init__(self, database: Database, clock: Clock, chance: Chance, images: Images, hosts: StorageHosts) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        chance: Chance,
+        images: Images,
+        hosts: StorageHosts,
+        agents: StorageAgents,
+    ) -> None:
         self._database = database
         self._chance = chance
         self._images = images
         self.hosts = hosts
-        self.settling = Settling(database, clock, hosts)
+        self.settling = Settling(database, clock, hosts, agents)
 
     def up(self, host: HostId) -> bool:
         """Say whether the storage host is heard."""

@@ -18,7 +18,7 @@ from renova.model.clock import Clock
 from renova.model.errors import Broken, NotNow, Refused, Stale
 from renova.model.ids import HostId, SnapshotId, VolumeId
 from renova.model.storage import Export, OfImage, WantedVolume
-from renova.partners.volume import StorageHosts
+from renova.partners.volume import StorageAgents, StorageHosts
 from renova.partners.volume.statuses import ERRORS, RESTING, of_attachments
 from renova.store import cluster, volume_attachments, volume_snapshots, volumes
 from renova.store.database import Database, Tx
@@ -36,10 +36,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 class Settling:
     """Keeps one task for each volume and snapshot that is not as wanted."""
 
-    def __init__(self, database: Database, clock: Clock, hosts: StorageHosts) -> None:
+    def __init__(self, database: Database, clock: Clock, hosts: StorageHosts, agents: StorageAgents) -> None:
         self._database = database
         self._clock = clock
-        self._hosts = hosts
+        self._agents = agents
         self._tasks: dict[str, asyncio.Task[None]] = {}
         hosts.on_storage = self._storage_came
 
@@ -69,7 +69,7 @@ class Settling:
                 return
             row, act = told
             try:
-                await self._hosts.store(row.host, volume, row.version, act)
+                await self._agents.store(row.host, volume, row.version, act)
             except Stale:
                 if await self._version(volume) == row.version:
                     raise  # nobody wanted anything newer: the host knows more than the database
@@ -183,7 +183,7 @@ class Settling:
         act: StorageAct = HaveVolumeSnapshot(row.volume) if row.status == "creating" else DropVolumeSnapshot()
         await self._database.read(lambda tx: _unless_held(tx, None))
         try:
-            await self._hosts.store(row.host, snapshot, volume_snapshots.VERSIONS[row.status], act)
+            await self._agents.store(row.host, snapshot, volume_snapshots.VERSIONS[row.status], act)
         except (Refused, Broken) as error:
             why = str(error)
             log.warning("snapshot failed", snapshot=snapshot, status=row.status, reason=why)

@@ -7,15 +7,19 @@ from typing import Any, TypeVar
 import pytest
 import structlog
 
+from renova.engine.executor import Executor as ControllerRun
 from renova.hosts import eras
+from renova.hosts.agents import Agents
+from renova.hosts.connections import HELLO_LIMIT, Connections
+from renova.hosts.peers import GATHER_PEERS
 from renova.hosts.registration import cleaned, enrol
-from renova.hosts.registry import GATHER_PEERS, HELLO_LIMIT, Hosts
+from renova.hosts.registry import Hosts
 from renova.model.chance import SeededChance
 from renova.model.channel import Closed
 from renova.model.errors import Broken, CloudError, NotFound, NotNow, OnHold, Refused, Stale
 from renova.model.guest import FoundGuest, GuestChanged, PowerState
 from renova.model.host import HostState
-from renova.model.ids import HostId, ImageId, ServerId
+from renova.model.ids import ExecutorId, HostId, ImageId, ServerId
 from renova.simulation.channel import pair
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import cluster, rights
@@ -83,13 +87,19 @@ class Bench:
         self.faulty: Faulty = Faulty(other.faulty._executor if other else open_empty(self.clock)._executor)
         self.database = Database(self.faulty)
         self.image: list[bytes | CloudError] = []
-        self.hosts = Hosts(
+        chance = SeededChance(2 if other else 1)
+        me = ControllerRun(ExecutorId(chance.uuid()))
+        self.hosts = Hosts(database=self.database, clock=self.clock, times=TIMES, me=me)
+        self.agents = Agents(self.hosts, self.database, self.clock, me, extra_peers=("10.9.9.9",))
+        self.connections = Connections(
+            self.hosts,
+            self.agents,
             database=self.database,
             clock=self.clock,
-            chance=SeededChance(2 if other else 1),
+            chance=chance,
             read_image=self._read_image,
             times=TIMES,
-            extra_peers=("10.9.9.9",),
+            me=me,
         )
         self.told: list[tuple[str, Any]] = []
         self.hosts.on_up = lambda host: self.told.append(("up", host))
@@ -112,7 +122,7 @@ class Bench:
 
     def dial(self, host: HostId = A, certificate: str = "") -> "HostEnd":
         mine, theirs = pair()
-        serving = asyncio.ensure_future(self.hosts.serve(theirs, host, certificate or f"certificate-of-{host}"))
+        serving = asyncio.ensure_future(self.connections.serve(theirs, host, certificate or f"certificate-of-{host}"))
         return HostEnd(self, host, mine, serving)
 
     async def connected(self, host: HostId = A, **changes: Any) -> "HostEnd":
@@ -179,7 +189,7 @@ def on_bench(story: Callable[[Bench], Awaitable[None]]) -> None:
 def stop(bench: Bench, host: HostId = A, number: int = 5) -> "asyncio.Future[Any]":
     """Order a stop of a server's guest."""
     return asyncio.ensure_future(
-        bench.hosts.command(host, server=ONE, incarnation=3, number=number, epoch=2, act=Stop(wait_s=0))
+        bench.agents.command(host, server=ONE, incarnation=3, number=number, epoch=2, act=Stop(wait_s=0))
     )
 
 
@@ -192,9 +202,9 @@ def test_a_host_that_says_hello_is_told_its_place() -> None:
         welcome = host.welcome
         assert (welcome.host, welcome.era, welcome.epoch, welcome.ttl, welcome.renew) == (A, 1, 1, 5.0, 1.0)
         assert welcome.peers == ("10.1.0.1", "10.9.9.9")
-        assert bench.hosts.connected(A)
+        assert bench.agents.connected(A)
         assert bench.hosts.up(A)
-        assert not bench.hosts.connected(B)
+        assert not bench.agents.connected(B)
         other = await bench.connected(B)
         assert other.welcome.session != welcome.session
 
@@ -219,7 +229,7 @@ def test_what_begins_with_anything_but_a_hello_is_turned_away(first: bytes) -> N
         host = bench.dial()
         await host.channel.send(first)
         await host.is_turned_away()
-        assert not bench.hosts.connected(A)
+        assert not bench.agents.connected(A)
         assert await bench.state() is HostState.ENROLLED
 
     on_bench(story)
@@ -254,7 +264,7 @@ def test_a_host_speaks_for_itself_whatever_it_says() -> None:
         liar = bench.dial(A)
         await liar.say(a_hello(B, name=f"name-of-{A}"))
         assert (await liar.hear(Welcome)).host == A
-        assert bench.hosts.connected(B)
+        assert bench.agents.connected(B)
         rows = await bench.database.read(host_rows.every)
         assert [(row.id, row.name) for row in rows] == [(A, "name-of-host-a"), (B, "name-of-host-b")]
 
@@ -265,13 +275,13 @@ def test_a_host_that_was_removed_loses_its_connection_and_gets_no_other() -> Non
     async def story(bench: Bench) -> None:
         host = await bench.connected()
         await bench.database.transact(lambda tx: host_rows.remove(tx, A))
-        await bench.hosts.drop(A)
+        await bench.agents.drop(A)
         await host.is_turned_away()
-        assert not bench.hosts.connected(A)
+        assert not bench.agents.connected(A)
         again = bench.dial(A)
         await again.say(a_hello(A))
         await again.is_turned_away()
-        await bench.hosts.drop(A)
+        await bench.agents.drop(A)
 
     on_bench(story)
 
@@ -284,7 +294,7 @@ def test_what_no_agent_says_ends_the_connection(bad: bytes) -> None:
         host = await bench.connected()
         await host.channel.send(bad)
         await host.is_turned_away()
-        assert not bench.hosts.connected(A)
+        assert not bench.agents.connected(A)
         await bench.connected()
 
     on_bench(story)
@@ -345,7 +355,7 @@ def test_answers_find_their_commands_whatever_their_order() -> None:
             for _ in range(2):  # the second one answers nothing any more
                 await host.answer(command, result=State(found_guest))
         assert [answer.guest.incarnation for answer in await asyncio.gather(*asked)] == [0, 1, 2]
-        assert bench.hosts.connected(A)
+        assert bench.agents.connected(A)
 
     on_bench(story)
 
@@ -358,9 +368,9 @@ def test_a_host_welcomed_on_hold_is_given_nothing_until_it_says_hello_after_it()
         await bench.database.transact(lambda tx: eras.begin(tx, "the operator"))
         host = await bench.connected()
         with pytest.raises(OnHold, match="a new era"):
-            await bench.hosts.command(A, server=ONE, incarnation=1, number=1, epoch=1, act=DropDisks(None))
+            await bench.agents.command(A, server=ONE, incarnation=1, number=1, epoch=1, act=DropDisks(None))
         await bench.database.transact(cluster.end_hold)
-        bench.hosts.follow(await bench.database.read(cluster.get))
+        bench.agents.follow(await bench.database.read(cluster.get))
         await host.is_turned_away()
         again = await bench.connected()
         asked = stop(bench)
@@ -387,7 +397,7 @@ def test_a_connection_that_ends_leaves_no_caller_waiting() -> None:
         with pytest.raises(Closed):
             await asked
         await host.serving
-        assert not bench.hosts.connected(A)
+        assert not bench.agents.connected(A)
 
     on_bench(story)
 
@@ -401,7 +411,7 @@ def test_a_newer_connection_takes_the_place_of_the_former() -> None:
         with pytest.raises(Closed):
             await asked
         await former.is_turned_away()
-        assert bench.hosts.connected(A), "the end of the former must not end the newer"
+        assert bench.agents.connected(A), "the end of the former must not end the newer"
         again = stop(bench)
         assert (await newer.hear(Command)).order.session == newer.welcome.session != command.order.session
         again.cancel()
@@ -426,9 +436,9 @@ def test_an_answer_that_nobody_waits_for_any_more_harms_nobody() -> None:
 def test_a_console_is_read_where_the_host_is_and_is_for_later_where_it_is_not() -> None:
     async def story(bench: Bench) -> None:
         with pytest.raises(NotNow, match="not connected"):
-            await bench.hosts.console(A, ONE)
+            await bench.agents.console(A, ONE)
         host = await bench.connected()
-        asked = asyncio.ensure_future(bench.hosts.console(A, ONE, 10))
+        asked = asyncio.ensure_future(bench.agents.console(A, ONE, 10))
         question = await host.hear(Read)
         assert question.what == ReadConsole(server=ONE, limit=10)
         await host.answer(question, result=ConsoleText(b"login: "))
@@ -466,16 +476,16 @@ def test_a_host_is_up_while_it_renews() -> None:
             assert bench.hosts.up(A)
         await bench.clock.sleep(TIMES.suspect_after)
         assert not bench.hosts.up(A)
-        assert bench.hosts.connected(A), "it is silent all the same"
+        assert bench.agents.connected(A), "it is silent all the same"
 
     on_bench(story)
 
 
 def test_a_fence_is_told_to_who_is_there_to_hear_it() -> None:
     async def story(bench: Bench) -> None:
-        await bench.hosts.fence(A)
+        await bench.agents.fence(A)
         host = await bench.connected()
-        await bench.hosts.fence(A)
+        await bench.agents.fence(A)
         assert await host.hear(Fenced) == Fenced(epoch=1)
 
     on_bench(story)
@@ -485,8 +495,8 @@ def test_a_fence_that_nobody_hears_any_more_is_no_error() -> None:
     async def story(bench: Bench) -> None:
         host = await bench.connected()
         host.channel._link.reset()
-        assert bench.hosts.connected(A), "its end is not noticed yet"
-        await bench.hosts.fence(A)
+        assert bench.agents.connected(A), "its end is not noticed yet"
+        await bench.agents.fence(A)
 
     on_bench(story)
 
@@ -568,10 +578,10 @@ def test_a_duty_that_was_paid_over_another_connection_leaves_the_host_up_all_the
 
 def test_a_debt_is_called_in_from_a_host_that_is_there() -> None:
     async def story(bench: Bench) -> None:
-        await bench.hosts.call_in_debts(A)
+        await bench.agents.call_in_debts(A)
         host = await bench.connected()
         await bench.database.transact(lambda tx: rights.owe(tx, A, ONE, 4))
-        await bench.hosts.call_in_debts(A)
+        await bench.agents.call_in_debts(A)
         assert (await host.hear(Clean)).duty == Duty(ONE, 4, disks=True)
         await host.say(Cleaned(server=ONE, below=4))
         await bench.clock.sleep(0.1)
@@ -647,7 +657,7 @@ def test_a_newcomer_is_told_to_all_a_moment_later_and_a_known_one_to_nobody() ->
         assert bench.clock.monotonic() - began >= GATHER_PEERS
         await bench.connected(B, address="10.1.0.2")
         await bench.clock.sleep(10)
-        await bench.hosts.fence(A)
+        await bench.agents.fence(A)
         await host.hear(Fenced)
 
     on_bench(story)

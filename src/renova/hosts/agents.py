@@ -1,0 +1,277 @@
+"""The agents that are connected to this controller: what it commands, asks and tells them.
+
+A command's answer is awaited over the connection that carried it; when that ends, the command may or may not have
+been obeyed, and the caller (a step, which may run twice) tries again.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from renova.engine.executor import Executor
+from renova.engine.journal import Elsewhere
+from renova.hosts.link import Link
+from renova.hosts.peers import PeerList
+from renova.hosts.registration import duty
+from renova.hosts.registry import Hosts
+from renova.hosts.uploads import Uploads
+from renova.model.clock import Clock
+from renova.model.errors import Broken, NotNow, OnHold, Refused, Stale
+from renova.model.guest import Aside, CachedImage, FoundGuest
+from renova.model.host import Host, HostState
+from renova.model.ids import ExecutorId, HostId, ServerId, SnapshotId, VolumeId
+from renova.store import rights
+from renova.store.cluster import Cluster
+from renova.store.database import Database
+from renova.wire import (
+    RESULTS,
+    Answer,
+    AnyAct,
+    Asides,
+    Clean,
+    Command,
+    ConsoleText,
+    Controllers,
+    Fenced,
+    Guests,
+    HaveVolume,
+    ListGuests,
+    Order,
+    Question,
+    Read,
+    ReadAsides,
+    ReadConsole,
+    ReadGuest,
+    Result,
+    Standing,
+    State,
+    Stop,
+    StorageAct,
+    StorageCommand,
+    StorageOrder,
+    Stored,
+    Tidied,
+    Tidy,
+)
+
+R = TypeVar("R")
+
+LONGEST_REASON = 1000  # characters of what a host says of its troubles
+
+
+class Agents:
+    """Commands go over this controller's own connections only, whichever of them its host calls home."""
+
+    def __init__(
+        self, hosts: Hosts, database: Database, clock: Clock, me: Executor, extra_peers: tuple[str, ...] = ()
+    ) -> None:
+        self._hosts = hosts
+        self._database = database
+        self._me = me
+        self._links: dict[HostId, Link] = {}
+        self._saying: set[asyncio.Task[None]] = set()
+        self._held: str | None = None  # why the cluster is on hold, as last read
+        self.controllers: tuple[str, ...] = ()  # where agents reach those that there are, host:port, as last read
+        self.peers = PeerList(database, clock, self._links.values, extra_peers)
+        self.uploads = Uploads()  # images that operations are asking hosts for
+        self.join_token: Callable[[str], str] = _no_agents_port  # set by who opens the agents' port
+
+    def connected(self, host: HostId) -> bool:
+        return host in self._links
+
+    # --- commands and questions ---
+
+    async def command(
+        self, host: HostId, *, server: ServerId, incarnation: int, number: int, epoch: int, act: AnyAct
+    ) -> Result:
+        """Have the host do the act; returns its result.
+
+        `NotNow`: the host is away or asks to try again; `Elsewhere`: another controller has it. `Stale`: a newer order
+        is known there. `Refused`: it can never work. `Broken`: the host failed in a way nobody planned.
+        """
+        link = self._links.get(host)
+        if link is None:
+            home = self._hosts.leases.home(host)
+            if home is not None and home != self._me.id:
+                raise Elsewhere("the server's host is connected to another controller only", ExecutorId(home))
+            raise NotNow("the server's host is not connected: switch it on, mend its network, or evacuate its servers")
+        if (hold := self._held or link.place.hold) is not None and not isinstance(act, Stop):
+            raise OnHold(f"the cluster is on hold: {hold}")
+        order = Order(
+            era=link.place.era,
+            host_epoch=link.place.lease.epoch,
+            session=link.session,
+            server=server,
+            incarnation=incarnation,
+            number=number,
+            epoch=epoch,
+        )
+        answer = await link.ask(lambda number: Command(id=number, order=order, act=act))
+        return _result(answer, link, RESULTS[type(act)])
+
+    async def store(self, host: HostId, thing: VolumeId | SnapshotId, version: int, act: StorageAct) -> None:
+        """Have the storage host hold the volume or snapshot as the act says; raises as `command` does."""
+        link = self._here(host)
+        place = link.place
+        order = StorageOrder(
+            era=place.era, host_epoch=place.lease.epoch, session=link.session, thing=thing, version=version
+        )
+        answer = await link.ask(lambda number: StorageCommand(id=number, order=order, act=act))
+        result = _result(answer, link, Stored)
+        if isinstance(act, HaveVolume) and set(result.exports) != set(act.want.exports):
+            raise Broken(f"host {place.host.name} serves volume {thing} under other names than it was told")
+
+    async def console(self, host: HostId, server: ServerId, limit: int = 102400) -> bytes:
+        """Return the end of the server's console log; `NotNow` when its host is away."""
+        return (await self._read(host, ReadConsole(server=server, limit=limit), ConsoleText)).text
+
+    async def guests(self, host: HostId) -> tuple[FoundGuest, ...]:
+        """Return the guests that the host has now, whoever started them; `NotNow` when it is away."""
+        return (await self._read(host, ListGuests(), Guests)).guests
+
+    async def asides(self, host: HostId) -> tuple[Aside, ...]:
+        """Return the disks that the host has set aside; `NotNow` when it is away."""
+        return (await self._read(host, ReadAsides(), Asides)).asides
+
+    async def guest(self, host: HostId, server: ServerId) -> FoundGuest | None:
+        """Return the server's guest as it is on the host; `NotNow` when the host is away."""
+        return (await self._read(host, ReadGuest(server=server), State)).guest
+
+    async def drop_images(self, host: HostId, in_use: Collection[CachedImage], grace_s: float) -> tuple[str, ...]:
+        """Have the host delete cached images that are not in use, and return their names; `NotNow` when it is away."""
+        link = self._here(host)
+        answer = await link.ask(lambda number: Tidy(id=number, in_use=tuple(in_use), grace_s=grace_s))
+        return _result(answer, link, Tidied).dropped
+
+    async def _read(self, host: HostId, what: Question, kind: type[R]) -> R:
+        link = self._here(host)
+        return _result(await link.ask(lambda number: Read(id=number, what=what)), link, kind)
+
+    def _here(self, host: HostId) -> Link:
+        link = self._links.get(host)
+        if link is None:
+            raise NotNow("The host is not connected.")
+        return link
+
+    # --- what they are told ---
+
+    def stand(self, host: Host) -> None:
+        """Tell a host that is connected whether it is forced down, if that has changed since it heard last."""
+        link = self._links.get(host.id)
+        if link is not None and link.told_forced_down is not host.forced_down:
+            link.told_forced_down = host.forced_down
+            self._soon(link.mention(Standing(forced_down=host.forced_down)))
+
+    async def call_in_debts(self, host: HostId) -> None:
+        """Tell the host, if it is connected, what it owes; a host that is away hears it when it says hello."""
+        link = self._links.get(host)
+        if link is None or self._held is not None or link.place.hold is not None:
+            return
+        facts = link.place.host.facts
+        storage = facts.storage_id if facts else ""
+        duties = await self._database.read(lambda tx: [duty(tx, debt, storage) for debt in rights.debts_of(tx, host)])
+        for owed in duties:
+            await link.tell(Clean(duty=owed))
+
+    async def fence(self, host: HostId) -> None:
+        """Tell a host that its lease was revoked, should it be there to hear it."""
+        link = self._links.get(host)
+        if link is not None:
+            await link.mention(Fenced(epoch=link.place.lease.epoch))
+
+    async def drop(self, host: HostId) -> None:
+        """End the host's connection: it was removed from the cloud."""
+        link = self._links.get(host)
+        if link is not None:
+            await link.channel.close()
+
+    # --- connections come, go, and must agree with the database ---
+
+    def admit(self, link: Link) -> None:
+        """Have the host, which was welcomed over this connection, commanded over it; a former one of it ends."""
+        host = link.place.host.id
+        former, self._links[host] = self._links.get(host), link
+        if former is not None:
+            former.end()
+            self._soon(former.channel.close())
+
+    def dismiss(self, link: Link) -> bool:
+        """Let the connection go, which has ended; say whether the host is without one now."""
+        link.end()
+        host = link.place.host.id
+        if self._links.get(host) is not link:
+            return False
+        del self._links[host]
+        return True
+
+    def follow(self, standing: Cluster) -> None:
+        """Go by the cluster's era and hold; a host that is connected under another era has to say hello again.
+
+        So it does when a hold has ended, even one of which this controller heard only when it welcomed the host: only
+        then is it told what to clean up.
+        """
+        released = self._held is not None and standing.hold is None
+        self._held = standing.hold
+        for link in self._links.values():
+            welcomed_on_hold = link.place.hold is not None and standing.hold is None
+            if released or welcomed_on_hold or link.place.era != standing.era:
+                self._soon(link.channel.close())
+
+    def learn(self, rows: Sequence[Host], controllers: Sequence[str], read_at: float) -> None:
+        """Go by what the database says of all hosts and controllers: others write it, too.
+
+        It was read after the moment `read_at` (monotonic); what a connection brought since is newer.
+        """
+        known = {row.id: row for row in rows}
+        for host, link in list(self._links.items()):
+            if link.as_of < read_at:
+                self._check(link, known.get(host))
+        for row in self._hosts.learn(rows, read_at):
+            if row.id in self._links:
+                self._hosts.tell_up(row)  # whoever welcomed it or had it clean up may have died before it could
+        for row in rows:
+            self.stand(row)
+        self.peers.learn(rows)
+        if controllers and tuple(controllers) != self.controllers:
+            self.controllers = tuple(controllers)
+            for link in self._links.values():
+                self._soon(link.mention(Controllers(addresses=self.controllers)))
+
+    def _check(self, link: Link, row: Host | None) -> None:
+        """End a connection with which the database does not agree any more."""
+        if row is None or row.certificate != link.certificate:
+            self._soon(link.channel.close())  # it was removed
+            return
+        silence = self._hosts.leases.silence(row.id)
+        if silence is None or silence.lease.epoch != link.place.lease.epoch or row.state is HostState.DEAD:
+            # Another controller proved it dead, or welcomed it anew: by a hello this one learns of its new lease.
+            self._soon(link.part(Fenced(epoch=link.place.lease.epoch)))
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what must not wait for a host that does not read, nor for a connection that is long dead."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._saying.add(task)
+        task.add_done_callback(self._saying.discard)
+
+
+def _no_agents_port(_secret: str) -> str:
+    raise NotNow("this controller has no agents' port open yet")
+
+
+def _result(answer: Answer, link: Link, kind: type[R]) -> R:
+    """Return the answer's result, which is to be of this kind; raise what it says instead."""
+    host = link.place.host.name
+    if answer.result is not None:
+        if not isinstance(answer.result, kind):
+            raise Broken(f"host {host} answered with {type(answer.result).__name__} instead of {kind.__name__}")
+        return answer.result
+    message = f"host {host}: {(answer.error or 'no reason given')[:LONGEST_REASON]}"
+    match answer.why:
+        case "refused":
+            raise Refused(message)
+        case "stale":
+            raise Stale(message)
+        case "not_now":
+            raise NotNow(message)
+        case _:
+            raise Broken(message)
