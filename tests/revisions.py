@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata, produce_migrations, render_py
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import BigInteger, Connection
 
-from renova.store import everything
+import renova.store.everything  # noqa: F401  for the tables of all modules
 from renova.store.schema import Document, metadata
 from renova.store.sqlite import sqlite_engine
 from renova.store.upgrade import REVISIONS, known, run_revisions, schema_revision
@@ -25,7 +25,6 @@ down_revision = {before}
 def upgrade() -> None:
     {upgrade}
 '''
-assert everything.MODULES, "imported for their tables"
 
 
 def _context(connection: Connection) -> MigrationContext:

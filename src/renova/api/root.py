@@ -12,7 +12,7 @@ from renova.operations.cloud import Cloud
 from renova.partners.identity.catalog import services
 
 
-def service(cloud: Cloud) -> Service:  # noqa: ARG001  (as of all services)
+def service(cloud: Cloud) -> Service:
     """Return what is served above all services."""
     return Service("root", ("",), _ROUTES, _error)
 

@@ -13,6 +13,7 @@ from renova.model.ids import PortId, ServerId
 from renova.model.server import AttachedNetwork
 from renova.operations.attach_volume import HAS_GUEST
 from renova.operations.cloud import Cloud
+from renova.operations.parts import run_guest
 from renova.operations.parts.guest import attached_networks
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
@@ -21,7 +22,7 @@ from renova.operations.submission import Asked, Submission, Submitted, submit
 from renova.operations.work import Work
 from renova.store import actions, servers
 from renova.store.database import Tx
-from renova.wire import AttachNic, DetachNic, LetGo
+from renova.wire import AttachNic, DetachNic
 
 
 class DetachInterface(msgspec.Struct, frozen=True):
@@ -64,12 +65,8 @@ async def take_nic(work: Work, want: DetachInterface, right: Right) -> None:
     if server.vm_state not in HAS_GUEST:
         return
     take = DetachNic(port=want.port, mac=want.mac, wait_s=work.cloud.settings.detach_wait)
-    for _attempt in range(want.attempts):
-        answer = await work.command(right.host, right.incarnation, take)
-        assert isinstance(answer, LetGo)
-        if answer.done:
-            return
-    raise Refused(f"the guest did not let go of port {want.port}")
+    if not await run_guest.lets_go(work, right, take, want.attempts):
+        raise Refused(f"the guest did not let go of port {want.port}")
 
 
 @take_nic.undo

@@ -13,7 +13,7 @@ from renova.model.host import Right
 from renova.model.ids import AttachmentId, ServerId, VolumeId
 from renova.operations.attach_volume import HAS_GUEST
 from renova.operations.cloud import Cloud
-from renova.operations.parts import volumes
+from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed
@@ -23,7 +23,6 @@ from renova.store import actions, block_devices, operations
 from renova.store.database import Tx
 from renova.wire import AttachVolume as Give
 from renova.wire import DetachVolume as Take
-from renova.wire import LetGo
 
 
 class DetachVolume(msgspec.Struct, frozen=True):
@@ -96,14 +95,9 @@ async def take_from_guest(work: Work, want: DetachVolume, right: Right) -> None:
     server = await work.server()
     if server.vm_state not in HAS_GUEST:
         return
-    for _attempt in range(want.attempts):
-        answer = await work.command(
-            right.host, right.incarnation, Take(volume=want.volume, wait_s=work.cloud.settings.detach_wait)
-        )
-        assert isinstance(answer, LetGo)
-        if answer.done:
-            return
-    raise Refused(f"the guest did not let go of volume {want.volume}")
+    take = Take(volume=want.volume, wait_s=work.cloud.settings.detach_wait)
+    if not await run_guest.lets_go(work, right, take, want.attempts):
+        raise Refused(f"the guest did not let go of volume {want.volume}")
 
 
 @take_from_guest.undo

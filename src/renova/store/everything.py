@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from renova.model.clock import Clock
-from renova.store import (
+from renova.store import (  # noqa: F401  imported for their tables
     actions,
     aggregates,
     block_devices,
@@ -37,39 +37,6 @@ from renova.store import (
 )
 from renova.store.database import Database
 from renova.store.sqlite import open_sqlite
-
-MODULES = (
-    actions,
-    aggregates,
-    block_devices,
-    cluster,
-    executors,
-    flavors,
-    found_guests,
-    hosts,
-    identity,
-    images,
-    keypairs,
-    migrations,
-    networks,
-    notices,
-    operations,
-    personal_files,
-    placement,
-    ports,
-    posts,
-    providers,
-    quotas,
-    rights,
-    security_groups,
-    server_groups,
-    servers,
-    volume_attachments,
-    volume_quotas,
-    volume_snapshots,
-    volume_types,
-    volumes,
-)
 
 
 def open_database(where: Path | str | None, clock: Clock) -> Database:

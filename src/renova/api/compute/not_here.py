@@ -75,7 +75,7 @@ def _extension(alias: str) -> dict[str, object]:
     }
 
 
-async def gone(call: Call) -> Reply:  # noqa: ARG001
+async def gone(call: Call) -> Reply:
     """Answer for what Nova itself removed."""
     raise Failure(410, "This resource was removed from the API.")
 

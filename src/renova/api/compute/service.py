@@ -37,7 +37,8 @@ from renova.api.compute import (
 from renova.api.compute.route import route
 from renova.api.compute.versions import Legacy, Microversions
 from renova.api.dispatch import Service
-from renova.api.http import Reply, Route
+from renova.api.http import Route
+from renova.api.named_faults import error
 from renova.operations.cloud import Cloud
 
 _RESOURCES: tuple[ModuleType, ...] = (
@@ -82,22 +83,8 @@ POLICY = {
 
 _ROUTES: list[Route] = list(chain.from_iterable(resource.ROUTES for resource in _RESOURCES))
 
-_ERROR_NAMES = {
-    400: "badRequest",
-    401: "unauthorized",
-    403: "forbidden",
-    404: "itemNotFound",
-    405: "badMethod",
-    409: "conflictingRequest",
-    413: "overLimit",
-    415: "badMediaType",
-    429: "overLimit",
-    501: "notImplemented",
-    503: "serviceUnavailable",
-}
 
-
-def services(cloud: Cloud) -> list[Service]:  # noqa: ARG001  (as of all services; the handlers get it with each call)
+def services(cloud: Cloud) -> list[Service]:
     """Return the Compute API: its list of versions, v2.1, and v2, which is v2.1 without microversions."""
     listed = route("GET", "/", versions.every, public=True)
     current = [route("GET", "/", versions.v21, public=True), *_ROUTES]
@@ -107,8 +94,3 @@ def services(cloud: Cloud) -> list[Service]:  # noqa: ARG001  (as of all service
         Service("compute", ("/compute/v2.1",), current, error, Microversions(), project_in_path=True),
         Service("compute v2", ("/compute/v2",), former, error, Legacy(), project_in_path=True),
     ]
-
-
-def error(status: int, message: str, request_id: str) -> Reply:  # noqa: ARG001
-    """Answer as Nova does."""
-    return Reply(status, {_ERROR_NAMES.get(status, "computeFault"): {"code": status, "message": message}})

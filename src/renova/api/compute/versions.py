@@ -1,50 +1,32 @@
 """Microversions: how clients ask for one, and the documents by which they find out which there are."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from renova.api.dispatch import Failure
 from renova.api.http import NO_VERSION, Call, Reply, Version
+from renova.api.microversions import HEADER, asked_text, picked, shown
 from renova.api.root import here
-from renova.model.errors import Invalid
 
 OLDEST: Version = (2, 1)
 NEWEST: Version = (2, 104)
 
-_HEADER = "openstack-api-version"
 _LEGACY_HEADER = "x-openstack-nova-api-version"
-_FORM = re.compile(r"([1-9]\d{0,5})\.([1-9]\d{0,5}|0)")
 
 
 class Microversions:
-    """A version a request, by either header; 2.1 where none is asked for."""
+    """A version a request, by either header, of which the one that names the service counts; 2.1 where none is."""
 
     def asked(self, headers: Mapping[str, str]) -> Version:
-        text = _asked_text(headers)
-        if text is None:
-            return OLDEST
-        if text == "latest":
-            return NEWEST
-        found = _FORM.fullmatch(text)
-        if found is None:
-            raise Invalid(
-                f"API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum.",
-            )
-        version = int(found[1]), int(found[2])
-        if not OLDEST <= version <= NEWEST:
-            raise Failure(
-                406,
-                f"Version {text} is not supported by the API. Minimum is {shown(OLDEST)} and "
-                f"maximum is {shown(NEWEST)}.",
-            )
-        return version
+        text = asked_text(headers, "compute")
+        if text is None and (former := headers.get(_LEGACY_HEADER)) is not None:
+            text = former.strip().lower()
+        return picked(text, OLDEST, NEWEST)
 
     def headers(self, version: Version) -> dict[str, str]:
         vary = {"vary": "OpenStack-API-Version, X-OpenStack-Nova-API-Version"}
         if version == NO_VERSION:
             return vary
-        return {**vary, _HEADER: f"compute {shown(version)}", _LEGACY_HEADER: shown(version)}
+        return {**vary, HEADER: f"compute {shown(version)}", _LEGACY_HEADER: shown(version)}
 
 
 class Legacy:
@@ -55,20 +37,6 @@ class Legacy:
 
     def headers(self, version: Version) -> dict[str, str]:  # noqa: ARG002
         return {}
-
-
-def _asked_text(headers: Mapping[str, str]) -> str | None:
-    """Return the version as it is asked for; the header that names the service counts before the older one."""
-    for entry in headers.get(_HEADER, "").split(","):
-        service, _, version = entry.strip().partition(" ")
-        if service.lower() == "compute":
-            return version.strip().lower()
-    old = headers.get(_LEGACY_HEADER)
-    return old.strip().lower() if old is not None else None
-
-
-def shown(version: Version) -> str:
-    return f"{version[0]}.{version[1]}"
 
 
 def _document(call: Call, name: str, mount: str, *, current: bool) -> dict[str, Any]:

@@ -41,5 +41,5 @@ def _error(status: int, message: str, request_id: str) -> Reply:
     return Reply(status, {"error": {"code": status, "message": message, "request_id": request_id}})
 
 
-def service(cloud: Cloud) -> Service:  # noqa: ARG001  (as of all services)
+def service(cloud: Cloud) -> Service:
     return Service("renova", ("/renova/v1",), _ROUTES, _error)

@@ -78,11 +78,11 @@ _ROUTES = [
 ]
 
 
-def service(cloud: Cloud) -> Service:  # noqa: ARG001  (as of all services; the handlers get it with each call)
+def service(cloud: Cloud) -> Service:
     """Return the Identity API."""
     return Service("identity", ("/identity/v3",), _ROUTES, error)
 
 
-def error(status: int, message: str, request_id: str) -> Reply:  # noqa: ARG001
+def error(status: int, message: str, request_id: str) -> Reply:
     """Answer as Keystone does."""
     return Reply(status, {"error": {"code": status, "message": message, "title": HTTPStatus(status).phrase}})

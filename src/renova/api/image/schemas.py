@@ -67,9 +67,9 @@ _IMAGES: dict[str, Any] = {
 }
 
 
-async def image(call: Call) -> Reply:  # noqa: ARG001
+async def image(call: Call) -> Reply:
     return Reply(200, _IMAGE)
 
 
-async def images(call: Call) -> Reply:  # noqa: ARG001
+async def images(call: Call) -> Reply:
     return Reply(200, _IMAGES)

@@ -41,12 +41,12 @@ _ROUTES = [
 ]
 
 
-def service(cloud: Cloud) -> Service:  # noqa: ARG001  (as of all services; the handlers get it with each call)
+def service(cloud: Cloud) -> Service:
     """Return the Image API."""
     return Service("image", ("/image/v2",), _ROUTES, error)
 
 
-def error(status: int, message: str, request_id: str) -> Reply:  # noqa: ARG001
+def error(status: int, message: str, request_id: str) -> Reply:
     """Answer as Glance does: errors are pages."""
     title = f"{status} {HTTPStatus(status).phrase}"
     page = (

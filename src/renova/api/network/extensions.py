@@ -36,7 +36,7 @@ def _shape(alias: str) -> dict[str, object]:
     }
 
 
-async def every(call: Call) -> Reply:  # noqa: ARG001
+async def every(call: Call) -> Reply:
     return Reply(200, {"extensions": [_shape(alias) for alias in _EXTENSIONS]})
 
 

@@ -115,12 +115,12 @@ _TYPES = {
 }
 
 
-def service(cloud: Cloud) -> Service:  # noqa: ARG001  (as of all services; the handlers get it with each call)
+def service(cloud: Cloud) -> Service:
     """Return the Network API."""
     return Service("network", ("/network/v2.0",), _ROUTES, error)
 
 
-def error(status: int, message: str, request_id: str) -> Reply:  # noqa: ARG001
+def error(status: int, message: str, request_id: str) -> Reply:
     """Answer as Neutron does; a missing token is answered as by the middleware before it."""
     if status == 401:
         return Reply(status, {"error": {"code": 401, "title": "Unauthorized", "message": message}})

@@ -2,10 +2,11 @@
 
 from renova.api.dispatch import Service
 from renova.api.http import Call, Reply, Route
+from renova.api.microversions import shown
 from renova.api.placement import aggregates, allocations, candidates, classes, inventories, providers, reshaper, traits
 from renova.api.placement.route import UNDEFINED, problem, route
 from renova.api.placement.shown import Shown
-from renova.api.placement.versions import NEWEST, OLDEST, PlacementVersions, text
+from renova.api.placement.versions import NEWEST, OLDEST, PlacementVersions
 from renova.operations.cloud import Cloud
 
 _ADMIN_OR_SERVICE = "rule:admin_api or role:service"
@@ -52,12 +53,12 @@ POLICY = dict.fromkeys(
 }
 
 
-async def root(call: Call) -> Reply:  # noqa: ARG001
+async def root(call: Call) -> Reply:
     version = {
         "id": "v1.0",
         "status": "CURRENT",
-        "min_version": text(OLDEST),
-        "max_version": text(NEWEST),
+        "min_version": shown(OLDEST),
+        "max_version": shown(NEWEST),
         "links": [{"rel": "self", "href": ""}],
     }
     return Reply(200, {"versions": [version]})

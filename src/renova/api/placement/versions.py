@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from renova.api.dispatch import Failure
 from renova.api.http import NO_VERSION, Version
+from renova.api.microversions import HEADER, shown
 from renova.model.errors import Invalid
 
 OLDEST: Version = (1, 0)
@@ -14,7 +15,7 @@ class PlacementVersions:
     """Reads and tells the version of a request."""
 
     def asked(self, headers: Mapping[str, str]) -> Version:
-        for each in headers.get("openstack-api-version", "").split(","):
+        for each in headers.get(HEADER, "").split(","):
             service, _, version = each.strip().partition(" ")
             if service == "placement":
                 return _parsed(version.strip())
@@ -23,11 +24,7 @@ class PlacementVersions:
     def headers(self, version: Version) -> dict[str, str]:
         if version == NO_VERSION:
             return {}
-        return {"OpenStack-API-Version": f"placement {text(version)}", "Vary": "OpenStack-API-Version"}
-
-
-def text(version: Version) -> str:
-    return f"{version[0]}.{version[1]}"
+        return {"OpenStack-API-Version": f"placement {shown(version)}", "Vary": "OpenStack-API-Version"}
 
 
 def _parsed(asked: str) -> Version:
@@ -38,5 +35,5 @@ def _parsed(asked: str) -> Version:
         raise Invalid(f"invalid version string: {asked}")
     version = (int(major), int(minor))
     if not OLDEST <= version <= NEWEST:
-        raise Failure(406, f"Unacceptable version header: {asked}. Have {text(OLDEST)} to {text(NEWEST)}.")
+        raise Failure(406, f"Unacceptable version header: {asked}. Have {shown(OLDEST)} to {shown(NEWEST)}.")
     return version

@@ -117,7 +117,7 @@ def _pool(host: Host, promised_gb: int) -> dict[str, Any]:
     return {"name": host.name, "capabilities": capabilities}
 
 
-async def extensions(call: Call) -> Reply:  # noqa: ARG001
+async def extensions(call: Call) -> Reply:
     return Reply(200, {"extensions": []})
 
 

@@ -9,6 +9,7 @@ from renova.api.http import Call, Reply, Route
 from renova.api.volume.found import Pairs, built_in, demand_pairs, owner, seen_project, snapshot_of, wrapped
 from renova.api.volume.paging import is_true, listing, matching, page
 from renova.api.volume.quota import demand_gigabytes
+from renova.api.volume.texts import ChangedTexts
 from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.ids import SnapshotId
 from renova.partners.volume.requests import begin_snapshot, delete_snapshot
@@ -50,11 +51,8 @@ class NewSnapshot(msgspec.Struct):
     metadata: Pairs | None = None
 
 
-class ChangedSnapshot(msgspec.Struct):
-    name: str | msgspec.UnsetType | None = msgspec.UNSET
-    display_name: str | msgspec.UnsetType | None = msgspec.UNSET
-    description: str | msgspec.UnsetType | None = msgspec.UNSET
-    display_description: str | msgspec.UnsetType | None = msgspec.UNSET
+class ChangedSnapshot(ChangedTexts):
+    """What may be changed of a snapshot by hand."""
 
 
 def _brief(call: Call, row: StoredSnapshot) -> dict[str, Any]:
@@ -155,15 +153,7 @@ async def update(call: Call) -> Reply:
 
     def change(tx: Tx) -> StoredSnapshot:
         row = snapshot_of(call, tx, "volume:update_snapshot")
-        values: dict[str, Any] = {}
-        for given, column in (
-            (wanted.display_name, "name"),
-            (wanted.name, "name"),
-            (wanted.display_description, "description"),
-            (wanted.description, "description"),
-        ):
-            if not isinstance(given, msgspec.UnsetType):
-                values[column] = given or ""
+        values = wanted.texts()
         if not values or any(len(text) > 255 for text in values.values()):
             raise Invalid("Invalid input: name or description is needed, of at most 255 characters.")
         volume_snapshots.change(tx, row.id, **values)

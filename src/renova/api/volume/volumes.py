@@ -9,6 +9,7 @@ from renova.api.http import Call, Reply, Route
 from renova.api.volume.found import Pairs, built_in, demand_pairs, owner, seen_project, volume_of, wrapped
 from renova.api.volume.paging import is_true, listing, matching, page
 from renova.api.volume.quota import demand_gigabytes
+from renova.api.volume.texts import ChangedTexts
 from renova.api.volume.volume_shape import Shapes
 from renova.model.errors import Invalid, NotFound
 from renova.model.ids import ImageId, SnapshotId, VolumeId
@@ -69,13 +70,9 @@ class NewVolume(msgspec.Struct):
     consistencygroup_id: str | None = None
 
 
-class ChangedVolume(msgspec.Struct):
+class ChangedVolume(ChangedTexts):
     """What may be changed of a volume by hand."""
 
-    name: str | msgspec.UnsetType | None = msgspec.UNSET
-    display_name: str | msgspec.UnsetType | None = msgspec.UNSET
-    description: str | msgspec.UnsetType | None = msgspec.UNSET
-    display_description: str | msgspec.UnsetType | None = msgspec.UNSET
     metadata: Pairs | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -200,15 +197,7 @@ async def update(call: Call) -> Reply:
 
     def change(tx: Tx) -> dict[str, Any]:
         row = volume_of(call, tx, "volume:update")
-        values: dict[str, Any] = {}
-        for given, column in (
-            (wanted.display_name, "name"),
-            (wanted.name, "name"),
-            (wanted.display_description, "description"),
-            (wanted.description, "description"),
-        ):
-            if not isinstance(given, msgspec.UnsetType):
-                values[column] = _short(given or "", column)
+        values: dict[str, Any] = {column: _short(text, column) for column, text in wanted.texts().items()}
         if not isinstance(wanted.metadata, msgspec.UnsetType):
             values["metadata"] = demand_pairs(wanted.metadata)
         if not values:

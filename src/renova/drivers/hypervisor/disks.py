@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from renova.drivers.blocking import in_thread
+from renova.drivers.durable import publish, sync_directory, sync_file
 from renova.drivers.file_lock import opened_locked
 from renova.drivers.hypervisor import ImageSource, aside, qemu_img
 from renova.drivers.hypervisor.config_drive import config_drive
 from renova.drivers.hypervisor.domain_xml import GuestPaths
-from renova.drivers.hypervisor.image_cache import ImageCache, publish, sync_directory, sync_file
+from renova.drivers.hypervisor.image_cache import ImageCache
 from renova.drivers.hypervisor.qemu_img import run_program
 from renova.model.chance import Chance
 from renova.model.clock import Clock
@@ -315,7 +316,7 @@ def _size(path: Path) -> int | None:
 
 def _publish_copy(partial: Path, path: Path) -> None:
     with partial.open("rb") as file:
-        os.fsync(file.fileno())
+        sync_file(file)
     publish(partial, path)
 
 
@@ -345,7 +346,7 @@ def _make_sparse(path: Path, size_bytes: int) -> None:
 def _publish_disk(partial: Path, path: Path) -> bool:
     with partial.open("rb") as file:
         os.fchmod(file.fileno(), 0o600)
-        os.fsync(file.fileno())
+        sync_file(file)
     try:
         path.hardlink_to(partial)  # unlike a rename, it never takes the place of a disk that another host made
     except FileExistsError:

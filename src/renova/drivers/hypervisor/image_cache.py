@@ -9,9 +9,9 @@ import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO
 
 from renova.drivers.blocking import in_thread
+from renova.drivers.durable import publish, sync_file
 from renova.drivers.file_lock import locked
 from renova.drivers.hypervisor import ImageSource, qemu_img
 from renova.drivers.hypervisor.image import verified
@@ -94,24 +94,3 @@ class ImageCache:
 
 def _name(image: CachedImage) -> str:
     return hashlib.sha256(f"{image.image} {image.image_format} {image.image_sha256}".encode()).hexdigest()
-
-
-def sync_file(file: IO[bytes]) -> None:
-    """Have what was written survive a power cut."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def publish(partial: Path, path: Path) -> None:
-    """Give a whole and synced file its name."""
-    partial.rename(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Have the names in a directory survive a power cut."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -39,22 +39,22 @@ class NoHypervisor:
     async def guests(self) -> list[FoundGuest]:
         return []
 
-    async def guest(self, server: ServerId) -> FoundGuest | None:  # noqa: ARG002
+    async def guest(self, server: ServerId) -> FoundGuest | None:
         return None
 
-    async def prepare(self, guest: Guest, images: ImageSource) -> bool:  # noqa: ARG002
+    async def prepare(self, guest: Guest, images: ImageSource) -> bool:
         raise _no_guests()
 
-    async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:  # noqa: ARG002
+    async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:
         return False
 
-    async def start(self, guest: Guest) -> FoundGuest:  # noqa: ARG002
+    async def start(self, guest: Guest) -> FoundGuest:
         raise _no_guests()
 
-    async def define(self, guest: Guest) -> None:  # noqa: ARG002
+    async def define(self, guest: Guest) -> None:
         raise _no_guests()
 
-    async def started_as(self, server: ServerId) -> str:  # noqa: ARG002
+    async def started_as(self, server: ServerId) -> str:
         return ""
 
     async def pause(self, server: ServerId) -> None:
@@ -63,22 +63,22 @@ class NoHypervisor:
     async def unpause(self, server: ServerId) -> None:
         pass
 
-    async def suspend(self, server: ServerId) -> bool:  # noqa: ARG002
+    async def suspend(self, server: ServerId) -> bool:
         return False
 
-    async def resume(self, guest: Guest) -> FoundGuest:  # noqa: ARG002
+    async def resume(self, guest: Guest) -> FoundGuest:
         raise _no_guests()
 
-    async def snapshot(self, server: ServerId, disks: LocalDisks, image: ImageId) -> int:  # noqa: ARG002
+    async def snapshot(self, server: ServerId, disks: LocalDisks, image: ImageId) -> int:
         raise _no_guests()
 
-    def read_snapshot(self, server: ServerId, image: ImageId) -> AsyncGenerator[bytes]:  # noqa: ARG002
+    def read_snapshot(self, server: ServerId, image: ImageId) -> AsyncGenerator[bytes]:
         raise _no_guests()
 
     async def drop_snapshot(self, server: ServerId, image: ImageId) -> None:
         pass
 
-    async def shut_down(self, server: ServerId, wait_s: float) -> bool:  # noqa: ARG002
+    async def shut_down(self, server: ServerId, wait_s: float) -> bool:
         return True
 
     async def kill(self, server: ServerId) -> None:
@@ -87,37 +87,37 @@ class NoHypervisor:
     async def undefine(self, server: ServerId) -> None:
         pass
 
-    async def drop_disks(self, server: ServerId, keep: int | None, up_to: int | None = None) -> bool:  # noqa: ARG002
+    async def drop_disks(self, server: ServerId, keep: int | None, up_to: int | None = None) -> bool:
         return True
 
-    async def set_aside(self, server: ServerId, up_to: int) -> bool:  # noqa: ARG002
+    async def set_aside(self, server: ServerId, up_to: int) -> bool:
         return True
 
     async def asides(self) -> list[Aside]:
         return []
 
-    async def drop_images(self, in_use: Collection[CachedImage], grace_s: float) -> list[str]:  # noqa: ARG002
+    async def drop_images(self, in_use: Collection[CachedImage], grace_s: float) -> list[str]:
         return []
 
-    async def drop_asides(self, older_than_s: float) -> list[Aside]:  # noqa: ARG002
+    async def drop_asides(self, older_than_s: float) -> list[Aside]:
         return []
 
-    async def attach_volume(self, server: ServerId, disk: VolumeDisk) -> None:  # noqa: ARG002
+    async def attach_volume(self, server: ServerId, disk: VolumeDisk) -> None:
         raise _no_guests()
 
-    async def detach_volume(self, server: ServerId, volume: VolumeId, wait_s: float) -> bool:  # noqa: ARG002
+    async def detach_volume(self, server: ServerId, volume: VolumeId, wait_s: float) -> bool:
         return True
 
-    async def attach_nic(self, server: ServerId, nic: Nic) -> None:  # noqa: ARG002
+    async def attach_nic(self, server: ServerId, nic: Nic) -> None:
         raise _no_guests()
 
-    async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:  # noqa: ARG002
+    async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:
         return True
 
-    async def owner(self, server: ServerId) -> int | None:  # noqa: ARG002
+    async def owner(self, server: ServerId) -> int | None:
         return None
 
-    async def console(self, server: ServerId, limit: int = 102400) -> bytes:  # noqa: ARG002
+    async def console(self, server: ServerId, limit: int = 102400) -> bytes:
         return b""
 
 

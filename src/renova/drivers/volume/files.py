@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from renova.drivers.blocking import in_thread
+from renova.drivers.durable import publish, sync_directory, sync_file
 from renova.drivers.hypervisor import ImageSource, qemu_img
 from renova.drivers.hypervisor.image import verified
-from renova.drivers.hypervisor.image_cache import publish, sync_directory, sync_file
 from renova.model.errors import BadSetup, Broken, NotNow, Refused
 from renova.model.ids import SnapshotId, VolumeId
 from renova.model.storage import OfImage
@@ -156,7 +156,7 @@ def _make_blank(path: Path, size_bytes: int) -> None:
 def _publish(partial: Path, path: Path) -> None:
     with partial.open("rb") as file:
         os.fchmod(file.fileno(), 0o600)
-        os.fsync(file.fileno())
+        sync_file(file)
     publish(partial, path)
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from renova.engine.journal import Elsewhere
 from renova.model.errors import Broken, NotNow, Refused
 from renova.model.guest import Guest, PowerState
+from renova.model.host import Right
 from renova.model.ids import HostId
 from renova.operations.parts import volumes
 from renova.operations.parts.guest import current_guest
@@ -166,6 +167,16 @@ async def remove(work: Work, host: HostId, incarnation: int, *, disks: bool) -> 
     A host that is heard gets a moment for its connection to come back; one that is silent is not waited for.
     """
     return await _unless_away(work, host, incarnation, Remove(disks=disks)) is not None
+
+
+async def lets_go(work: Work, right: Right, take: DetachVolume | DetachNic, attempts: int) -> bool:
+    """Ask the guest so often to let go; False if it never does."""
+    for _attempt in range(attempts):
+        answer = await work.command(right.host, right.incarnation, take)
+        assert isinstance(answer, LetGo)
+        if answer.done:
+            return True
+    return False
 
 
 async def holds_on(work: Work, host: HostId, incarnation: int, take: DetachVolume | DetachNic) -> bool:
