@@ -7,23 +7,24 @@ server run at a time; and when a lease ends, everything begun under it has ended
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import structlog
 from msgspec.structs import replace
 
-from renova.agent import orders
 from renova.agent.acts import Acts
 from renova.agent.connection import Dialer
 from renova.agent.controllers import AddressBook, KnownControllers, MemoryBook
 from renova.agent.guests import Guests
 from renova.agent.home import Home
 from renova.agent.images import Images
-from renova.agent.journal import HostPage, Journal, ServerPage, ThingPage
+from renova.agent.journal import HostPage, Journal
 from renova.agent.lease import Lease
+from renova.agent.neighbours import Neighbours
 from renova.agent.pauses import Pauses
 from renova.agent.reports import Reports
+from renova.agent.requests import Requests
 from renova.agent.session import Session, Sessions
 from renova.agent.stores import Stores
 from renova.agent.uploads import Uploads
@@ -33,44 +34,29 @@ from renova.drivers.volume import Storage
 from renova.model.chance import Chance
 from renova.model.channel import Closed
 from renova.model.clock import Clock
-from renova.model.errors import BadSetup, Broken, NotNow, Refused, Stale
+from renova.model.errors import BadSetup, Broken, NotNow, Refused
 from renova.settings import AgentSettings
 from renova.wire import (
-    Answer,
-    Asides,
     Clean,
-    Cleaned,
     Command,
-    ConsoleText,
     Controllers,
-    Duty,
     Fenced,
     FromController,
     Hello,
-    ListGuests,
-    NotCleaned,
     Peers,
     Read,
-    ReadAsides,
-    ReadConsole,
-    ReadGuest,
     Renewed,
-    Result,
     Standing,
-    State,
     StorageCommand,
-    Tidied,
     Tidy,
     Welcome,
 )
-from renova.wire import Guests as FoundGuests
 
 log = structlog.get_logger()
 
 WELCOME_S = 30.0  # a controller that does not welcome a host for so long is dialled anew
 SWEEP_S = 3600.0  # between looks for disks that were set aside long enough ago
 DAY_S = 86400.0
-LONGEST_CONSOLE = 1024 * 1024  # bytes of a console that go into one answer
 
 
 class Agent:
@@ -96,7 +82,6 @@ class Agent:
         self._address = address
         self._boot = boot
         self._hypervisor = hypervisor
-        self._network = network
         self._journal = journal
         self._clock = clock
         self._chance = chance
@@ -116,11 +101,11 @@ class Agent:
             Acts(hypervisor, network, images, Uploads(self._sessions), self._may_start, settings.builds_at_once),
             self._idle,
         )
+        self._requests = Requests(hypervisor, self._guests, self._stores, lambda: self._page, self._pauses)
         self._reports = Reports(self._home, self._guests.is_busy, clock, chance)
         self._welcoming = asyncio.Lock()
         self._answering: set[asyncio.Task[None]] = set()
-        self._peers: tuple[str, ...] = ()
-        self._peers_changed = asyncio.Event()
+        self._neighbours = Neighbours(network, address, self._pauses())
 
     async def run(self) -> None:
         """Serve until cancelled; then end what runs. Guests are left as they are."""
@@ -134,7 +119,7 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._home.serve(), name=f"home-{self._name}")
                 group.create_task(self._reports.serve(), name=f"reports-{self._name}")
-                group.create_task(self._tell_peers(), name=f"peers-{self._name}")
+                group.create_task(self._neighbours.serve(), name=f"peers-{self._name}")
                 group.create_task(self._sweep(), name=f"sweep-{self._name}")
                 group.create_task(self._controllers.serve(self._keep_connected), name=f"controllers-{self._name}")
         finally:
@@ -149,7 +134,7 @@ class Agent:
 
     async def _keep_connected(self, dialer: Dialer) -> None:
         where = log.bind(controller=dialer.address)
-        pauses, last_reason, controller = Pauses(self._clock, self._chance), "", ""
+        pauses, last_reason, controller = self._pauses(), "", ""
         while self._controllers.wanted(dialer.address):
             if controller and self._sessions.reach(controller):
                 # It is reached by another of its addresses. A second connection would end that one.
@@ -196,7 +181,7 @@ class Agent:
                     raise Broken(f"the controller began with {type(welcome).__name__} instead of a welcome")
                 await self._enter(session, welcome)
                 for duty in welcome.duties:
-                    _spawn(children, self._do_duty(session, duty), f"duty-{duty.server}")
+                    _spawn(children, self._requests.duty(session, duty), f"duty-{duty.server}")
                 async for message in messages:
                     await self._heard(session, message, children)
         finally:
@@ -241,7 +226,7 @@ class Agent:
             self._forced_down = welcome.forced_down
             self._sessions.add(session)
             self._home.wake()
-            self._take_peers(welcome.peers)
+            self._neighbours.take(welcome.peers)
         await self._controllers.tell(welcome.controllers)
 
     def _end_older(self, lease: tuple[int, int]) -> None:
@@ -257,19 +242,21 @@ class Agent:
     async def _heard(self, session: Session, message: FromController, children: "set[asyncio.Task[None]]") -> None:
         match message:
             case Command():
-                _spawn(self._answering, self._obey(session, message), f"command-{message.order.server}")
+                _spawn(self._answering, self._requests.command(session, message), f"command-{message.order.server}")
             case StorageCommand():
-                _spawn(self._answering, self._store(session, message), f"command-{message.order.thing}")
+                _spawn(
+                    self._answering, self._requests.storage_command(session, message), f"command-{message.order.thing}"
+                )
             case Renewed():
                 self._home.heard(message)
             case Read():
-                _spawn(self._answering, self._tell(session, message), f"read-{message.id}")
+                _spawn(self._answering, self._requests.question(session, message), f"read-{message.id}")
             case Tidy():
-                _spawn(self._answering, self._tidy(session, message), f"tidy-{message.id}")
+                _spawn(self._answering, self._requests.tidy(session, message), f"tidy-{message.id}")
             case Clean():
-                _spawn(children, self._do_duty(session, message.duty), f"duty-{message.duty.server}")
+                _spawn(children, self._requests.duty(session, message.duty), f"duty-{message.duty.server}")
             case Peers():
-                self._take_peers(message.addresses)
+                self._neighbours.take(message.addresses)
             case Controllers():
                 await self._controllers.tell(message.addresses)
             case Fenced():
@@ -312,107 +299,6 @@ class Agent:
         for session in self._connections:
             _spawn(self._answering, session.close(), "close")
 
-    # Commands, questions, duties.
-
-    async def _obey(self, session: Session, command: Command) -> None:
-        order = command.order
-        where = log.bind(server=order.server, number=order.number, act=type(command.act).__name__)
-
-        def check(page: ServerPage) -> None:
-            if session.ended:
-                raise Stale("the connection of the command ended")
-            orders.check(order, command.act, session.id, self._page, page)
-
-        # The answer leaves before the guest counts as idle, and so before a report of what the act changed.
-        with self._guests.busy_with(order.server), suppress(Closed):
-            try:
-                orders.check_shape(order, command.act)
-                answer = Answer(id=command.id, result=await self._guests.obey(order, command.act, check))
-            except (Refused, NotNow) as error:
-                where.info("command not done", reason=str(error))
-                answer = _failure(command.id, error)
-            except Exception as error:  # noqa: BLE001  (whatever went wrong, the controller must hear of it)
-                where.exception("command failed")
-                answer = _failure(command.id, error)
-            await session.send(answer)
-
-    async def _store(self, session: Session, command: StorageCommand) -> None:
-        order = command.order
-
-        def check(page: ThingPage) -> None:
-            if session.ended:
-                raise Stale("the connection of the command ended")
-            orders.check_storage(order, session.id, self._page, page)
-
-        with suppress(Closed):
-            try:
-                if self._stores is None:
-                    raise Refused("this host runs guests and holds no volumes")
-                answer = Answer(id=command.id, result=await self._stores.obey(order, command.act, check))
-            except (Refused, NotNow) as error:
-                answer = _failure(command.id, error)
-            except Exception as error:  # as with commands
-                log.exception("storage command failed", thing=order.thing)
-                answer = _failure(command.id, error)
-            await session.send(answer)
-
-    async def _tell(self, session: Session, question: Read) -> None:
-        with suppress(Closed):
-            try:
-                answer = Answer(id=question.id, result=await self._read(question.what))
-            except (Refused, NotNow) as error:
-                answer = _failure(question.id, error)
-            except Exception as error:  # as with commands
-                log.exception("question failed", question=type(question.what).__name__)
-                answer = _failure(question.id, error)
-            await session.send(answer)
-
-    async def _read(self, what: ReadConsole | ReadAsides | ListGuests | ReadGuest) -> Result:
-        # Not through the actor: guests are looked at while they are being changed.
-        if isinstance(what, ReadGuest):
-            return State(await self._hypervisor.guest(what.server))
-        if isinstance(what, ReadAsides):
-            return Asides(tuple(await self._hypervisor.asides()))
-        if isinstance(what, ListGuests):
-            return FoundGuests(tuple(await self._hypervisor.guests()))
-        return ConsoleText(await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE)))
-
-    async def _tidy(self, session: Session, wanted: Tidy) -> None:
-        with suppress(Closed):
-            try:
-                dropped = await self._hypervisor.drop_images(wanted.in_use, wanted.grace_s)
-                answer = Answer(id=wanted.id, result=Tidied(tuple(dropped)))
-            except (Refused, NotNow) as error:
-                answer = _failure(wanted.id, error)
-            except Exception as error:  # as with commands
-                log.exception("images not tidied")
-                answer = _failure(wanted.id, error)
-            await session.send(answer)
-
-    async def _do_duty(self, session: Session, duty: Duty) -> None:
-        """Do the duty, however often it takes: until it is done the host is not up again."""
-        if duty in session.duties:
-            return  # a reminder
-        session.duties.add(duty)
-        where = log.bind(server=duty.server, below=duty.below)
-        pauses, last_reason = Pauses(self._clock, self._chance), ""
-        while True:
-            try:
-                await self._guests.clean(duty)
-                break
-            except Exception as error:  # noqa: BLE001  (tried again, since nobody else can do it)
-                reason = str(error) or type(error).__name__
-                if reason != last_reason:
-                    where.warning("duty not done yet", reason=reason, exc_info=not isinstance(error, NotNow))
-                    with suppress(Closed):
-                        await session.send(NotCleaned(server=duty.server, below=duty.below, reason=reason))
-                last_reason = reason
-            await pauses.pause()
-        session.duties.remove(duty)
-        where.info("duty done")
-        with suppress(Closed):
-            await session.send(Cleaned(server=duty.server, below=duty.below))
-
     # What goes on by itself.
 
     async def _sweep(self) -> None:
@@ -425,30 +311,11 @@ class Agent:
                 log.error("disks that were set aside not deleted", exc_info=True)
             await self._clock.sleep(SWEEP_S)
 
-    async def _tell_peers(self) -> None:
-        pauses = Pauses(self._clock, self._chance)
-        while True:
-            await self._peers_changed.wait()
-            self._peers_changed.clear()
-            try:
-                await self._network.peers(self._peers)
-                pauses.reset()
-            except Exception as error:  # guests without other hosts in their network are better than none
-                log.error("network not told its peers", reason=str(error), exc_info=not isinstance(error, NotNow))
-                self._peers_changed.set()
-                await pauses.pause()
-
-    def _take_peers(self, addresses: tuple[str, ...]) -> None:
-        others = tuple(address for address in addresses if address != self._address)
-        if others != self._peers:
-            self._peers = others
-            self._peers_changed.set()
-
     def _idle(self) -> None:
         self._reports.look_again()
 
     async def _reach_hypervisor(self) -> None:
-        pauses = Pauses(self._clock, self._chance)
+        pauses = self._pauses()
         while True:
             try:
                 await self._hypervisor.connect(self._reports.change)
@@ -457,21 +324,13 @@ class Agent:
                 log.warning("hypervisor not reached", reason=str(error))
             await pauses.pause()
 
+    def _pauses(self) -> Pauses:
+        return Pauses(self._clock, self._chance)
+
     async def _note(self, page: HostPage) -> None:
         if page != self._page:
             await self._journal.write_host(page)
             self._page = page
-
-
-def _failure(number: int, error: Exception) -> Answer:
-    why = "broken"
-    if isinstance(error, Stale):
-        why = "stale"
-    elif isinstance(error, Refused):
-        why = "refused"
-    elif isinstance(error, NotNow):
-        why = "not_now"
-    return Answer(id=number, error=str(error) or type(error).__name__, why=why)
 
 
 def _spawn(tasks: "set[asyncio.Task[None]]", work: Coroutine[Any, Any, None], name: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from renova.model.channel import Channel, Closed
-from renova.model.errors import Broken
+from renova.model.errors import Broken, Stale
 from renova.model.guest import GuestChanged
 from renova.model.ids import ImageId
 from renova.wire import (
@@ -52,6 +52,11 @@ class Session:
         except Closed:
             self.ended = True
             raise
+
+    def must_go_on(self) -> None:
+        """Raise `Stale` when it has ended: what came by it is not to be begun any more."""
+        if self.ended:
+            raise Stale("the connection of the command ended")
 
     async def messages(self) -> AsyncGenerator[FromController, None]:
         """Give what the controller says, until the connection ends; `Broken` for what is no message."""

@@ -1,0 +1,165 @@
+"""What controllers ask of this host: commands, questions and duties. Each is answered, whatever goes wrong."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from renova.agent import orders
+from renova.agent.guests import Guests
+from renova.agent.journal import HostPage, ServerPage, ThingPage
+from renova.agent.pauses import Pauses
+from renova.agent.session import Session
+from renova.agent.stores import Stores
+from renova.drivers.hypervisor import Hypervisor
+from renova.model.channel import Closed
+from renova.model.errors import NotNow, Refused, Stale
+from renova.wire import (
+    Answer,
+    Asides,
+    Cleaned,
+    Command,
+    ConsoleText,
+    Duty,
+    ListGuests,
+    NotCleaned,
+    Read,
+    ReadAsides,
+    ReadConsole,
+    ReadGuest,
+    Result,
+    State,
+    StorageCommand,
+    Stored,
+    Tidied,
+    Tidy,
+)
+from renova.wire import Guests as FoundGuests
+
+log = structlog.get_logger()
+
+LONGEST_CONSOLE = 1024 * 1024  # bytes of a console that go into one answer
+
+
+class Requests:
+    """Does what is asked over a session, and answers over the same. `page` is what this host has seen last."""
+
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        guests: Guests,
+        stores: Stores | None,
+        page: Callable[[], HostPage],
+        pauses: Callable[[], Pauses],
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._guests = guests
+        self._stores = stores
+        self._page = page
+        self._pauses = pauses
+
+    async def command(self, session: Session, command: Command) -> None:
+        order = command.order
+        where = log.bind(server=order.server, number=order.number, act=type(command.act).__name__)
+
+        def check(page: ServerPage) -> None:
+            session.must_go_on()
+            orders.check(order, command.act, session.id, self._page(), page)
+
+        async def obey() -> Result:
+            try:
+                orders.check_shape(order, command.act)
+                return await self._guests.obey(order, command.act, check)
+            except (Refused, NotNow) as error:
+                where.info("command not done", reason=str(error))
+                raise
+
+        # The answer leaves before the guest counts as idle, and so before a report of what the act changed.
+        with self._guests.busy_with(order.server):
+            await _answer(session, command.id, obey(), lambda: where.exception("command failed"))
+
+    async def storage_command(self, session: Session, command: StorageCommand) -> None:
+        order = command.order
+
+        def check(page: ThingPage) -> None:
+            session.must_go_on()
+            orders.check_storage(order, session.id, self._page(), page)
+
+        async def obey() -> Stored:
+            if self._stores is None:
+                raise Refused("this host runs guests and holds no volumes")
+            return await self._stores.obey(order, command.act, check)
+
+        failed = "storage command failed"
+        await _answer(session, command.id, obey(), lambda: log.exception(failed, thing=order.thing))
+
+    async def question(self, session: Session, question: Read) -> None:
+        what = question.what
+        failed = "question failed"
+        await _answer(
+            session, question.id, self._read(what), lambda: log.exception(failed, question=type(what).__name__)
+        )
+
+    async def _read(self, what: ReadConsole | ReadAsides | ListGuests | ReadGuest) -> Result:
+        # Not through the actor: guests are looked at while they are being changed.
+        if isinstance(what, ReadGuest):
+            return State(await self._hypervisor.guest(what.server))
+        if isinstance(what, ReadAsides):
+            return Asides(tuple(await self._hypervisor.asides()))
+        if isinstance(what, ListGuests):
+            return FoundGuests(tuple(await self._hypervisor.guests()))
+        return ConsoleText(await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE)))
+
+    async def tidy(self, session: Session, wanted: Tidy) -> None:
+        async def drop() -> Tidied:
+            return Tidied(tuple(await self._hypervisor.drop_images(wanted.in_use, wanted.grace_s)))
+
+        await _answer(session, wanted.id, drop(), lambda: log.exception("images not tidied"))
+
+    async def duty(self, session: Session, duty: Duty) -> None:
+        """Do the duty, however often it takes: until it is done the host is not up again."""
+        if duty in session.duties:
+            return  # a reminder
+        session.duties.add(duty)
+        where = log.bind(server=duty.server, below=duty.below)
+        pauses, last_reason = self._pauses(), ""
+        while True:
+            try:
+                await self._guests.clean(duty)
+                break
+            except Exception as error:  # noqa: BLE001  (tried again, since nobody else can do it)
+                reason = str(error) or type(error).__name__
+                if reason != last_reason:
+                    where.warning("duty not done yet", reason=reason, exc_info=not isinstance(error, NotNow))
+                    with suppress(Closed):
+                        await session.send(NotCleaned(server=duty.server, below=duty.below, reason=reason))
+                last_reason = reason
+            await pauses.pause()
+        session.duties.remove(duty)
+        where.info("duty done")
+        with suppress(Closed):
+            await session.send(Cleaned(server=duty.server, below=duty.below))
+
+
+async def _answer(session: Session, number: int, work: Awaitable[Result], unforeseen: Callable[[], None]) -> None:
+    """Answer with the result of the work, or with why there is none; nobody is left who would hear of a closed one."""
+    with suppress(Closed):
+        try:
+            answer = Answer(id=number, result=await work)
+        except (Refused, NotNow) as error:
+            answer = _failure(number, error)
+        except Exception as error:  # noqa: BLE001  (whatever went wrong, the controller must hear of it)
+            unforeseen()
+            answer = _failure(number, error)
+        await session.send(answer)
+
+
+def _failure(number: int, error: Exception) -> Answer:
+    why = "broken"
+    if isinstance(error, Stale):
+        why = "stale"
+    elif isinstance(error, Refused):
+        why = "refused"
+    elif isinstance(error, NotNow):
+        why = "not_now"
+    return Answer(id=number, error=str(error) or type(error).__name__, why=why)
