@@ -4,8 +4,9 @@ It opens no port: the API (`api.app`) and the agents' listener (`hosts.listener`
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -21,7 +22,7 @@ from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import NotNow
 from renova.model.guest import GuestChanged
-from renova.model.ids import ExecutorId, HostId
+from renova.model.ids import ExecutorId, HostId, ServerId
 from renova.operations.cloud import Cloud
 from renova.operations.duties.everything import every_duty
 from renova.operations.health import Health
@@ -139,15 +140,29 @@ class Controller:
     async def _follow(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
         seen = await self.cloud.database.read(lambda tx: would_stop(tx, host, changes))
         now = as_found(changes, await self.cloud.agents.guests(host)) if seen else changes
-        for server in await self.cloud.database.transact(lambda tx: take_report(tx, host, now, seen)):
-            await self.cloud.networks.settle(server, active=False)
+        again = False
+        while True:
+            try:
+                take = partial(take_report, host=host, changes=now, seen=seen, again=again)
+                self._take_down(await self.cloud.database.transact(take))
+            except NotNow:
+                if not seen:
+                    raise  # the host tells it again
+                again = True  # it may be committed: then nobody else would take their ports down
+                await self.cloud.clock.sleep(TRY_AGAIN_S)
+            else:
+                return
+
+    def _take_down(self, stopped: Iterable[ServerId]) -> None:
+        """Have the ports down of servers that were noted as stopped: nobody asks for that again."""
+        for server in stopped:
+            self._soon(partial(self.cloud.networks.settle, server, active=False), "ports not taken down")
 
     def _resume(self, host: HostId) -> None:
         self._soon(lambda: self._resume_servers(host), "servers not resumed")
 
     async def _resume_servers(self, host: HostId) -> None:
-        for server in await self.cloud.database.transact(lambda tx: resume_servers(self.cloud, tx, host)):
-            await self.cloud.networks.settle(server, active=False)
+        self._take_down(await self.cloud.database.transact(lambda tx: resume_servers(self.cloud, tx, host)))
 
     def _soon(self, change: Callable[[], Awaitable[None]], failure: str) -> None:
         """Make a change that nobody waits for, and that nobody asks for again: tried until the database is there."""

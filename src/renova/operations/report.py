@@ -21,12 +21,17 @@ LIVING = (VmState.ACTIVE, VmState.PAUSED)  # their guests are not off
 
 
 def take_report(
-    tx: Tx, host: HostId, changes: Iterable[GuestChanged], seen: Mapping[ServerId, int] | None = None
+    tx: Tx,
+    host: HostId,
+    changes: Iterable[GuestChanged],
+    seen: Mapping[ServerId, int] | None = None,
+    *,
+    again: bool = False,
 ) -> list[ServerId]:
     """Follow the changes; returns the servers that stopped by them.
 
     With `seen`, the numbers of the last operations as they were when the host was asked once more, no server stops
-    that has had an operation since.
+    that has had an operation since. `again`: a commit of this was not answered, and may have stopped them already.
     """
     stopped: list[ServerId] = []
     for change in changes:
@@ -39,6 +44,8 @@ def take_report(
                 continue
             stopped.append(server.id)
             log.info("guest stopped by itself", server=server.id, power=change.power.name)
+        elif again and server.vm_state is VmState.STOPPED and (seen or {}).get(server.id) == server.last_number:
+            stopped.append(server.id)
         elif server.vm_state is VmState.STOPPED and change.power is PowerState.RUNNING:
             log.warning("guest of a stopped server runs", server=server.id)
         if server.power_state is not change.power or len(values) > 1:
