@@ -195,12 +195,13 @@ def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Be
 def _claim(tx: Tx, server_id: ServerId, host: HostId) -> None:
     server = servers.get(tx, server_id)
     assert server is not None
+    wanted = server.flavor.resources(volume_backed=server.image is None)
     try:
-        placement.claim(tx, server_id, server.project, server.user, host, server.flavor.resources())
+        placement.claim(tx, server_id, server.project, server.user, host, wanted)
     except Conflict as error:
-        # It runs there all the same; what is overdrawn shows in the host's allocations.
+        # It runs there all the same: nobody else gets that room, and who asks for the host's allocations sees why.
         log.error("found server does not fit its host", server=server_id, host=host, reason=str(error))
-        return
+        placement.overdraw(tx, server_id, server.project, server.user, host, wanted)
     for held in placement.held(tx, server_id):
         if held.provider != host:
             placement.release(tx, server_id, held.provider)

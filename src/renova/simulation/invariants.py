@@ -241,6 +241,7 @@ class Invariants:
     def committed(self, who: str, changes: list[Change]) -> None:
         """Check what a process has just committed."""
         granted: list[ServerId] = []
+        found = any(map(_ends_hold, changes))  # what runs somewhere then holds its room there, be it too much
         for change in changes:
             match change.table:
                 case "rights":
@@ -267,7 +268,7 @@ class Invariants:
                     self._enlisted[change.new["id"]] = who
                 case "cluster" if change.new is not None:
                     self._cluster_changed(change.new)
-                case "inventories" if change.new is not None:
+                case "inventories" if change.new is not None and not found:
                     self._room_taken(change)
         for server in granted:
             for name, number in self.executing(server):
@@ -484,6 +485,12 @@ class _HostWitness(Witness):
 
     def deletes(self, server: ServerId, generation: int) -> None:
         self._invariants.deleted(self._host, server, generation)
+
+
+def _ends_hold(change: Change) -> bool:
+    if change.table != "cluster" or change.old is None or change.new is None:
+        return False
+    return change.old["hold"] is not None and change.new["hold"] is None
 
 
 def _said(running: list[tuple[str, int]]) -> str:

@@ -82,11 +82,11 @@ _TAKE = (
     )
     .values(used=inventories.c.used + bindparam("amount"))
 )
-_GIVE_BACK = (
-    update(inventories)
-    .where(inventories.c.provider == bindparam("host"), inventories.c.resource_class == bindparam("of"))
-    .values(used=inventories.c.used - bindparam("amount"))
+_COUNTED = update(inventories).where(
+    inventories.c.provider == bindparam("host"), inventories.c.resource_class == bindparam("of")
 )
+_OVERDRAW = _COUNTED.values(used=inventories.c.used + bindparam("amount"))
+_GIVE_BACK = _COUNTED.values(used=inventories.c.used - bindparam("amount"))
 _ALLOCATE = insert(allocations)
 _IN_ORDER = (allocations.c.consumer, allocations.c.provider, allocations.c.resource_class)
 _HELD = select(allocations).where(allocations.c.consumer == bindparam("server")).order_by(*_IN_ORDER)
@@ -250,6 +250,19 @@ def claim(tx: Tx, server: ServerId, project: ProjectId, user: UserId, host: Host
                 touch(tx, host)
                 _changed(tx, server)
             raise Conflict(f"the host has no room for {amount} {resource_class}")
+    _claimed(tx, server, project, user, host)
+
+
+def overdraw(tx: Tx, server: ServerId, project: ProjectId, user: UserId, host: HostId, amounts: dict[str, int]) -> None:
+    """Have the server hold these amounts of the host where it was found, even where they do not fit: it runs there."""
+    _give_back(tx, server, host)
+    for resource_class, amount in amounts.items():
+        tx.execute(_OVERDRAW, {"host": host, "of": resource_class, "amount": amount})
+        _allocate(tx, server, host, resource_class, amount)
+    _claimed(tx, server, project, user, host)
+
+
+def _claimed(tx: Tx, server: ServerId, project: ProjectId, user: UserId, host: HostId) -> None:
     if tx.execute(_AGAIN, {"server": server}).rowcount == 0:
         _begin(tx, server, project, user, SERVER)
     touch(tx, host)
@@ -259,9 +272,13 @@ def _take(tx: Tx, consumer: ServerId, provider: str, resource_class: str, amount
     """Take it, if it fits."""
     if tx.execute(_TAKE, {"host": provider, "of": resource_class, "amount": amount}).rowcount != 1:
         return False
+    _allocate(tx, consumer, provider, resource_class, amount)
+    return True
+
+
+def _allocate(tx: Tx, consumer: ServerId, provider: str, resource_class: str, amount: int) -> None:
     values = {"consumer": consumer, "provider": provider, "resource_class": resource_class, "amount": amount}
     tx.execute(_ALLOCATE, values)
-    return True
 
 
 def _begin(tx: Tx, consumer: ServerId, project: ProjectId, user: UserId, kind: str | None) -> None:

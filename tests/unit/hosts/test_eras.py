@@ -11,9 +11,9 @@ from renova.model.errors import Conflict, NotFound, OnHold, Refused
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import HostState
 from renova.model.ids import HostId, ServerId
-from renova.store import cluster, hosts, rights, servers
+from renova.store import cluster, hosts, placement, rights, servers
 from renova.store.database import Tx
-from tests.unit.store.tables import ONE, TWO, A, B, Tables, add_server, lease, prove
+from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, Tables, add_server, lease, prove
 
 from .hellos import TIMES, a_hello, found
 
@@ -143,6 +143,22 @@ def test_a_guest_that_is_found_elsewhere_is_believed(two: Tables) -> None:
     assert (right.host, right.incarnation) == (B, 5)
     assert (server.host, server.host_name) == (B, f"name-of-{B}")
     assert greet(two, B, era=2, epoch=2, guests=(found(ONE, 5),)).duties == ()
+
+
+def test_who_is_found_where_there_is_no_room_for_it_holds_it_all_the_same(two: Tables) -> None:
+    wanted = {"VCPU": 1, "MEMORY_MB": 512}  # its root disk is a volume
+    full = {"MEMORY_MB": 15872}
+    two.do(lambda tx: placement.claim(tx, ONE, PROJECT, USER, A, wanted))
+    two.do(lambda tx: placement.claim(tx, TWO, PROJECT, USER, B, full))
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A)
+    greet(two, B, guests=(found(ONE, 5),))
+    two.do(eras.try_end)
+    held = {(each.provider, each.resource_class): each.amount for each in two.do(lambda tx: placement.held(tx, ONE))}
+    assert held == {(B, name): amount for name, amount in wanted.items()}
+    assert two.do(placement.miscounted) == []
+    with pytest.raises(Conflict, match="no room"):
+        two.do(lambda tx: placement.claim(tx, TWO, PROJECT, USER, B, full))
 
 
 def test_numbers_that_were_lost_are_never_granted_again(two: Tables) -> None:
