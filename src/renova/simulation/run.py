@@ -260,12 +260,9 @@ class Run:
         """Wait until everything is final and true, for as long as that may take."""
         loop = asyncio.get_running_loop()
         began, pause = loop.time(), 1.0
-        behind = (
-            self.invariants.believed.ever_lost
-        )  # a restored database says what was so once, until it is looked over
         while True:
-            if behind and self.invariants.hold is None:
-                behind = False
+            if self.invariants.believed.ever_lost and self.invariants.hold is None:
+                # A restored database says what was so once, until each host that comes back was looked over.
                 await self.workload.look_over()
             wrong = await self.world.database.read(self._wrong)
             self._calm_s = loop.time() - began
