@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from renova.engine.runner import HAND_OVER
+from renova.engine.tries import HAND_OVER
 from renova.model.ids import ServerId
 from renova.model.server import VmState
 from renova.operations.delete import accept_delete

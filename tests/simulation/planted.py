@@ -22,7 +22,7 @@ from renova.agent.acts import Acts
 from renova.agent.guest import GuestActor
 from renova.agent.lease import Lease
 from renova.agent.service import Agent
-from renova.engine.runner import Runner
+from renova.engine.telling import Teller
 from renova.hosts import eras, leases, registration
 from renova.hosts.leases import Leases
 from renova.model.errors import NotNow
@@ -517,7 +517,7 @@ def no_undo(patch: Patch) -> None:
     async def nothing(self: Any, held: Any, telling: Any, undone: Any) -> None:
         """Undo nothing."""
 
-    patch.setattr(Runner, "_undo", nothing)
+    patch.setattr(Teller, "_undo", nothing)
 
 
 # --- our own ---

@@ -1,6 +1,6 @@
 """Errors raised on purpose, named by what the reader should do next.
 
-Two edges translate them: `api.dispatch` to HTTP codes, `engine.runner` to retry, undo or stop.
+Two edges translate them: `api.dispatch` to HTTP codes, `engine.telling` to retry, undo or stop.
 A message says its own layer's part, and what to do; the cause stays in the exception chain.
 """
 

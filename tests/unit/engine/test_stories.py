@@ -5,7 +5,8 @@ from itertools import pairwise
 import pytest
 
 from renova.engine.operation import Run, Story
-from renova.engine.runner import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_SETTLING_PAUSE
+from renova.engine.telling import LONGEST_SETTLING_PAUSE
+from renova.engine.tries import FIRST_PAUSE, LONGEST_PAUSE
 from renova.model.errors import Broken, NotNow, Refused
 
 from .delivery import DONE, PATIENCE, TAKEN_BACK, Office, Want, close, deliver, enter, fetch, in_office, send, settle

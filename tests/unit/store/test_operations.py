@@ -142,7 +142,7 @@ async def test_a_journal_that_ends_keeps_when_and_how(office: Office) -> None:
 
 async def test_only_who_holds_an_operation_commits_in_its_name(office: Office) -> None:
     runner, held = await begun(office)
-    journal = runner.journal
+    journal = operations.StoredJournal(office.database)
 
     def write(tx: Tx, _book: Book) -> None:
         office.world.writes(tx, "theirs")

@@ -1,0 +1,88 @@
+"""Tries again what cannot be done now: commits while the database is away, acts while a host is.
+
+A commit that was not answered may have happened: it is tried again, and finds what it left.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import structlog
+
+from renova.engine.journal import Book, Elsewhere, Held, Journal
+from renova.model.chance import Chance
+from renova.model.clock import Clock
+from renova.model.errors import NotNow
+
+log = structlog.get_logger()
+TX = TypeVar("TX")
+R = TypeVar("R")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between tries; doubling, with jitter
+HAND_OVER = 3.0  # seconds for which another executor has what a step needs, until it is given the operation
+
+
+class Tries(Generic[TX]):
+    """Tries for as long as the caller is patient."""
+
+    def __init__(self, journal: Journal[TX], clock: Clock, chance: Chance) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._chance = chance
+
+    async def commit(self, held: Held, change: Callable[[TX, Book, bool], R], patience: float = float("inf")) -> R:
+        """Commit, by default for as long as the database may be away: what happened outside must not be forgotten.
+
+        `change` is told whether it was tried before: then it may have been committed, though nobody heard of it.
+        """
+        tries = 0
+
+        def once() -> Awaitable[R]:
+            nonlocal tries
+            again, tries = tries > 0, tries + 1
+            return self._journal.commit(held, lambda tx, book: change(tx, book, again))
+
+        return await self.patiently(patience, once)
+
+    async def act(self, held: Held, patience: float, call: Callable[[], Awaitable[R]]) -> R:
+        """Call as `patiently` does; hand the operation over (`Lost`) to who has what was lacking here a while."""
+        lacking_since: float | None = None
+
+        async def once() -> R:
+            nonlocal lacking_since
+            try:
+                return await call()
+            except Elsewhere as away:
+                now = self._clock.monotonic()
+                lacking_since = now if lacking_since is None else lacking_since
+                if now - lacking_since >= HAND_OVER:
+                    lacking_since = now  # whoever has it may be gone by now: then we go on trying
+                    await self._hand_over(held, away)
+                raise
+            except NotNow:
+                lacking_since = None
+                raise
+
+        return await self.patiently(patience, once)
+
+    async def _hand_over(self, held: Held, away: Elsewhere) -> None:
+        """Have another executor go on with the operation, if it lives."""
+        await self._journal.give_away(held, away.executor)
+        await self._journal.read(held)  # raises `Lost` if it is no longer ours
+
+    async def patiently(self, patience: float, call: Callable[[], Awaitable[R]]) -> R:
+        """Call until it does not raise `NotNow`, for at most `patience` seconds."""
+        began = self._clock.monotonic()
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await call()
+            except NotNow as away:
+                if self._clock.monotonic() + pause - began > patience:
+                    raise
+                log.info("step waits", reason=str(away))
+            await self._clock.sleep(pause * self._chance.uniform(0.8, 1.2))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def persist(self, commit: Callable[[], Awaitable[R]]) -> R:
+        """Commit what may be committed twice, for as long as the database may be away."""
+        return await self.patiently(float("inf"), commit)
