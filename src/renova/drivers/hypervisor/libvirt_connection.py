@@ -1,4 +1,4 @@
-"""One connection to libvirtd that opens itself again; with `hypervisor.libvirt` the only code that knows libvirt.
+"""One connection to libvirtd that opens itself again; with `libvirt_domains` the only code that knows libvirt.
 
 libvirt calls back in a thread of its own and its calls block, so: one thread in this process runs libvirt's events,
 one runs calls. Nothing of that shows outside; callers live in one event loop.
