@@ -14,8 +14,9 @@ from renova.model.clock import Clock, SystemClock
 from renova.store.database import Database
 from renova.store.everything import open_database
 from renova.store.inline import Inline
-from renova.store.postgresql import PostgreSQLSession, open_postgresql, prepare
+from renova.store.postgresql import open_postgresql, prepare
 from renova.store.postgresql_server import Server
+from renova.store.postgresql_session import PostgreSQLSession
 from renova.store.schema import metadata
 from renova.store.session import Session
 from renova.store.sqlite import SQLiteSession, memory, open_sqlite
