@@ -179,8 +179,6 @@ class LibvirtHypervisor:
 
     async def pause(self, server: ServerId) -> None:
         await self._connection.call(domains.pause, server)
-        if (waiting := self._stalled.get(server)) is not None:
-            waiting.cancel()  # it is to stand still now, whether its disk is back or not
 
     async def unpause(self, server: ServerId) -> None:
         await self._connection.call(domains.unpause, server)

@@ -35,6 +35,7 @@ POWER = {
     libvirt.VIR_DOMAIN_CRASHED: PowerState.CRASHED,
     libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.SUSPENDED,
 }
+PAUSE = "https://renova.dev/xmlns/pause/1"  # metadata of a guest that is to stand still
 GONE = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
 
 
@@ -96,16 +97,16 @@ def all_found(connection: Any) -> list[FoundGuest]:
 
 
 def is_stalled(connection: Any, server: ServerId) -> bool:
-    """Say whether QEMU stopped the guest because a disk gave an error (`domain_xml`: error policy)."""
+    """Say whether QEMU stopped the guest because a disk gave an error (`domain_xml`: error policy), and nobody else."""
     domain = _domain(connection, server)
     if domain is None:
         return False
     state: list[int] = domain.state()
-    return state == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]
+    return state == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR] and not _is_to_stand_still(domain)
 
 
 def resume_stalled(connection: Any, server: ServerId) -> None:
-    """Resume it unless somebody else paused it meanwhile."""
+    """Resume it unless somebody paused it meanwhile."""
     if is_stalled(connection, server):
         _unless_gone(lambda: _domain(connection, server).resume())
 
@@ -129,6 +130,7 @@ def start(connection: Any, guest: Guest, xml: str) -> FoundGuest:
             raise Refused(f"another guest runs as {guest.server}: {described or 'it is not ours'}")
         if described.incarnation == guest.incarnation:
             if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+                _note_wish(domain, stand_still=False)
                 domain.resume()
             return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING)
         _destroy(domain)
@@ -168,13 +170,33 @@ def define(connection: Any, guest: Guest, xml: str) -> None:
 def pause(connection: Any, server: ServerId) -> None:
     domain = _domain(connection, server)
     if domain:
+        # First: where QEMU had stopped the guest for a disk, libvirt does nothing more, and gives that reason still.
+        _unless_gone(lambda: _note_wish(domain, stand_still=True))
         _unless_gone(domain.suspend)
 
 
 def unpause(connection: Any, server: ServerId) -> None:
     domain = _domain(connection, server)
     if domain and domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+        _unless_gone(lambda: _note_wish(domain, stand_still=False))
         _unless_gone(domain.resume)
+
+
+def _note_wish(domain: Any, *, stand_still: bool) -> None:
+    """Note, for as long as the guest lives, whether it is to stand still though its disks be there."""
+    mark, key = ("<standing-still/>", "renova-pause") if stand_still else (None, None)
+    element = libvirt.VIR_DOMAIN_METADATA_ELEMENT
+    domain.setMetadata(element, mark, key, PAUSE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def _is_to_stand_still(domain: Any) -> bool:
+    try:
+        domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, PAUSE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+            return False
+        raise
+    return True
 
 
 def save(connection: Any, server: ServerId) -> bool:
