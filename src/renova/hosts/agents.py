@@ -6,6 +6,7 @@ been obeyed, and the caller (a step, which may run twice) tries again.
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from renova.engine.executor import Executor
@@ -56,6 +57,7 @@ from renova.wire import (
 
 R = TypeVar("R")
 
+ARRIVING_S = 4.0  # an agent that has lost a controller dials it again after 2 s at most
 LONGEST_REASON = 1000  # characters of what a host says of its troubles
 
 
@@ -69,6 +71,7 @@ class Agents:
         self._database = database
         self._me = me
         self._links: dict[HostId, Link] = {}
+        self._arrived = asyncio.Event()
         self._saying: set[asyncio.Task[None]] = set()
         self._held: str | None = None  # why the cluster is on hold, as last read
         self.controllers: tuple[str, ...] = ()  # where agents reach those that there are, host:port, as last read
@@ -89,12 +92,7 @@ class Agents:
         `NotNow`: the host is away or asks to try again; `Elsewhere`: another controller has it. `Stale`: a newer order
         is known there. `Refused`: it can never work. `Broken`: the host failed in a way nobody planned.
         """
-        link = self._links.get(host)
-        if link is None:
-            home = self._hosts.leases.home(host)
-            if home is not None and home != self._me.id:
-                raise Elsewhere("the server's host is connected to another controller only", ExecutorId(home))
-            raise NotNow("the server's host is not connected: switch it on, mend its network, or evacuate its servers")
+        link = self._here(host)
         if (hold := self._held or link.place.hold) is not None and not isinstance(act, Stop):
             raise OnHold(f"the cluster is on hold: {hold}")
         order = Order(
@@ -144,14 +142,35 @@ class Agents:
         return _result(answer, link, Tidied).dropped
 
     async def _read(self, host: HostId, what: Question, kind: type[R]) -> R:
-        link = self._here(host)
+        link = await self._arriving(host)
         return _result(await link.ask(lambda number: Read(id=number, what=what)), link, kind)
 
     def _here(self, host: HostId) -> Link:
         link = self._links.get(host)
-        if link is None:
-            raise NotNow("The host is not connected.")
-        return link
+        if link is not None:
+            return link
+        home = self._elsewhere(host)
+        if home is not None:
+            raise Elsewhere(
+                "the host is connected to another controller and not to this one: ask again, and mend the network "
+                "between this controller and the host if that goes on",
+                home,
+            )
+        raise NotNow("the host is not connected: switch it on, mend its network, or evacuate its servers")
+
+    def _elsewhere(self, host: HostId) -> ExecutorId | None:
+        """Return another controller's run that has the host connected."""
+        home = self._hosts.leases.home(host)
+        return ExecutorId(home) if home is not None and home != self._me.id else None
+
+    async def _arriving(self, host: HostId) -> Link:
+        """Return the host's connection; one that only another controller has by now is waited for a moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ARRIVING_S):
+                while host not in self._links and self._elsewhere(host) is not None:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        return self._here(host)
 
     # --- what they are told ---
 
@@ -190,6 +209,7 @@ class Agents:
     def admit(self, link: Link) -> None:
         """Have the host, which was welcomed over this connection, commanded over it; a former one of it ends."""
         host = link.place.host.id
+        self._arrived.set()
         former, self._links[host] = self._links.get(host), link
         if former is not None:
             former.end()

@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from renova.engine.journal import Elsewhere
+from renova.hosts.agents import ARRIVING_S
 from renova.hosts.registration import cleaned
 from renova.model.errors import NotNow
 from renova.model.host import HostState, ProofKind
@@ -15,7 +16,7 @@ from renova.simulation.loop import run_virtual
 from renova.store import hosts as host_rows
 from renova.store import placement, rights
 from renova.store.database import Tx
-from renova.wire import Cleaned, Controllers, Duty, Fenced, Peers, Renew, Renewed, Stop
+from renova.wire import Cleaned, ConsoleText, Controllers, Duty, Fenced, Peers, Read, Renew, Renewed, Stop
 from tests.unit.store.tables import ONE, A, B, add_server
 
 from .hellos import TIMES
@@ -96,6 +97,60 @@ def test_a_host_that_another_controller_hears_is_up_here_too_but_cannot_be_comma
         with pytest.raises(NotNow) as gone:
             await tell_to_stop(one)
         assert not isinstance(gone.value, Elsewhere), "nobody hears it any more"
+
+    with_two(story)
+
+
+async def heard_elsewhere(one: Bench, two: Bench) -> HostEnd:
+    """Have the host connected to the second controller only, and heard by the first one through the database."""
+    at_two = await two.connected(A)
+    await look(one)
+    await renew(at_two)
+    await look(one)
+    return at_two
+
+
+def test_a_question_waits_a_moment_for_a_host_that_is_on_its_way_here() -> None:
+    """As after a restart of this controller: its agents come back within seconds."""
+
+    async def story(one: Bench, two: Bench) -> None:
+        await heard_elsewhere(one, two)
+        asked = [asyncio.ensure_future(one.agents.console(A, ONE)) for _ in range(2)]
+        await one.clock.sleep(ARRIVING_S / 2)
+        await one.connected(B)
+        at_one = await one.connected(A)
+        for _ in asked:
+            await at_one.answer(await at_one.hear(Read), result=ConsoleText(b"login:"))
+        assert await asyncio.gather(*asked) == [b"login:"] * 2
+
+    with_two(story)
+
+
+def test_a_question_about_a_host_that_does_not_come_here_is_refused_after_a_moment() -> None:
+    async def story(one: Bench, two: Bench) -> None:
+        at_two = await heard_elsewhere(one, two)
+        began = one.clock.monotonic()
+        asked = asyncio.ensure_future(one.agents.console(A, ONE))
+        await one.clock.sleep(ARRIVING_S / 2)
+        await renew(at_two)
+        await look(one)
+        with pytest.raises(Elsewhere, match="mend the network between this controller and the host") as away:
+            await asked
+        assert away.value.executor == at_two.welcome.controller
+        assert one.clock.monotonic() - began == pytest.approx(ARRIVING_S)
+
+    with_two(story)
+
+
+def test_a_question_about_a_host_that_nobody_hears_is_refused_at_once() -> None:
+    async def story(one: Bench, two: Bench) -> None:
+        await heard_elsewhere(one, two)
+        await one.clock.sleep(TIMES.suspect_after)
+        began = one.clock.monotonic()
+        with pytest.raises(NotNow, match="switch it on") as away:
+            await one.agents.console(A, ONE)
+        assert not isinstance(away.value, Elsewhere)
+        assert one.clock.monotonic() == began
 
     with_two(story)
 
