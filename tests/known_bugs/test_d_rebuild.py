@@ -306,7 +306,7 @@ def test_a_failed_rebuild_may_be_tried_again() -> None:
     async def story(told: Told) -> None:
         server, _ = await on_its_host(told)
         wrong = an_image("wrong", sha256="0" * 64)
-        told.cloud.images.images[wrong.id] = (wrong, CONTENT)
+        told.cloud.images.have(wrong, CONTENT)
         await told.ask(accept_rebuild, server.id, Rebuild(image=wrong, admin_pass="x"))
         assert (await told.idle(server.id)).fault is not None
         await told.ask(accept_rebuild, server.id, NEW)

@@ -1,6 +1,5 @@
 """What the tests of operations share: asking for servers in a simulated cloud, and what must always hold."""
 
-import hashlib
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from renova.operations.create import NewServer, accept_create
 from renova.operations.create_image import Backup, accept_create_image, describe
 from renova.operations.submission import Asked
 from renova.partners.network import PortWish
+from renova.simulation import surroundings
 from renova.simulation.cloud import SimulatedCloud
 from renova.store import actions, migrations, networks, placement, ports, rights, servers
 from renova.store import operations as operation_rows
@@ -32,27 +32,7 @@ def asked(cloud: SimulatedCloud, *, admin: bool = True) -> Asked:
 
 
 def an_image(name: str, **changes: Any) -> Image:
-    image = Image(
-        id=ImageId(f"image-{name}"),
-        name=name,
-        status="active",
-        owner=None,
-        visibility="public",
-        disk_format="raw",
-        container_format="bare",
-        size=len(CONTENT),
-        virtual_size=len(CONTENT),
-        sha256=hashlib.sha256(CONTENT).hexdigest(),
-        md5=None,
-        min_disk=0,
-        min_ram=0,
-        protected=False,
-        tags=(),
-        properties={},
-        created_at="",
-        updated_at="",
-    )
-    return msgspec.structs.replace(image, **changes)
+    return surroundings.an_image(f"image-{name}", CONTENT, name=name, **changes)
 
 
 class Told:
@@ -62,8 +42,7 @@ class Told:
         self.cloud = kind(seed, **options)
         self.volume = VolumeId("")  # for tests that speak of one
         for name in ("one", "two"):
-            image = an_image(name)
-            self.cloud.images.images[image.id] = (image, CONTENT)
+            self.cloud.images.have(an_image(name), CONTENT)
 
     async def begin(self) -> "Told":
         await self.cloud.up()

@@ -174,7 +174,7 @@ def test_an_operation_of_a_restored_database_does_not_start_a_server_where_it_wa
         told.cloud = world
         for name in ("one", "two"):
             image = an_image(name)
-            world.images.images[image.id] = (image, CONTENT)
+            world.images.have(image, CONTENT)
         await told.begin()
         for name in world.hosts:
             assert world.freeze_agent(name)

@@ -14,9 +14,9 @@ from renova.model.ids import ImageId, ServerId, VolumeId
 from renova.model.server import Server, VmState
 from renova.model.volume import NbdExport
 from renova.partners.volume.statuses import ERRORS
+from renova.simulation.asking import Promise
 from renova.simulation.hosts import SimulatedHost, SimulatedStorageHost
 from renova.simulation.surroundings import MemoryImages
-from renova.simulation.workload import Promise
 from renova.store import (
     actions,
     block_devices,

@@ -21,7 +21,8 @@ from renova.simulation.invariants import Invariants, Violation
 from renova.simulation.ledger import Ledger
 from renova.simulation.loop import Stuck, run_virtual
 from renova.simulation.processes import current
-from renova.simulation.workload import CONTENT, IMAGES, Users, Workload, an_image
+from renova.simulation.surroundings import Users, an_image
+from renova.simulation.workload import CONTENT, IMAGES, Workload
 from renova.simulation.world import World
 from renova.store.database import Tx
 
@@ -198,8 +199,7 @@ class Run:
         world = self.world
         world.identity = Users()
         for image in IMAGES:
-            described = an_image(image)
-            world.images.images[described.id] = (described, CONTENT)
+            world.images.have(an_image(image, CONTENT), CONTENT)
         world.data.on_commit.append(self._committed)
         world.data.on_loss.append(self._lost)
         await world.up()
@@ -237,7 +237,7 @@ class Run:
         self.workload.stop()
         await users
         await self.injector.mend()
-        await self.workload.settle()
+        await self.workload.operator.settle()
 
     def _wrong(self, tx: Tx) -> list[str]:
         ordered, believed = self.invariants.ordered_images, self.invariants.believed
@@ -263,7 +263,7 @@ class Run:
         while True:
             if self.invariants.believed.ever_lost and self.invariants.hold is None:
                 # A restored database says what was so once, until each host that comes back was looked over.
-                await self.workload.look_over()
+                await self.workload.operator.look_over()
             wrong = await self.world.database.read(self._wrong)
             self._calm_s = loop.time() - began
             if not wrong:

@@ -1,17 +1,45 @@
-"""An image service in memory, and an identity service that knows nobody: what surrounds a simulated cloud.
+"""An image service in memory, and identity services that know nobody, or two: what surrounds a simulated cloud.
 
-Both outlive every controller, as services of their own would.
+They outlive every controller, as services of their own would.
 """
 
 import hashlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from msgspec.structs import replace
 
 from renova.model.errors import Conflict, NotFound
-from renova.model.ids import ImageId, ProjectId
+from renova.model.ids import ImageId, ProjectId, UserId
 from renova.model.image import Image
 from renova.partners.identity import Caller
+
+ADMIN, DEMO = "admin", "demo"
+
+
+def an_image(image: str, content: bytes, **changes: Any) -> Image:
+    """Describe an image of this content that everybody may use."""
+    usual = Image(
+        id=ImageId(image),
+        name=image[:8],
+        status="active",
+        owner=None,
+        visibility="public",
+        disk_format="raw",
+        container_format="bare",
+        size=len(content),
+        virtual_size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        md5=None,
+        min_disk=0,
+        min_ram=0,
+        protected=False,
+        tags=(),
+        properties={},
+        created_at="",
+        updated_at="",
+    )
+    return replace(usual, **changes)
 
 
 class MemoryImages:
@@ -19,6 +47,10 @@ class MemoryImages:
 
     def __init__(self) -> None:
         self.images: dict[ImageId, tuple[Image, bytes]] = {}
+
+    def have(self, image: Image, content: bytes) -> None:
+        """Have the image from the beginning, whole."""
+        self.images[image.id] = (image, content)
 
     async def image(self, image: ImageId, caller: Caller | None) -> Image | None:  # noqa: ARG002
         found = self.images.get(image)
@@ -69,3 +101,26 @@ class NoIdentity:
 
     async def project_exists(self, project: ProjectId) -> bool:  # noqa: ARG002
         return True
+
+
+class Users:
+    """An identity service that knows an administrator and a user by their names."""
+
+    def __init__(self) -> None:
+        self.callers = {
+            name: Caller(
+                user=UserId(hashlib.sha256(f"user {name}".encode()).hexdigest()[:32]),
+                user_name=name,
+                project=ProjectId(hashlib.sha256(b"project demo").hexdigest()[:32]),
+                project_name=DEMO,
+                roles=frozenset(roles),
+                expires="2099-01-01T00:00:00Z",
+            )
+            for name, roles in ((ADMIN, ("admin", "manager", "member", "reader")), (DEMO, ("member", "reader")))
+        }
+
+    async def caller(self, token: str) -> Caller | None:
+        return self.callers.get(token)
+
+    async def project_exists(self, project: ProjectId) -> bool:
+        return any(caller.project == project for caller in self.callers.values())

@@ -1,6 +1,5 @@
 """The built-in volume service, as operations use it: over a whole simulated cloud with one storage host."""
 
-import hashlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,6 +16,7 @@ from renova.partners.volume import NewVolume
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.simulation.cloud import SimulatedCloud
 from renova.simulation.loop import run_virtual
+from renova.simulation.surroundings import an_image
 from renova.store import hosts as host_rows
 from renova.store import volume_attachments, volumes
 from renova.store.database import Tx
@@ -32,26 +32,7 @@ Story = Callable[[SimulatedCloud, BuiltinVolumes], Coroutine[Any, Any, None]]
 
 
 def image() -> Image:
-    return Image(
-        id=IMAGE,
-        name="image",
-        status="active",
-        owner=None,
-        visibility="public",
-        disk_format="raw",
-        container_format="bare",
-        size=len(BYTES),
-        virtual_size=len(BYTES),
-        sha256=hashlib.sha256(BYTES).hexdigest(),
-        md5="",
-        min_disk=0,
-        min_ram=0,
-        protected=False,
-        tags=(),
-        properties={"os_distro": "debian"},
-        created_at="",
-        updated_at="",
-    )
+    return an_image(IMAGE, BYTES, properties={"os_distro": "debian"})
 
 
 def new(volume: VolumeId = VOLUME, **given: Any) -> NewVolume:
@@ -62,7 +43,7 @@ def new(volume: VolumeId = VOLUME, **given: Any) -> NewVolume:
 def play(story: Story) -> None:
     async def main() -> None:
         cloud = SimulatedCloud(count=2)
-        cloud.images.images[IMAGE] = (image(), BYTES)
+        cloud.images.have(image(), BYTES)
         await cloud.up()
         await story(cloud, cloud.cloud.volumes)
         await cloud.down()
@@ -241,7 +222,7 @@ def test_a_volume_is_filled_anew_from_an_image_once_an_attachment() -> None:
 
 def test_a_volume_that_cannot_be_made_says_why_and_can_be_deleted() -> None:
     async def story(cloud: SimulatedCloud, service: BuiltinVolumes) -> None:
-        cloud.images.images[IMAGE] = (image(), b"other bytes    ?")
+        cloud.images.have(image(), b"other bytes    ?")
         with pytest.raises(Refused, match="checksum"):
             await service.create(new(image=IMAGE))
         assert await status(cloud) == "error"

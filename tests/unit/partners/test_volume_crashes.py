@@ -24,7 +24,7 @@ class Life:
 
     def __init__(self) -> None:
         self.cloud = SimulatedCloud(count=2)
-        self.cloud.images.images[IMAGE] = (image(), BYTES)
+        self.cloud.images.have(image(), BYTES)
         self.used: set[str] = set()
         self.cut: set[str] = set()
 

@@ -13,7 +13,8 @@ from renova.simulation.front import Front
 from renova.simulation.history import History, quiet_logs
 from renova.simulation.loop import run_virtual
 from renova.simulation.run import _Eyes
-from renova.simulation.workload import CONTENT, IMAGES, Users, Workload, an_image
+from renova.simulation.surroundings import Users, an_image
+from renova.simulation.workload import CONTENT, IMAGES, Workload
 from renova.simulation.world import World
 
 TRIES = 100  # of a kind that needs something to strike: an export, a command on its way
@@ -54,8 +55,7 @@ def test_every_kind_of_fault_strikes_counts_and_is_mended() -> None:
         world = World(seed=5, count=3, storage_count=1)
         world.identity = Users()
         for image in IMAGES:
-            described = an_image(image)
-            world.images.images[described.id] = (described, CONTENT)
+            world.images.have(an_image(image, CONTENT), CONTENT)
         await world.up()
         front = Front(list(world.controllers.values()))
         history = History(asyncio.get_running_loop().time)
