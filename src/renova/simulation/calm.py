@@ -60,8 +60,8 @@ def disagreements(
 
     `ordered`: the images that operations were ever to make; None: each that there is.
     `lost`: the database has lost commits, so hosts may have what it never heard of. Nothing of that is destroyed on a
-    guess, an operator is told: guests, disks, ports and volumes that nobody knows are not asked for. Nor is the guest
-    of a server among `deleted`, which were deleted in what was lost: it is gone, and its server must say just that.
+    guess, an operator is told: guests, disks, ports and volumes that nobody knows are not asked for. `deleted` are the
+    servers that were deleted, be it in what was lost.
     """
     if (hold := cluster.get(tx).hold) is not None:
         yield f"the cluster is on hold: {hold}"
@@ -69,13 +69,7 @@ def disagreements(
     yield from _hosts(world, tx)
     yield from _operations(tx, promises)
     for server in known.values():
-        home = world.hosts.get(server.host_name or "")
-        if lost and server.vm_state in RUNNING and home is not None and home.hypervisor.stands_still(server.id):
-            continue  # its pause was lost: as in Nova, nobody undoes what a user may have wanted
-        gone = lost and server.id in deleted and server.power_state is PowerState.NOSTATE
-        # Likewise what was let go on in what was lost: as in Nova, who is paused may run, and says so.
-        goes_on = lost and server.vm_state is VmState.PAUSED and server.power_state is PowerState.RUNNING
-        yield from _server(world, tx, server, gone=gone, goes_on=goes_on)
+        yield from _server(world, tx, server, _runs(server, was_deleted=server.id in deleted) if lost else None)
     if lost:
         return
     for server in known.values():
@@ -120,17 +114,33 @@ def _operations(tx: Tx, promises: Sequence[Promise]) -> Iterator[str]:
             yield f"{promise.action} of {promise.server} was accepted ({promise.request}), and is not written down"
 
 
-def _server(world: World, tx: Tx, server: Server, *, gone: bool, goes_on: bool) -> Iterator[str]:
+def _runs(server: Server, *, was_deleted: bool) -> bool | None:
+    """Say whether the server's guest runs by what it says of its power after a loss; None: as its state has it.
+
+    As in Nova, nobody undoes what a user may have wanted in what was lost: a pause, that it goes on, or a delete.
+    """
+    match server.vm_state, server.power_state:
+        case VmState.ACTIVE, PowerState.PAUSED:
+            return False
+        case VmState.ACTIVE, PowerState.NOSTATE if was_deleted:
+            return False
+        case VmState.PAUSED | VmState.SUSPENDED, PowerState.RUNNING:
+            return True
+    return None
+
+
+def _server(world: World, tx: Tx, server: Server, runs: bool | None) -> Iterator[str]:
+    """Compare the server with the hosts. `runs`: whether its guest does, where its state does not say."""
     running = [name for name, host in world.hosts.items() if host.hypervisor.executes(server.id) is not None]
     who = f"{server.name} ({server.vm_state})"
     if server.task_state is not None:
         yield f"{who} is left in {server.task_state}"
     if len(running) > 1:
         yield f"{who} runs on {running}"
-    if server.vm_state in RUNNING and running != ([] if gone else [server.host_name]):
-        yield f"{who} runs on {running}, not on {server.host_name}"
-    if server.vm_state in OFF and running and not (goes_on and running == [server.host_name]):
-        yield f"{who} runs on {running}"
+    if server.vm_state in AT_HOME:
+        at = [server.host_name] if (server.vm_state in RUNNING if runs is None else runs) else []
+        if running != at:
+            yield f"{who} runs on {running}, not on {at}"
     if server.vm_state is VmState.ERROR and set(running) - {server.host_name}:
         yield f"{who} runs on {running}, and lives on {server.host_name}"
     if server.vm_state not in (*AT_HOME, VmState.ERROR):

@@ -616,11 +616,6 @@ class SimulatedHypervisor:
         domain = self._domains.get(server)
         return domain.guest.incarnation if domain else None
 
-    def stands_still(self, server: ServerId) -> bool:
-        """Say whether the server's guest is paused here."""
-        domain = self._domains.get(server)
-        return domain is not None and domain.power is PowerState.PAUSED
-
     def executes(self, server: ServerId) -> int | None:
         """Return the incarnation of the server's guest if it executes here."""
         domain = self._running(server)
