@@ -23,6 +23,7 @@ from renova.model.ids import ImageId, NetworkId, PortId, ProjectId, ServerId, Us
 from renova.settings import AgentSettings
 from renova.simulation.channel import Line
 from renova.simulation.loop import VirtualClock, run_virtual
+from renova.simulation.processes import Process
 from renova.wire import (
     Answer,
     AnyAct,
@@ -109,6 +110,7 @@ class Controller:
     sent: list[ImageBytes] = field(default_factory=list)
     refuses_bytes: str = ""
     heard: list[tuple[float, str]] = field(default_factory=list)  # when, and the kind of each message
+    process: Process = field(default_factory=lambda: Process("controller"))
     session: str = ""
     channel: Channel | None = None
     on_piece: Callable[[WantImage], None] = lambda _want: None
@@ -299,7 +301,10 @@ class Host:
         self.hypervisor = kind(self.clock, self.storage, start_s=start_s, shut_down_s=shut_down_s)
         self.network = SimulatedNetwork()
         self.journal = MemoryJournal(self.chance)
-        self.lines = [Line(controller.accept, f"controller-{at}") for at, controller in enumerate(controllers)]
+        self.lines = [
+            Line(one.accept, f"controller-{at}", listener=lambda one=one: one.process)  # type: ignore[misc]
+            for at, one in enumerate(controllers)
+        ]
         self.boot = "boot-1"
         self.book = MemoryBook()
         self.dialer_to: Callable[[str], Line] | None = None

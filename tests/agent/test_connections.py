@@ -12,6 +12,7 @@ from renova.model.channel import Channel
 from renova.model.errors import BadSetup
 from renova.model.guest import FoundGuest, Guest, GuestChanged, PowerState
 from renova.model.ids import ImageId
+from renova.simulation.channel import End
 from renova.simulation.loop import run_virtual
 from renova.wire import Prepare, Prepared, Remove, Renewed, SoftReboot, Start, Stop, WantImage, Welcome, encode
 
@@ -186,7 +187,7 @@ def test_a_certificate_that_is_not_accepted_does_not_stop_the_other_connections(
         first, second = Controller(), Controller()
         host = Host(first, second)
 
-        async def refuse() -> Channel:
+        async def refuse() -> End:
             raise BadSetup("the certificate of controller-0 is not signed by the authority of this cloud")
 
         host.lines[0].dial = refuse  # type: ignore[method-assign]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from renova.agent.controllers import LINGER_S
-from renova.agent.home import PATIENCE
+from renova.agent.home import PATIENCE, PING_EVERY_S, PONG_S
 from renova.model.channel import Channel
 from renova.model.guest import GuestChanged, PowerState
 from renova.simulation.channel import Line
@@ -97,6 +97,83 @@ def test_another_is_home_soon_after_home_fell_silent(after: float) -> None:
         assert (await first.send(order(number=2), Stop(0))).error is None
 
     with_two(test)
+
+
+@pytest.mark.parametrize("renew_s", [2.0, 5.0])
+@pytest.mark.parametrize("after", [tenths / 10 for tenths in range(21)])
+def test_another_is_home_within_two_seconds_of_the_freeze_of_home(after: float, renew_s: float) -> None:
+    """Whenever it freezes between renewals, however seldom these are; it is thawed as a commander, not as home."""
+
+    async def test(host: Host, first: Controller, second: Controller) -> None:
+        first.renew = second.renew = renew_s
+        host.lines[1].reset()
+        await second.welcomed(2)
+        await asyncio.sleep(2 * renew_s)
+        unheard = len(first.renewals)
+        await until(lambda: len(first.renewals) > unheard)
+        await asyncio.sleep(after)
+        first.process.freeze()
+        assert await seconds_until(host, lambda: bool(second.renewals)) <= PING_EVERY_S + PONG_S + 0.01 < 2.0
+        await second.send(order(), Prepare(guest()))
+        await asyncio.sleep(30)
+        first.process.thaw()
+        renewed = len(first.renewals)
+        assert (await second.send(order(), Start(guest()))).error is None, "the lease has not lapsed"
+        assert (await first.send(order(number=2), Stop(0))).error is None
+        await asyncio.sleep(30)
+        assert len(first.renewals) <= renewed + 1, "only what was sent before its freeze was noticed"
+
+    with_two(test)
+
+
+def test_a_home_that_is_merely_slow_is_kept() -> None:
+    async def test(host: Host, first: Controller, second: Controller) -> None:
+        for _ in range(100):
+            first.process.freeze()
+            await asyncio.sleep(0.9 * PONG_S)
+            first.process.thaw()
+            await asyncio.sleep(0.1)
+        host.lines[0].to_controller.delay_s = host.lines[0].to_host.delay_s = 0.45 * PONG_S
+        await asyncio.sleep(60)
+        assert second.renewals == []
+
+    with_two(test)
+
+
+def test_two_homes_that_are_slow_in_turn_are_changed_once_each_time() -> None:
+    """Nobody goes back by himself: so a fleet does not swing between controllers."""
+
+    async def test(_host: Host, first: Controller, second: Controller) -> None:
+        for slow, other in ((first, second), (second, first), (first, second)):
+            await asyncio.sleep(10)
+            slow.process.freeze()
+            await asyncio.sleep(10)
+            slow.process.thaw()
+            await asyncio.sleep(0.1)
+            slow.renewals.clear()
+            heard = len(other.renewals)
+            await asyncio.sleep(20)
+            assert slow.renewals == []
+            assert len(other.renewals) >= heard + 9
+
+    with_two(test)
+
+
+def test_a_home_that_is_the_only_one_is_not_pinged() -> None:
+    async def main() -> None:
+        controller = Controller()
+        host = Host(controller)
+        host.start()
+        await controller.leased()
+        await asyncio.sleep(1)
+        pings: list[float] = []
+        channel = host.lines[0].links[-1].host
+        channel.ping = lambda: pings.append(host.clock.monotonic())  # type: ignore[assignment,return-value]
+        await asyncio.sleep(60)
+        assert pings == []
+        await host.end()
+
+    run_virtual(main())
 
 
 def test_where_nobody_acknowledges_nobody_is_flooded() -> None:

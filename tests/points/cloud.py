@@ -13,7 +13,7 @@ from renova.model.channel import Channel, Closed
 from renova.model.errors import NotNow
 from renova.model.ids import ServerId
 from renova.partners.notifications import CloudEvent
-from renova.simulation.channel import Line
+from renova.simulation.channel import End, Line
 from renova.simulation.cloud import SimulatedCloud
 from renova.simulation.controllers import Inside, SimulatedController
 from renova.simulation.hosts import SimulatedHost
@@ -90,6 +90,14 @@ class TappedChannel:
         await self.channel.close()
 
 
+class TappedHostEnd(TappedChannel):
+    """The host's end, which asks now and then whether the controller runs."""
+
+    def __init__(self, channel: End, line: Line, taps: Taps) -> None:
+        super().__init__(channel, line, taps, at_host=True)
+        self.ping = channel.ping
+
+
 class TappedLine:
     """A line whose connections are tapped at the host's end."""
 
@@ -100,8 +108,8 @@ class TappedLine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._line, name)
 
-    async def dial(self) -> TappedChannel:
-        return TappedChannel(await self._line.dial(), self._line, self._taps, at_host=True)
+    async def dial(self) -> TappedHostEnd:
+        return TappedHostEnd(await self._line.dial(), self._line, self._taps)
 
 
 def kind_of(message: Any) -> str:

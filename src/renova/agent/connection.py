@@ -21,6 +21,14 @@ PING_S, PONG_S = 5.0, 10.0  # a connection that is dead is noticed after their s
 WAITING_FRAMES = 4  # that arrived and were not read yet: each is memory
 
 
+class DialledChannel(Channel, Protocol):
+    """A channel as its dialler has it, who may want to know whether anybody is still at the other end."""
+
+    async def ping(self) -> None:
+        """Return once the process at the other end has answered; `Closed` when the connection ends first."""
+        ...
+
+
 class Dialer(Protocol):
     """Reaches one controller."""
 
@@ -29,7 +37,7 @@ class Dialer(Protocol):
         """Return what people call the controller: host:port."""
         ...
 
-    async def dial(self) -> Channel:
+    async def dial(self) -> DialledChannel:
         """Open a new connection. `NotNow` when the controller cannot be reached; `BadSetup` when one side does not
         accept the other's certificate."""
         ...
@@ -70,6 +78,12 @@ class WebSocketChannel:
                 yield frame if isinstance(frame, bytes) else frame.encode()
         except ConnectionClosed:
             return
+
+    async def ping(self) -> None:
+        try:
+            await (await self._connection.ping())
+        except ConnectionClosed as error:
+            raise Closed(f"the connection to {self._address} ended: {error}") from error
 
     async def close(self) -> None:
         await self._connection.close()

@@ -1,8 +1,11 @@
 """Home: the one connection over which this host renews its lease and reports its guests.
 
 Every controller that has welcomed the host may command it; one of these connections is home. It stays so until it
-ends or leaves a renewal unacknowledged (its controller is frozen, cut off, or away from its database): then the next
-one in turn is home at once. So a lease outlives any controller.
+ends, leaves a ping unanswered (its controller is frozen or cut off) or a renewal unacknowledged (likewise, or its
+database is away from it): then the next one in turn is home at once. So a lease outlives any controller.
+
+Pings are only for leaving home: they cost no database anything, and move no deadline. A controller that was slow once
+is not dialled anew, keeps its connection, and may be home again.
 """
 
 import asyncio
@@ -17,9 +20,11 @@ from renova.wire import Renewed
 
 log = structlog.get_logger()
 
-# Of the time between renewals: how long one may stay unacknowledged before it is sent over the next connection. A
-# silent home is found so after 1.5 renewal intervals at most.
+# Of the time between renewals: how long one may stay unacknowledged before it is sent over the next connection.
 PATIENCE = 0.5
+# Seconds between a ping's answer and the next ping, and for its answer: a home that froze is left after their sum at
+# most, which with the next home's first renewal stays below 2 s.
+PING_EVERY_S, PONG_S = 0.75, 1.0
 
 
 class Home:
@@ -30,6 +35,7 @@ class Home:
         self._sessions = sessions
         self._lease = lease
         self._session: Session | None = None
+        self._silent: set[Session] = set()  # that left something unanswered, since a renewal was acknowledged
         self._moved = asyncio.Event()
         self._woken = asyncio.Event()
 
@@ -57,30 +63,46 @@ class Home:
 
     async def serve(self) -> None:
         """Have a home and renew the lease over it, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._renew())
+            group.create_task(self._watch())
+
+    async def _renew(self) -> None:
         loop = asyncio.get_running_loop()
         home: Session | None = None
-        silent: list[Session] = []  # since a renewal was acknowledged
         while True:
-            if home is None or home.ended or home in silent:
+            if home is None or home.ended or home in self._silent:
                 home = await self._sessions.one(after=home)
                 self._move(home)
             next_s = loop.time() + self.renew_s
             if await self._renewed(home):
-                silent.clear()
+                self._silent.clear()
             elif home.ended:
                 continue
             else:
-                silent.append(home)
-                if not self._sessions.all_in(silent):
+                self._silent.add(home)
+                if not self._sessions.all_in(self._silent):
                     continue
-                silent.clear()  # nobody acknowledges: go round again, but no faster than usually
+                self._silent.clear()  # nobody acknowledges: go round again, but no faster than usually
             await self._rest(home, next_s - loop.time())
+
+    async def _watch(self) -> None:
+        """Find out before long when home stands still, as long as there is another one to go to."""
+        while True:
+            home = await self.session()
+            await asyncio.sleep(PING_EVERY_S)
+            if self._sessions.all_in([home]) or await _answers(home):
+                continue
+            if home is self._session and not home.ended:
+                log.warning("home does not answer", controller=home.address)
+                self._silent.add(home)
+                self.wake()
 
     async def _renewed(self, home: Session) -> bool:
         """Renew the lease over this connection; say whether that was acknowledged in time."""
         with suppress(TimeoutError, Closed):
             async with asyncio.timeout(PATIENCE * self.renew_s):
-                while not home.ended:
+                while not home.ended and home not in self._silent:
                     self._woken.clear()
                     await home.send(self._lease.renewal())
                     await self._woken.wait()
@@ -90,7 +112,7 @@ class Home:
         return False
 
     async def _rest(self, home: Session, seconds: float) -> None:
-        if home.ended:
+        if home.ended or home in self._silent:
             return
         self._woken.clear()
         with suppress(TimeoutError):
@@ -102,3 +124,11 @@ class Home:
             log.info("host has a home", controller=home.address, former=self._session and self._session.address)
             self._session = home
         self._moved.set()
+
+
+async def _answers(home: Session) -> bool:
+    with suppress(TimeoutError, Closed):
+        async with asyncio.timeout(PONG_S):
+            await home.ping()
+            return True
+    return False

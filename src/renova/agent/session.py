@@ -4,10 +4,11 @@
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Any, TypeAlias, TypeVar
 
-from renova.model.channel import Channel, Closed
+from renova.agent.connection import DialledChannel
+from renova.model.channel import Closed
 from renova.model.errors import Broken, Stale
 from renova.model.guest import GuestChanged
 from renova.model.ids import ImageId
@@ -32,7 +33,7 @@ R = TypeVar("R", ImagePiece, ImageTaken, Reported)
 class Session:
     """A connection, from hello to its end. `id` comes with the welcome; commands must carry it."""
 
-    def __init__(self, channel: Channel, address: str) -> None:
+    def __init__(self, channel: DialledChannel, address: str) -> None:
         self.address = address
         self.id = ""
         self.controller = ""  # whoever welcomed: the same one may be reached by several addresses
@@ -57,6 +58,10 @@ class Session:
         """Raise `Stale` when it has ended: what came by it is not to be begun any more."""
         if self.ended:
             raise Stale("the connection of the command ended")
+
+    async def ping(self) -> None:
+        """Return once the controller has shown that it runs; `Closed` when the connection ends first."""
+        await self._channel.ping()
 
     async def messages(self) -> AsyncGenerator[FromController, None]:
         """Give what the controller says, until the connection ends; `Broken` for what is no message."""
@@ -133,7 +138,7 @@ class Sessions:
         """Say whether a session with this controller goes on."""
         return any(each.controller == controller for each in self._usable())
 
-    def all_in(self, sessions: Sequence[Session]) -> bool:
+    def all_in(self, sessions: Collection[Session]) -> bool:
         """Say whether there is no other session than these."""
         return all(each in sessions for each in self._usable())
 

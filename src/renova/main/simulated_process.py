@@ -15,7 +15,7 @@ import uvloop
 from msgspec.structs import replace
 
 from renova import log as logs
-from renova.agent.connection import TlsDialer
+from renova.agent.connection import DialledChannel, TlsDialer
 from renova.agent.controllers import FileBook
 from renova.agent.journal import MemoryJournal
 from renova.agent.service import Agent
@@ -73,7 +73,7 @@ class CutDialer:
     def address(self) -> str:
         return self._dialer.address
 
-    async def dial(self) -> Channel:
+    async def dial(self) -> DialledChannel:
         if not self._cable.plugged:
             raise NotNow("the host's cable is out")
         async with self._at_once:

@@ -9,8 +9,10 @@ the connection after a loss of the latter two. What comes late may even come by 
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from renova.model.channel import Channel, Closed
@@ -39,15 +41,29 @@ class Way:
         self.passed = 0  # frames that were sent into it
 
 
+@dataclass(frozen=True)
+class _Ping:
+    """On its way to the other end, or `back`."""
+
+    answered: "asyncio.Future[None]"
+    back: bool = False
+
+    def answer(self) -> None:
+        if not self.answered.done():
+            self.answered.set_result(None)
+
+
 class End:
     """One end of a link: a `Channel`."""
 
     def __init__(self, link: "Link", out: Way) -> None:
         self._link = link
         self._out = out
-        self._held: deque[bytes] = deque()  # sent, and not yet arrived at the other end
+        self._held: deque[bytes | _Ping] = deque()  # sent, and not yet arrived at the other end
         self._arrived: deque[bytes] = deque()
         self._waiting: asyncio.Future[None] | None = None
+        self._pings: set[asyncio.Future[None]] = set()  # that are not answered yet
+        self.context = contextvars.copy_context()  # of the process at this end
         self._other: End = self
         self._ended = False  # here: nothing more is sent
         self._over = False  # nothing more arrives
@@ -68,11 +84,14 @@ class End:
             return
         fate = way.fate(frame) if way.fate is not None else None
         if fate is None:
-            self._held.append(frame)
-            self._link.later(self._deliver_one, way.delay_s)
+            self._put(frame)
         else:
             for seconds in fate:
                 self._link.after(seconds, lambda: self._deliver_late(frame))
+
+    def _put(self, sent: "bytes | _Ping") -> None:
+        self._held.append(sent)
+        self._link.later(self._deliver_one, self._out.delay_s)
 
     async def frames(self) -> AsyncIterator[bytes]:
         while True:
@@ -82,6 +101,17 @@ class End:
                 return
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
+
+    async def ping(self) -> None:
+        if self._ended or self._over:
+            raise Closed("the connection ended")
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pings.add(answered)
+        try:
+            self._put(_Ping(answered))
+            await answered
+        finally:
+            self._pings.discard(answered)
 
     async def close(self) -> None:
         """Hang up: what was sent still arrives, then the other end hears of it."""
@@ -104,15 +134,25 @@ class End:
     def over(self) -> bool:
         return self._over
 
-    def arrive(self, frame: bytes) -> None:
-        if not self._over:
-            self._arrived.append(frame)
+    def arrive(self, sent: "bytes | _Ping") -> None:
+        if self._over:
+            return
+        if isinstance(sent, bytes):
+            self._arrived.append(sent)
             self._wake()
+        elif sent.back:
+            sent.answer()
+        else:
+            # Who is frozen answers after the thaw, who is dead never.
+            asyncio.get_running_loop().call_soon(self._put, replace(sent, back=True), context=self.context.copy())
 
     def end(self) -> None:
         """Nothing more arrives here."""
         self._over = True
         self._wake()
+        for ping in self._pings:
+            if not ping.done():
+                ping.set_exception(Closed("the connection ended"))
 
     def _deliver_one(self) -> None:
         if self._held and not self._out.cut:
@@ -221,7 +261,7 @@ class Line:
         self._tasks: set[asyncio.Task[None]] = set()
         self._cuts = 0
 
-    async def dial(self) -> Channel:
+    async def dial(self) -> End:
         self.dialled += 1
         if self.to_controller.cut or self.to_host.cut:
             raise NotNow(f"{self.address} cannot be reached")
@@ -234,6 +274,7 @@ class Line:
         link = Link(self.to_controller, self.to_host, self._latency_s, self)
         self.links = [*(each for each in self.links if not each.over), link]
         context = process.context() if process else outside()
+        link.controller.context = context
         serving = self._serve(link)
         task = asyncio.get_running_loop().create_task(serving, name=f"accept-{self.address}", context=context)
         self._tasks.add(task)
