@@ -1,5 +1,6 @@
 """What all tests have in common: how logs are shown, how many examples are tried, and what is kept."""
 
+import datetime
 import gc
 import itertools
 import sys
@@ -30,6 +31,10 @@ hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("whole")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 def pytest_collection_finish() -> None:
     """Have the garbage collector leave alone what was imported and collected: it stays as long as the tests run."""
     gc.collect()
@@ -38,6 +43,10 @@ def pytest_collection_finish() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database", choices=("sqlite", "postgresql"), default="sqlite", help="what tests keep rows in")
+    today = datetime.datetime.now(datetime.UTC).date().toordinal()
+    parser.addoption(
+        "--turn", type=int, default=today, help="which share of the crash points is told; by default today's"
+    )
 
 
 @pytest.fixture(scope="session")

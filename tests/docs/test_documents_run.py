@@ -21,6 +21,8 @@ from tests.clients.whole_cloud import WholeCloud, running
 from tests.docs.test_docs import DOCUMENTS, ROOT, blocks
 from tests.live.test_story import FIRST_MINUTES
 
+pytestmark = pytest.mark.documents
+
 LIMIT_S = 120.0
 _LONGEST_NAP_S = 0.2
 STORY = "tests/live/test_story.py::test_the_story_comes_true"

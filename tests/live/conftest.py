@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from renova.lab import guest_image
+from renova.lab import furniture, guest_image
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,5 +22,6 @@ def image_dir(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def guest_image_path(_root: None, image_dir: Path) -> Path:
-    """A guest image that says GUEST-READY on its console."""
-    return guest_image.build(image_dir, "renova-guest")
+    """A guest image that says GUEST-READY on its console; beside it the others that every lab has."""
+    image, *_ = [guest_image.build(image_dir, label) for label in furniture.IMAGES]
+    return image

@@ -15,6 +15,7 @@ from tests.live.lab import TELLER
 
 pytestmark = [
     pytest.mark.live,
+    pytest.mark.first,
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.skipif(

@@ -14,7 +14,7 @@ from renova.lab.blueprint import STORAGE_HOST
 from renova.model.guest import PowerState
 from tests.live.lab import SHELL, Lab, running_lab
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.first, pytest.mark.slow]
 
 USER_DATA = base64.b64encode(SHELL.encode()).decode()
 

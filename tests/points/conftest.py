@@ -3,6 +3,15 @@
 from collections import Counter
 from typing import Any
 
+import pytest
+
+
+@pytest.fixture
+def turn(pytestconfig: pytest.Config) -> int:
+    """The number that says which of the faults are told; given again, it tells the same ones."""
+    number: int = pytestconfig.getoption("--turn")
+    return number
+
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     points, fired, told = 0, Counter[str](), 0
@@ -16,3 +25,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if told:
         each = ", ".join(f"{count} {name}" for name, count in sorted(fired.items()))
         terminalreporter.write_line(f"{told} tellings of cases, {points} points, {fired.total()} faults fired: {each}")
+        terminalreporter.write_line(f"told again by --turn {terminalreporter.config.getoption('--turn')}")

@@ -148,22 +148,25 @@ class Scope:
     """With what a case is told: `faults` at every point where they can be, `in_turn` one at each point.
 
     With more than one controller only at the points of controllers: others take over there. `nth`: not with all, but
-    with each n-th fault.
+    with each n-th fault; `turn` says with which, so that n turns in a row come to all of them, and the next n to those
+    that are `in_turn` then. Something is told in every turn.
     """
 
     faults: tuple[Fault, ...] = ()
     in_turn: tuple[Fault, ...] = ()
     controllers: int = 1
     nth: int = 1
+    turn: int = 0
 
     def plan(self, points: list[Point]) -> list[tuple[Point, Fault]]:
         if self.controllers > 1:
             points = [point for point in points if point.process.startswith("controller")]
         plan = [(point, fault) for point in points for fault in self.faults if fault.fits(point)]
-        for turn, point in enumerate(points):
+        for number, point in enumerate(points, len(points) + self.turn // self.nth):
             if fitting := [fault for fault in self.in_turn if fault.fits(point)]:
-                plan.append((point, fitting[(turn + len(points)) % len(fitting)]))
-        return plan[:: self.nth]
+                plan.append((point, fitting[number % len(fitting)]))
+        step = min(self.nth, len(plan)) or 1
+        return plan[self.turn % step :: step]
 
 
 def tell_case(case: str, scope: Scope) -> Told:

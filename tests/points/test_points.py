@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -9,15 +10,10 @@ from renova.engine.operation import Step
 from renova.operations.stories import STORIES
 from tests.points.cases import CASES
 from tests.points.faults import EVERY, FREEZES, KILLS, OTHERS
+from tests.points.taps import Point, Seam
 from tests.points.telling import Scope, Told, tell_case, undone
 
-FAST = {
-    "create": 7,
-    "evacuate": 11,
-    "rebuild with a volume": 13,
-    "soft reboot": 3,
-    "undo rebuild": 11,
-}  # each n-th point
+FAST = ("create", "evacuate", "rebuild with a volume", "soft reboot", "undo rebuild")
 Note = Callable[[str, object], None]
 
 
@@ -36,6 +32,16 @@ def test_every_undo_has_its_case() -> None:
     assert with_undo <= taken_back, "steps whose undo no case in tests/points/cases.py comes to"
 
 
+@pytest.mark.parametrize("nth", [1, 3, 100])
+def test_as_many_turns_as_it_takes_come_to_every_fault_at_every_point(nth: int) -> None:
+    points = [Point("controller1", Seam.TRANSACTION, "work", number) for number in range(1, 8)]
+    scope = Scope(in_turn=KILLS, nth=nth)
+    plans = [replace(scope, turn=turn).plan(points) for turn in range(1_000, 1_000 + 2 * nth)]
+    assert all(plans)
+    assert {pair for plan in plans for pair in plan} == {(point, kill) for point in points for kill in KILLS}
+    assert Scope(in_turn=KILLS).plan([]) == []
+
+
 def prove(told: Told, note: Note) -> None:
     note("points", told.points)
     note("fired", dict(told.fired))
@@ -45,25 +51,27 @@ def prove(told: Told, note: Note) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_an_operation_survives_being_killed_at_every_point(case: str, record_property: Note) -> None:
+def test_an_operation_survives_being_killed_wherever_it_is(case: str, turn: int, record_property: Note) -> None:
     # Before one, after the next: a kill after a point leaves what one before the next point does, or nearly so.
-    prove(tell_case(case, Scope(in_turn=KILLS)), record_property)
+    prove(tell_case(case, Scope(in_turn=KILLS, nth=3, turn=turn)), record_property)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_an_operation_survives_what_fails_stands_still_or_comes_twice(case: str, record_property: Note) -> None:
-    prove(tell_case(case, Scope(in_turn=(*OTHERS, *FREEZES), nth=3)), record_property)
+def test_an_operation_survives_what_fails_stands_still_or_comes_twice(
+    case: str, turn: int, record_property: Note
+) -> None:
+    prove(tell_case(case, Scope(in_turn=(*OTHERS, *FREEZES), nth=6, turn=turn)), record_property)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_an_operation_is_taken_over_wherever_its_controller_dies_or_stands_still(
-    case: str, record_property: Note
+    case: str, turn: int, record_property: Note
 ) -> None:
-    prove(tell_case(case, Scope(in_turn=(*FREEZES, *KILLS), nth=4, controllers=2)), record_property)
+    prove(tell_case(case, Scope(in_turn=(*FREEZES, *KILLS), nth=8, controllers=2, turn=turn)), record_property)
 
 
 @pytest.mark.parametrize("case", FAST)
-def test_an_operation_survives_faults_at_some_points(case: str, record_property: Note) -> None:
-    prove(tell_case(case, Scope(faults=tuple(EVERY.values()), nth=FAST[case])), record_property)
+def test_an_operation_survives_faults_at_some_points(case: str, turn: int, record_property: Note) -> None:
+    prove(tell_case(case, Scope(faults=tuple(EVERY.values()), nth=31, turn=turn)), record_property)
