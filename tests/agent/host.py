@@ -384,6 +384,21 @@ def with_a_host(test: Callable[[Host, Controller], Awaitable[None]], **options: 
     run_virtual(main(), limit_s=3600)
 
 
+def with_two_controllers(test: Callable[[Host, Controller, Controller], Awaitable[None]], **options: Any) -> None:
+    """Run a test with a host that two controllers have welcomed."""
+
+    async def main() -> None:
+        first, second = Controller(), Controller()
+        host = Host(first, second, **options)
+        host.start()
+        await first.leased()
+        await second.leased()
+        await test(host, first, second)
+        await host.end()
+
+    run_virtual(main(), limit_s=3600)
+
+
 def later(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
     """Begin the work and go on."""
     return asyncio.get_running_loop().create_task(work)

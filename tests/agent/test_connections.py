@@ -16,7 +16,7 @@ from renova.simulation.channel import End
 from renova.simulation.loop import run_virtual
 from renova.wire import Prepare, Prepared, Remove, Renewed, SoftReboot, Start, Stop, WantImage, Welcome, encode
 
-from .host import CONTENT, SERVER, Controller, Host, guest, later, order, until, with_a_host
+from .host import CONTENT, SERVER, Controller, Host, guest, later, order, until, with_a_host, with_two_controllers
 
 
 async def run(controller: Controller) -> None:
@@ -216,12 +216,7 @@ def test_a_hypervisor_that_is_away_at_first_is_waited_for() -> None:
 
 
 def test_every_controller_can_command() -> None:
-    async def main() -> None:
-        first, second = Controller(), Controller()
-        host = Host(first, second)
-        host.start()
-        await first.leased()
-        await second.leased()
+    async def test(host: Host, first: Controller, second: Controller) -> None:
         assert (await first.send(order(), Prepare(guest()))).result == Prepared(made=True)
         assert (await second.send(order(), Start(guest()))).error is None
         assert (await second.send(order(number=2, epoch=2), Stop(0))).error is None
@@ -229,21 +224,15 @@ def test_every_controller_can_command() -> None:
         host.lines[0].cut()
         await asyncio.sleep(60)
         assert (await second.send(order(number=3), Start(guest()))).error is None
-        await host.end()
 
-    run_virtual(main())
+    with_two_controllers(test)
 
 
 # Images.
 
 
 def test_an_image_goes_on_over_another_connection_at_the_same_byte() -> None:
-    async def main() -> None:
-        first, second = Controller(), Controller()
-        host = Host(first, second)
-        host.start()
-        await first.leased()
-        await second.leased()
+    async def test(host: Host, first: Controller, second: Controller) -> None:
 
         def break_off(want: WantImage) -> None:
             if want.offset == 3000:
@@ -255,9 +244,8 @@ def test_an_image_goes_on_over_another_connection_at_the_same_byte() -> None:
         wanted = [want.offset for want in first.wanted + second.wanted]
         assert sorted(set(wanted)) == [*range(0, len(CONTENT), 1000), len(CONTENT)]
         assert wanted.count(3000) == 2
-        await host.end()
 
-    run_virtual(main())
+    with_two_controllers(test)
 
 
 def test_an_image_goes_on_after_the_only_controller_came_back() -> None:

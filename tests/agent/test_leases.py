@@ -25,7 +25,7 @@ from renova.wire import (
     Stop,
 )
 
-from .host import SERVER, Controller, Host, guest, later, order, until, with_a_host
+from .host import SERVER, Controller, Host, guest, later, order, until, with_a_host, with_two_controllers
 
 OTHER = ServerId("5e000000-0000-4000-8000-000000000002")
 
@@ -118,20 +118,14 @@ def test_a_restarted_agent_that_trails_catches_up_at_once() -> None:
 
 
 def test_the_lease_goes_on_over_another_controller() -> None:
-    async def main() -> None:
-        first, second = Controller(), Controller()
-        host = Host(first, second)
-        host.start()
-        await first.leased()
-        await second.leased()
+    async def test(host: Host, first: Controller, second: Controller) -> None:
         first.acknowledges = False
         await asyncio.sleep(60)
         assert len(second.renewals) > 20
         await second.send(order(), Prepare(guest()))
         assert (await second.send(order(), Start(guest()))).error is None
-        await host.end()
 
-    run_virtual(main())
+    with_two_controllers(test)
 
 
 # Fenced.
@@ -156,12 +150,7 @@ def test_a_fenced_host_ends_its_acts_before_it_says_hello_again() -> None:
 
 
 def test_a_fence_reaches_all_connections() -> None:
-    async def main() -> None:
-        first, second = Controller(), Controller()
-        host = Host(first, second)
-        host.start()
-        await first.leased()
-        await second.leased()
+    async def test(host: Host, first: Controller, second: Controller) -> None:
         former = second.session
         second.epoch = first.epoch = 2
         await first.say(Fenced(epoch=1))
@@ -170,9 +159,8 @@ def test_a_fence_reaches_all_connections() -> None:
         assert second.session != former
         assert (await second.send(order(), Stop(0), session=former)).why == "stale"
         assert (await second.send(order(), Stop(0))).error is None
-        await host.end()
 
-    run_virtual(main())
+    with_two_controllers(test)
 
 
 def test_a_new_lease_ends_the_acts_of_the_old_even_if_nobody_said_that_it_was_over() -> None:

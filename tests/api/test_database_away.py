@@ -18,7 +18,6 @@ from renova.api.volume import service as volume
 from renova.engine.executor import Executor
 from renova.hosts.agents import Agents
 from renova.hosts.registry import Hosts
-from renova.model.errors import NotNow
 from renova.model.ids import ExecutorId
 from renova.operations.cloud import Cloud
 from renova.operations.parts.fleet import Fleet
@@ -28,6 +27,7 @@ from renova.settings import LeaseTimes
 from renova.store.database import Database
 from tests.api.compute.compute_cloud import WrittenDown
 from tests.api.service_cloud import PASSWORDS, HandClock, make_cloud, storage_of
+from tests.database_away import Away
 from tests.databases import open_empty
 
 NAMED = "11111111-1111-4111-8111-111111111111"
@@ -59,28 +59,6 @@ SHAPES = {
     "placement": fault("errors", 0),
     "renova": fault("error"),
 }
-
-
-class Away:
-    """A database that does not answer while it is away."""
-
-    def __init__(self, executor: Any) -> None:
-        self.executor = executor
-        self.now = False
-
-    def _here(self) -> Any:
-        if self.now:
-            raise NotNow("the database could not commit: connection refused")
-        return self.executor
-
-    async def transact(self, fn: Any) -> Any:
-        return await self._here().transact(fn)
-
-    async def read(self, fn: Any) -> Any:
-        return await self._here().read(fn)
-
-    def close(self) -> None:
-        self.executor.close()
 
 
 @dataclass
@@ -144,7 +122,7 @@ def shape_of(service: Service) -> Any:
 async def test_every_route_that_needs_the_database_says_when_to_come_again(tmp_path: Path) -> None:
     async with outage(tmp_path) as cloud:
         assert (await cloud.ask("GET", "/compute/v2.1/flavors")).status_code == 200
-        cloud.away.now = True
+        cloud.away.go()
         refused: dict[str, int] = {}
         for service in services(cloud.cloud):
             for route in service.routes:
@@ -185,7 +163,7 @@ async def test_the_version_that_was_asked_for_is_said_all_the_same(
 ) -> None:
     async with outage(tmp_path) as cloud:
         assert (await cloud.ask("GET", path, **asked)).status_code == 200
-        cloud.away.now = True
+        cloud.away.go()
         answer = await cloud.ask("GET", path, **asked)
         assert answer.status_code == 503
         assert {name: answer.headers.get(name) for name in expected} == expected
@@ -193,17 +171,17 @@ async def test_the_version_that_was_asked_for_is_said_all_the_same(
 
 async def test_a_token_of_which_nobody_can_be_asked_is_refused_for_now_and_good_again_later(tmp_path: Path) -> None:
     async with outage(tmp_path) as cloud:
-        cloud.away.now = True
+        cloud.away.go()
         await cloud.clock.sleep(FRESH)
         for path in ("/compute/v2.1/flavors", "/identity/v3/users", "/network/v2.0/networks"):
             answer = await cloud.ask("GET", path)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "2"), answer.text
-        cloud.away.now = False
+        cloud.away.come_back()
         assert (await cloud.ask("GET", "/compute/v2.1/flavors")).status_code == 200
 
 
 async def test_what_needs_no_database_is_answered(tmp_path: Path) -> None:
     async with outage(tmp_path) as cloud:
-        cloud.away.now = True
+        cloud.away.go()
         for path in ("/", "/compute", "/identity/v3", "/network"):
             assert (await cloud.client.get(path)).status_code in (200, 300)

@@ -198,8 +198,7 @@ def test_a3_whatever_fails_an_evacuation_its_record_is_final_and_its_source_keep
         for host in told.cloud.hosts.values():
             vars(host.hypervisor).pop("prepare", None)
             vars(host.hypervisor).pop("start", None)
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         assert disks(told.cloud.hosts[source], server.id), "the only disk the server has"
         assert told.cloud.hosts[source].storage.asides == []
         await told.cloud.until(lambda: told.cloud.running(server.id) == [source])
@@ -219,8 +218,7 @@ def test_a2_a_returning_source_keeps_a_server_that_no_host_could_take() -> None:
         await evacuated(told, server.id)
         assert await statuses(told) == ["error"]
         boots = host_of(told, server).storage.disks[server.id, server.root_generation].boots
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         await told.cloud.until(lambda: told.cloud.running(server.id) == [source])
         await told.idle(server.id)
         assert host_of(told, server).storage.disks[server.id, server.root_generation].boots >= boots
@@ -246,8 +244,7 @@ def test_a5_disks_on_shared_storage_are_never_touched_by_a_returning_source() ->
         source = await dead_host_of(told, server.id)
         ended = await evacuated(told, server.id)
         before = dict(host_of(told, ended).storage.disks)
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         assert host_of(told, ended).storage.disks == before
         assert host_of(told, ended).storage.asides == []
 
@@ -264,8 +261,7 @@ def test_a5_disks_are_kept_where_nobody_can_say_whose_storage_it_is() -> None:
             **{name: getattr(host.hypervisor._facts, name) for name in host.hypervisor._facts.__struct_fields__}
             | {"storage_id": ""}
         )
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         assert disks(host, server.id)
         assert host.storage.asides == []
 
@@ -281,8 +277,7 @@ def test_a5_local_disks_of_a_server_that_left_are_set_aside_with_what_was_writte
         host.hypervisor.write(server.id, "the user's work")
         source = await dead_host_of(told, server.id)
         await evacuated(told, server.id)
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         assert disks(host, server.id) == []
         ((aside, kept),) = host.storage.asides
         assert (aside.server, aside.incarnation) == (server.id, 1)
@@ -305,8 +300,7 @@ def test_a6_a_returning_source_leaves_a_server_alone_that_is_being_evacuated() -
         source = await dead_host_of(told, server.id)
         await told.ask(accept_evacuate, server.id, Evacuation())
         await told.cloud.clock.sleep(0.05)
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         now = await told.get(server.id)
         assert now.task_state is not None
         assert now.vm_state is VmState.ACTIVE
@@ -322,8 +316,7 @@ def test_a7_a_server_that_moved_back_is_not_destroyed_by_an_old_record() -> None
         server = await told.get(await told.created())
         first = await dead_host_of(told, server.id)
         moved = await evacuated(told, server.id)
-        await told.cloud.power_on(first)
-        await told.host_up(first)
+        await told.back(first)
         second = await dead_host_of(told, server.id)
         back = await evacuated(told, server.id, host=first)
         assert back.host_name == first
@@ -336,8 +329,7 @@ def test_a7_a_server_that_moved_back_is_not_destroyed_by_an_old_record() -> None
         await told.cloud.clock.sleep(30)
         assert told.cloud.running(server.id) == [first]
         assert disks(told.cloud.hosts[first], server.id)
-        await told.cloud.power_on(second)
-        await told.host_up(second)
+        await told.back(second)
         assert await statuses(told) == ["completed", "completed"]
 
     told_story(story)
@@ -415,8 +407,7 @@ def test_a11_a_failed_evacuation_deletes_only_what_it_made(where: str, shared: b
             vars(other.hypervisor).pop(where)
             if name != source and not shared:
                 assert disks(other, server.id) == []
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         await told.cloud.until(lambda: told.cloud.running(server.id) == [source])
         await told.idle(server.id)
 
@@ -473,8 +464,7 @@ def test_b24_a_server_deleted_since_does_not_stop_the_return() -> None:
         await told.ask(accept_delete, gone)
         await told.idle(gone)
         for name in {each.host_name or "" for each in rows}:
-            await told.cloud.power_on(name)
-            await told.host_up(name)
+            await told.back(name)
         await told.cloud.until(lambda: len(told.cloud.running(stays)) == 1)
         await told.idle(stays)
         assert told.cloud.running(gone) == []

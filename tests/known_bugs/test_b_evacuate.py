@@ -77,12 +77,6 @@ async def fill(told: Told, name: str) -> None:
     assert host.hypervisor.executing()
 
 
-async def back(told: Told, *names: str) -> None:
-    for name in names:
-        await told.cloud.power_on(name)
-        await told.host_up(name)
-
-
 UNDER_WAY: dict[str, tuple[Any, dict[str, Any]]] = {
     "stop": (accept_stop, {}),
     "soft reboot": (accept_reboot, {"hard": False}),
@@ -107,7 +101,7 @@ def test_b1_whatever_the_dead_host_was_doing_is_no_obstacle_and_is_closed_as_fai
             ("evacuate", None),
             (done[1].action, "Error"),
         ]
-        await back(told, source)
+        await told.back(source)
         assert told.cloud.running(server) == [ended.host_name]  # the late worker cannot act
 
     told_story(story)
@@ -121,7 +115,7 @@ def test_b1_a_delete_wins_for_it_needs_no_evacuation_to_come_to_its_end() -> Non
         assert (await told.idle(server, 60)).vm_state is VmState.DELETED
         with pytest.raises(NotFound):
             await told.ask(accept_evacuate, server, Evacuation())
-        await back(told, source)
+        await told.back(source)
 
     told_story(story)
 
@@ -174,7 +168,7 @@ def test_b7_what_cannot_be_is_refused_before_anything_is_written() -> None:
             await told.ask(accept_evacuate, server, Evacuation(host=source))
         assert await told.get(server) == before
         assert await told.cloud.database.read(migrations.find) == []
-        await back(told, source)
+        await told.back(source)
         await told.cloud.until(lambda: told.cloud.running(server) == [source])
         await told.idle(server)
 
@@ -222,7 +216,7 @@ def test_b10_a_failure_is_the_same_on_every_route(route: str, fails: str, state:
         assert events[-1].details == ended.fault.message
         held = await told.cloud.database.read(lambda tx: placement.held(tx, server))
         assert {allocation.provider for allocation in held} == {before.host}
-        await back(told, source, *(others if fails == "down" else ()))
+        await told.back(source, *(others if fails == "down" else ()))
         if state is VmState.ERROR:
             await told.ask(accept_delete, server)
         else:
@@ -315,7 +309,7 @@ def test_b18_states_that_cannot_be_evacuated_are_refused_and_kept(state: VmState
         await told.cloud.database.transact(lambda tx: servers.change(tx, server, vm_state=VmState.ERROR))
         await told.ask(accept_evacuate, server, Evacuation())  # as HA tools do
         assert (await told.idle(server)).vm_state is VmState.ACTIVE
-        await back(told, source)
+        await told.back(source)
 
     told_story(story)
 
@@ -363,7 +357,7 @@ def test_b20_the_record_tells_when_it_is_over_and_with_which_fields() -> None:
             patch.setattr(migrations, "move", move)
             await told.ask(accept_evacuate, server, Evacuation())
             ended = await told.idle(server)
-            await back(told, source)
+            await told.back(source)
         assert seen == ["pre-migrating", "done", "completed"]
         (found,) = await told.cloud.database.read(migrations.find)
         assert (found.source, found.source_name) == (before.host, source)
@@ -402,7 +396,7 @@ def test_a10_b23_on_new_disks_the_password_is_applied_and_the_loss_is_told() -> 
             assert "is lost" in str(event.details)
             assert "given to the new guest" in str(event.details)
             assert "secret-word" not in str(event.details)
-        await back(told, source)
+        await told.back(source)
 
     told_story(story, shared=False)
 
@@ -416,7 +410,7 @@ def test_a10_an_operator_may_forbid_to_lose_disks() -> None:
         assert (ended.vm_state, ended.host_name) == (VmState.ACTIVE, source)
         assert ended.fault is not None
         assert "not on shared storage with the server's disks" in ended.fault.message
-        await back(told, source)
+        await told.back(source)
         await told.cloud.until(lambda: told.cloud.running(server) == [source])
         await told.idle(server)
 
@@ -485,7 +479,7 @@ def test_on_shared_storage_must_be_true_where_it_is_said(shared: bool, said: boo
         assert "shared storage" in ended.fault.message
         await told.ask(accept_evacuate, server, Evacuation(on_shared_storage=shared))
         assert (await told.idle(server)).fault is None
-        await back(told, source)
+        await told.back(source)
 
     told_story(story, shared=shared)
 
@@ -498,7 +492,7 @@ def test_b24_a_source_comes_back_although_an_evacuated_server_was_deleted_meanwh
         await told.idle(server)
         await told.ask(accept_delete, server)
         assert (await told.idle(server)).vm_state is VmState.DELETED
-        await back(told, source)
+        await told.back(source)
         assert not any(at[0] == server for at in told.cloud.hosts[source].storage.disks)
 
     told_story(story, shared=False)
@@ -537,7 +531,7 @@ def test_a_hypervisor_that_cannot_evacuate_says_so() -> None:
         assert (ended.vm_state, ended.task_state) == (VmState.ACTIVE, None)
         assert ended.fault is not None
         assert "its hypervisor does not support evacuation" in ended.fault.message
-        await back(told, source)
+        await told.back(source)
         await told.cloud.until(lambda: told.cloud.running(server) == [source])
         await told.idle(server)
 

@@ -131,8 +131,7 @@ def test_b8_a_host_that_was_left_by_one_evacuation_serves_the_next() -> None:
             await die(told, source)
             (moved,) = await evacuate(told, server)
             assert moved.host_name == destination, reason(moved)
-            await told.cloud.power_on(source)
-            await told.host_up(source)
+            await told.back(source)
 
     tell(story, count=2)
 

@@ -21,8 +21,7 @@ def test_b4_an_evacuation_is_taken_as_soon_as_the_death_is_proven_and_not_a_minu
         await told.ask(accept_evacuate, server, Evacuation())
         assert told.cloud.clock.monotonic() - before < 10
         assert (await told.idle(server)).host_name != source
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
 
     told_story(story)
 
@@ -50,8 +49,7 @@ def test_b6_where_every_host_is_dead_or_forced_down_an_evacuation_is_taken_and_s
         (record,) = await told.cloud.database.read(migrations.find)
         assert record.status in ("failed", "error")
         await force_down(told, False)
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         await told.cloud.until(lambda: told.cloud.running(server) == [source])
 
     told_story(story, count=2)
@@ -83,7 +81,6 @@ def test_b21_all_servers_of_a_host_are_evacuated_at_once_and_their_new_host_make
         for server in wanted:
             assert (await told.idle(server)).host_name == "host2"
         assert max(seen) == 3
-        await told.cloud.power_on("host1")
-        await told.host_up("host1")
+        await told.back("host1")
 
     told_story(story, count=2, agent_settings=AgentSettings(builds_at_once=3))

@@ -39,8 +39,7 @@ def test_c2_a_server_counts_once_for_its_quota_while_two_hosts_hold_it() -> None
         await told.idle(server)
         assert len({each.provider for each in await held(told, server)}) == 2  # the source has not cleaned up yet
         assert await usage(told) == (1, 1, 128)
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         assert len({each.provider for each in await held(told, server)}) == 1
         assert await usage(told) == (1, 1, 128)
 
@@ -56,8 +55,7 @@ def test_c2_what_a_dead_source_still_holds_takes_no_room_from_the_destination() 
         source = await dead_host_of(told, server)
         await told.ask(accept_evacuate, server, Evacuation())
         assert (await told.idle(server)).host_name != source
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
 
     told_story(story)
 
@@ -103,7 +101,6 @@ def test_c7_who_read_before_an_evacuation_claimed_writes_nothing_over_it() -> No
         with pytest.raises(Stale, match="consumer generation conflict"):
             await told.cloud.database.transact(lambda tx: placement.replace(tx, [late]))
         assert await held(told, server) == now
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
 
     told_story(story)

@@ -218,8 +218,7 @@ def test_c9_an_evacuation_that_begins_meanwhile_has_the_last_word() -> None:
         assert moved.host_name != source
         (port,) = await told.cloud.networks.ports(server.id)
         assert port.host == moved.host_name
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
 
     told_story(story)
 

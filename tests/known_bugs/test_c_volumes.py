@@ -23,8 +23,7 @@ async def served_names(told: Told, volume: VolumeId) -> list[str]:
 
 
 async def come_back(told: Told, host: str) -> None:
-    await told.cloud.power_on(host)
-    await told.host_up(host)
+    await told.back(host)
 
 
 def test_c11_an_evacuation_whose_first_destination_fails_leaves_one_attachment() -> None:

@@ -238,8 +238,7 @@ def test_d13_a_rebuild_of_a_dead_host_is_stale_once_its_server_was_evacuated() -
         await told.ask(accept_evacuate, server, Evacuation())
         moved = await told.idle(server)
         assert (moved.vm_state, moved.image) == (VmState.ACTIVE, "image-one")
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         await told.cloud.clock.sleep(60)
         assert (await told.get(server)).image == "image-one"
         assert told.cloud.running(server) == [moved.host_name]

@@ -128,6 +128,12 @@ class Told:
     async def host_up(self, name: str, limit_s: float = 300.0) -> None:
         await self.cloud.until(lambda: self.cloud.cloud.hosts.up(self.cloud.hosts[name].id), limit_s)
 
+    async def back(self, *names: str) -> None:
+        """Switch the hosts on, and wait until each is up."""
+        for name in names:
+            await self.cloud.power_on(name)
+            await self.host_up(name)
+
     async def check(self) -> None:
         """Assert what must hold whenever the cloud is calm."""
         cloud = self.cloud

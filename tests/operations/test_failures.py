@@ -196,8 +196,7 @@ def test_a_server_deleted_on_a_dead_host_is_cleaned_up_when_the_host_returns() -
         await told.ask(accept_delete, server)
         assert (await told.idle(server, 60)).vm_state is VmState.DELETED
         assert any(key[0] == server for key in told.cloud.hosts[host].storage.disks)
-        await told.cloud.power_on(host)
-        await told.host_up(host)
+        await told.back(host)
         assert not any(key[0] == server for key in told.cloud.hosts[host].storage.disks)
 
     told_story(story)
@@ -211,8 +210,7 @@ def test_a_host_that_returns_while_a_server_is_deleted_keeps_none_of_its_disks()
         await told.cloud.cut_power("storage1")  # so that the volume cannot be cut off, and the delete goes on
         await told.ask(accept_delete, server)
         await told.cloud.clock.sleep(15)  # by now its host owes the clean-up
-        await told.cloud.power_on(host)
-        await told.host_up(host)
+        await told.back(host)
         await told.cloud.power_on("storage1")
         await told.idle(server)
         assert not [at for at in told.cloud.hosts[host].storage.disks if at[0] == server]
@@ -325,8 +323,7 @@ def test_an_evacuation_that_no_host_takes_leaves_the_server_as_it_was() -> None:
         held = await told.cloud.database.read(lambda tx: placement.held(tx, server))
         assert {allocation.provider for allocation in held} == {ended.host}
         # When the host comes back, the server runs there again.
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         await told.cloud.until(lambda: told.cloud.running(server) == [source], 10.0)
         await told.idle(server)
 
@@ -347,9 +344,7 @@ def test_a_destination_that_dies_on_the_way_is_survived() -> None:
         ended = await told.idle(server)
         assert ended.vm_state is VmState.ACTIVE, ended.fault
         assert ended.host_name not in (source, first)
-        for name in (source, first):
-            await told.cloud.power_on(name)
-            await told.host_up(name)
+        await told.back(source, first)
 
     told_story(story, start_s=0.5)
 
@@ -360,8 +355,7 @@ def test_a_source_that_returns_during_its_evacuation_never_runs_the_guest_too() 
         source = await dead_host_of(told, server)
         await told.ask(accept_evacuate, server, Evacuation())
         await told.cloud.clock.sleep(0.05)
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         ended = await told.idle(server)
         assert ended.vm_state is VmState.ACTIVE
         status = await told.cloud.database.read(lambda tx: [each.status for each in migrations.find(tx)])
@@ -378,8 +372,7 @@ def test_a_source_that_returns_during_its_evacuation_keeps_no_disk_in_use() -> N
         source = await dead_host_of(told, server)
         await told.ask(accept_evacuate, server, Evacuation())
         await told.cloud.clock.sleep(0.05)
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         disks = told.cloud.hosts[source].storage
         assert (server, 1) in disks.disks, "it may be the only one that the server has"
         await told.idle(server)
@@ -397,8 +390,7 @@ def test_local_disks_are_made_afresh_and_the_old_ones_cleaned_up() -> None:
         ended = await told.idle(server)
         assert ended.vm_state is VmState.ACTIVE
         assert any(key[0] == server for key in told.cloud.hosts[ended.host_name or ""].storage.disks)
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         assert not any(key[0] == server for key in told.cloud.hosts[source].storage.disks)
 
     told_story(story, shared=False)
@@ -413,8 +405,7 @@ def test_shared_storage_is_refused_where_it_is_not() -> None:
         assert ended.host_name == source
         assert ended.fault is not None
         assert "shared storage" in ended.fault.message
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         await told.idle(server)
 
     told_story(story, shared=False)
@@ -465,8 +456,7 @@ def test_a_server_whose_rebuild_was_cut_off_by_its_hosts_death_is_evacuated(afte
         assert ended.vm_state is VmState.ACTIVE, ended.fault
         disks = told.cloud.hosts[source].storage.disks
         assert [key for key in disks if key[0] == server] == [(server, ended.root_generation)]
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
 
     told_story(story, start_s=0.05)
 
@@ -493,8 +483,7 @@ def test_a_create_that_its_hosts_death_cut_off_leaves_no_disk_when_it_is_deleted
         name = row.host_name or ""
         await told.cloud.cut_power(name)
         assert (await told.idle(server)).vm_state is VmState.ERROR
-        await told.cloud.power_on(name)
-        await told.host_up(name)
+        await told.back(name)
         await told.ask(accept_delete, server)
         assert (await told.idle(server)).vm_state is VmState.DELETED
         assert not any(key[0] == server for key in told.cloud.hosts[name].storage.disks)

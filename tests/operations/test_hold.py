@@ -43,8 +43,7 @@ def test_a_database_set_back_gives_nothing_twice_and_learns_from_the_hosts() -> 
         await told.ask(accept_evacuate, before.id, Evacuation())
         after = await told.idle(before.id)
         assert after.host != before.host
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
 
         def backup(tx: Tx) -> None:
             rights.put(tx, before.id, HostId(before.host or ""), 1, 1)
@@ -74,8 +73,7 @@ def test_a_database_set_back_gives_nothing_twice_and_learns_from_the_hosts() -> 
         right = await told.cloud.database.read(lambda tx: rights.right(tx, before.id))
         assert right is not None
         assert right.incarnation > eras.GAP
-        await told.cloud.power_on(after.host_name or "")
-        await told.host_up(after.host_name or "")
+        await told.back(after.host_name or "")
 
     told_story(story)
 

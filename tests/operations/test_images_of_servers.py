@@ -189,8 +189,7 @@ def test_evacuating_the_server_wins_over_its_image() -> None:
         await told.ask(accept_evacuate, server, Evacuation())
         assert (await told.idle(server)).vm_state is VmState.ACTIVE
         assert made not in told.cloud.images.images
-        await told.cloud.power_on(host)
-        await told.host_up(host)
+        await told.back(host)
         await told.ask(accept_delete, server)  # with what was copied on the storage that the hosts share
         await told.idle(server)
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from renova.engine.executor import Executor
-from renova.model.errors import NotNow
 from renova.model.ids import ExecutorId
 from renova.model.server import VmState
 from renova.operations.pause import accept_pause, accept_unpause
@@ -16,6 +15,7 @@ from renova.settings import DutyTimes
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import executors, posts
 from renova.store.database import Database, Tx
+from tests.database_away import Away
 from tests.databases import open_empty
 from tests.operations.story import Told, asked
 from tests.operations.test_notifications import SETTINGS, Listener, all_told
@@ -104,31 +104,23 @@ def test_a_duty_that_dies_with_its_controller_is_done_by_another_and_what_that_f
 
 
 def test_a_duty_whose_end_the_database_did_not_hear_is_not_begun_by_another_meanwhile() -> None:
-    class Away:
-        def __init__(self, database: Database) -> None:
-            self.database, self.now = database, False
-
-        async def transact(self, fn: Callable[[Tx], object]) -> object:
-            if self.now:
-                raise NotNow("away")
-            return await self.database.transact(fn)
-
     async def main() -> None:
         began: list[str] = []
 
         async def look(name: str, _tally: Tally) -> None:
             began.append(name)
-            away.now = name == ONE
+            if name == ONE:
+                away.go()
 
         pair = Pair(look)
         await pair.alive(ONE, OTHER)
-        away = Away(pair.database)
-        pair.rounds[ONE].database = away  # type: ignore[assignment]
+        away = Away(pair.database._executor)
+        pair.rounds[ONE].database = Database(away)
         first = asyncio.create_task(pair.rounds[ONE].do("looking"))
         second = asyncio.create_task(pair.rounds[OTHER].do("looking"))
         await pair.clock.sleep(60)
         assert began == [ONE]
-        away.now = False
+        away.come_back()
         assert ((await first).rounds, (await second).rounds) == (1, 2)
 
     run_virtual(main())

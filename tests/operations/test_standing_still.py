@@ -102,8 +102,7 @@ def test_a_server_that_stands_still_can_be_deleted(accept: Callable[..., object]
 
 async def cut_and_power_on(told: Told, host: str) -> None:
     await told.cloud.cut_power(host)
-    await told.cloud.power_on(host)
-    await told.host_up(host)
+    await told.back(host)
 
 
 def test_a_suspended_server_keeps_its_memory_over_a_power_cut() -> None:

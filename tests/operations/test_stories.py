@@ -102,8 +102,7 @@ def test_an_evacuated_server_runs_elsewhere_and_its_returning_host_is_cleaned() 
         assert after.networks == before.networks
         assert after.root_generation == before.root_generation
         await told.check()
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         await told.check()
         await told.cloud.down()
 
@@ -116,8 +115,7 @@ def test_servers_start_again_when_their_host_has_booted() -> None:
         server = await told.get(await told.created())
         host = server.host_name or ""
         await told.cloud.cut_power(host)
-        await told.cloud.power_on(host)
-        await told.host_up(host)
+        await told.back(host)
         await told.cloud.until(lambda: told.cloud.running(server.id) == [host])
         assert (await told.idle(server.id)).vm_state is VmState.ACTIVE
         await told.check()
@@ -148,8 +146,7 @@ def test_one_seed_tells_one_history() -> None:
                 await told.idle(server)
             await told.cloud.cut_power("host1")
             await told.cloud.clock.sleep(20)
-            await told.cloud.power_on("host1")
-            await told.host_up("host1")
+            await told.back("host1")
             for server in servers:
                 await told.ask(accept_delete, server)
             for server in servers:

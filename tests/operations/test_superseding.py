@@ -111,8 +111,7 @@ def test_a_server_starts_again_at_its_host_once_a_destination_that_was_away_has_
         # The destination was not proven dead: it may run the guest, so nobody else does.
         with pytest.raises(Invalid, match=f"Compute service of {destination} is still in use"):
             await told.ask(accept_evacuate, server, Evacuation())
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         told.cloud.hosts[destination].line.heal()
         await told.host_up(destination)
         await told.cloud.until(lambda: told.cloud.running(server) == [source])

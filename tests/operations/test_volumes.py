@@ -250,8 +250,7 @@ def test_an_evacuated_server_has_its_volumes_and_the_dead_hosts_export_is_dead()
         with pytest.raises(NotNow):
             write(told, disk, "from the grave")
         assert content(told, volume) == ["before", "after"]
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
 
     told_story(story)
 
@@ -268,8 +267,7 @@ def test_an_evacuation_that_no_host_takes_leaves_one_attachment_and_the_server_c
         assert len(await rows(told, server)) == 1
         attachments = await told.cloud.database.read(lambda tx: volume_attachments.of_volume(tx, volume))
         assert [each.export for each in attachments] == [None], "a host that does not run it could write it"
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
         await told.cloud.until(lambda: told.cloud.running(server) == [source], 30.0)
         await told.idle(server)
 
@@ -287,8 +285,7 @@ def test_an_attachment_that_its_hosts_death_cut_off_is_gone_on_with_at_the_desti
         await evacuated(told, server)
         after = await told.get(server)
         assert [disk.volume for disk in has(told, server)[after.host_name or ""]] == [volume]
-        await told.cloud.power_on("host1")
-        await told.host_up("host1")
+        await told.back("host1")
 
     told_story(story)
 
@@ -388,8 +385,7 @@ def test_a_server_boots_from_a_volume_and_claims_no_disk() -> None:
         source = await evacuated(told, server)
         assert root.volume is not None
         assert content(told, root.volume) == ["kept"]
-        await told.cloud.power_on(source)
-        await told.host_up(source)
+        await told.back(source)
 
     told_story(story)
 

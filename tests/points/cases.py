@@ -235,8 +235,7 @@ async def power_off_inside(told: Asking) -> None:
 async def source_returns(told: Asking) -> None:
     for name, host in told.cloud.hosts.items():
         if not host.powered:
-            await told.cloud.power_on(name)
-            await told.host_up(name)
+            await told.back(name)
 
 
 def superseding(first: Do, second: Do, after_s: float) -> Do:

@@ -12,10 +12,10 @@ from sqlalchemy import select
 
 from renova.engine.operation import Run, Story
 from renova.engine.runner import Runner
-from renova.model.clock import Clock
 from renova.model.errors import NotNow, Refused
 from renova.store import operations
-from renova.store.database import Database, Tx
+from renova.store.database import Database, Executor, Tx
+from tests.database_away import Away
 from tests.operations.crashes import Fuse, FusedExecutor
 
 from .delivery import DELIVERY, DONE, TAKEN_BACK, Office, Want, World, deliver, fetch, in_office, settle
@@ -95,32 +95,11 @@ def test_a_crash_at_any_transaction_changes_nothing_about_the_end(fails: bool, b
         assert tell(at).blown, f"point {at} of {points} was not reached"
 
 
-class Away:
-    """A database that does not answer until then."""
-
-    def __init__(self, executor: Any, clock: Clock) -> None:
-        self.executor, self.clock, self.until = executor, clock, 0.0
-
-    def _here(self) -> Any:
-        if self.clock.monotonic() < self.until:
-            raise NotNow("the database is away")
-        return self.executor
-
-    async def transact(self, fn: Any) -> Any:
-        return await self._here().transact(fn)
-
-    async def read(self, fn: Any) -> Any:
-        return await self._here().read(fn)
-
-    def close(self) -> None:
-        self.executor.close()
-
-
 class LostAnswers(Away):
     """A database that does what it is asked, of which once nobody hears."""
 
-    def __init__(self, executor: Any, clock: Clock) -> None:
-        super().__init__(executor, clock)
+    def __init__(self, executor: Executor) -> None:
+        super().__init__(executor)
         self.at = -1
         self.lost = 0
 
@@ -403,7 +382,7 @@ def test_what_an_executor_gives_away_is_taken_over_at_once() -> None:
 
 def test_nobody_is_taken_for_dead_for_a_time_in_which_the_database_was_away() -> None:
     async def story(office: Office) -> None:
-        away = Away(office.database._executor, office.clock)
+        away = Away(office.database._executor)
         office.database = Database(away)
         go_on = office.world.hold("send")
         first = await office.executor("first")
@@ -411,7 +390,7 @@ def test_nobody_is_taken_for_dead_for_a_time_in_which_the_database_was_away() ->
         async with serving(first), serving(second):
             held = await office.submit(first)
             await office.clock.sleep(20)
-            away.until = office.clock.monotonic() + 60
+            away.go(60)
             await office.clock.sleep(100)
             assert (first.running, second.running) == (1, 0)
             assert (first.executor, second.executor) == ("first", "second")
@@ -446,14 +425,14 @@ def test_taking_over_raises_the_epoch_so_that_hosts_tell_late_commands_apart() -
 
 def test_a_database_that_is_away_is_waited_for_and_nothing_done_is_forgotten() -> None:
     async def story(office: Office) -> None:
-        away = Away(office.database._executor, office.clock)
+        away = Away(office.database._executor)
         really, office.database = office.database, Database(away)
         go_on = office.world.hold("send")
         runner = await office.executor("executor")
         async with serving(runner):
             held = await office.submit(runner)
             await office.seen(lambda: "send" in office.world.said)
-            away.until = office.clock.monotonic() + 3600
+            away.go(3600)
             go_on.set()
             await office.clock.sleep(3500)
             assert office.world.said == DONE[:3]
@@ -475,7 +454,7 @@ def test_a_commit_whose_answer_is_lost_is_not_done_twice(fails: bool) -> None:
         async def story(office: Office) -> None:
             if fails:
                 office.world.faults["send"] = [Refused("never")]
-            answers = LostAnswers(office.database._executor, office.clock)
+            answers = LostAnswers(office.database._executor)
             office.database = Database(answers)
             runner = await office.executor("executor")
             async with serving(runner):
