@@ -54,6 +54,11 @@ class HostHome:
         return self.path / "volumes"
 
     @property
+    def storage_daemons(self) -> Path:
+        """The pid files of what serves its volumes."""
+        return self.volumes / "run"
+
+    @property
     def agent_settings(self) -> Path:
         return self.path / "agent.toml"
 

@@ -1,5 +1,7 @@
 """What strikes a cloud of the lab: processes killed with -9 or frozen, hosts without power, cables cut, fail-overs.
 
+The host that holds the volumes is struck by kinds of its own, so that it has its turn however many others there are.
+
 A fault begins, lasts and is repaired; while it lasts nothing else strikes the same part. Kinds are dealt like cards, so
 that each has its turn; which part is struck, when and for how long, chance says.
 """
@@ -9,12 +11,13 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias
 
 from renova.lab import processes
+from renova.lab.blueprint import STORAGE_HOST
 from renova.lab.cloud import LabCloud
 from renova.lab.controller import LabController
 from renova.lab.real_machines import RealMachines
@@ -64,22 +67,27 @@ class Kinds:
         self._machines = cloud.machines
         self._home = cloud.home
         self._control = cloud.control
-        self._hosts = cloud.plan.names
+        hosts, storage = cloud.plan.names, [STORAGE_HOST]
         self.pack: dict[str, Card] = {
             "controller killed": (3, self._controller_killed),
             "controller frozen": (1, self._controller_frozen),
             "all controllers killed": (1, self._controllers_killed),
-            "agent killed": (2, self._agent_killed),
-            "agent frozen": (1, self._agent_frozen),
-            "libvirtd killed": (2, self._libvirtd_killed),
+            "agent killed": (2, _at(hosts, self._agent_killed)),
+            "agent frozen": (1, _at(hosts, self._agent_frozen)),
+            "libvirtd killed": (2, _at(hosts, self._libvirtd_killed)),
             "database killed": (2, self._database_killed),
             "database frozen": (1, self._database_frozen),
             "database failed over": (2, self._database_failed_over),
             "standby killed": (1, self._standby_killed),
-            "host without power": (2, self._host_without_power),
-            "cable cut": (1, self._cable_cut),
-            "host not heard": (1, self._host_not_heard),
-            "host hears nothing": (1, self._host_hears_nothing),
+            "host without power": (2, _at(hosts, self._host_without_power)),
+            "cable cut": (1, _at(hosts, self._cable_cut)),
+            "host not heard": (1, _at(hosts, self._host_not_heard)),
+            "host hears nothing": (1, _at(hosts, self._host_hears_nothing)),
+            "storage host without power": (1, _at(storage, self._storage_without_power)),
+            "storage agent killed": (1, _at(storage, self._agent_killed)),
+            "storage agent frozen": (1, _at(storage, self._agent_frozen)),
+            "storage daemons killed": (1, _at(storage, self._daemons_killed)),
+            "storage cable cut": (2, _at(storage, self._cable_cut)),
         }
 
     def _controller_killed(self, chance: Random) -> Fault:
@@ -116,12 +124,10 @@ class Kinds:
     def _start(self, controller: LabController) -> None:
         controller.up(self._control.database.url())
 
-    def _agent_killed(self, chance: Random) -> Fault:
-        host = chance.choice(self._hosts)
+    def _agent_killed(self, host: str) -> Fault:
         return Fault((host,), (0.5, 8), lambda: self._agent(host).kill(), lambda: self._power_on(host))
 
-    def _agent_frozen(self, chance: Random) -> Fault:
-        host = chance.choice(self._hosts)
+    def _agent_frozen(self, host: str) -> Fault:
         agent: list[processes.Process] = []
 
         def begin() -> None:
@@ -141,18 +147,34 @@ class Kinds:
     def _agent(self, host: str) -> processes.Process:
         return _living(processes.running(self._home.pid_file(f"agent-{host}")), f"agent of {host}")
 
-    def _libvirtd_killed(self, chance: Random) -> Fault:
-        host = chance.choice(self._hosts)
+    def _libvirtd_killed(self, host: str) -> Fault:
 
         def begin() -> None:
-            argv = self._machines.exec_argv(host, ["sh", "-c", "kill -9 $(cat /run/libvirt/libvirtd.pid)"])
-            if subprocess.run(argv, capture_output=True, timeout=_REPAIR_S, check=False).returncode != 0:
+            if not self._killed_inside(host, "/run/libvirt/libvirtd.pid"):
                 raise NotNow(f"libvirtd of {host} does not run")
 
         return Fault((host,), (0, 6), begin, lambda: self._power_on(host))
 
-    def _host_without_power(self, chance: Random) -> Fault:
-        host = chance.choice(self._hosts)
+    def _daemons_killed(self, host: str) -> Fault:
+        """Kill what serves volumes; the agent begins it anew, and whatever is written meanwhile waits."""
+        daemons = self._home.host(host).storage_daemons
+
+        def begin() -> None:
+            if not self._killed_inside(host, f"{daemons}/*.pid"):
+                raise NotNow(f"no storage daemon of {host} runs")
+
+        return Fault((host,), (0, 6), begin, lambda: self._power_on(host))
+
+    def _killed_inside(self, host: str, pid_files: str) -> bool:
+        """Kill the processes of a host that these files name, by their pids inside; say whether there were any."""
+        each = f"for pid in $(cat {pid_files}); do kill -9 $pid && killed=1; done; [ $killed ]"
+        argv = self._machines.exec_argv(host, ["sh", "-c", each])
+        return subprocess.run(argv, capture_output=True, timeout=_REPAIR_S, check=False).returncode == 0
+
+    def _storage_without_power(self, host: str) -> Fault:
+        return Fault((host,), (3, 25), lambda: self._machines.kill(host), lambda: self._power_on(host))
+
+    def _host_without_power(self, host: str) -> Fault:
         # Long enough for its servers to be evacuated; never two at a time, or there is nowhere to go.
         parts = (host, "power")
         return Fault(parts, (15, 45), lambda: self._machines.kill(host), lambda: self._power_on(host))
@@ -160,16 +182,13 @@ class Kinds:
     def _power_on(self, host: str) -> None:
         self._machines.up([host], [], lambda _count: [])
 
-    def _cable_cut(self, chance: Random) -> Fault:
-        host = chance.choice(self._hosts)
+    def _cable_cut(self, host: str) -> Fault:
         return Fault((host,), (1, 25), lambda: self._machines.cut(host), lambda: self._machines.heal(host))
 
-    def _host_not_heard(self, chance: Random) -> Fault:
-        host = chance.choice(self._hosts)
+    def _host_not_heard(self, host: str) -> Fault:
         return Fault((host,), (1, 25), lambda: self._machines.mute(host), lambda: self._machines.heal(host))
 
-    def _host_hears_nothing(self, chance: Random) -> Fault:
-        host = chance.choice(self._hosts)
+    def _host_hears_nothing(self, host: str) -> Fault:
         return Fault((host,), (1, 25), lambda: self._machines.deafen(host), lambda: self._machines.heal(host))
 
     def _database_killed(self, _chance: Random) -> Fault:
@@ -292,6 +311,10 @@ class Faults:
                 time.sleep(self._retry)
             else:
                 return True
+
+
+def _at(hosts: Sequence[str], strike: Callable[[str], Fault]) -> Callable[[Random], Fault]:
+    return lambda chance: strike(chance.choice(hosts))
 
 
 def _process(controller: LabController) -> processes.Process:

@@ -1,13 +1,16 @@
-"""What must hold of a cloud that is mended and calm: what it says, against what its hosts and disks show."""
+"""What must hold of a cloud that is mended and calm: what it says, against what hosts, disks and database show."""
 
 import subprocess
+import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
+from renova.lab.blueprint import STORAGE_HOST
 from renova.lab.chaos.client import Client
+from renova.lab.chaos.rows import unfinished
 from renova.lab.chaos.users import Book, Request
 from renova.lab.cloud import LabCloud
 from renova.model.errors import NotNow
@@ -28,10 +31,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a host shows: the servers of its domains, and those that run."""
+    """What a host shows: the servers of its domains; and of those that run, which volumes each has."""
 
     defined: set[str]
-    running: set[str]
+    running: dict[str, set[str]]
 
 
 def outcome(cloud: LabCloud, client: Client, book: Book) -> Outcome:
@@ -50,8 +53,9 @@ def outcome(cloud: LabCloud, client: Client, book: Book) -> Outcome:
         *_disks(cloud, servers),
         *_ports(client, servers),
         *_allocations(client, servers),
-        *_volumes(client, servers),
+        *_volumes(cloud, client, servers, shown),
         *_migrations(client),
+        *unfinished(cloud.control.database.url()),
     ]
     return Outcome(done, failed, lost, violations)
 
@@ -72,7 +76,10 @@ def _judge(client: Client, request: Request, done: Counter[str], failed: Counter
 
 
 def _hosts(client: Client) -> list[str]:
-    services = client.compute("GET", "/os-services?binary=nova-compute").body["services"]
+    services = [
+        *client.compute("GET", "/os-services?binary=nova-compute").body["services"],
+        *client.ask("GET", "/volume/v3/os-services").body["services"],
+    ]
     return [f"host {each['host']} is {each['state']}" for each in services if each["state"] != "up"]
 
 
@@ -120,16 +127,25 @@ def _runs(servers: dict[str, Any], shown: dict[str, Shown]) -> list[str]:
 
 
 def _shown(cloud: LabCloud, host: str) -> Shown:
-    def listed(*options: str) -> set[str]:
-        argv = ["virsh", "--quiet", "--connect", "qemu:///system", "list", "--uuid", *options]
+    def virsh(*arguments: str) -> str:
+        argv = ["virsh", "--quiet", "--connect", "qemu:///system", *arguments]
         done = subprocess.run(
             cloud.exec_argv(host, argv), capture_output=True, text=True, timeout=_VIRSH_S, check=False
         )
         if done.returncode != 0:
             raise NotNow(f"libvirt of {host}: {done.stderr.strip()}")
-        return set(done.stdout.split())
+        return done.stdout
 
-    return Shown(listed("--all"), listed("--state-running"))
+    running = virsh("list", "--uuid", "--state-running").split()
+    return Shown(
+        set(virsh("list", "--uuid", "--all").split()), {server: _nbd(virsh("dumpxml", server)) for server in running}
+    )
+
+
+def _nbd(xml: str) -> set[str]:
+    """Return the volumes that a domain has, by their serial numbers: their ids."""
+    disks = ET.fromstring(xml).iter("disk")  # noqa: S314  (of our own libvirt)
+    return {disk.findtext("serial", "") for disk in disks if disk.find("source[@protocol='nbd']") is not None}
 
 
 def _disks(cloud: LabCloud, servers: dict[str, Any]) -> list[str]:
@@ -181,19 +197,29 @@ def _allocations(client: Client, servers: dict[str, Any]) -> list[str]:
     ]
 
 
-def _volumes(client: Client, servers: dict[str, Any]) -> list[str]:
-    """A volume is attached once, at the server that knows of it; or it is available."""
+def _volumes(cloud: LabCloud, client: Client, servers: dict[str, Any], shown: dict[str, Shown]) -> list[str]:
+    """A volume is attached once, at the server that knows of it and whose guest has it; or it is available."""
     found = []
-    for volume in client.ask("GET", "/volume/v3/volumes/detail").body["volumes"]:
+    has = {
+        server: {each["id"] for each in place["os-extended-volumes:volumes_attached"]}
+        for server, place in servers.items()
+    }
+    listed = client.ask("GET", "/volume/v3/volumes/detail").body["volumes"]
+    for volume in listed:
         at = [each["server_id"] for each in volume["attachments"]]
-        known = [
-            server
-            for server, place in servers.items()
-            if volume["id"] in {each["id"] for each in place["os-extended-volumes:volumes_attached"]}
-        ]
+        known = [server for server, its in has.items() if volume["id"] in its]
         if at != known or (volume["status"], len(at)) not in (("in-use", 1), ("available", 0)):
             found.append(f"volume {volume['id']} is {volume['status']} at {at}, and servers {known} know of it")
-    return found
+    for host, each in shown.items():
+        found += [
+            f"server {server} has volumes {sorted(has[server])}, and its guest on {host} has {sorted(guest)}"
+            for server, guest in each.running.items()
+            if server in has and guest != has[server]
+        ]
+    ids = {volume["id"] for volume in listed}
+    kept = {entry.name for entry in (cloud.home.host(STORAGE_HOST).volumes / "volumes").iterdir()}
+    found += [f"the content of volume {each} is there, and the volume is not" for each in kept - ids]
+    return found + [f"the content of volume {each} is not there" for each in ids - kept]
 
 
 def _migrations(client: Client) -> list[str]:

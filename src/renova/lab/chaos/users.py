@@ -19,6 +19,7 @@ _PAUSE_S = (0.2, 3.0)
 _LOOK_S = 1.0
 _SETTLE_S = 240.0
 _OPERATOR_S = 2.0
+_PLUGS = 0.6  # how often a server without a volume is given one before anything else
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,6 @@ class User(_Person):
         self._chance = Random(f"{seed} {number}")  # noqa: S311  (no secret)
         self._mine: list[str] = []
         self._made = 0
-        self._volume = ""
 
     def pause(self) -> float:
         return self._chance.uniform(*_PAUSE_S)
@@ -160,11 +160,14 @@ class User(_Person):
         found = self._settled(server)
         if found is None:
             return
+        attached = {each["id"] for each in found["os-extended-volumes:volumes_attached"]}
         kind = self._chance.choice(_WISHES.get(found["status"], ["delete"]))
+        if not attached and found["status"] != "ERROR" and self._chance.random() < _PLUGS:
+            kind = "volume"  # so that most servers have one, whatever is done to them next
         if kind == "delete":
             self._remove(server)
         elif kind == "volume":
-            self._plug(server, {each["id"] for each in found["os-extended-volumes:volumes_attached"]})
+            self._plug(server, attached)
         elif self._ask(kind, server, f"/servers/{server}/action", self._action(kind)):
             self._settled(server)
 
@@ -177,18 +180,24 @@ class User(_Person):
         return {f"os-{kind}": None}
 
     def _plug(self, server: str, attached: set[str]) -> None:
-        """Have the volume plugged in; or out, if it is in."""
-        if not self._volume:
+        """Have a volume plugged in; or out, if one is in."""
+        path = f"/servers/{server}/os-volume_attachments"
+        if attached:
+            self._ask("detach", server, f"{path}/{min(attached)}", None, "DELETE")
+        elif volume := self._free_volume():
+            self._ask("attach", server, path, {"volumeAttachment": {"volumeId": volume}})
+
+    def _free_volume(self) -> str | None:
+        """Return one that no server has; None while there is none. There is one for each server."""
+        mine = self._client.ask("GET", f"/volume/v3/volumes/detail?name={self.name}").body["volumes"]
+        for volume in mine:
+            if volume["status"] == "available":
+                return str(volume["id"])
+        if len(mine) < SERVERS_EACH:
             answer = self._client.ask("POST", "/volume/v3/volumes", {"volume": {"size": 1, "name": self.name}})
             if not answer.accepted:
                 self._book.refuse("volume", answer)
-                return
-            self._volume = answer.body["volume"]["id"]
-        path = f"/servers/{server}/os-volume_attachments"
-        if self._volume in attached:
-            self._ask("detach", server, f"{path}/{self._volume}", None, "DELETE")
-        else:
-            self._ask("attach", server, path, {"volumeAttachment": {"volumeId": self._volume}})
+        return None
 
     def _create(self) -> None:
         self._made += 1
@@ -261,8 +270,8 @@ class User(_Person):
 
 
 _WISHES = {
-    "ACTIVE": ["soft reboot", "hard reboot", "rebuild", "stop", "delete", "volume", "volume"],
-    "SHUTOFF": ["start", "start", "rebuild", "hard reboot"],
+    "ACTIVE": ["soft reboot", "hard reboot", "hard reboot", "rebuild", "stop", "delete", "volume"],
+    "SHUTOFF": ["start", "start", "rebuild", "hard reboot", "volume"],
     "ERROR": ["hard reboot", "rebuild", "delete"],
 }
 
