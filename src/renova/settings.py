@@ -113,6 +113,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     shutdown_wait: Seconds = 60.0  # seconds a guest is given to power off before it is forced
     orphan_guests: Literal["report", "destroy"] = "report"  # what becomes of guests of no known server
     start_wait: Annotated[float, Meta(gt=0, le=86_400)] = 600.0  # seconds a host is given to have a guest running
+    storage_wait: Seconds = 300.0  # for which what needs a volume waits for its storage host, before it gives up
     evacuate_keeping_disks_only: bool = False  # refuse to evacuate servers whose local disks would be lost
     detach_wait: Seconds = 20.0  # seconds a guest is given to let go of a device, each time it is asked
     detach_attempts: Annotated[int, Meta(ge=1, le=100)] = 8

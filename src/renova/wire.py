@@ -554,7 +554,7 @@ class Answer(Message, frozen=True, kw_only=True, tag="answer"):
     id: int
     result: Result | None = None
     error: str | None = None
-    why: str = ""  # "", refused, stale, not_now, broken
+    why: str = ""  # "", refused, stale, not_now, storage_away, broken
 
 
 class WantImage(Message, frozen=True, kw_only=True, tag="want-image"):

@@ -142,6 +142,15 @@ async def silent_host(told: Asking) -> None:
     await told.cloud.until(lambda: told.cloud.is_silent(row.host_name or ""))
 
 
+async def storage_away(told: Asking) -> None:
+    await told.cloud.cut_power("storage1")
+
+
+async def storage_returns(told: Asking) -> None:
+    if not told.cloud.storage_hosts["storage1"].powered:
+        await told.cloud.power_on("storage1")
+
+
 async def errored(told: Asking) -> None:
     await told.cloud.database.transact(lambda tx: servers.change(tx, one(told), vm_state=VmState.ERROR))
 
@@ -467,6 +476,12 @@ def _cases() -> list[Case]:
         Case("hard reboot of a paused server", "reboot", then(server, paused), hard_reboot),
         Case("hard reboot of a suspended server", "reboot", then(server, suspended), hard_reboot),
         Case("hard reboot with a volume", "reboot", data, hard_reboot),
+        Case(
+            "hard reboot while its storage is away",
+            "reboot",
+            then(data, storage_away),
+            superseding(hard_reboot, storage_returns, 20),
+        ),
         Case("rebuild", "rebuild", server, rebuild),
         Case("rebuild from the same image", "rebuild", server, asking(accept_rebuild, SAME)),
         Case("rebuild a stopped server", "rebuild", then(server, stopped), rebuild, OFF),

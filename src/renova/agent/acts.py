@@ -80,6 +80,8 @@ class Acts:
         server = order.server
         match act:
             case Prepare():
+                # Now, when a former guest may still be left alone; and not in its turn, for which others wait.
+                await self._hypervisor.volumes_answer(act.guest.volumes)
                 async with self._turn:
                     return await self._prepare(act)
             case Start():
@@ -184,7 +186,9 @@ class Acts:
             log.info("guest not rebooted: it has been already", server=order.server, number=order.number)
             await self._unplug_former(act.guest, known)
             return True
-        self._may_start()  # before it is shut down: a guest that cannot be started again is better left alone
+        # Before it is shut down: a guest that cannot be started again is better left alone.
+        self._may_start()
+        await self._hypervisor.volumes_answer(act.guest.volumes)
         found = await self.found(act.guest.server)
         runs = found is not None and found.power not in (PowerState.NOSTATE, PowerState.SHUTDOWN, PowerState.CRASHED)
         if runs and not await self._hypervisor.shut_down(act.guest.server, act.wait_s):

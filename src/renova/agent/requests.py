@@ -13,7 +13,7 @@ from renova.agent.session import Session
 from renova.agent.stores import Stores
 from renova.drivers.hypervisor import Hypervisor
 from renova.model.channel import Closed
-from renova.model.errors import NotNow, Refused, Stale
+from renova.model.errors import NotNow, Refused, Stale, StorageAway
 from renova.wire import (
     Answer,
     Asides,
@@ -160,6 +160,8 @@ def _failure(number: int, error: Exception) -> Answer:
         why = "stale"
     elif isinstance(error, Refused):
         why = "refused"
+    elif isinstance(error, StorageAway):
+        why = "storage_away"
     elif isinstance(error, NotNow):
         why = "not_now"
     return Answer(id=number, error=str(error) or type(error).__name__, why=why)

@@ -17,7 +17,7 @@ from renova.hosts.registration import duty
 from renova.hosts.registry import Hosts
 from renova.hosts.uploads import Uploads
 from renova.model.clock import Clock
-from renova.model.errors import Broken, NotNow, OnHold, Refused, Stale
+from renova.model.errors import Broken, NotNow, OnHold, Refused, Stale, StorageAway
 from renova.model.guest import Aside, CachedImage, FoundGuest
 from renova.model.host import Host, HostState
 from renova.model.ids import ExecutorId, HostId, ServerId, SnapshotId, VolumeId
@@ -89,8 +89,9 @@ class Agents:
     ) -> Result:
         """Have the host do the act; returns its result.
 
-        `NotNow`: the host is away or asks to try again; `Elsewhere`: another controller has it. `Stale`: a newer order
-        is known there. `Refused`: it can never work. `Broken`: the host failed in a way nobody planned.
+        `NotNow`: the host is away or asks to try again; `Elsewhere`: another controller has it; `StorageAway`: the host
+        of a volume does not answer it. `Stale`: a newer order is known there. `Refused`: it can never work. `Broken`:
+        the host failed in a way nobody planned.
         """
         link = self._here(host)
         if (hold := self._held or link.place.hold) is not None and not isinstance(act, Stop):
@@ -108,7 +109,18 @@ class Agents:
         return _result(answer, link, RESULTS[type(act)])
 
     async def store(self, host: HostId, thing: VolumeId | SnapshotId, version: int, act: StorageAct) -> None:
-        """Have the storage host hold the volume or snapshot as the act says; raises as `command` does."""
+        """Have the storage host hold the volume or snapshot as the act says; raises as `command` does.
+
+        One that is away, or asks to try again, is `StorageAway`.
+        """
+        try:
+            await self._store(host, thing, version, act)
+        except Elsewhere:
+            raise
+        except NotNow as error:
+            raise StorageAway(f"the storage host of {thing}: {error}") from error
+
+    async def _store(self, host: HostId, thing: VolumeId | SnapshotId, version: int, act: StorageAct) -> None:
         link = self._here(host)
         place = link.place
         order = StorageOrder(
@@ -291,6 +303,8 @@ def _result(answer: Answer, link: Link, kind: type[R]) -> R:
             raise Refused(message)
         case "stale":
             raise Stale(message)
+        case "storage_away":
+            raise StorageAway(message)
         case "not_now":
             raise NotNow(message)
         case _:

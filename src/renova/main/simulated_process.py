@@ -33,6 +33,7 @@ from renova.model.chance import SystemChance
 from renova.model.channel import Channel
 from renova.model.clock import SystemClock
 from renova.model.errors import NotFound, NotNow
+from renova.model.volume import Connection
 from renova.settings import AgentSettings
 
 log = structlog.get_logger()
@@ -142,10 +143,22 @@ class Rack:
         return _Host(
             name,
             f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
-            SimulatedHypervisor(self._clock, storage, facts, start_s=START_S, boot_s=BOOT_S, shut_down_s=SHUT_DOWN_S),
+            SimulatedHypervisor(
+                self._clock,
+                storage,
+                facts,
+                start_s=START_S,
+                boot_s=BOOT_S,
+                shut_down_s=SHUT_DOWN_S,
+                storage_answers=self._storage_answers,
+            ),
             SimulatedNetwork(),
             MemoryJournal(self._chance),
         )
+
+    def _storage_answers(self, _way: Connection) -> bool:
+        storage = self._hosts.get(STORAGE_HOST)
+        return storage is None or storage.powered
 
     async def _add(self, host: _Host) -> None:
         directories = self._home.host(host.name)

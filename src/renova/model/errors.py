@@ -37,6 +37,10 @@ class NotNow(CloudError):
     """Something this code needs is away; the same request may work later."""
 
 
+class StorageAway(NotNow):
+    """The host that holds a volume does not answer: what needs it may work once that is back."""
+
+
 class OnHold(NotNow):
     """The cluster is on hold: the database has lost commits, and not all hosts have been accounted for yet."""
 

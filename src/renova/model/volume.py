@@ -51,4 +51,5 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     volume: VolumeId
     server: ServerId
     connected: bool
+    leaving: bool = False  # it is being cut off, and will not come back
     host: str = ""  # name of the host it was connected for

@@ -19,6 +19,7 @@ from renova.operations.parts.devices import next_device
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed
+from renova.operations.parts.storage_wait import with_storage
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.store import actions, block_devices, hosts
@@ -91,11 +92,15 @@ def begin_attach(work: Work, tx: Tx, want: AttachVolume) -> Right:
 @act()
 async def have_volume_reachable(work: Work, want: AttachVolume, right: Right) -> None:
     """Reserve the volume, and have it reachable from the server's host."""
-    _, device = await _here(work, want)
     host = await work.cloud.database.read(lambda tx: hosts.get(tx, right.host))
     if host is None:
         raise Broken(f"host {right.host} is gone")
-    await volumes.reach(work, device, host, complete=False)
+
+    async def reach() -> None:
+        _, device = await _here(work, want)
+        await volumes.reach(work, device, host, complete=False)
+
+    await with_storage(work, reach)
 
 
 @have_volume_reachable.undo
@@ -119,7 +124,7 @@ async def give_to_guest(work: Work, want: AttachVolume, right: Right) -> None:
     if disk is None:
         raise Broken(f"volume {want.volume} is not reachable")
     if server.vm_state in HAS_GUEST:
-        await work.command(right.host, right.incarnation, Give(disk=disk))
+        await with_storage(work, lambda: work.command(right.host, right.incarnation, Give(disk=disk)))
     await work.cloud.volumes.complete(disk.attachment, disk.device)
 
 

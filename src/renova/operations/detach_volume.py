@@ -5,6 +5,7 @@ server. Nothing is cut off under a guest that still has it.
 """
 
 import msgspec
+import structlog
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.block_device import BlockDevice
@@ -17,12 +18,15 @@ from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed
+from renova.operations.parts.storage_wait import StorageStaysAway, with_storage
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.store import actions, block_devices, operations
 from renova.store.database import Tx
 from renova.wire import AttachVolume as Give
 from renova.wire import DetachVolume as Take
+
+log = structlog.get_logger()
 
 
 class DetachVolume(msgspec.Struct, frozen=True):
@@ -112,10 +116,20 @@ async def give_back(work: Work, want: DetachVolume, right: Right) -> None:
 
 @act()
 async def let_go(work: Work, want: DetachVolume) -> None:
-    """Have the export cut off, and the volume free."""
+    """Have the export cut off, and the volume free.
+
+    Where its storage host stays away, the volume is left detaching, and is free as soon as that is back: the guest is
+    without it, and an export that is to go never comes back.
+    """
     device = await _row(work, want)
-    if device is not None:
-        await volumes.let_go(work, device)
+    if device is None:
+        return
+    try:
+        await with_storage(work, lambda: volumes.let_go(work, device))
+    except StorageStaysAway:
+        if await volumes.holds(work, device):
+            raise
+        log.warning("volume detached, and its storage host not told yet", volume=want.volume, exc_info=True)
 
 
 @end()

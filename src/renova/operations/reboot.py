@@ -26,6 +26,7 @@ from renova.operations.parts.guest import attached_networks, bind_all_ports, cur
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault
+from renova.operations.parts.storage_wait import StorageStaysAway, with_storage
 from renova.operations.rebuild import take_back_rebuild
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit, supersede
@@ -45,10 +46,14 @@ class RebootServer(msgspec.Struct, frozen=True):
 
 
 class Restarted(msgspec.Struct, frozen=True):
-    """How it ended: the guest's power state as it really is; and why, where it could not be restarted."""
+    """How it ended: the guest's power state as it really is; and why, where it could not be restarted.
+
+    `untouched`: not even its former guest was ended, for the storage of its volumes stayed away.
+    """
 
     power: PowerState
     refused: str | None = None
+    untouched: bool = False
 
 
 def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, hard: bool) -> None:
@@ -107,8 +112,9 @@ async def ask_guest(work: Work, want: RebootServer, right: Right) -> bool:
     """Ask the guest to restart; False when it did not heed in time, or could not be started again that way."""
     await volumes.reconcile(work)
     guest = await current_guest(work, right.incarnation)
+    ask = SoftReboot(guest=guest, wait_s=want.wait_s)
     try:
-        result = await work.command(right.host, right.incarnation, SoftReboot(guest=guest, wait_s=want.wait_s))
+        result = await with_storage(work, lambda: work.command(right.host, right.incarnation, ask))
     except (Refused, Broken):
         log.info("soft reboot failed, rebooting hard", exc_info=True)
         return False
@@ -120,13 +126,15 @@ async def ask_guest(work: Work, want: RebootServer, right: Right) -> bool:
 async def restart_guest(work: Work, want: RebootServer, right: Right) -> Restarted:
     """End the guest, and build it anew from the database on the disks it has; cached images are fetched if lost."""
     try:
-        guest = await run_guest.prepare(work, right.host, right.incarnation, must_exist=True)
+        try:
+            guest = await run_guest.prepare(work, right.host, right.incarnation, must_exist=True)
+        except StorageStaysAway as error:
+            return Restarted(await run_guest.power_at(work, right.host), refused=str(error), untouched=True)
         await run_guest.stop(work, right.host, right.incarnation, 0, for_good=False, restarts=True)
         return Restarted(await run_guest.bring_up(work, right.host, right.incarnation, prepared=guest))
     except (Refused, Broken) as error:
         log.warning("guest not restarted", host=right.host, exc_info=True)
-        found = await work.cloud.agents.guest(right.host, work.held.server)
-        power = found.power if found is not None else PowerState.NOSTATE
+        power = await run_guest.power_at(work, right.host)
         await work.cloud.networks.settle(work.held.server, active=power is PowerState.RUNNING)
         return Restarted(power, refused=str(error))
 
@@ -138,6 +146,9 @@ def conclude(work: Work, tx: Tx, want: RebootServer, restarted: Restarted) -> No
     The disks are whole, and a hard reboot may be tried again.
     """
     failure = None if restarted.refused is None else Failure(restarted.refused, "Refused", "", restart_guest.name)
+    if restarted.untouched and failure is not None:
+        _leave_untouched(work, tx, restarted.power, failure)
+        return
     runs = failure is None or restarted.power is PowerState.RUNNING
     servers.change(
         tx,
@@ -154,6 +165,16 @@ def conclude(work: Work, tx: Tx, want: RebootServer, restarted: Restarted) -> No
         actions.close_events(tx, work.held.action)
     elif failure is not None:
         close_failed(tx, work.held.action, failure)
+
+
+def _leave_untouched(work: Work, tx: Tx, power: PowerState, failure: Failure) -> None:
+    """Leave the server as it was, which is true unless its guest was to be there and is not: as after a power cut."""
+    server = work.server_now(tx)
+    gone = server.vm_state in (VmState.ACTIVE, VmState.PAUSED) and power not in run_guest.LIVES
+    vm_state = VmState.ERROR if gone else server.vm_state
+    servers.change(tx, server.id, vm_state=vm_state, task_state=None, power_state=power, fault=fault(tx, failure))
+    notify(work.cloud, tx, server.id, "instance.reboot.error", failure)
+    close_failed(tx, work.held.action, failure)
 
 
 def settle_reboot(work: Work, tx: Tx, want: RebootServer, failure: Failure) -> None:

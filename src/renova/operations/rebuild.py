@@ -153,7 +153,8 @@ async def restore_old_guest(work: Work, want: RebuildServer, right: Right) -> No
     await work.note(lambda tx: _put_back(tx, work.held.server, want))
     run = want.vm_state is VmState.ACTIVE and (await work.server()).vm_state is VmState.ACTIVE
     restored = await run_guest.build(work, right.host, right.incarnation, must_exist=True, run=run)
-    if restored.refused is not None:
+    # One that was never ended is left as it is, though it could not be started now: as while its storage is away.
+    if restored.refused is not None and await run_guest.power_at(work, right.host) not in run_guest.LIVES:
         if run:
             await work.cloud.networks.settle(work.held.server, active=False)
         await work.note(

@@ -22,6 +22,7 @@ from renova.model.clock import Clock
 from renova.model.guest import HostFacts
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server
+from renova.model.volume import Connection, NbdExport
 from renova.partners.identity import Identity
 from renova.partners.network.builtin import BuiltinNetworks
 from renova.partners.notifications import Sink
@@ -155,6 +156,7 @@ class SimulatedCloud:
                 start_s=self.start_s,
                 boot_s=self.boot_s,
                 shut_down_s=self.shut_down_s,
+                storage_answers=self.storage_answers,
             ),
             network=SimulatedNetwork(),
             journal=SimulatedJournal(chance),
@@ -162,6 +164,13 @@ class SimulatedCloud:
         )
         self.hosts[name] = host
         self.start_agent(name)
+
+    def storage_answers(self, way: Connection) -> bool:
+        """Say whether the storage host that serves a volume there answers to connections."""
+        serving = [
+            host for host in self.storage_hosts.values() if isinstance(way, NbdExport) and host.address == way.address
+        ]
+        return not serving or serving[0].volumes.powered
 
     async def add_storage_host(self, name: str, address: str) -> None:
         host_id = HostId(self.chance.uuid())

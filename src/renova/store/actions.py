@@ -116,10 +116,12 @@ def close_events(
     elif details:
         how["details"] = details
     tx.execute(_CLOSE if event is None else _CLOSE_ONE, {**which, **how})
-    values: dict[str, Any] = {"updated_at": tx.now}
-    if error:
-        values["message"] = "Error"
-    tx.execute(_CHANGE, {"wanted": action, **values})
+    tx.execute(_CHANGE, {"wanted": action, "updated_at": tx.now, "message": "Error" if error else None})
+
+
+def say(tx: Tx, action: int, message: str | None) -> None:
+    """Tell whoever looks at the action, until its next event ends, what it waits for; None for nothing any more."""
+    tx.execute(_CHANGE, {"wanted": action, "updated_at": tx.now, "message": message})
 
 
 def fail_event(tx: Tx, action: int, event: str, error: str) -> None:

@@ -10,7 +10,7 @@ The server's disks have an owner: the highest incarnation that was ever prepared
 them. An older incarnation is refused, so a host that slept through a move cannot touch disks that it shares.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable
 from typing import Protocol
 
 from renova.model.errors import Refused
@@ -75,6 +75,13 @@ class Hypervisor(Protocol):
 
     async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:
         """Say whether all of these very disks are here, readable and writable."""
+        ...
+
+    async def volumes_answer(self, volumes: Iterable[VolumeDisk]) -> None:
+        """Return once the storage hosts of these volumes have answered this host; `StorageAway` when one does not.
+
+        They are asked as well by `start`, `resume` and `attach_volume`, before these change anything.
+        """
         ...
 
     async def start(self, guest: Guest) -> FoundGuest:

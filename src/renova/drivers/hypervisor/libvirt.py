@@ -8,7 +8,7 @@ kept here but who waits for whom.
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from pathlib import Path
 
 import structlog
@@ -130,6 +130,9 @@ class LibvirtHypervisor:
 
     async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:
         return await self._disks.has(server, disks)
+
+    async def volumes_answer(self, volumes: Iterable[VolumeDisk]) -> None:
+        await self._reach(volumes)
 
     async def start(self, guest: Guest) -> FoundGuest:
         await self._own_disks(guest)

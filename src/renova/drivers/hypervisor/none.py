@@ -1,6 +1,6 @@
 """The hypervisor of a host that runs no guests: a storage host."""
 
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 
 from renova.drivers.hypervisor import ImageSource
 from renova.model.errors import Refused
@@ -47,6 +47,9 @@ class NoHypervisor:
 
     async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:
         return False
+
+    async def volumes_answer(self, volumes: Iterable[VolumeDisk]) -> None:
+        pass
 
     async def start(self, guest: Guest) -> FoundGuest:
         raise _no_guests()

@@ -7,7 +7,7 @@ crashes, guests that ignore ACPI, what guests wrote.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
@@ -19,7 +19,7 @@ from renova.drivers.hypervisor import DiskLocked, ImageSource
 from renova.drivers.hypervisor.image import verified
 from renova.drivers.hypervisor.simulated_image import Write, packed, unpacked
 from renova.model.clock import Clock, stamp
-from renova.model.errors import NotNow, Refused
+from renova.model.errors import NotNow, Refused, StorageAway
 from renova.model.guest import (
     Aside,
     CachedImage,
@@ -214,7 +214,7 @@ class SimulatedHypervisor:
     """Pretends to run the guests of one host.
 
     `start_s` is how long `start` takes, `boot_s` how much later the guest is in userspace, `shut_down_s` how long
-    it takes to power off when asked.
+    it takes to power off when asked. `storage_answers` says whether who serves a volume there answers this host.
     """
 
     def __init__(
@@ -226,8 +226,10 @@ class SimulatedHypervisor:
         start_s: float = 0.0,
         boot_s: float = 0.0,
         shut_down_s: float = 0.0,
+        storage_answers: Callable[[Connection], bool] = lambda _way: True,
     ) -> None:
         self._clock = clock
+        self._storage_answers = storage_answers
         self._storage = storage
         self._facts = msgspec.structs.replace(facts, storage_id=storage.identity)
         self._start_s, self._boot_s, self._shut_down_s = start_s, boot_s, shut_down_s
@@ -295,6 +297,12 @@ class SimulatedHypervisor:
         needs_none = disks.root is None and not disks.ephemerals_gb and not disks.swap_mb
         return needs_none or (server, disks.generation) in self._storage.disks
 
+    async def volumes_answer(self, volumes: Iterable[VolumeDisk]) -> None:
+        self._reach()
+        for disk in volumes:
+            if not self._storage_answers(disk.connection):
+                raise StorageAway(f"the storage host of volume {disk.volume} does not answer")
+
     @_change
     async def start(self, guest: Guest) -> FoundGuest:
         return await self._start(guest)
@@ -310,6 +318,7 @@ class SimulatedHypervisor:
                 return running.found()
         self._storage.own(guest.server, guest.incarnation)
         disk = self._storage.root(guest)
+        await self.volumes_answer(guest.volumes)
         if running:
             self._stop(running, PowerState.SHUTDOWN)
         domain = self._domains[guest.server] = _Domain(guest)
@@ -365,6 +374,7 @@ class SimulatedHypervisor:
         if domain is None or not domain.saved or domain.guest.incarnation != guest.incarnation:
             return await self._start(guest)
         self._storage.own(guest.server, guest.incarnation)
+        await self.volumes_answer(guest.volumes)
         await self._run(domain, self._storage.root(guest))
         domain.saved = False
         self._tell(domain)
@@ -492,6 +502,7 @@ class SimulatedHypervisor:
             return
         if disk.connection in self.dead_exports:
             raise Refused(f"volume {disk.volume} cannot be reached")
+        await self.volumes_answer([disk])
         has = [volume for volume in domain.guest.volumes if volume.volume == disk.volume]
         if has and has[0].connection != disk.connection:
             raise Refused(f"{server} has volume {disk.volume} by another attachment")

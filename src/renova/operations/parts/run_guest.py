@@ -13,6 +13,7 @@ from renova.model.host import Right
 from renova.model.ids import HostId
 from renova.operations.parts import volumes
 from renova.operations.parts.guest import current_guest
+from renova.operations.parts.storage_wait import with_storage
 from renova.operations.work import Work
 from renova.store import hosts, placement, rights
 from renova.store.database import Tx
@@ -38,6 +39,9 @@ from renova.wire import (
 log = structlog.get_logger()
 
 
+LIVES = (PowerState.RUNNING, PowerState.PAUSED)  # one whose volume is away stands still, until it is back
+
+
 class Built(msgspec.Struct, frozen=True):
     """How bringing a guest up ended: its power state, or why it could not be."""
 
@@ -48,9 +52,10 @@ class Built(msgspec.Struct, frozen=True):
 async def prepare(
     work: Work, host: HostId, incarnation: int, admin_pass: str | None = None, *, must_exist: bool = False
 ) -> Guest:
-    """Have the guest's disks ready on the host; returns the guest, to be brought up."""
+    """Have the guest's disks ready on the host, and the storage of its volumes answer; returns it, to be brought up."""
     guest = await current_guest(work, incarnation, admin_pass)
-    await work.command(host, incarnation, Prepare(guest=guest, must_exist=must_exist))
+    ready = Prepare(guest=guest, must_exist=must_exist)
+    await with_storage(work, lambda: work.command(host, incarnation, ready))
     return guest
 
 
@@ -68,9 +73,13 @@ async def bring_up(
     lean = replace(guest, personal=replace(guest.personal, admin_pass=None, user_data=None, files=()))
     act = Start(guest=lean) if run else Define(guest=lean)
     limit_s = work.cloud.settings.start_wait
-    try:
+
+    async def begin() -> Result:
         async with asyncio.timeout(limit_s):
-            result = await work.command(host, incarnation, act)
+            return await work.command(host, incarnation, act)
+
+    try:
+        result = await with_storage(work, begin)
     except TimeoutError as error:
         raise Refused(f"The guest was not {'running' if run else 'defined'} within {limit_s:g} seconds.") from error
     assert isinstance(result, State)
@@ -81,7 +90,7 @@ async def bring_up(
 async def resume(work: Work, host: HostId, incarnation: int) -> PowerState:
     """Have the guest running again from its saved memory; without any, it boots."""
     guest = await current_guest(work, incarnation)
-    result = await work.command(host, incarnation, Start(guest=guest, resume=True))
+    result = await with_storage(work, lambda: work.command(host, incarnation, Start(guest=guest, resume=True)))
     assert isinstance(result, State)
     await work.cloud.networks.settle(work.held.server, active=True)
     return result.guest.power if result.guest else PowerState.NOSTATE
@@ -122,6 +131,12 @@ async def stop(
     await work.command(host, incarnation, Stop(wait_s=wait_s, restarts=restarts))
     if for_good:
         await work.cloud.networks.settle(work.held.server, active=False)
+
+
+async def power_at(work: Work, host: HostId) -> PowerState:
+    """Return the power state of the server's guest as it really is on the host; `NotNow` when that is away."""
+    found = await work.cloud.agents.guest(host, work.held.server)
+    return found.power if found is not None else PowerState.NOSTATE
 
 
 async def drop_other_disks(work: Work, host: HostId, incarnation: int, keep: int) -> None:

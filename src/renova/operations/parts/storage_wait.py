@@ -21,14 +21,13 @@ class StorageStaysAway(Refused):
     """A storage host was waited for, and did not come back in time."""
 
 
-async def with_storage(work: Work, call: Callable[[], Awaitable[T]], *, limit_s: float | None = None) -> T:
+async def with_storage(work: Work, call: Callable[[], Awaitable[T]]) -> T:
     """Call until no storage host is lacking, and return what it returns.
 
-    `StorageStaysAway` after `limit_s` seconds, usually setting `storage_wait`. Meanwhile the action's message says
-    what is waited for, and for how long. The call reads anew whatever it changes: it may be made many times.
+    `StorageStaysAway` after setting `storage_wait`. Meanwhile the action's message says what is waited for, and for
+    how long. The call reads anew whatever it changes: it may be made many times.
     """
-    clock = work.cloud.clock
-    limit_s = work.cloud.settings.storage_wait if limit_s is None else limit_s
+    clock, limit_s = work.cloud.clock, work.cloud.settings.storage_wait
     until, pause, said = clock.monotonic() + limit_s, FIRST_PAUSE_S, ""
     while True:
         try:
@@ -39,18 +38,13 @@ async def with_storage(work: Work, call: Callable[[], Awaitable[T]], *, limit_s:
                 raise StorageStaysAway(f"{away}; it was waited for {limit_s:g} s") from away
             if str(away) != said:
                 said = str(away)
-                await _say(work, _sentence(said, limit_s))
+                await _say(work, f"Waiting for up to {limit_s:g} s: {said}")
         else:
             if said:
                 await _say(work, None)
             return done
         await clock.sleep(max(0.0, min(pause, until - clock.monotonic())))
         pause = min(2 * pause, LONGEST_PAUSE_S)
-
-
-def _sentence(reason: str, limit_s: float) -> str:
-    how_long = "until it is back" if limit_s == float("inf") else f"for up to {limit_s:g} s"
-    return f"Waiting {how_long}: {reason}"
 
 
 async def _say(work: Work, message: str | None) -> None:

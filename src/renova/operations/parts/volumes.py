@@ -20,6 +20,7 @@ from renova.model.guest import VolumeDisk
 from renova.model.host import Host
 from renova.model.ids import AttachmentId, HostId, ImageId, VolumeId
 from renova.model.server import Server
+from renova.operations.parts.storage_wait import with_storage
 from renova.operations.work import Work
 from renova.partners.volume import NewVolume
 from renova.store import block_devices, hosts
@@ -58,6 +59,10 @@ async def have_reachable(work: Work, host: HostId) -> bool:
 
     One that was connected for another host gets a new attachment: the other's export is cut off for good.
     """
+    return await with_storage(work, lambda: _have_reachable(work, host))
+
+
+async def _have_reachable(work: Work, host: HostId) -> bool:
     attached = [device for device in await volumes(work) if device.attached]
     if not attached:
         return False
@@ -122,13 +127,24 @@ async def renew(work: Work, device: BlockDevice) -> BlockDevice:
 
 async def let_go(work: Work, device: BlockDevice) -> None:
     """Have no attachment of the volume left; its row stays."""
-    for attachment in (device.attachment, device.next_attachment):
+    # The one that is connected nowhere first: to have it gone, nobody has to be there.
+    for attachment in (device.next_attachment, device.attachment):
         if attachment is not None:
             await work.cloud.volumes.detach(attachment)
 
 
+async def holds(work: Work, device: BlockDevice) -> bool:
+    """Say whether the server has an attachment of the volume that is not being cut off."""
+    known = await work.cloud.volumes.attachments(work.held.server)
+    return any(each.id in (device.attachment, device.next_attachment) and not each.leaving for each in known)
+
+
 async def renew_all(work: Work, *, root: bool) -> None:
     """Have a new attachment for every volume, connected nowhere; for the one it boots from only where `root`."""
+    await with_storage(work, lambda: _renew_all(work, root=root))
+
+
+async def _renew_all(work: Work, *, root: bool) -> None:
     for device in await volumes(work):
         fresh = device.next_attachment is None and device.host is None
         if device.attached and (root or not device.boots) and not fresh:
@@ -151,7 +167,8 @@ async def reconcile(work: Work) -> None:
     With the volume service away, all goes on with what is written down.
     """
     try:
-        known = {each.id for each in await work.cloud.volumes.attachments(work.held.server)}
+        # What is being cut off has left: a detach that was superseded, or died, had come that far.
+        known = {each.id for each in await work.cloud.volumes.attachments(work.held.server) if not each.leaving}
     except NotNow:
         log.info("attachments not compared: the volume service is away")
         return
@@ -191,6 +208,10 @@ async def make(work: Work, server: Server, device: BlockDevice) -> None:
 
 async def release(work: Work, *, delete: Callable[[BlockDevice], bool]) -> None:
     """Have no attachment of the server left, whoever knows of it, and delete the volumes of the devices named."""
+    await with_storage(work, lambda: _release(work, delete))
+
+
+async def _release(work: Work, delete: Callable[[BlockDevice], bool]) -> None:
     for device in await volumes(work):
         await let_go(work, device)
         if delete(device) and device.volume is not None:

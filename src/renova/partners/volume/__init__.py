@@ -28,8 +28,8 @@ class NewVolume(msgspec.Struct, frozen=True, kw_only=True):
 class Volumes(Protocol):
     """Knows volumes, and which servers they are attached to.
 
-    Every change says what should be and may be repeated. `NotNow` while the service, or the host that holds the
-    volume, is away; `Refused` or `Conflict` when a volume's status does not allow it; `NotFound`.
+    Every change says what should be and may be repeated. `NotNow` while the service is away, `StorageAway` while the
+    host that holds the volume is; `Refused` or `Conflict` when a volume's status does not allow it; `NotFound`.
     """
 
     async def volume(self, volume: VolumeId, project: ProjectId | None) -> Volume | None:
@@ -110,7 +110,7 @@ class StorageHosts(Protocol):
 
 
 class StorageAgents(Protocol):
-    """Commands the hosts that hold volumes; `hosts.agents` does. Errors as `Agents.command` has them."""
+    """Commands the hosts that hold volumes; `hosts.agents` does. Errors as `Agents.store` has them."""
 
     async def store(self, host: HostId, thing: VolumeId | SnapshotId, version: int, act: StorageAct) -> None:
         """Have the host hold the volume or snapshot as the act says; of the same `thing`, versions only rise.

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import Broken, Conflict, Invalid, NotFound, NotNow, Refused
+from renova.model.errors import Broken, Conflict, Invalid, NotFound, NotNow, Refused, StorageAway
 from renova.model.host import Host
 from renova.model.ids import AttachmentId, HostId, ImageId, ProjectId, ServerId, VolumeId
 from renova.model.storage import OfImage
@@ -81,7 +81,14 @@ class BuiltinVolumes:
     async def attachments(self, server: ServerId) -> list[Attachment]:
         rows = await self._database.read(lambda tx: attachments.of_server(tx, server))
         return [
-            Attachment(id=row.id, volume=row.volume, server=row.server, connected=row.export is not None, host=row.host)
+            Attachment(
+                id=row.id,
+                volume=row.volume,
+                server=row.server,
+                connected=row.export is not None,
+                leaving=row.gone,
+                host=row.host,
+            )
             for row in rows
         ]
 
@@ -108,7 +115,7 @@ class BuiltinVolumes:
                 return row, storage
             for other in attachments.of_volume(tx, row.volume):
                 if other.export is not None and other.gone:
-                    raise NotNow(f"Volume {row.volume} is still being cut off from host {other.host}.")
+                    raise StorageAway(f"Volume {row.volume} is still being cut off from host {other.host}.")
                 if other.export is not None:
                     raise Conflict(f"Volume {row.volume} is connected for host {other.host}; detach it there first.")
             if found.status not in RESTING:
