@@ -210,6 +210,7 @@ CHECKS: list[tuple[str, dict[str, Any], dict[str, Any], int, str]] = [
         400,
         "hw:numa_",
     ),
+    ("boot volume", {"server": {"image": None}}, {}, 409, "boots from a volume that is gone"),
     ("preserve_ephemeral", {}, {"preserve_ephemeral": True}, 400, "preserve_ephemeral"),
 ]
 

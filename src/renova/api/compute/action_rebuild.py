@@ -29,10 +29,9 @@ from renova.api.compute.passwords import new_password
 from renova.api.compute.personality import WantedFile
 from renova.api.compute.server_create import find_key
 from renova.api.compute.visible import asked, find_server, views
-from renova.api.dispatch import Failure
 from renova.api.http import Call, Reply, Version
-from renova.model.errors import Invalid
-from renova.model.ids import ServerId
+from renova.model.errors import Conflict, Invalid
+from renova.model.ids import ServerId, VolumeId
 from renova.model.image import Image
 from renova.model.server import KeyPair, Server
 from renova.model.volume import Volume
@@ -85,6 +84,7 @@ class Found(msgspec.Struct, frozen=True):
     server: Server
     key: KeyPair | UnsetType | None
     limits: dict[str, int]
+    boots_from: VolumeId | None  # None: a root disk of its own, or a volume that is gone
 
 
 async def rebuild(call: Call, value: Value) -> Reply:
@@ -138,7 +138,8 @@ def _find(call: Call, tx: Tx, server_id: ServerId, wanted: WantedRebuild) -> Fou
         raise Invalid("The current driver does not support preserving ephemeral partitions: leave preserve_ephemeral.")
     # The caller's key (not the server's owner's), null to take the key away, or nothing to keep it.
     key = find_key(call, tx, wanted.key_name) if isinstance(wanted.key_name, str) else wanted.key_name
-    return Found(server, key, quotas.of_project(tx, call.caller.project))
+    boot = volumes.boot_volume(tx, server)
+    return Found(server, key, quotas.of_project(tx, call.caller.project), boot.volume if boot else None)
 
 
 def _demand_fit(call: Call, found: Found, image: Image, asked_for: dict[str, Any], boot: Volume | None) -> None:
@@ -170,12 +171,10 @@ async def _boot_volume(call: Call, found: Found) -> Volume | None:
     """Return the volume that the server boots from; None for one that has a root disk of its own."""
     if found.server.image is not None:
         return None
-    device = await call.cloud.database.read(lambda tx: volumes.boot_volume(tx, found.server))
-    volume = None
-    if device is not None and device.volume is not None:
-        volume = await call.cloud.volumes.volume(device.volume, None)
+    volume = await call.cloud.volumes.volume(found.boots_from, None) if found.boots_from else None
     if volume is None:
-        raise Failure(500, f"Server {found.server.id} has no volume to boot from.")
+        # It went while it was looked for: with the server, mostly.
+        raise Conflict(f"Server {found.server.id} boots from a volume that is gone: delete the server.")
     return volume
 
 
