@@ -109,10 +109,13 @@ class Operator:
     async def _ask(self, method: str, path: str, body: Any = None, *, what: str, about: str = "") -> Reply:
         return await self._asking.ask(ADMIN, method, path, body, what=what, about=about)
 
-    async def settle(self) -> None:
-        """Take back what would keep servers from running."""
-        for host in self._hosts.names():
+    async def settle(self) -> bool:
+        """Take back what would keep servers from running; False while that is refused, for a host is not back yet."""
+        taken = [
             await self._change_service(host, "enable", forced_down=False, status="enabled")
+            for host in self._hosts.names()
+        ]
+        return all(taken)
 
     async def look_over(self) -> None:
         """Have the duties done that bring the database to what hosts really have."""

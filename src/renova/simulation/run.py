@@ -237,7 +237,6 @@ class Run:
         self.workload.stop()
         await users
         await self.injector.mend()
-        await self.workload.operator.settle()
 
     def _wrong(self, tx: Tx) -> list[str]:
         ordered, believed = self.invariants.ordered_images, self.invariants.believed
@@ -259,8 +258,9 @@ class Run:
     async def _calm(self) -> None:
         """Wait until everything is final and true, for as long as that may take."""
         loop = asyncio.get_running_loop()
-        began, pause = loop.time(), 1.0
+        began, pause, settled = loop.time(), 1.0, False
         while True:
+            settled = settled or await self.workload.operator.settle()
             if self.invariants.believed.ever_lost and self.invariants.hold is None:
                 # A restored database says what was so once, until each host that comes back was looked over.
                 await self.workload.operator.look_over()
