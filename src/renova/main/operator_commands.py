@@ -203,6 +203,11 @@ def _show_status(found: dict[str, Any], as_json: bool) -> None:
         since, holds = each["started_at"][:19], ", ".join(each["holds"])
         table.add_row(each["name"], each["api_address"], agents, each["release"], since, left, holds)
     Console().print(table)
+    if found["waiting"]:
+        table = Table("Server", "Action", "Since", "Waits")
+        for each in found["waiting"]:
+            table.add_row(each["server"], each["action"], each["since"][:19], each["message"])
+        Console().print(table)
     database = found["database"]
     table = Table("Database", "Primary", "Timeline", "Replication", "Standbys")
     how = "" if database["kind"] == "SQLite" else "synchronous" if database["synchronous"] else "not synchronous"

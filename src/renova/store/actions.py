@@ -150,6 +150,13 @@ def by_request(tx: Tx, server: ServerId, request: str) -> Action | None:
     return Action(**row._mapping) if row else None
 
 
+def waiting(tx: Tx) -> list[Action]:
+    """List the actions under way that say what they wait for, the oldest first."""
+    under_way = select(events.c.action).where(events.c.finished_at.is_(None))
+    wait = actions.c.message.is_not(None) & actions.c.id.in_(under_way)
+    return [Action(**row._mapping) for row in tx.execute(select(actions).where(wait).order_by(actions.c.id))]
+
+
 def requests(tx: Tx) -> dict[tuple[ServerId, str], str]:
     """Return the action that each request began, by server and request."""
     rows = tx.execute(select(actions.c.server, actions.c.request, actions.c.action))

@@ -3,8 +3,8 @@
 import pytest
 
 from renova.hosts import eras
-from renova.model.ids import ExecutorId
-from renova.store import executors, hosts, posts, rights
+from renova.model.ids import ExecutorId, ProjectId, UserId
+from renova.store import actions, executors, hosts, posts, rights
 from renova.store.database import Tx
 from tests.api.hosts.test_hosts import SERVER, HostsApi, api, have_hosts
 from tests.unit.store.tables import A
@@ -59,6 +59,24 @@ async def test_the_cluster_says_which_controllers_it_has_and_who_does_what(api: 
     assert (two["name"], two["holds"]) == ("two", ["notices"])
     assert shown["database"]["kind"] == "SQLite"
     assert shown["database"]["trouble"] is None
+
+
+async def test_the_cluster_says_which_actions_wait_for_what(api: HostsApi) -> None:
+    def begin(tx: Tx) -> int:
+        waiting, ended = (actions.begin(tx, SERVER, f"req-{n}", "reboot", UserId("u"), ProjectId("p")) for n in (1, 2))
+        for action in (waiting, ended):
+            actions.open_event(tx, action, "compute_reboot_instance", "host-a")
+            actions.say(tx, action, "Waiting for up to 300 s: the storage host does not answer")
+        actions.close_events(tx, ended, error="it was waited for 300 s")
+        return waiting
+
+    waiting = await api.cloud.database.transact(begin)
+    _, shown = await asked(api, "GET", "/status")
+    [told] = shown["waiting"]
+    assert (told["server"], told["action"]) == (SERVER, "reboot")
+    assert told["message"] == "Waiting for up to 300 s: the storage host does not answer"
+    await api.cloud.database.transact(lambda tx: actions.close_events(tx, waiting))
+    assert (await asked(api, "GET", "/status"))[1]["waiting"] == []
 
 
 async def test_the_cluster_says_why_it_is_on_hold_and_an_operator_begins_the_next_era(api: HostsApi) -> None:

@@ -6,13 +6,23 @@ from random import Random
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from renova.lab.chaos.campaign import _kills
 from renova.lab.chaos.client import Client
 from renova.lab.chaos.faults import Card, Fault, Faults, Struck
+from renova.lab.chaos.invariants import volumes_of_domain
+from renova.lab.chaos.rows import volumes_left, work_left
 from renova.lab.chaos.watch import Probes
 from renova.lab.processes import wait_until
 from renova.model.errors import NotNow
+from renova.model.ids import AttachmentId
+from renova.store import block_devices, volume_attachments
+from renova.store.database import Tx
+from renova.store.volume_attachments import StoredAttachment
+from tests.operations.story import Told
+from tests.operations.test_failures import told_story
+from tests.operations.volumes import attached, rows
 
 
 class Machine:
@@ -94,3 +104,42 @@ def test_a_kill_counts_for_the_take_over_only_if_nothing_else_was_wrong() -> Non
     trouble = struck("database killed", "database", 198.0, 201.0)
     elsewhere = struck("agent killed", "host1", 99.0, 104.0)
     assert _kills([alone, in_trouble, trouble, elsewhere]) == [100.0]
+
+
+def test_a_volume_that_is_not_attached_exactly_once_is_told_by_the_database_itself() -> None:
+    async def story(told: Told) -> None:
+        def left(tx: Tx) -> list[str]:
+            return [*work_left(tx), *volumes_left(tx)]
+
+        server = await told.created()
+        volume = await attached(told, server)
+        assert await told.cloud.database.read(left) == []
+        [device] = await rows(told, server)
+
+        def twice(tx: Tx) -> list[str]:
+            volume_attachments.add(tx, again(tx))
+            found = left(tx)
+            volume_attachments.remove(tx, AttachmentId("again"))
+            return found
+
+        def again(tx: Tx) -> StoredAttachment:
+            [row] = volume_attachments.of_volume(tx, volume)
+            return replace(row, id=AttachmentId("again"), export=None)
+
+        [said] = await told.cloud.database.transact(twice)
+        assert f"volume {volume} has the attachments" in said
+        values = {"next_attachment": AttachmentId("next")}
+        await told.cloud.database.transact(lambda tx: block_devices.change(tx, device, **values))
+        [said] = await told.cloud.database.read(left)
+        assert "was never finished" in said
+        await told.cloud.database.transact(lambda tx: block_devices.change(tx, device, next_attachment=None))
+
+    told_story(story)
+
+
+def test_the_volumes_of_a_domain_are_told_by_their_serials() -> None:
+    xml = """<domain><devices>
+      <disk type="file"><source file="/disk"/><serial>root</serial></disk>
+      <disk type="network"><source protocol="nbd" name="secret"/><serial>volume</serial></disk>
+    </devices></domain>"""
+    assert volumes_of_domain(xml) == {"volume"}

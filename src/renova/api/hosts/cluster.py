@@ -1,4 +1,4 @@
-"""The cluster as a whole: its era, whether it is on hold and for what that waits, its controllers, its database."""
+"""The cluster as a whole: its era, its hold and what that waits for, actions that wait, controllers, the database."""
 
 from datetime import datetime
 from typing import Annotated
@@ -9,7 +9,7 @@ from renova.api.http import Call, Reply
 from renova.ha.replication import replication
 from renova.hosts import eras
 from renova.model.ids import ServerId
-from renova.store import cluster, executors, posts
+from renova.store import actions, cluster, executors, posts
 from renova.store.database import Tx
 
 
@@ -54,6 +54,10 @@ async def _shown(call: Call) -> Reply:
             "contested": {server: list(hosts) for server, hosts in waiting.contested.items()},
             "accepted_proofs": list(call.cloud.settings.accepted_proofs),
             "controllers": _controllers(tx),
+            "waiting": [
+                {"server": each.server, "action": each.action, "since": each.started_at, "message": each.message}
+                for each in actions.waiting(tx)
+            ],
         }
 
     shown = await call.cloud.database.read(work)

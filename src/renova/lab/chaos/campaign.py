@@ -56,6 +56,7 @@ class Report(msgspec.Struct, frozen=True):
     controller_kills: int  # those during which nothing else kept the API from answering
     longest_after_controller_kill_s: float
     calm_after_s: float
+    looked_at: dict[str, int]  # in the end, in libvirt, on disks and in the database
 
     @property
     def kept(self) -> bool:
@@ -135,6 +136,7 @@ class Campaign:
                 max((probes.longest(kill, kill + _AFTER_KILL_S) for kill in kills), default=0.0), 2
             ),
             calm_after_s=round(calm_after, 1),
+            looked_at=found.looked_at,
         )
 
     def _client(self, timeout: float = 30.0) -> Client:
@@ -168,7 +170,7 @@ class Campaign:
             if found is not None and not (found.lost or found.violations):
                 return found
             if time.monotonic() > deadline:
-                return found or Outcome(Counter(), Counter(), [], [f"what is cannot be asked: {away}"])
+                return found or Outcome(Counter(), Counter(), [], [f"what is cannot be asked: {away}"], {})
             doing(away if found is None else "; ".join([*found.lost, *found.violations][:2]))
             time.sleep(_CALM_PAUSE_S)
 
@@ -202,12 +204,14 @@ def told(report: Report) -> str:
     """Return the report for people."""
     lines = [f"{report.minutes:g} minutes of chaos, seed {report.seed}", "", "faults that fired:"]
     lines += [f"  {count:5}  {kind}" for kind, count in report.faults.items()]
+    lines += [f"  {sum(report.faults.values()):5}  in all"]
     lines += ["", "operations:                done  ended otherwise  refused  unanswered"]
     kinds = sorted({*report.done, *report.failed, *report.refused, *report.unanswered})
     for kind in kinds:
         refused = sum(report.refused.get(kind, {}).values())
         done, failed = report.done.get(kind, 0), report.failed.get(kind, 0)
         lines.append(f"  {kind:<20} {done:8} {failed:16} {refused:8} {report.unanswered.get(kind, 0):11}")
+    lines.append(f"  {'in all':<20} {sum(report.done.values()):8} {sum(report.failed.values()):16}")
     lines += [
         "",
         f"lost: {len(report.lost)}",
@@ -217,6 +221,8 @@ def told(report: Report) -> str:
         f"  after one of the controllers was killed ({report.controller_kills} times, nothing else being wrong): "
         f"{report.longest_after_controller_kill_s} s (goal: {TAKE_OVER_S:g} s)",
         f"calm {report.calm_after_s} s after it was mended",
+        "compared in the end, by libvirt, disks and database: "
+        + ", ".join(f"{count} {what}" for what, count in report.looked_at.items()),
     ]
     if report.lost or report.double_runs or report.violations:
         lines += ["", "BROKEN PROMISES:"]

@@ -21,12 +21,13 @@ _VIRSH_S = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the operations ended, by kind; and what is not as it must be."""
+    """How the operations ended, by kind; and what is not as it must be, of so many things that were looked at."""
 
     done: Counter[str]
     failed: Counter[str]
     lost: list[str]
     violations: list[str]
+    looked_at: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def outcome(cloud: LabCloud, client: Client, book: Book) -> Outcome:
     lost: list[str] = []
     for request in book.accepted:
         _judge(client, request, done, failed, lost)
+    listed = client.ask("GET", "/volume/v3/volumes/detail").body["volumes"]
     violations = [
         *_hosts(client),
         *_existence(servers, book, lost),
@@ -53,11 +55,19 @@ def outcome(cloud: LabCloud, client: Client, book: Book) -> Outcome:
         *_disks(cloud, servers),
         *_ports(client, servers),
         *_allocations(client, servers),
-        *_volumes(cloud, client, servers, shown),
+        *_volumes(listed, servers, shown),
+        *_contents(cloud, listed),
         *_migrations(client),
         *unfinished(cloud.control.database.url()),
     ]
-    return Outcome(done, failed, lost, violations)
+    looked_at = {
+        "servers": len(servers),
+        "guests that ran": sum(len(each.running) for each in shown.values()),
+        "volumes": len(listed),
+        "attached": sum(len(volume["attachments"]) for volume in listed),
+        "accepted operations": len(book.accepted),
+    }
+    return Outcome(done, failed, lost, violations, looked_at)
 
 
 def _judge(client: Client, request: Request, done: Counter[str], failed: Counter[str], lost: list[str]) -> None:
@@ -138,11 +148,12 @@ def _shown(cloud: LabCloud, host: str) -> Shown:
 
     running = virsh("list", "--uuid", "--state-running").split()
     return Shown(
-        set(virsh("list", "--uuid", "--all").split()), {server: _nbd(virsh("dumpxml", server)) for server in running}
+        set(virsh("list", "--uuid", "--all").split()),
+        {server: volumes_of_domain(virsh("dumpxml", server)) for server in running},
     )
 
 
-def _nbd(xml: str) -> set[str]:
+def volumes_of_domain(xml: str) -> set[str]:
     """Return the volumes that a domain has, by their serial numbers: their ids."""
     disks = ET.fromstring(xml).iter("disk")  # noqa: S314  (of our own libvirt)
     return {disk.findtext("serial", "") for disk in disks if disk.find("source[@protocol='nbd']") is not None}
@@ -197,14 +208,13 @@ def _allocations(client: Client, servers: dict[str, Any]) -> list[str]:
     ]
 
 
-def _volumes(cloud: LabCloud, client: Client, servers: dict[str, Any], shown: dict[str, Shown]) -> list[str]:
+def _volumes(listed: list[Any], servers: dict[str, Any], shown: dict[str, Shown]) -> list[str]:
     """A volume is attached once, at the server that knows of it and whose guest has it; or it is available."""
     found = []
     has = {
         server: {each["id"] for each in place["os-extended-volumes:volumes_attached"]}
         for server, place in servers.items()
     }
-    listed = client.ask("GET", "/volume/v3/volumes/detail").body["volumes"]
     for volume in listed:
         at = [each["server_id"] for each in volume["attachments"]]
         known = [server for server, its in has.items() if volume["id"] in its]
@@ -216,9 +226,14 @@ def _volumes(cloud: LabCloud, client: Client, servers: dict[str, Any], shown: di
             for server, guest in each.running.items()
             if server in has and guest != has[server]
         ]
+    return found
+
+
+def _contents(cloud: LabCloud, listed: list[Any]) -> list[str]:
+    """The storage host holds the content of each volume, and nothing else."""
     ids = {volume["id"] for volume in listed}
     kept = {entry.name for entry in (cloud.home.host(STORAGE_HOST).volumes / "volumes").iterdir()}
-    found += [f"the content of volume {each} is there, and the volume is not" for each in kept - ids]
+    found = [f"the content of volume {each} is there, and the volume is not" for each in kept - ids]
     return found + [f"the content of volume {each} is not there" for each in ids - kept]
 
 

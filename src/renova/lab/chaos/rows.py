@@ -15,14 +15,15 @@ def unfinished(url: str) -> list[str]:
     async def read() -> list[str]:
         database = open_database(url, SystemClock())
         try:
-            return await database.read(lambda tx: [*_work(tx), *_volumes(tx)])
+            return await database.read(lambda tx: [*work_left(tx), *volumes_left(tx)])
         finally:
             database.close()
 
     return asyncio.run(read())
 
 
-def _work(tx: Tx) -> Iterator[str]:
+def work_left(tx: Tx) -> Iterator[str]:
+    """Name operations, events, clean-ups and counts that are not at their end."""
     for held in operations.unfinished(tx):
         yield f"operation {held.id} ({held.story} of {held.server}) is not at its end"
     for event in actions.open_events(tx):
@@ -34,8 +35,8 @@ def _work(tx: Tx) -> Iterator[str]:
         yield f"{used} {resource} of {provider} are counted as used, {total} are held"
 
 
-def _volumes(tx: Tx) -> Iterator[str]:
-    """A volume has exactly the attachment that its server's row names, and is as its host was told."""
+def volumes_left(tx: Tx) -> Iterator[str]:
+    """Name volumes that have not exactly the attachment that their server's row names, or are not as wanted."""
     its = {device.volume: device for device in block_devices.every(tx) if device.is_volume}
     for volume in volumes.every(tx, None):
         device = its.pop(volume.id, None)
