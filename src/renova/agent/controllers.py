@@ -8,6 +8,7 @@ authority makes it a controller.
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -118,7 +119,7 @@ class KnownControllers:
                 for address, dialer in self._missing(kept).items():
                     kept.add(address)
                     task = group.create_task(keep_connected(dialer), name=f"controller-{address}")
-                    task.add_done_callback(lambda _, address=address: self._left(kept, address))  # type: ignore[misc]
+                    task.add_done_callback(partial(self._left, kept, address))
                 await self._changed.wait()
 
     def _take(self, addresses: tuple[str, ...]) -> None:
@@ -138,6 +139,6 @@ class KnownControllers:
                     log.warning("controller not dialled", controller=address, reason=str(error))
         return missing
 
-    def _left(self, kept: set[str], address: str) -> None:
+    def _left(self, kept: set[str], address: str, _ended: asyncio.Task[None]) -> None:
         kept.discard(address)
         self._changed.set()

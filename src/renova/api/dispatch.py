@@ -56,10 +56,10 @@ class Versions(Protocol):
 class Unversioned:
     """A service whose paths say all."""
 
-    def asked(self, headers: Mapping[str, str]) -> Version:  # noqa: ARG002
+    def asked(self, headers: Mapping[str, str]) -> Version:
         return NO_VERSION
 
-    def headers(self, version: Version) -> dict[str, str]:  # noqa: ARG002
+    def headers(self, version: Version) -> dict[str, str]:
         return {}
 
 

@@ -27,7 +27,7 @@ from renova.model.errors import BadSetup
 _HERE = Path(__file__).parent
 _ROOT = _HERE / "guest_root"
 _KERNEL_INPUTS = [_HERE / name for name in ("guest_kernel.py", "guest_disk.py", "initramfs.py", "guest-init.sh")]
-_DIRECTORIES = "bin sbin usr/bin usr/sbin dev proc sys run tmp root mnt/config var/www".split()  # noqa: SIM905
+_DIRECTORIES = "bin sbin usr/bin usr/sbin dev proc sys run tmp root mnt/config var/www".split()  # noqa: SIM905  (reads better)
 
 
 def build(out_dir: Path, label: str, progress: Callable[[str], None] = lambda _: None) -> Path:

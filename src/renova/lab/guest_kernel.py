@@ -18,7 +18,7 @@ _INIT = Path(__file__).with_name("guest-init.sh")
 _KERNEL = "linux-image-cloud-amd64"
 _BUSYBOX = "busybox-static"
 # Loaded before the root disk can be mounted, so each costs boot time.
-_MODULES = "virtio_pci virtio_blk virtio_net isofs vfat nls_cp437 nls_ascii nls_iso8859-1 button evdev".split()  # noqa: SIM905
+_MODULES = "virtio_pci virtio_blk virtio_net isofs vfat nls_cp437 nls_ascii nls_iso8859-1 button evdev".split()  # noqa: SIM905  (reads better)
 _MODULES += ["virtio-rng", "virtio_balloon"]
 # Loaded only by a guest that finds no config drive on a virtio disk.
 _LATE_MODULES = ["ata_piix", "virtio_scsi", "sd_mod", "sr_mod"]

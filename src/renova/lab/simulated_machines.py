@@ -84,7 +84,7 @@ class SimulatedMachines:
     def heal(self, name: str) -> None:
         self._switch("heal", name)
 
-    def exec_argv(self, name: str, argv: Sequence[str]) -> list[str]:  # noqa: ARG002
+    def exec_argv(self, name: str, argv: Sequence[str]) -> list[str]:
         raise BadSetup(f"{name} is simulated: no program can run on it.")
 
     def _switch(self, verb: str, name: str) -> None:

@@ -153,7 +153,7 @@ class _Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         self._told = told
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._loop.call_soon_threadsafe(self._told)
 
 

@@ -36,7 +36,7 @@ class Door(HttpToolsProtocol):
         self._refused = False
         self._next_look: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it serves TCP only
         super().connection_made(transport)
         self._heard = self._head_since = self.loop.time()
         self._next_look = self.loop.call_later(self.look_s, self._look)

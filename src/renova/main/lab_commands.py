@@ -1,6 +1,5 @@
 """`renova lab`: a cloud on this machine, made, looked at, hurt and taken down."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -235,7 +234,7 @@ def _found(home: Path) -> "LabCloud":
 
 def _need_clients() -> None:
     try:
-        import openstack  # noqa: F401
+        import openstack  # noqa: F401  (only whether it is there)
     except ModuleNotFoundError as error:
         raise BadSetup("The lab needs the OpenStack clients: run script/bootstrap.") from error
 
@@ -262,6 +261,6 @@ def _say_how_to_go_on(cloud: "LabCloud") -> None:
 def _short(path: Path) -> str:
     """Name a path as seen from here, if that is shorter."""
     try:
-        return str(path.relative_to(os.getcwd()))  # noqa: PTH109
+        return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)

@@ -34,7 +34,7 @@ class SeededChance:
     """Everything follows from one seed: for the simulation, never for a real cloud."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)  # noqa: S311  (no secret: a real cloud has the other)
 
     def begin_again(self, seed: int) -> None:
         """Go on from another seed."""

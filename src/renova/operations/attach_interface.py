@@ -5,6 +5,8 @@ next start. When it fails, a port that was made is gone again, and one of the us
 nic by then and does not let go of it: then the server keeps the port, so that nobody else gets its addresses.
 """
 
+from functools import partial
+
 import msgspec
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
@@ -95,7 +97,7 @@ async def take_port(work: Work, want: AttachInterface) -> None:
         if port.id == want.wish.port or (want.wish.port is None and await _is_nic(work, port.id, want.nic)):
             if await _is_held_on_to(work, port):
                 networks = await attached_networks(work)
-                await work.note(lambda tx, networks=networks: _keep(work, tx, networks))  # type: ignore[misc]
+                await work.note(partial(_keep, work, networks=networks))
             else:
                 await work.cloud.networks.take_port(work.held.server, port.id)
 

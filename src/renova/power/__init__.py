@@ -25,5 +25,5 @@ class Power(Protocol):
 class NoPower:
     """Hosts whose power nobody can read."""
 
-    async def read(self, host: HostId, name: str) -> Reading:  # noqa: ARG002
+    async def read(self, host: HostId, name: str) -> Reading:
         return Reading.UNKNOWN

@@ -33,7 +33,7 @@ class CommandPower:
         # In threads: starting a process holds up the event loop, uvloop's for tens of milliseconds on a busy machine.
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="power")
 
-    async def read(self, host: HostId, name: str) -> Reading:  # noqa: ARG002
+    async def read(self, host: HostId, name: str) -> Reading:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, name)
 
     def _read(self, name: str) -> Reading:

@@ -6,6 +6,7 @@ different facts there are: a test that all of them pass looks at no host.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Set
+from functools import partial
 from typing import Generic, TypeVar
 
 from renova.model.host import HostView
@@ -108,7 +109,7 @@ class Board:
                 self._free[name] = [_free(each, name) for each in self.views]
         for name in host.units:
             if name not in self._units:
-                self._units[name] = Facts(lambda each, name=name: each.units.get(name), self.views)  # type: ignore[misc]
+                self._units[name] = Facts(partial(_units, name=name), self.views)
         place = self._places.get(host.id)
         if place is None:
             self._places[host.id] = len(self.views)
@@ -144,6 +145,10 @@ class Board:
         if place < len(self.views):
             self._set(place, last)
             self._places[last.id] = place
+
+
+def _units(host: HostView, name: str) -> Units | None:
+    return host.units.get(name)
 
 
 def _free(host: HostView, resource_class: str) -> float:

@@ -5,6 +5,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -36,8 +37,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _plan(seed: int, *, small: bool, changes: dict[str, object]) -> Plan:
-    return short(seed, **changes) if small else Plan(seed=seed, **changes)  # type: ignore[arg-type]
+def _plan(seed: int, *, small: bool, changes: dict[str, Any]) -> Plan:
+    return short(seed, **changes) if small else Plan(seed=seed, **changes)
 
 
 def _replay(arguments: argparse.Namespace, seed: int) -> str:
@@ -60,7 +61,7 @@ def main() -> int:
     if arguments.kinds:
         sys.stdout.write("".join(f"{kind.name}\n" for kind in KINDS))
         return 0
-    changes: dict[str, object] = {
+    changes: dict[str, Any] = {
         name: getattr(arguments, name) for name in ("minutes", "rate") if getattr(arguments, name) is not None
     }
     if arguments.faults:

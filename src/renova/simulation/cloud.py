@@ -55,7 +55,7 @@ class SwitchBoard:
     def __init__(self, cloud: "SimulatedCloud") -> None:
         self._cloud = cloud
 
-    async def read(self, host: HostId, name: str) -> Reading:  # noqa: ARG002
+    async def read(self, host: HostId, name: str) -> Reading:
         return Reading.ON if self._cloud.any_host(name).powered else Reading.OFF
 
 
@@ -99,15 +99,15 @@ class SimulatedCloud:
         """Return the database as the world sees it."""
         return open_database(None, self.clock)
 
-    def _database_for(self, one: SimulatedController, process: Process) -> Database:  # noqa: ARG002
+    def _database_for(self, one: SimulatedController, process: Process) -> Database:
         """Return the database as this run of the controller has it."""
         return Database(Inside(process, self.database))
 
-    def clock_of(self, machine: str) -> Clock:  # noqa: ARG002
+    def clock_of(self, machine: str) -> Clock:
         """Return the clock of a controller or host."""
         return self.clock
 
-    def chance_of(self, process: str) -> Chance:  # noqa: ARG002
+    def chance_of(self, process: str) -> Chance:
         """Return the chance of a host or of a controller's run."""
         return self.chance
 
@@ -341,5 +341,5 @@ class SimulatedCloud:
 
         process.spawn(work, name).add_done_callback(note)
 
-    def _has_ended(self, process: Process, name: str, error: BaseException) -> None:  # noqa: ARG002
+    def _has_ended(self, process: Process, name: str, error: BaseException) -> None:
         self.ended.append(f"{name}: {error!r}")

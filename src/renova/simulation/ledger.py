@@ -47,7 +47,7 @@ class Ledger:
                 "DELETE": f"{old}, NULL",
             }.items():
                 when = f"CREATE TEMP TRIGGER IF NOT EXISTS ledger_{table}_{event} AFTER {event} ON main.{table}"
-                note = f"INSERT INTO ledger (what, old, new) VALUES ('{table}', {values})"  # noqa: S608
+                note = f"INSERT INTO ledger (what, old, new) VALUES ('{table}', {values})"  # noqa: S608  (names of ours)
                 raw.execute(f"{when} BEGIN {note}; END")
 
     def take(self) -> list[Change]:

@@ -85,7 +85,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             if isinstance(task, _Task) and task.process is process:
                 self.entombed.append(task)
                 asyncio.tasks._unregister_task(task)
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # it ends for good, and says nothing of it
 
     def _new_task(
         self, _loop: asyncio.AbstractEventLoop, coro: Any, context: Context | None = None, **options: Any

@@ -57,7 +57,7 @@ class Process:
             self.runs = True
             held, self.held = self.held, []
             if held:
-                held[0]._loop._ready.extend(held)  # type: ignore[attr-defined]
+                held[0]._loop._ready.extend(held)  # type: ignore[attr-defined]  # our own loop
 
     def kill(self) -> None:
         """End it at once, wherever it stands; it may be the one that runs now, which then goes on to its next await."""

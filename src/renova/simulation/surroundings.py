@@ -52,7 +52,7 @@ class MemoryImages:
         """Have the image from the beginning, whole."""
         self.images[image.id] = (image, content)
 
-    async def image(self, image: ImageId, caller: Caller | None) -> Image | None:  # noqa: ARG002
+    async def image(self, image: ImageId, caller: Caller | None) -> Image | None:
         found = self.images.get(image)
         return found[0] if found else None
 
@@ -96,10 +96,10 @@ class MemoryImages:
 class NoIdentity:
     """Nobody asks over HTTP."""
 
-    async def caller(self, token: str) -> Caller | None:  # noqa: ARG002
+    async def caller(self, token: str) -> Caller | None:
         return None
 
-    async def project_exists(self, project: ProjectId) -> bool:  # noqa: ARG002
+    async def project_exists(self, project: ProjectId) -> bool:
         return True
 
 

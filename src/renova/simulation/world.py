@@ -39,7 +39,7 @@ class LyingSwitchBoard:
         self.refusing: dict[str, Callable[[], None]] = {}
         self.lies: list[tuple[float, str]] = []  # each "off" that was not true: when, and of which host
 
-    async def read(self, host: HostId, name: str) -> Reading:  # noqa: ARG002
+    async def read(self, host: HostId, name: str) -> Reading:
         world = self._world
         if name in self.hanging:
             self.hanging[name]()

@@ -110,7 +110,8 @@ def unfinished(tx: Tx) -> list[Writing]:
 
 
 def file_of(tx: Tx, image_id: str) -> str | None:
-    return tx.execute(select(files.c.file).where(files.c.image == image_id)).scalar()  # type: ignore[no-any-return]
+    file: str | None = tx.execute(select(files.c.file).where(files.c.image == image_id)).scalar()
+    return file
 
 
 def has_file(tx: Tx, image_id: str, file: str, executor: ExecutorId) -> None:

@@ -238,8 +238,8 @@ def _next(tx: Tx, server: ServerId, executor: ExecutorId) -> Held | None:
     return active(tx, server)
 
 
-def _held(row: object) -> Held:
-    mapping = row._mapping  # type: ignore[attr-defined]
+def _held(row: Any) -> Held:
+    mapping = row._mapping
     return Held(**{name: mapping[name] for name in Held.__struct_fields__})
 
 

@@ -38,10 +38,10 @@ class Document(UserDefinedType[Any]):
     def get_col_spec(self, **_options: Any) -> str:
         return "TEXT"
 
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:  # noqa: ARG002
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
         encode = self._encode
         return lambda value: None if value is None else encode(value).decode()
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], Any]:  # noqa: ARG002
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], Any]:
         decode = self._decode
         return lambda stored: None if stored is None else decode(stored)

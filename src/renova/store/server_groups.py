@@ -4,7 +4,7 @@ Who claims a host for a member reads that in the claiming transaction, so two me
 place that their group's policy leaves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -68,9 +68,9 @@ def _place(row: Any) -> Place:
     return Place(server, host, runs_on, task_state is not None and (vm_state == VmState.BUILDING or runs_on != host))
 
 
-def _group(row: tuple[object, ...]) -> ServerGroup:
+def _group(row: Iterable[Any]) -> ServerGroup:
     values = dict(zip(ServerGroup.__struct_fields__, row, strict=True))
-    return ServerGroup(**{**values, "policy": GroupPolicy(values["policy"])})  # type: ignore[arg-type]
+    return ServerGroup(**{**values, "policy": GroupPolicy(values["policy"])})
 
 
 def add(tx: Tx, group: ServerGroup) -> None:

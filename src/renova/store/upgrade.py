@@ -53,10 +53,9 @@ def upgrade(connection: Connection, name: str, revisions: Path = REVISIONS) -> N
 
 def run_revisions(connection: Connection, target: str, revisions: Path = REVISIONS) -> None:
     """Change the tables by all revisions up to this one that the database has not seen."""
-    # Seldom needed, and slow to import.
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415  (seldom needed, and slow to import)
+    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415  (likewise)
+    from alembic.script import ScriptDirectory  # noqa: PLC0415  (likewise)
 
     script = ScriptDirectory(str(revisions), version_locations=[str(revisions)])
     environment = EnvironmentContext(

@@ -56,7 +56,7 @@ async def add(call: Call) -> Reply:
 async def put(call: Call) -> Reply:
     call.demand("os_compute_api:os-flavor-extra-specs:update")
     key = call.path["key"]
-    specs = _texts(call.json(Annotated[Specs, Meta(max_length=1)]))  # type: ignore[arg-type]
+    specs = _texts(call.json(Annotated[Specs, Meta(max_length=1)]))  # type: ignore[arg-type]  # a shape all the same
     if key not in specs:
         raise Invalid("Request body and URI mismatch")
     await flavors.find(call)

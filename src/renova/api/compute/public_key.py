@@ -15,7 +15,7 @@ def fingerprint(key: str, kind: str) -> str:
     """Return the key's fingerprint as Nova writes it; `Invalid` for what is no public key of this kind."""
     try:
         if kind == "x509":
-            return _colons(x509.load_pem_x509_certificate(key.encode()).fingerprint(hashes.SHA1()).hex())  # noqa: S303
+            return _colons(x509.load_pem_x509_certificate(key.encode()).fingerprint(hashes.SHA1()).hex())  # noqa: S303  (as Nova)
         serialization.load_ssh_public_key(key.strip().encode())
         # MD5 names the key to people, as ssh-keygen did; nothing relies on it.
         return _colons(hashlib.md5(base64.b64decode(key.split()[1]), usedforsecurity=False).hexdigest())

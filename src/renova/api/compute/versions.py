@@ -32,10 +32,10 @@ class Microversions:
 class Legacy:
     """API v2, kept for old clients: version 2.1, whatever the headers say."""
 
-    def asked(self, headers: Mapping[str, str]) -> Version:  # noqa: ARG002
+    def asked(self, headers: Mapping[str, str]) -> Version:
         return OLDEST
 
-    def headers(self, version: Version) -> dict[str, str]:  # noqa: ARG002
+    def headers(self, version: Version) -> dict[str, str]:
         return {}
 
 

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -55,8 +56,7 @@ def page(call: Call, rows: Sequence[T], values: dict[str, Callable[[T], Any]]) -
     for key, falls in reversed(_order(call)):
         if key not in values:
             raise Invalid(f"Invalid sort key: {key}.")
-        value = values[key]
-        found.sort(key=lambda row, value=value: str(value(row) or ""), reverse=falls)  # type: ignore[misc]
+        found.sort(key=partial(_as_text, values[key]), reverse=falls)
     if marker := call.one("marker"):
         ids = [str(values["id"](row)) for row in found]
         if marker not in ids:
@@ -65,6 +65,10 @@ def page(call: Call, rows: Sequence[T], values: dict[str, Callable[[T], Any]]) -
     found = found[_number(call, "offset", 0) :]
     limit = min(_number(call, "limit", LONGEST_PAGE), LONGEST_PAGE)
     return found[:limit], len(found) > limit
+
+
+def _as_text(value: Callable[[T], Any], row: T) -> str:
+    return str(value(row) or "")
 
 
 def _order(call: Call) -> list[tuple[str, bool]]:

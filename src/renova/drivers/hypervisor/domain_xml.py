@@ -256,7 +256,7 @@ def found_volume(domain: str, volume: VolumeId) -> tuple[str, str | None] | None
 
 def found_interface(domain: str, mac: str) -> str | None:
     """Return, out of a domain's XML, the device with this MAC address."""
-    for interface in ET.fromstring(domain).findall("devices/interface"):  # noqa: S314
+    for interface in ET.fromstring(domain).findall("devices/interface"):  # noqa: S314  (likewise)
         address = interface.find("mac")
         if address is not None and address.get("address") == mac:
             return ET.tostring(interface, encoding="unicode")

@@ -270,7 +270,7 @@ class LibvirtHypervisor:
     async def attach_nic(self, server: ServerId, nic: Nic) -> None:
         await self._connection.call(domains.attach_nic, server, nic)
 
-    async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:  # noqa: ARG002
+    async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:
         return await self._let_go(server, wait_s, lambda xml: found_interface(xml, mac))
 
     async def _let_go(self, server: ServerId, wait_s: float, device: Callable[[str], str | None]) -> bool:

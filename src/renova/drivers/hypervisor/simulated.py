@@ -529,7 +529,7 @@ class SimulatedHypervisor:
             domain.has(nics=(*domain.guest.nics, nic))
 
     @_change
-    async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:  # noqa: ARG002
+    async def detach_nic(self, server: ServerId, port: PortId, mac: str, wait_s: float) -> bool:
         self._reach()
         if port in self.holding_on and self._active(server):
             await self._take(wait_s)

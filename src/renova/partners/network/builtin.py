@@ -19,7 +19,7 @@ from renova.store.database import Database, Tx
 class BuiltinNetworks:
     """Networks and ports, kept in the controller's database."""
 
-    def __init__(self, database: Database, clock: Clock, chance: Chance) -> None:  # noqa: ARG002  (as all parts)
+    def __init__(self, database: Database, clock: Clock, chance: Chance) -> None:
         self._database = database
         self._chance = chance
 

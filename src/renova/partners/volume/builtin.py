@@ -97,7 +97,7 @@ class BuiltinVolumes:
     async def reserve(self, attachment: AttachmentId, volume: VolumeId, server: ServerId) -> None:
         await self._database.transact(lambda tx: reserve_volume(tx, attachment, volume, server))
 
-    async def connect(self, attachment: AttachmentId, host: str, address: str) -> Connection:  # noqa: ARG002
+    async def connect(self, attachment: AttachmentId, host: str, address: str) -> Connection:
         fresh = self._chance.secret()
 
         def begin(tx: Tx) -> tuple[StoredAttachment, Host]:
