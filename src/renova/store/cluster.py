@@ -53,7 +53,7 @@ def get(tx: Tx) -> Cluster:
 
 
 def _change(tx: Tx, **values: Any) -> None:
-    if tx.execute(_CHANGE.values(**values)).rowcount == 0:
+    if tx.execute(_CHANGE, values).rowcount == 0:
         tx.execute(insert(cluster).values(**{"id": 1, "era": 1, "created_at": tx.now, **values}))
 
 

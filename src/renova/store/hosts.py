@@ -84,9 +84,12 @@ _BY_NAME = select(hosts).where(hosts.c.name == bindparam("name"))
 _EVERY = select(hosts).order_by(hosts.c.serial)
 _SOME = select(hosts).where(hosts.c.id.in_(bindparam("ids", expanding=True)))
 _OF_ROLE = select(hosts).where(hosts.c.role == bindparam("role")).order_by(hosts.c.serial)
+_ADDRESSES = select(hosts.c.address).where(hosts.c.address != "", hosts.c.role == Role.COMPUTE).order_by(hosts.c.serial)
 _CHANGE = update(hosts).where(hosts.c.id == bindparam("host"))
 _LEASE = select(leases).where(leases.c.host == bindparam("host"))
 _ALL_LEASES = select(leases).order_by(leases.c.host)
+_END_LEASE = delete(leases).where(leases.c.host == bindparam("host"))
+_BEGIN_LEASE = insert(leases)
 _RENEW = (
     update(leases)
     .where(
@@ -176,8 +179,7 @@ def compute_host_named(tx: Tx, name: str) -> Host | None:
 
 def addresses(tx: Tx) -> list[str]:
     """List the addresses on the underlay of all hosts that run guests."""
-    known = select(hosts.c.address).where(hosts.c.address != "", hosts.c.role == Role.COMPUTE).order_by(hosts.c.serial)
-    return list(tx.execute(known).scalars())
+    return list(tx.execute(_ADDRESSES).scalars())
 
 
 def change(tx: Tx, host: HostId, **values: Any) -> None:
@@ -204,9 +206,9 @@ def begin_lease(tx: Tx, host: HostId, epoch: int, boot: str, ttl: float, margin:
     known = lease(tx, host)
     # Within an epoch the counter never falls: a host that has heard of a higher one proves that commits were lost.
     counter = known.counter if known is not None and known.epoch == epoch else 0
-    tx.execute(delete(leases).where(leases.c.host == host))
+    tx.execute(_END_LEASE, {"host": host})
     values = {"host": host, "epoch": epoch, "counter": counter, "boot": boot, "ttl": ttl, "margin": margin}
-    tx.execute(insert(leases).values(**values, guard=guard))
+    tx.execute(_BEGIN_LEASE, {**values, "guard": guard})
 
 
 def renew(tx: Tx, host: HostId, epoch: int, boot: str, home: str = "") -> int | None:

@@ -82,6 +82,10 @@ _TAKE = (
     )
     .values(used=inventories.c.used + bindparam("amount"))
 )
+_INVENTORY = select(inventories).order_by(inventories.c.provider, inventories.c.resource_class)
+_INVENTORY_OF = _INVENTORY.where(inventories.c.provider == bindparam("host"))
+_WITHDRAW = delete(inventories).where(inventories.c.provider == bindparam("host"))
+_OFFER = insert(inventories)
 _COUNTED = update(inventories).where(
     inventories.c.provider == bindparam("host"), inventories.c.resource_class == bindparam("of")
 )
@@ -176,13 +180,13 @@ def provide(
 
 
 def _offer(tx: Tx, provider: HostId, offered: Sequence[Inventory]) -> None:
-    tx.execute(delete(inventories).where(inventories.c.provider == provider))
+    tx.execute(_WITHDRAW, {"host": provider})
     used: dict[str, int] = {}
     for allocation in held_of(tx, provider):  # counted anew: also what is held of a class that was not offered
         used[allocation.resource_class] = used.get(allocation.resource_class, 0) + allocation.amount
     for item in offered:
         values = msgspec.structs.asdict(item) | {"provider": provider, "used": used.get(item.resource_class, 0)}
-        tx.execute(insert(inventories).values(values))
+        tx.execute(_OFFER, values)
     touch(tx, provider)
 
 
@@ -409,8 +413,7 @@ def usages(tx: Tx, project: str, user: str | None = None) -> tuple[list[Usage], 
 
 
 def inventory(tx: Tx, host: HostId | None = None) -> list[Inventory]:
-    query = select(inventories).order_by(inventories.c.provider, inventories.c.resource_class)
-    rows = tx.execute(query if host is None else query.where(inventories.c.provider == host))
+    rows = tx.execute(_INVENTORY) if host is None else tx.execute(_INVENTORY_OF, {"host": host})
     return [Inventory(**row._mapping) for row in rows]
 
 

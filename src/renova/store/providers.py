@@ -77,6 +77,8 @@ _NOTE = update(providers).where(providers.c.id == bindparam("provider")).values(
 _COLUMNS = (providers.c.id, providers.c.name, providers.c.generation, providers.c.parent, providers.c.root)
 _BY_ID = select(*_COLUMNS).where(providers.c.id == bindparam("provider"))
 _EVERY = select(*_COLUMNS).order_by(providers.c.name)
+_TRAITS_OF = select(provider_traits.c.trait).where(provider_traits.c.provider == bindparam("provider"))
+_CUSTOM = select(custom_names.c.name).where(custom_names.c.kind == bindparam("kind"))
 
 
 class Stale(Conflict):
@@ -214,7 +216,7 @@ def remove(tx: Tx, provider: str) -> None:
 
 
 def traits_of(tx: Tx, provider: str) -> set[str]:
-    return set(tx.execute(select(provider_traits.c.trait).where(provider_traits.c.provider == provider)).scalars())
+    return set(tx.execute(_TRAITS_OF, {"provider": provider}).scalars())
 
 
 def set_traits(tx: Tx, provider: str, traits: Collection[str]) -> None:
@@ -261,7 +263,7 @@ def _replace(tx: Tx, table: Table, column: str, provider: str, wanted: Iterable[
 
 
 def _custom(tx: Tx, kind: str) -> set[str]:
-    return set(tx.execute(select(custom_names.c.name).where(custom_names.c.kind == kind)).scalars())
+    return set(tx.execute(_CUSTOM, {"kind": kind}).scalars())
 
 
 def _create(tx: Tx, kind: str, name: str) -> bool:

@@ -44,6 +44,20 @@ _DEBT = select(debts).where(debts.c.host == bindparam("host"), debts.c.server ==
 _DEBTS_OF = select(debts).where(debts.c.host == bindparam("host")).order_by(debts.c.server)
 _DEBTORS = select(debts.c.host).distinct().order_by(debts.c.host)
 _OWE = insert(debts)
+_FLAGGED = select(hosts.hosts.c.id).where(hosts.hosts.c.state == HostState.UP, hosts.hosts.c.resume)
+_LEFT = (
+    select(servers.c.host)
+    .join_from(servers, rights, rights.c.server == servers.c.id)
+    .join(hosts.hosts, hosts.hosts.c.id == servers.c.host)
+    .where(
+        rights.c.host.is_(None),
+        hosts.hosts.c.state == HostState.UP,
+        servers.c.task_state.is_(None),
+        servers.c.vm_state.in_((VmState.ACTIVE, VmState.PAUSED)),
+        servers.c.deleted.is_(False),
+        ~exists().where(debts.c.host == servers.c.host, debts.c.server == servers.c.id),
+    )
+)
 
 
 class Debt(msgspec.Struct, frozen=True):
@@ -147,21 +161,7 @@ def debtors(tx: Tx) -> list[HostId]:
 
 def to_resume(tx: Tx) -> list[HostId]:
     """List the hosts that have booted with servers to start again, or have some that nobody may run any more."""
-    flagged = select(hosts.hosts.c.id).where(hosts.hosts.c.state == HostState.UP, hosts.hosts.c.resume)
-    left = (
-        select(servers.c.host)
-        .join_from(servers, rights, rights.c.server == servers.c.id)
-        .join(hosts.hosts, hosts.hosts.c.id == servers.c.host)
-        .where(
-            rights.c.host.is_(None),
-            hosts.hosts.c.state == HostState.UP,
-            servers.c.task_state.is_(None),
-            servers.c.vm_state.in_((VmState.ACTIVE, VmState.PAUSED)),
-            servers.c.deleted.is_(False),
-            ~exists().where(debts.c.host == servers.c.host, debts.c.server == servers.c.id),
-        )
-    )
-    return sorted({HostId(host) for host in (*tx.execute(flagged).scalars(), *tx.execute(left).scalars())})
+    return sorted({HostId(host) for host in (*tx.execute(_FLAGGED).scalars(), *tx.execute(_LEFT).scalars())})
 
 
 def owes(tx: Tx, host: HostId, server: ServerId) -> bool:

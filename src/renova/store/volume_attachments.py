@@ -60,29 +60,31 @@ class StoredAttachment(msgspec.Struct, frozen=True, kw_only=True):
 _COLUMNS = [attachments.c[name] for name in StoredAttachment.__struct_fields__]
 _ALL = select(*_COLUMNS).order_by(attachments.c.serial)
 # Made once: making a statement costs five times as much as running it, and every reboot asks.
+_BY_ID = _ALL.where(attachments.c.id == bindparam("attachment"))
+_OF_VOLUME = _ALL.where(attachments.c.volume == bindparam("volume"))
 _OF_SERVER = _ALL.where(attachments.c.server == bindparam("of"))
 
 
-def _found(tx: Tx, *conditions: Any) -> list[StoredAttachment]:
-    return [StoredAttachment(**row._mapping) for row in tx.execute(_ALL.where(*conditions))]
+def _attachments(rows: Any) -> list[StoredAttachment]:
+    return [StoredAttachment(**row._mapping) for row in rows]
 
 
 def attachment(tx: Tx, attachment_id: str) -> StoredAttachment | None:
-    found = _found(tx, attachments.c.id == attachment_id)
+    found = _attachments(tx.execute(_BY_ID, {"attachment": attachment_id}))
     return found[0] if found else None
 
 
 def every(tx: Tx, project: ProjectId | None) -> list[StoredAttachment]:
     """List the attachments of a project's volumes (None: all)."""
-    return _found(tx) if project is None else _found(tx, attachments.c.project == project)
+    return _attachments(tx.execute(_ALL if project is None else _ALL.where(attachments.c.project == project)))
 
 
 def of_volume(tx: Tx, volume: VolumeId) -> list[StoredAttachment]:
-    return _found(tx, attachments.c.volume == volume)
+    return _attachments(tx.execute(_OF_VOLUME, {"volume": volume}))
 
 
 def of_server(tx: Tx, server: ServerId) -> list[StoredAttachment]:
-    return [StoredAttachment(**row._mapping) for row in tx.execute(_OF_SERVER, {"of": server})]
+    return _attachments(tx.execute(_OF_SERVER, {"of": server}))
 
 
 def served(tx: Tx) -> set[VolumeId]:
