@@ -6,6 +6,7 @@ Measured within this process, on tables in memory: the CPU time of the answer, w
 import random
 import time
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from bench.figures import Figure
@@ -57,7 +58,7 @@ async def placing() -> list[Figure]:
     look_seldom()  # as a controller does
     for number in range(ROUNDS):
         # As others claim meanwhile, so that each answer is another one.
-        claimed = await cloud.database.transact(lambda tx, number=number: _claim(cloud, tx, number))  # type: ignore[misc]
+        claimed = await cloud.database.transact(partial(_claim, cloud, number=number))
         choices.append(claimed)
         began = time.process_time()
         body = (await answer(call)).encoded()

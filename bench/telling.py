@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ async def _measure(name: str, database: Database) -> list[Figure]:
     for turn in range(ROUNDS):
         those = [ServerId(f"server-{turn}-{number}") for number in range(amount)]
         for first in range(0, amount, 100):
-            await database.transact(lambda tx, some=those[first : first + 100]: _have(tx, some))  # type: ignore[misc]
+            await database.transact(partial(_have, those=those[first : first + 100]))
         waiting = iter(those)
         began, spent = time.perf_counter(), time.process_time()
         await asyncio.gather(*(_work(database, runner, waiting) for _ in range(AT_ONCE)))
@@ -125,7 +126,7 @@ async def _measure(name: str, database: Database) -> list[Figure]:
 
 async def _work(database: Database, runner: "Runner[Any, Tx]", waiting: Iterator[ServerId]) -> None:
     for server in waiting:
-        held = await database.transact(lambda tx, server=server: _submit(tx, server, runner))  # type: ignore[misc]
+        held = await database.transact(partial(_submit, server=server, runner=runner))
         await runner.finished(held.id)
 
 

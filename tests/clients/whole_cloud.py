@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class WholeCloud:
             self.lab.heal(host)
             self.lab.start(host)
         for host in HOSTS:
-            self.wait(lambda host=host: self._unforced(host), f"{host} stays forced down")  # type: ignore[misc]
+            self.wait(partial(self._unforced, host), f"{host} stays forced down")
             self.wait(lambda host=host: self.service(host)["state"] == "up", f"{host} does not come up")  # type: ignore[misc]
 
     def _unforced(self, host: str) -> bool:

@@ -542,18 +542,9 @@ def test_every_task_of_an_evacuation_is_a_rebuilds() -> None:
     async def story(told: Told) -> None:
         server = await told.created()
         await dead_host_of(told, server)
-        seen: list[Any] = []
-        really = servers.change
-
-        def change(tx: Any, of: ServerId, **values: Any) -> None:
-            if "task_state" in values:
-                seen.append(values["task_state"])
-            really(tx, of, **values)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(servers, "change", change)
-            await told.ask(accept_evacuate, server, Evacuation())
-            await told.idle(server)
+        seen = told.watch_tasks()
+        await told.ask(accept_evacuate, server, Evacuation())
+        await told.idle(server)
         assert seen == [
             TaskState.REBUILDING,
             TaskState.REBUILD_BLOCK_DEVICE_MAPPING,

@@ -5,6 +5,7 @@ Every story runs on the simulated cloud, where evacuations really race: they are
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 import pytest
@@ -358,7 +359,7 @@ def test_b13_a_group_on_two_dead_hosts_is_brought_together() -> None:
         made = [await told.created(host=name) for name in ("host1", "host2")]
         await have_group(told, GroupPolicy.AFFINITY)
         for server in made:
-            await told.cloud.database.transact(lambda tx, id=server: servers.change(tx, id, group=GROUP))  # type: ignore[misc]
+            await told.cloud.database.transact(partial(servers.change, server=server, group=GROUP))
         await die(told, "host1", "host2")
         moved = await evacuate(told, *made)
         assert len(set(hosts_of(moved))) == 1

@@ -249,19 +249,10 @@ def test_d13_a_rebuild_of_a_dead_host_is_stale_once_its_server_was_evacuated() -
 def test_the_task_states_come_in_novas_order() -> None:
     async def story(told: Told) -> None:
         server, _ = await on_its_host(told)
-        seen: list[TaskState | None] = []
-        really = servers.change
-
-        def change(tx: Any, of: ServerId, **values: Any) -> None:
-            if "task_state" in values:
-                seen.append(values["task_state"])
-            really(tx, of, **values)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(servers, "change", change)
-            await told.ask(accept_rebuild, server.id, NEW)
-            await told.idle(server.id)
-        assert seen == [TaskState.REBUILD_BLOCK_DEVICE_MAPPING, TaskState.REBUILD_SPAWNING, None]
+        seen = told.watch_tasks()
+        await told.ask(accept_rebuild, server.id, NEW)
+        await told.idle(server.id)
+        assert seen == [TaskState.REBUILDING, TaskState.REBUILD_BLOCK_DEVICE_MAPPING, TaskState.REBUILD_SPAWNING, None]
 
     told_story(story)
 

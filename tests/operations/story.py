@@ -9,7 +9,7 @@ from renova.model.flavor import Flavor
 from renova.model.ids import HostId, ImageId, NetworkId, ProjectId, ServerId, SubnetId, UserId, VolumeId
 from renova.model.image import Image
 from renova.model.network import Subnet
-from renova.model.server import Server, VmState
+from renova.model.server import Server, TaskState, VmState
 from renova.operations.create import NewServer, accept_create
 from renova.operations.create_image import Backup, accept_create_image, describe
 from renova.operations.submission import Asked
@@ -110,6 +110,12 @@ class Told:
         found = await self.cloud.server(server)
         assert found is not None
         return found
+
+    def watch_tasks(self) -> list[TaskState | None]:
+        """Return a list that is added every task state to which a server changes from now on."""
+        seen: list[TaskState | None] = []
+        self.cloud.cloud.database.watch = lambda _tx, _before, now: seen.append(now.task_state)
+        return seen
 
     async def down(self, host: HostId | None) -> None:
         """Wait until the controller no longer hears the host."""

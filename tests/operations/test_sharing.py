@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -33,7 +34,7 @@ class Pair:
         self.rounds = {
             name: Rounds(
                 self.clock,
-                {"looking": Duty(lambda tally, name=name: do(name, tally), every_s)},  # type: ignore[misc]
+                {"looking": Duty(partial(do, name), every_s)},
                 self.database,
                 Executor(ExecutorId(name)),
                 name,

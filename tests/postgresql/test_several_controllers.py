@@ -6,6 +6,7 @@ Everything but the hosts is as it is anywhere: processes, a primary with a synch
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http import HTTPStatus
 from shutil import which
 from typing import Any
@@ -201,8 +202,8 @@ def test_while_the_database_is_away_requests_are_told_when_to_come_again(cloud: 
     for url in (cloud.lab.plan.api_url, *(each.url for each in cloud.controllers)):
         client = cloud.client_of(url)
         assert client.compute("GET", "/servers").accepted  # has a token from then on
-        asking.append(lambda client=client: told(client, "GET", "/servers"))  # type: ignore[misc]
-        asking.append(lambda client=client: told(client, "POST", "/os-keypairs", key))  # type: ignore[misc]
+        asking.append(partial(told, client, "GET", "/servers"))
+        asking.append(partial(told, client, "POST", "/os-keypairs", key))
     primary = database.primary
     for hurt in (primary.kill, primary.freeze):
         hurt()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -117,7 +118,7 @@ class Bench:
     async def begin(self) -> None:
         for host in (A, B):
             await self.database.transact(
-                lambda tx, host=host: enrol(tx, host, f"name-of-{host}", f"certificate-of-{host}")  # type: ignore[misc]
+                partial(enrol, host=host, name=f"name-of-{host}", certificate=f"certificate-of-{host}")
             )
 
     def dial(self, host: HostId = A, certificate: str = "") -> "HostEnd":

@@ -1,5 +1,6 @@
 """A database that lost commits is noticed; nothing is given before every host is accounted for; hosts are believed."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from .hellos import TIMES, a_hello, found
 def two(tables: Tables) -> Tables:
     """Two hosts that are up in the first era, and server ONE at A."""
     for host in (A, B):
-        tables.do(lambda tx, host=host: enrol(tx, host, f"name-of-{host}", "certificate"))  # type: ignore[misc]
+        tables.do(partial(enrol, host=host, name=f"name-of-{host}", certificate="certificate"))
         greet(tables, host)
     tables.do(lambda tx: add_server(tx, ONE, host=A, host_name=f"name-of-{A}", launched_at=tx.now))
     tables.do(lambda tx: rights.grant(tx, ONE, A))

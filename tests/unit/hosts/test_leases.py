@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ class Bench:
 
     async def begin(self) -> None:
         for host in (A, B, C):
-            await self.database.transact(lambda tx, host=host: add_host(tx, host))  # type: ignore[misc]
+            await self.database.transact(partial(add_host, host=host))
             self.leases.begin(await self.lease(host))
         self.slow.commits = 0
 

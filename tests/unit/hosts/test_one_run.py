@@ -5,6 +5,7 @@ only under the lease it was given for and never below an incarnation it has seen
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -60,9 +61,9 @@ class OneRun(RuleBasedStateMachine):
         self.evidence: dict[HostId, Lease] = {}
         self.granted = dict.fromkeys((ONE,), 0)
         for server in (ONE,):
-            tables.do(lambda tx, server=server: add_server(tx, server))  # type: ignore[misc]
+            tables.do(partial(add_server, server=server))
         for host in self.machines:
-            tables.do(lambda tx, host=host: enrol(tx, host, f"name-of-{host}", "certificate"))  # type: ignore[misc]
+            tables.do(partial(enrol, host=host, name=f"name-of-{host}", certificate="certificate"))
             self.say_hello(host)
 
     @rule(host=HOSTS)

@@ -1,5 +1,6 @@
 """How a host gets its place: what it forgot raises its epoch, and what it owes it pays before it is up."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from .hellos import FACTS, TIMES, a_hello, found
 @pytest.fixture(autouse=True)
 def enrolled(tables: Tables) -> None:
     for host in (A, B):
-        tables.do(lambda tx, host=host: enrol(tx, host, f"name-of-{host}", "certificate"))  # type: ignore[misc]
+        tables.do(partial(enrol, host=host, name=f"name-of-{host}", certificate="certificate"))
 
 
 def greet(tables: Tables, host: HostId = A, **changes: Any) -> Place:
@@ -55,7 +56,7 @@ def test_a_token_is_kept_as_its_hash_and_good_once(tables: Tables) -> None:
     tables.do(lambda tx: spend_token(tx, "the secret", "host1"))
     for secret, name in (("the secret", "host2"), ("another", "host1"), ("", "host1")):
         with pytest.raises(Invalid, match="make a new one"):
-            tables.do(lambda tx, s=secret, n=name: spend_token(tx, s, n))  # type: ignore[misc]
+            tables.do(partial(spend_token, secret=secret, name=name))
 
 
 def test_a_host_that_was_never_up_may_enrol_again_and_keeps_its_id(tables: Tables) -> None:
@@ -300,7 +301,7 @@ def test_who_cleans_up_what_another_host_runs_changes_nothing_there(tables: Tabl
     dead_and_evacuated(tables, shared=True)
     right = tables.do(lambda tx: rights.right(tx, ONE))
     for below in (2, 3, 99):
-        tables.do(lambda tx, n=below: cleaned(tx, A, Duty(ONE, n, disks=False)))  # type: ignore[misc]
+        tables.do(partial(cleaned, host_id=A, duty_done=Duty(ONE, below, disks=False)))
     assert tables.do(lambda tx: rights.right(tx, ONE)) == right
     assert {each.provider for each in tables.do(lambda tx: placement.held(tx, ONE))} == {B}
 

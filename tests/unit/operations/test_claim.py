@@ -1,5 +1,6 @@
 """A host is claimed whole or not at all, from a picture that may be old but is never believed."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ def three_hosts(small: SmallCloud) -> None:
     for host, memory_mb in ((A, 8192), (B, 4096), (C, 2048)):
         small.have_host(host, memory_mb=memory_mb, storage_id=f"storage-of-{host}")
     for server in (ONE, TWO):
-        small.tables.do(lambda tx, s=server: add_server(tx, s))  # type: ignore[misc]
+        small.tables.do(partial(add_server, server=server))
 
 
 def take(small: SmallCloud, server: ServerId = ONE, memory_mb: int = 512, **wish: Any) -> Claim:

@@ -1,5 +1,6 @@
 """What a host says of its guests counts only where that host may run them, and where no task is under way."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,11 +72,11 @@ def test_who_may_not_run_a_server_has_no_say_in_it(small: SmallCloud, reporter: 
 def test_one_report_tells_of_several_guests_and_the_last_word_counts(small: SmallCloud) -> None:
     small.have_host(A)
     for server in (ONE, TWO):
-        small.tables.do(lambda tx, s=server: add_server(tx, s, host=A))  # type: ignore[misc]
-        small.tables.do(lambda tx, s=server: rights.grant(tx, s, A))  # type: ignore[misc]
+        small.tables.do(partial(add_server, server=server, host=A))
+        small.tables.do(partial(rights.grant, server=server, target=A))
     changes = [GuestChanged(ONE, 1, PowerState.PAUSED), GuestChanged(TWO, 1, SHUTDOWN), GuestChanged(ONE, 1, RUNNING)]
     small.tables.do(lambda tx: take_report(tx, A, changes))
-    states = [small.tables.do(lambda tx, s=s: servers.get(tx, s)) for s in (ONE, TWO)]  # type: ignore[misc]
+    states = [small.tables.do(partial(servers.get, server=server)) for server in (ONE, TWO)]
     assert [(s.vm_state, s.power_state) for s in states if s] == [(ACTIVE, RUNNING), (STOPPED, SHUTDOWN)]
 
 

@@ -1,6 +1,7 @@
 """A request becomes an operation whole, once, and starts when that is certain."""
 
 import asyncio
+from functools import partial
 
 import msgspec
 import pytest
@@ -35,7 +36,7 @@ ASKED = Asked(UserId("user"), ProjectId("project"), "req-1")
 @pytest.fixture(autouse=True)
 def two_servers(small: SmallCloud) -> None:
     for server in (ONE, TWO):
-        small.tables.do(lambda tx, s=server: add_server(tx, s))  # type: ignore[misc]
+        small.tables.do(partial(add_server, server=server))
 
 
 def ask(tx: Tx, small: SmallCloud, text: str = "please", story: Story[Want] = STORY) -> Held:
@@ -131,7 +132,7 @@ def test_events_are_opened_once_and_closed_together(small: SmallCloud) -> None:
     """A step that runs again goes on with the event it had opened."""
     held = small.tables.do(lambda tx: ask(tx, small))
     for event in ("first", "first", "second"):
-        small.tables.do(lambda tx, e=event: actions.open_event(tx, held.action, e, None))  # type: ignore[misc]
+        small.tables.do(partial(actions.open_event, action=held.action, event=event, host_name=None))
     small.tables.do(lambda tx: actions.close_events(tx, held.action, event="first"))
     small.tables.do(lambda tx: actions.close_events(tx, held.action, error="no", traceback="Traceback ..."))
     events = small.tables.do(lambda tx: actions.events_of(tx, held.action))

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,7 @@ async def test_closing_commits_what_was_asked_for(tmp_path: Path) -> None:
     database = open_served(tmp_path)
     await database.transact(lambda tx: tx.execute(text("CREATE TABLE things (name TEXT PRIMARY KEY)")))
     held = await Held(database).begun()
-    asked = [asyncio.ensure_future(database.transact(lambda tx, n=n: add(tx, f"thing-{n}"))) for n in range(3)]  # type: ignore[misc]
+    asked = [asyncio.ensure_future(database.transact(partial(add, name=f"thing-{n}"))) for n in range(3)]
     await asyncio.sleep(0)
     closing = asyncio.ensure_future(asyncio.to_thread(database.close))
     await held.let_go()

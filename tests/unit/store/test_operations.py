@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ SECRET = "the-admin-pass-4711"
 @pytest.fixture(autouse=True)
 def two_servers(tables: Tables) -> None:
     for server in (ONE, TWO):
-        tables.do(lambda tx, s=server: add_server(tx, s))  # type: ignore[misc]
+        tables.do(partial(add_server, server=server))
 
 
 def submit(tx: Tx, server: ServerId = ONE, *, quiet: bool = False) -> Held | None:

@@ -1,6 +1,7 @@
 """Requests race by one compare-and-swap, numbers only rise, and a deleted server is seen by those who ask for it."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -141,6 +142,6 @@ def test_a_server_has_its_active_migration_and_a_source_its_unfinished_ones(tabl
         assert (found is not None) == active
         assert tables.do(lambda tx: migrations.unfinished_from(tx, A)) == unfinished
         if active:
-            tables.do(lambda tx, m=migration: migrations.move(tx, m, migrations.ACTIVE, "error"))  # type: ignore[misc]
+            tables.do(partial(migrations.move, migration=migration, expected=migrations.ACTIVE, status="error"))
     assert tables.do(lambda tx: migrations.unfinished_from(tx, B)) == 0
     assert len(tables.do(migrations.find)) == 6
