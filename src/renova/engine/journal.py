@@ -62,10 +62,12 @@ class Book(Protocol):
 
     def is_undone(self, place: int) -> bool: ...
 
-    def demand_ours(self) -> None:
+    def demand_ours(self, after: int | None = None) -> None:
         """Raise `Lost` now if the operation is no longer ours, before rows are looked at that may be another's.
 
-        No change commits that is not ours, whether it asks or not; what it notes first asks by itself.
+        No change commits that is not ours, whether it asks or not; what it notes first asks by itself. `after`: the
+        place of what was noted last. A database that lost commits does not have it: then what was written with it is
+        lost, too, and the operation is to be told anew from what there is.
         """
         ...
 

@@ -85,7 +85,7 @@ class Teller(Generic[C, TX]):
         context = self._context(held)
 
         def settle(tx: TX, book: Book, _again: bool) -> Held | None:
-            book.demand_ours()
+            book.demand_ours(reading.written)
             story.settle(context, tx, want, failure)
             return book.close("failed")
 
@@ -112,19 +112,21 @@ class Teller(Generic[C, TX]):
             if place in undone or step.undo_body is None:
                 continue
             try:
-                await self._take_back(held, place, step, arguments)
+                await self._take_back(held, reading.written, place, step, arguments)
             except Lost:
                 raise
             except Exception:
                 # The other undos must still run; what stays behind is said here and found by reconciliation.
                 log.error("undo failed", step=step.name, exc_info=True)
 
-    async def _take_back(self, held: Held, place: int, step: Step[..., Any], arguments: tuple[Any, ...]) -> None:
+    async def _take_back(
+        self, held: Held, written: int | None, place: int, step: Step[..., Any], arguments: tuple[Any, ...]
+    ) -> None:
         context, undo = self._context(held), step.undo_body
         assert undo is not None
 
         def change(tx: TX, book: Book, again: bool) -> None:
-            book.demand_ours()
+            book.demand_ours(written)
             if again and book.is_undone(place):
                 return
             if step.undo_kind is Kind.WRITE:
@@ -148,6 +150,7 @@ class _Reading(Generic[C, TX]):
         self._held = held
         self._entries = entries
         self._unwritten: Entry | None = None  # of the act before: written with what comes next
+        self.written = len(entries) - 1 if entries else None  # the place of the last entry that is known to be there
         self.taken: list[tuple[int, Step[..., Any], tuple[Any, ...]]] = []
         self._doubtful = False  # whether a commit at this place was not answered, and may have happened
         self.past_only = False
@@ -173,7 +176,7 @@ class _Reading(Generic[C, TX]):
             return done
 
         def change(tx: TX, book: Book, again: bool) -> tuple[R, Held | None]:
-            book.demand_ours()
+            book.demand_ours(self.written)
             if (again or self._doubtful) and (stored := book.result(place)) is not None:
                 return step.decode(stored), None
             result: R = step.body(self._context, tx, *arguments)
@@ -192,18 +195,21 @@ class _Reading(Generic[C, TX]):
             await self._write_now()  # however long the database is away, what happened outside is not forgotten
             written, waiting = await self._tries.commit(self._held, change, 0)
         self._unwritten = None
+        self.written = place
         self._doubtful = False
         self.ended = step.kind is Kind.END
         self._begin(waiting)
         return written
 
     def begin_undo(self, book: Book, failure: bytes, *, again: bool) -> None:
+        book.demand_ours(self.written)
         self._write(book, again=again)
         book.begin_undo(failure)
 
     async def _write_now(self) -> None:
-        if self._unwritten is not None:
+        if (entry := self._unwritten) is not None:
             await self._tries.commit(self._held, lambda _tx, book, again: self._write(book, again=again))
+            self.written = entry.place
             self._unwritten = None
 
     def _write(self, book: Book, *, again: bool) -> None:

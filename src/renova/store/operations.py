@@ -19,8 +19,10 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    exists,
     false,
     insert,
+    or_,
     select,
     text,
     update,
@@ -98,6 +100,11 @@ _CHANGE = update(operations).where(operations.c.id == bindparam("operation"))
 _STEPS = select(steps).where(steps.c.operation == bindparam("operation")).order_by(steps.c.place)
 _STEP = select(steps).where(steps.c.operation == bindparam("operation"), steps.c.place == bindparam("place"))
 _NOTE = insert(steps)
+# A database that lost commits has no former one: what came of it is lost, too.
+_HAS_THE_FORMER = or_(
+    bindparam("place", type_=Number) == 0,
+    exists().where(steps.c.operation == operations.c.id, steps.c.place == bindparam("place", type_=Number) - 1),
+)
 _NOTE_OURS = _NOTE.from_select(
     ["operation", "place", "step", "result", "undone"],
     select(
@@ -106,7 +113,7 @@ _NOTE_OURS = _NOTE.from_select(
         bindparam("step", type_=String),
         cast(bindparam("result", type_=LargeBinary), LargeBinary),
         false(),
-    ).where(*_IS_OURS),
+    ).where(*_IS_OURS, _HAS_THE_FORMER),
 )
 _ORPHANS = (
     select(operations.c.id, operations.c.story, operations.c.version)
@@ -252,11 +259,11 @@ class _Book:
         self._ours = False  # whether this transaction has made sure of it
 
     def result(self, place: int) -> bytes | None:
-        row = self._tx.execute(_STEP, {"operation": self._held.id, "place": place}).first()
+        row = self._step(place)
         return bytes(row.result) if row is not None and row.step else None
 
     def is_undone(self, place: int) -> bool:
-        row = self._tx.execute(_STEP, {"operation": self._held.id, "place": place}).first()
+        row = self._step(place)
         return row is not None and bool(row.undone)
 
     def note(self, entry: Entry) -> None:
@@ -282,11 +289,16 @@ class _Book:
         self._tx.execute(_FORGET, {"operation": self._held.id})
         return _next(self._tx, self._held.server, self._held.executor)
 
-    def demand_ours(self) -> None:
+    def demand_ours(self, after: int | None = None) -> None:
         """Raise `Lost` unless the operation is ours, if this transaction has not made sure of it yet."""
         if not self._ours:
             demand_ours(self._tx, self._held)
             self._ours = True
+        if after is not None and self._step(after) is None:
+            raise _lost(self._held)
+
+    def _step(self, place: int) -> Any:
+        return self._tx.execute(_STEP, {"operation": self._held.id, "place": place}).first()
 
     def _change(self, **values: object) -> None:
         self._demand(self._tx.execute(_CHANGE_OURS, values | _named(self._held)))

@@ -18,7 +18,7 @@ from renova.store.database import Database, Executor, Tx
 from tests.database_away import Away
 from tests.operations.crashes import Fuse, FusedExecutor
 
-from .delivery import DELIVERY, DONE, TAKEN_BACK, Office, Want, World, deliver, fetch, in_office, settle
+from .delivery import DELIVERY, DONE, TAKEN_BACK, Office, Want, World, deliver, fetch, in_office, marks, settle
 
 
 @asynccontextmanager
@@ -348,6 +348,34 @@ def test_an_operation_is_told_though_a_lost_one_of_the_same_id_still_runs_here(a
             await office.database.transact(lose)
             assert await office.ended(another.id) == "done"
             assert await office.marked() == ["enter", "enter", "close"]
+
+    in_office(story)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["told", "taken back"])
+@pytest.mark.parametrize("kept", [0, 1])
+def test_an_operation_whose_last_steps_were_lost_is_told_anew_from_what_the_database_has(
+    kept: int, fails: bool
+) -> None:
+    """A fail-over that loses commits takes what steps wrote along with their entries."""
+
+    async def story(office: Office) -> None:
+        runner = await office.executor("executor")
+        async with serving(runner):
+            go_on = office.world.hold("send")
+            held = await office.submit(runner)
+            await office.seen(lambda: "send" in office.world.said)
+            if fails:
+                office.world.faults["close"] = [Refused("never")]
+
+            def lose(tx: Tx) -> None:
+                tx.execute(operations.steps.delete().where(operations.steps.c.place >= kept))
+                tx.execute(marks.delete())
+
+            await office.database.transact(lose)
+            go_on.set()
+            assert await office.ended(held.id) == ("failed" if fails else "done")
+        assert await office.marked() == ["enter", *(["strike out", "settle"] if fails else ["close"])]
 
     in_office(story)
 
