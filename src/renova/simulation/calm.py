@@ -55,18 +55,20 @@ def disagreements(
     ordered: Collection[ImageId] | None = None,
     lost: bool = False,
     deleted: Collection[ServerId] = (),
+    forgotten: Collection[ImageId] = (),
 ) -> Iterator[str]:
     """Name everything that is not final, or not true.
 
     `ordered`: the images that operations were ever to make; None: each that there is.
     `lost`: the database has lost commits, so hosts may have what it never heard of. Nothing of that is destroyed on a
     guess, an operator is told: guests, disks, ports and volumes that nobody knows are not asked for. `deleted` are the
-    servers that were deleted, be it in what was lost.
+    servers that were deleted, be it in what was lost; `forgotten` the images whose operations were lost: copies of
+    disks made for them go with their servers.
     """
     if (hold := cluster.get(tx).hold) is not None:
         yield f"the cluster is on hold: {hold}"
     known = {server.id: server for server in servers.find(tx) if not server.deleted}
-    yield from _hosts(world, tx)
+    yield from _hosts(world, tx, forgotten)
     yield from _operations(tx, promises)
     for server in known.values():
         yield from _server(world, tx, server, _runs(server, was_deleted=server.id in deleted) if lost else None)
@@ -80,7 +82,7 @@ def disagreements(
     yield from _images(world, ordered)
 
 
-def _hosts(world: World, tx: Tx) -> Iterator[str]:
+def _hosts(world: World, tx: Tx, forgotten: Collection[ImageId]) -> Iterator[str]:
     for host in hosts.every(tx):
         if host.state is not HostState.UP:
             yield f"host {host.name} is {host.state}"
@@ -89,8 +91,8 @@ def _hosts(world: World, tx: Tx) -> Iterator[str]:
     for provider, resource, used, total in placement.miscounted(tx):
         yield f"{used} {resource} of {provider} are counted as used, {total} are held"
     for storage in {id(host.storage): host.storage for host in world.hosts.values()}.values():
-        if storage.copies:
-            yield f"copies of disks are left in {storage.identity}: {sorted(storage.copies)}"
+        if left := sorted(copy for copy in storage.copies if copy[1] not in forgotten):
+            yield f"copies of disks are left in {storage.identity}: {left}"
 
 
 def _operations(tx: Tx, promises: Sequence[Promise]) -> Iterator[str]:

@@ -44,6 +44,7 @@ class Believed:
     lost_commits: bool = False  # the database is not what it was, and the product has not found out yet
     ever_lost: bool = False  # it was so once
     deleted: set[ServerId] = field(default_factory=set)  # servers whose delete was ever committed, lost or not
+    forgotten_images: set[ImageId] = field(default_factory=set)  # whose operations were lost with their commits
 
 
 class Invariants:
@@ -380,8 +381,7 @@ class Invariants:
         if change.new is None:
             return
         row, former = change.new, self._operations.get(change.new["id"])
-        if row["story"] == CREATE_IMAGE.name and row["want"]:
-            self.ordered_images.add(msgspec.json.decode(row["want"], type=CreateImage).image)
+        self.ordered_images.update(_image_of(row))
         self._operations[row["id"]] = (row["state"], row["executor"])
         if former is None or self.believed.lost_commits:
             return
@@ -445,6 +445,8 @@ class Invariants:
         self._boots, self._revoked = {}, {}
         self.debts = {(row["host"], row["server"]): row["below"] for row in rows["debts"]}
         self._operations = {row["id"]: (row["state"], row["executor"]) for row in rows["operations"]}
+        known = {image for row in rows["operations"] for image in _image_of(row)}
+        self.believed.forgotten_images |= self.ordered_images - known
         self._epochs = {row["host"]: row["epoch"] for row in rows["leases"]}
         cluster: Row = rows["cluster"][0] if rows["cluster"] else {"era": 1, "hold": None}
         self.era, self.hold = cluster["era"], cluster["hold"]
@@ -491,6 +493,12 @@ def _ends_hold(change: Change) -> bool:
     if change.table != "cluster" or change.old is None or change.new is None:
         return False
     return change.old["hold"] is not None and change.new["hold"] is None
+
+
+def _image_of(operation: Row) -> Iterator[ImageId]:
+    """Give the image that the operation is to make, if it is one that does, and has not ended."""
+    if operation["story"] == CREATE_IMAGE.name and operation["want"]:
+        yield msgspec.json.decode(operation["want"], type=CreateImage).image
 
 
 def _said(running: list[tuple[str, int]]) -> str:

@@ -248,6 +248,7 @@ class Run:
                 ordered=ordered,
                 lost=believed.ever_lost,
                 deleted=believed.deleted,
+                forgotten=believed.forgotten_images,
             )
         )
 
