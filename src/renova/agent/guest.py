@@ -1,6 +1,6 @@
 """One actor a guest: takes its orders one after the other, newest first, and never runs two acts of it at once.
 
-`service` makes an actor when an order or a duty comes and lets it go when nothing uses it any more; what must
+`guests` makes an actor when an order or a duty comes and lets it go when nothing uses it any more; what must
 outlive it is in the journal. A newer order cancels the act that runs and waits until that has really ended, with all
 its processes, before it begins: a cancelled act may still be writing a disk.
 """

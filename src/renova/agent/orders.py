@@ -1,4 +1,4 @@
-"""May this order be obeyed? Arithmetic on what the host remembers; `service` asks before every act.
+"""May this order be obeyed? Arithmetic on what the host remembers; `requests` has it asked before every act.
 
 An order is as good as its weakest member: a late command of a former era, lease, connection, incarnation, operation
 or executor changes nothing here (`wire.Order`). What is obeyed is first noted in the journal.

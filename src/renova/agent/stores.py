@@ -1,6 +1,6 @@
 """The volumes and snapshots of a storage host, each obeying one command at a time, and never an older one.
 
-`service` brings the commands. What is wanted of a thing is numbered (`wire.StorageOrder`): the number is on disk
+`requests` brings the commands. What is wanted of a thing is numbered (`wire.StorageOrder`): the number is on disk
 before anything is done, and a lower one is refused from then on. A newer command ends the running one of the same
 thing, and begins when that has really ended. A command that is repeated joins the one that runs.
 """

@@ -1,4 +1,4 @@
-"""A guest as libvirt's domain XML, and back. Pure; only `hypervisor.libvirt` uses it.
+"""A guest as libvirt's domain XML, and back. Pure; only `libvirt` and `libvirt_domains` use it.
 
 Every definition carries two descriptions of what it is: Nova's, for tools that know it, and our own, so that a host
 can tell what a leftover guest is without asking anybody. No definition ever has an autostart: a host that comes
