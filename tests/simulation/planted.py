@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, select, update
 
 from renova.agent import acts, guest, orders
 from renova.agent.acts import Acts
@@ -96,17 +96,25 @@ CLOSE: dict[str, Any] = {"by_silence": True, "margin": 0.2, "rate": 4.0, "minute
 DEAF = "disk of the database full, host isolated, line cut, line slow, message overtaken"
 
 
-@bug(
-    "1",
-    "a step commits though its operation was taken over",
-    "one_teller ended",
-    "controller frozen, database away for",
-)
+TAKEN_OVER = "controller frozen, database away for, disk of a host slow"
+BUSY: dict[str, Any] = {"users": 8, "servers": 12}
+
+
+@bug("1", "a step commits though its operation was taken over", "one_teller ended", TAKEN_OVER, **BUSY)
 def no_lease_compare(patch: Patch) -> None:
-    patch.setattr(operations, "demand_ours", lambda _tx, _held: None)
+    table = operations.operations
+    its = table.c.id == bindparam("our_id")
+    patch.setattr(operations, "_OURS", select(table.c.id).where(its))
+    patch.setattr(operations, "_CHANGE_OURS", update(table).where(its))
+    patch.setattr(operations, "_named", lambda held: {"our_id": held.id})
+
+    def note(self: Any, entry: Any) -> None:
+        self._note(entry.place, entry.step, entry.result, undone=False)
+
+    patch.setattr(operations._Book, "note", note)
 
 
-@bug("2", "the deadline counts from the acknowledgement's arrival", "no_rush revoked", "line, isolated", **LEASES)
+@bug("2", "the deadline counts from the acknowledgement's arrival", "renewed no_rush", "line, isolated", **LEASES)
 def from_arrival(patch: Patch) -> None:
     def acknowledged(self: Lease, renewed: Renewed) -> bool:
         if (renewed.era, renewed.epoch) != (self._era, self._epoch):
@@ -120,7 +128,7 @@ def from_arrival(patch: Patch) -> None:
     patch.setattr(Lease, "acknowledged", acknowledged)
 
 
-@bug("3", "any message moves the deadline", "no_rush revoked", "cut to the controller only, isolated", **LEASES)
+@bug("3", "any message moves the deadline", "renewed no_rush", "cut to the controller only, isolated", **LEASES)
 def from_any_message(patch: Patch) -> None:
     heard = Agent._heard
 
@@ -141,7 +149,7 @@ def _answers(self: Leases, batch: list[Any]) -> None:
             future.set_result(answer)
 
 
-@bug("4", "renewals are acknowledged before the commit", "no_rush revoked", DEAF, **LEASES)
+@bug("4", "renewals are acknowledged before the commit", "renewed no_rush", DEAF, **LEASES)
 def before_the_commit(patch: Patch) -> None:
     renew_all = Leases._renew_all
 
@@ -152,7 +160,7 @@ def before_the_commit(patch: Patch) -> None:
     patch.setattr(Leases, "_renew_all", early)
 
 
-@bug("5", "the whole batch is acknowledged", "revoked no_rush", "isolated, frozen, line", **LEASES)
+@bug("5", "the whole batch is acknowledged", "renewed revoked", "isolated, frozen, line", **LEASES)
 def whole_batch(patch: Patch) -> None:
     renew = Leases._renew
 
@@ -167,7 +175,7 @@ def whole_batch(patch: Patch) -> None:
     patch.setattr(Leases, "_renew", all_renewed)
 
 
-@bug("6", "a commit of unknown outcome is taken as done", "no_rush revoked", DEAF, seeds=80, **LEASES)
+@bug("6", "a commit of unknown outcome is taken as done", "renewed no_rush", DEAF, **LEASES)
 def unknown_is_done(patch: Patch) -> None:
     renew_all = Leases._renew_all
 
@@ -548,6 +556,34 @@ def never_adopted(patch: Patch) -> None:
     patch.setattr(operations.StoredJournal, "adopt", adopt)
 
 
+@bug("e", "an operation is taken over under the epoch that it had", "monotone one_teller", TAKEN_OVER, **BUSY)
+def no_new_epoch(patch: Patch) -> None:
+    table = operations.operations
+    take = update(table).where(table.c.id == bindparam("operation")).values(executor=bindparam("by"))
+    patch.setattr(operations, "_TAKE", take.returning(table))
+
+
+@bug("f", "a step whose commit nobody heard of counts as done", "at_the_end right", "commit lost", users=4)
+def step_unheard(patch: Patch) -> None:
+    commit = operations.StoredJournal.commit
+
+    async def trusting(self: Any, held: Any, change: Any) -> Any:
+        made: list[Any] = []
+
+        def noted(tx: Any, book: Any) -> Any:
+            made.append(change(tx, book))
+            return made[-1]
+
+        try:
+            return await commit(self, held, noted)
+        except NotNow:
+            if not made:
+                raise
+            return made[-1]
+
+    patch.setattr(operations.StoredJournal, "commit", trusting)
+
+
 @bug("d", "a volume counts as settled before its host has confirmed", "at_the_end one_export", STORAGE, users=4)
 def settled_unseen(patch: Patch) -> None:
     tell = settling.Settling.tell
@@ -559,9 +595,6 @@ def settled_unseen(patch: Patch) -> None:
 
     patch.setattr(settling.Settling, "tell", unheard)
 
-
-# Planted, and not found yet within its seeds: to be understood, for either it harms nothing or a fault is missing.
-OPEN = ("1", "6")
 
 # --- what waits for the parts that it belongs to ---
 

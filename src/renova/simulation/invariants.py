@@ -3,12 +3,12 @@
 The numbers are looked at from outside, with what nobody inside can know: which guests execute on every host, what
 hosts have on their disks, what was ever committed. Each check looks only at what has just changed. Names are those of
 the safety protocol: one_run, one_writer, right, proof_true, monotone, one_step, stale_step, released,
-one_export, kept, no_rush, revoked; and four of our own: one_teller, ended, capacity, clean.
+one_export, kept, no_rush, revoked; and five of our own: one_teller, ended, capacity, clean, renewed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,6 +25,16 @@ from renova.simulation.ledger import Change, Ledger, Row
 
 BY_SILENCE = (ProofKind.OPERATOR, ProofKind.HEARTBEAT_AGE)  # proofs that rest on a lease that has lapsed
 FINAL = ("done", "failed", "superseded")
+DRIFT = 0.02  # by how much a host's clock may be faster or slower than true time, and a little more
+
+
+class _Told(NamedTuple):
+    """An operation as it was last committed."""
+
+    state: str
+    executor: str
+    epoch: int
+    undoing: bool
 
 
 class Violation(Exception):
@@ -48,7 +58,7 @@ class Believed:
 
 
 class Invariants:
-    """Checks of one run. `lease_left` gives for how many seconds a host still believes in its lease.
+    """Checks of one run; `now` gives its time, `lease_left` for how many seconds a host still believes in its lease.
 
     `lied` says whether a host's power controller has said that it is off when it was not, `stopped` whether a host's
     clocks were stopped from outside, as those of a virtual machine can be: then its lease means nothing to it.
@@ -60,6 +70,7 @@ class Invariants:
         hosts: Mapping[str, SimulatedHost],
         storage_hosts: Mapping[str, SimulatedStorageHost],
         *,
+        now: Callable[[], float],
         lease_left: Callable[[str], float],
         lied: Callable[[str], bool],
         stopped: Callable[[str], bool],
@@ -70,6 +81,7 @@ class Invariants:
         self.storage_hosts = storage_hosts
         self.believed = Believed()
         self.checked = 0  # how many checks were made
+        self._now = now
         self._lease_left = lease_left
         self._lied = lied
         self._stopped = stopped
@@ -79,12 +91,13 @@ class Invariants:
         self._granted: dict[ServerId, int] = {}  # the highest incarnation ever granted
         self._epochs: dict[str, int] = {}
         self._boots: dict[tuple[str, int], str] = {}  # of host and epoch: a new boot has a new epoch
+        self._renewed: dict[str, tuple[float, float]] = {}  # of a host: when its lease was last renewed, for how long
         self._revoked: dict[str, int] = {}  # hosts by name that are proven dead, and the epoch since
         self._servers: dict[ServerId, Row] = {}
         self._left: dict[tuple[str, ServerId], int] = {}  # guests that hosts had of servers that a loss has forgotten
         self.era = 0
         self.hold: str | None = None
-        self._operations: dict[int, tuple[str, str]] = {}  # state, executor
+        self._operations: dict[int, _Told] = {}
         self.ordered_images: set[ImageId] = set()  # that an operation was to make
         self._enlisted: dict[str, str] = {}  # executor to the process that is it
         self._names: dict[str, str] = {}  # of hosts, by id
@@ -328,6 +341,8 @@ class Invariants:
             revoked = self._revoked.get(name) == epoch
             self.demand(mine == boot or revoked, "monotone", f"two boots of {name} have epoch {epoch}")
         self._epochs[host] = max(epoch, known)
+        if change.old is not None and change.new["counter"] > change.old["counter"]:
+            self._renewed[name] = (self._now(), change.new["ttl"])
         if change.old is None:
             self._revoked.pop(name, None)  # it has registered
             self._boots[host, epoch] = boot
@@ -358,7 +373,15 @@ class Invariants:
             self.demand(left <= 0, "no_rush", f"{name} is taken for silent while its own lease holds for {left:.1f} s")
 
     def look_at_leases(self) -> None:
-        """Check that no host believes in a lease that was revoked for its silence."""
+        """Check that no host believes in a lease that was renewed for less, or revoked for its silence."""
+        now = self._now()
+        for name, (at, ttl) in self._renewed.items():
+            left, held = self._lease_left(name), ttl - (now - at) * (1 - DRIFT)
+            self.demand(
+                left <= max(held, 0.0) or self._stopped(name),
+                "renewed",
+                f"{name} believes in its lease for another {left:.1f} s, and it was renewed for {held:.1f} s",
+            )
         for name in self._revoked:
             left = self._lease_left(name)
             self.demand(
@@ -382,24 +405,33 @@ class Invariants:
             return
         row, former = change.new, self._operations.get(change.new["id"])
         self.ordered_images.update(_image_of(row))
-        self._operations[row["id"]] = (row["state"], row["executor"])
+        now = self._operations[row["id"]] = _told(row)
         if former is None or self.believed.lost_commits:
             return
-        state, executor = former
+        which = f"operation {row['id']} ({row['story']})"
         self.demand(
-            state not in FINAL or row["state"] == state,
+            former.state not in FINAL or now.state == former.state,
             "ended",
-            f"operation {row['id']} ({row['story']}) was {state}, and is {row['state']}",
+            f"{which} was {former.state}, and is {now.state}",
         )
-        if row["state"] != state and row["state"] in ("done", "failed"):
-            self._demand_teller(who, executor, f"ends operation {row['id']}")
+        self.demand(
+            now.executor in ("", former.executor) or now.epoch > former.epoch,
+            "monotone",
+            f"{which} goes from one teller to another under epoch {now.epoch}, after {former.epoch}",
+        )
+        if now.state != former.state and now.state in ("done", "failed"):
+            self._demand_teller(who, former.executor, f"ends {which}")
+        if now.undoing and not former.undoing:
+            self._demand_teller(who, former.executor, f"begins to undo {which}")
 
     def _step_noted(self, who: str, change: Change) -> None:
         if change.new is None:
             return
         operation = change.new["operation"]
-        executor = self._operations.get(operation, ("", ""))[1]
-        self._demand_teller(who, executor, f"notes {change.new['step']} of operation {operation}")
+        if (told := self._operations.get(operation)) is not None:
+            notes = f"notes {change.new['step'] or 'an undo'} of operation {operation}"
+            self.demand(told.state == "active", "ended", f"{who} {notes}, which is {told.state}")
+            self._demand_teller(who, told.executor, notes)
 
     def _demand_teller(self, who: str, executor: str, does: str) -> None:
         owner = self._enlisted.get(executor)
@@ -444,7 +476,7 @@ class Invariants:
         self._servers = {ServerId(row["id"]): row for row in rows["servers"]}
         self._boots, self._revoked = {}, {}
         self.debts = {(row["host"], row["server"]): row["below"] for row in rows["debts"]}
-        self._operations = {row["id"]: (row["state"], row["executor"]) for row in rows["operations"]}
+        self._operations = {row["id"]: _told(row) for row in rows["operations"]}
         known = {image for row in rows["operations"] for image in _image_of(row)}
         self.believed.forgotten_images |= self.ordered_images - known
         self._epochs = {row["host"]: row["epoch"] for row in rows["leases"]}
@@ -503,6 +535,10 @@ def _image_of(operation: Row) -> Iterator[ImageId]:
 
 def _said(running: list[tuple[str, int]]) -> str:
     return " and ".join(f"{name} (incarnation {number})" for name, number in running)
+
+
+def _told(row: Row) -> _Told:
+    return _Told(row["state"], row["executor"], row["epoch"], bool(row["undoing"]))
 
 
 def _page(page: ServerPage) -> str:

@@ -151,6 +151,7 @@ class Run:
             self.history,
             self.world.hosts,
             self.world.storage_hosts,
+            now=asyncio.get_running_loop().time,
             lease_left=self.world.lease_left,
             lied=self._lied,
             stopped=lambda host: self.world.clock_of(host).was_stopped,
