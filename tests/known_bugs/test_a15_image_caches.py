@@ -5,8 +5,8 @@ from renova.operations.delete import accept_delete
 from renova.operations.rounds import Round
 from renova.settings import ControllerSettings, DutyTimes
 from renova.simulation.cloud import QUICK_LEASE
-from tests.operations.story import Told, an_image
-from tests.operations.test_failures import dead_host_of, told_story
+from tests.operations.failing_hosts import dead_host_of
+from tests.operations.story import Told, an_image, told_story
 
 SETTINGS = ControllerSettings(lease=QUICK_LEASE, duties=DutyTimes(images=0, image_grace=60))
 

@@ -16,8 +16,8 @@ from renova.settings import AgentSettings, ControllerSettings
 from renova.simulation.cloud import QUICK_LEASE
 from renova.simulation.hosts import SimulatedHost
 from renova.store import hosts, migrations, rights
-from tests.operations.story import Told
-from tests.operations.test_failures import break_start, dead_host_of, told_story
+from tests.operations.failing_hosts import break_start, dead_host_of
+from tests.operations.story import Told, told_story
 
 
 def host_of(told: Told, server: Server) -> SimulatedHost:

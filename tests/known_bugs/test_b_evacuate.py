@@ -20,8 +20,8 @@ from renova.settings import ControllerSettings
 from renova.simulation.cloud import QUICK_LEASE
 from renova.store import actions, migrations, placement, servers
 from renova.store.actions import Action, Event
-from tests.operations.story import FLAVOR, Told, an_image
-from tests.operations.test_failures import break_start, dead_host_of, told_story
+from tests.operations.failing_hosts import break_start, dead_host_of, evacuating
+from tests.operations.story import FLAVOR, Told, an_image, told_story
 
 
 async def last(told: Told, server: ServerId) -> tuple[Action, list[Event]]:
@@ -403,9 +403,7 @@ def test_a10_b23_on_new_disks_the_password_is_applied_and_the_loss_is_told() -> 
 
 def test_a10_an_operator_may_forbid_to_lose_disks() -> None:
     async def story(told: Told) -> None:
-        server = await told.created()
-        source = await dead_host_of(told, server)
-        await told.ask(accept_evacuate, server, Evacuation())
+        server, source = await evacuating(told)
         ended = await told.idle(server)
         assert (ended.vm_state, ended.host_name) == (VmState.ACTIVE, source)
         assert ended.fault is not None
@@ -486,9 +484,7 @@ def test_on_shared_storage_must_be_true_where_it_is_said(shared: bool, said: boo
 
 def test_b24_a_source_comes_back_although_an_evacuated_server_was_deleted_meanwhile() -> None:
     async def story(told: Told) -> None:
-        server = await told.created()
-        source = await dead_host_of(told, server)
-        await told.ask(accept_evacuate, server, Evacuation())
+        server, source = await evacuating(told)
         await told.idle(server)
         await told.ask(accept_delete, server)
         assert (await told.idle(server)).vm_state is VmState.DELETED
@@ -524,9 +520,7 @@ def test_b27_a_second_try_on_the_same_host_meets_nothing_of_the_first() -> None:
 
 def test_a_hypervisor_that_cannot_evacuate_says_so() -> None:
     async def story(told: Told) -> None:
-        server = await told.created()
-        source = await dead_host_of(told, server)
-        await told.ask(accept_evacuate, server, Evacuation())
+        server, source = await evacuating(told)
         ended = await told.idle(server)
         assert (ended.vm_state, ended.task_state) == (VmState.ACTIVE, None)
         assert ended.fault is not None

@@ -9,8 +9,8 @@ from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.settings import AgentSettings
 from renova.store import hosts, migrations
 from renova.store.database import Tx
-from tests.operations.story import Told
-from tests.operations.test_failures import dead_host_of, told_story
+from tests.operations.failing_hosts import dead_host_of
+from tests.operations.story import Told, told_story
 
 
 def test_b4_an_evacuation_is_taken_as_soon_as_the_death_is_proven_and_not_a_minute_later() -> None:

@@ -11,8 +11,8 @@ from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.store import placement, servers
 from renova.store.placement import Allocation, Consumer, Holding
 from renova.store.providers import Stale
-from tests.operations.story import FLAVOR, PROJECT, Told, an_image
-from tests.operations.test_failures import break_start, dead_host_of, told_story
+from tests.operations.failing_hosts import break_start, dead_host_of, evacuating
+from tests.operations.story import FLAVOR, PROJECT, Told, an_image, told_story
 
 
 async def held(told: Told, server: ServerId) -> list[Allocation]:
@@ -32,9 +32,7 @@ async def usage(told: Told) -> tuple[int, int, int]:
 
 def test_c2_a_server_counts_once_for_its_quota_while_two_hosts_hold_it() -> None:
     async def story(told: Told) -> None:
-        server = await told.created()
-        source = await dead_host_of(told, server)
-        await told.ask(accept_evacuate, server, Evacuation())
+        server, source = await evacuating(told)
         assert await usage(told) == (1, 1, 128)
         await told.idle(server)
         assert len({each.provider for each in await held(told, server)}) == 2  # the source has not cleaned up yet

@@ -14,8 +14,8 @@ from renova.operations.rounds import Round
 from renova.simulation.loop import run_virtual
 from renova.store import block_devices, migrations, placement, rights
 from renova.store.database import Tx
-from tests.operations.story import Told
-from tests.operations.test_failures import break_start, dead_host_of, told_story
+from tests.operations.failing_hosts import break_start, dead_host_of
+from tests.operations.story import Told, told_story
 from tests.operations.volumes import attached
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from renova.operations.detach_volume import accept_detach_volume
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.reboot import accept_reboot
 from renova.store import block_devices, hosts, volume_attachments
-from tests.operations.story import Told, an_image
-from tests.operations.test_failures import break_start, dead_host_of, told_story
+from tests.operations.failing_hosts import break_start, dead_host_of
+from tests.operations.story import Told, an_image, told_story
 from tests.operations.volumes import a_new_volume, a_volume, attached, content, has, rows, write
 
 

@@ -13,8 +13,8 @@ from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.stop import accept_stop
 from renova.store import actions, hosts, personal_files, placement, ports, servers
-from tests.operations.story import CONTENT, FLAVOR, Told, an_image
-from tests.operations.test_failures import dead_host_of, told_story
+from tests.operations.failing_hosts import dead_host_of
+from tests.operations.story import CONTENT, FLAVOR, Told, an_image, told_story
 
 NEW = Rebuild(image=an_image("two"), admin_pass="secret")
 

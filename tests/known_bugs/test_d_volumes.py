@@ -7,8 +7,7 @@ from renova.model.server import VmState
 from renova.model.storage import Export, WantedVolume
 from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.store import hosts
-from tests.operations.story import Told, an_image
-from tests.operations.test_failures import told_story
+from tests.operations.story import Told, an_image, told_story
 from tests.operations.test_volumes import booted_from_volume
 from tests.operations.volumes import content, has, write
 

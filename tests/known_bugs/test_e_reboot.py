@@ -20,8 +20,8 @@ from renova.settings import ControllerSettings
 from renova.simulation.cloud import QUICK_LEASE
 from renova.simulation.loop import run_virtual
 from renova.store import actions, ports, servers
-from tests.operations.story import Told
-from tests.operations.test_failures import dead_host_of, told_story
+from tests.operations.failing_hosts import dead_host_of
+from tests.operations.story import Told, told_story
 
 SETTINGS = ControllerSettings(lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10, start_wait=60)
 

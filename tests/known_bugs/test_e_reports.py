@@ -8,8 +8,7 @@ from renova.model.server import VmState
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.reboot import accept_reboot
 from renova.store import rights
-from tests.operations.story import Told
-from tests.operations.test_failures import told_story
+from tests.operations.story import Told, told_story
 
 
 async def tell(told: Told, server: ServerId, power: PowerState) -> None:

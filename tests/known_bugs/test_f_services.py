@@ -12,8 +12,7 @@ from renova.operations.stop import accept_stop
 from renova.store import hosts, migrations, servers
 from renova.store.database import Tx
 from tests.known_bugs.test_c_allocations_ports_volumes import change, do
-from tests.operations.story import Told
-from tests.operations.test_failures import told_story
+from tests.operations.story import Told, told_story
 
 
 @pytest.mark.parametrize(("status", "after"), [("accepted", "error"), ("pre-migrating", "failed")])

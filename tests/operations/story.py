@@ -1,5 +1,6 @@
 """What the tests of operations share: asking for servers in a simulated cloud, and what must always hold."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from renova.operations.submission import Asked
 from renova.partners.network import PortWish
 from renova.simulation import surroundings
 from renova.simulation.cloud import SimulatedCloud
+from renova.simulation.loop import run_virtual
 from renova.store import actions, migrations, networks, placement, ports, rights, servers
 from renova.store import operations as operation_rows
 from renova.store.database import Tx
@@ -183,3 +185,15 @@ class Told:
 
         await cloud.database.read(work)
         assert cloud.ended == [], cloud.ended
+
+
+def told_story(story: Callable[[Told], Awaitable[None]], **options: Any) -> None:
+    """Run a story on a fresh cloud, and check at its end what must always hold."""
+
+    async def whole() -> None:
+        told = await Told(**options).begin()
+        await story(told)
+        await told.check()
+        await told.cloud.down()
+
+    run_virtual(whole())

@@ -26,8 +26,7 @@ from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import actions, cluster, rights, servers
 from renova.store.database import Tx
 from renova.store.everything import open_database
-from tests.operations.story import PROJECT, Told
-from tests.operations.test_failures import told_story
+from tests.operations.story import PROJECT, Told, told_story
 
 QUIET = ControllerSettings(lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10)
 

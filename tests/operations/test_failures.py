@@ -1,55 +1,20 @@
 """What fails is undone, tried elsewhere, or left in a true state with its reason; nothing is given twice."""
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 import pytest
 
-from renova.model.errors import CloudError, Conflict, Invalid, Refused
-from renova.model.ids import ServerId
+from renova.model.errors import Conflict, Invalid, Refused
 from renova.model.server import TaskState, VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.stop import accept_stop
-from renova.simulation.cloud import SimulatedCloud
-from renova.simulation.loop import run_virtual
 from renova.store import actions, hosts, migrations, operations, placement, rights
 from tests.operations.crashes import controller_fuse
-from tests.operations.story import FLAVOR, Told, an_image
+from tests.operations.failing_hosts import break_start, dead_host_of, evacuating
+from tests.operations.story import FLAVOR, Told, an_image, told_story
 from tests.operations.volumes import a_new_volume
-
-
-def told_story(story: Callable[[Told], Awaitable[None]], **options: object) -> None:
-    """Run a story on a fresh cloud, and check at its end what must always hold."""
-
-    async def whole() -> None:
-        told = await Told(**options).begin()  # type: ignore[arg-type]
-        await story(told)
-        await told.check()
-        await told.cloud.down()
-
-    run_virtual(whole())
-
-
-def break_start(cloud: SimulatedCloud, name: str, error: CloudError) -> None:
-    """Have the hypervisor of a host fail to start any guest."""
-    hypervisor = cloud.hosts[name].hypervisor
-
-    async def start(_guest: object) -> object:
-        raise error
-
-    hypervisor.start = start  # type: ignore[assignment,method-assign]
-
-
-async def dead_host_of(told: Told, server: ServerId) -> str:
-    """Cut the power of the server's host and have it proven dead."""
-    row = await told.get(server)
-    await told.cloud.cut_power(row.host_name or "")
-    await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(row.host))
-    assert await told.cloud.cloud.hosts.seek_proof(row.host)
-    return row.host_name or ""
 
 
 def test_a_host_that_cannot_build_the_guest_gives_it_back_and_another_is_tried() -> None:
@@ -332,9 +297,7 @@ def test_an_evacuation_that_no_host_takes_leaves_the_server_as_it_was() -> None:
 
 def test_a_destination_that_dies_on_the_way_is_survived() -> None:
     async def story(told: Told) -> None:
-        server = await told.created()
-        source = await dead_host_of(told, server)
-        await told.ask(accept_evacuate, server, Evacuation())
+        server, source = await evacuating(told)
         await told.cloud.clock.sleep(0.02)
         right = await told.cloud.database.read(lambda tx: rights.right(tx, server))
         assert right is not None
@@ -351,9 +314,7 @@ def test_a_destination_that_dies_on_the_way_is_survived() -> None:
 
 def test_a_source_that_returns_during_its_evacuation_never_runs_the_guest_too() -> None:
     async def story(told: Told) -> None:
-        server = await told.created()
-        source = await dead_host_of(told, server)
-        await told.ask(accept_evacuate, server, Evacuation())
+        server, source = await evacuating(told)
         await told.cloud.clock.sleep(0.05)
         await told.back(source)
         ended = await told.idle(server)
@@ -368,9 +329,7 @@ def test_a_source_that_returns_during_its_evacuation_never_runs_the_guest_too() 
 
 def test_a_source_that_returns_during_its_evacuation_keeps_no_disk_in_use() -> None:
     async def story(told: Told) -> None:
-        server = await told.created()
-        source = await dead_host_of(told, server)
-        await told.ask(accept_evacuate, server, Evacuation())
+        server, source = await evacuating(told)
         await told.cloud.clock.sleep(0.05)
         await told.back(source)
         disks = told.cloud.hosts[source].storage
@@ -384,9 +343,7 @@ def test_a_source_that_returns_during_its_evacuation_keeps_no_disk_in_use() -> N
 
 def test_local_disks_are_made_afresh_and_the_old_ones_cleaned_up() -> None:
     async def story(told: Told) -> None:
-        server = await told.created()
-        source = await dead_host_of(told, server)
-        await told.ask(accept_evacuate, server, Evacuation())
+        server, source = await evacuating(told)
         ended = await told.idle(server)
         assert ended.vm_state is VmState.ACTIVE
         assert any(key[0] == server for key in told.cloud.hosts[ended.host_name or ""].storage.disks)

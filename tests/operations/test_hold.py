@@ -11,8 +11,8 @@ from renova.simulation.loop import run_virtual
 from renova.simulation.world import World
 from renova.store import cluster, hosts, rights, servers
 from renova.store.database import Tx
-from tests.operations.story import CONTENT, Told, an_image
-from tests.operations.test_failures import dead_host_of, told_story
+from tests.operations.failing_hosts import dead_host_of
+from tests.operations.story import CONTENT, Told, an_image, told_story
 
 
 async def standing(told: Told) -> cluster.Cluster:

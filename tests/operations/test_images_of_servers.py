@@ -16,8 +16,7 @@ from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.pause import accept_pause
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
-from tests.operations.story import PROJECT, Told, an_image
-from tests.operations.test_failures import told_story
+from tests.operations.story import PROJECT, Told, an_image, told_story
 from tests.operations.test_standing_still import last_action
 
 

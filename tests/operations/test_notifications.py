@@ -24,8 +24,8 @@ from renova.simulation.loop import run_virtual
 from renova.store import actions, hosts, notices
 from renova.store.database import Tx
 from tests.operations.crashes import Fuse, controller_fuse
+from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import FLAVOR, Told, an_image
-from tests.operations.test_failures import break_start, dead_host_of
 
 SETTINGS = ControllerSettings(lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10)
 

@@ -9,8 +9,7 @@ from renova.model.errors import NotNow
 from renova.model.server import VmState
 from renova.operations.report import take_report
 from renova.store import ports
-from tests.operations.story import Told
-from tests.operations.test_failures import told_story
+from tests.operations.story import Told, told_story
 
 
 @pytest.mark.parametrize("away", ["the answer to the commit", "the network service"])

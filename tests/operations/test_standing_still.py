@@ -12,8 +12,7 @@ from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
 from renova.operations.suspend import accept_resume, accept_suspend
 from renova.store import actions
-from tests.operations.story import Told
-from tests.operations.test_failures import told_story
+from tests.operations.story import Told, told_story
 
 
 def boots(told: Told, server: Server) -> int:

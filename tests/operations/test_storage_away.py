@@ -17,8 +17,8 @@ from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
 from renova.store import actions
-from tests.operations.story import Told, an_image
-from tests.operations.test_failures import dead_host_of, told_story
+from tests.operations.failing_hosts import dead_host_of
+from tests.operations.story import Told, an_image, told_story
 from tests.operations.volumes import a_volume, attached, has, rows, status
 
 Ask = Callable[[Told, ServerId], Awaitable[Any]]

@@ -16,8 +16,8 @@ from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.reboot import accept_reboot
 from renova.operations.stop import accept_stop
 from renova.store import rights, servers
-from tests.operations.story import Told
-from tests.operations.test_failures import dead_host_of, told_story
+from tests.operations.failing_hosts import dead_host_of, evacuating
+from tests.operations.story import Told, told_story
 from tests.operations.volumes import a_volume
 
 Ask = Callable[[Told, ServerId], Awaitable[object]]
@@ -99,9 +99,7 @@ def test_whoever_takes_the_place_of_an_image_that_still_waits_removes_it(asked: 
 
 def test_a_server_starts_again_at_its_host_once_a_destination_that_was_away_has_cleaned_up() -> None:
     async def story(told: Told) -> None:
-        server = await told.created()
-        source = await dead_host_of(told, server)
-        await told.ask(accept_evacuate, server, Evacuation())
+        server, source = await evacuating(told)
         await told.cloud.clock.sleep(0.03)
         right = await told.cloud.database.read(lambda tx: rights.right(tx, server))
         assert right is not None

@@ -21,8 +21,8 @@ from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.partners.network import PortWish
 from renova.store import actions, block_devices, placement, volume_attachments
-from tests.operations.story import Told, an_image
-from tests.operations.test_failures import break_start, dead_host_of, told_story
+from tests.operations.failing_hosts import break_start, dead_host_of
+from tests.operations.story import Told, an_image, told_story
 from tests.operations.volumes import a_new_volume, a_volume, attached, content, has, rows, status, write
 
 

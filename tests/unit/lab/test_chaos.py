@@ -20,8 +20,7 @@ from renova.model.ids import AttachmentId
 from renova.store import block_devices, volume_attachments
 from renova.store.database import Tx
 from renova.store.volume_attachments import StoredAttachment
-from tests.operations.story import Told
-from tests.operations.test_failures import told_story
+from tests.operations.story import Told, told_story
 from tests.operations.volumes import attached, rows
 
 

@@ -1,0 +1,34 @@
+"""Hosts that cannot start a guest, and hosts that die under one."""
+
+from renova.model.errors import CloudError
+from renova.model.ids import ServerId
+from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.simulation.cloud import SimulatedCloud
+from tests.operations.story import Told
+
+
+def break_start(cloud: SimulatedCloud, name: str, error: CloudError) -> None:
+    """Have the hypervisor of a host fail to start any guest."""
+    hypervisor = cloud.hosts[name].hypervisor
+
+    async def start(_guest: object) -> object:
+        raise error
+
+    hypervisor.start = start  # type: ignore[assignment,method-assign]
+
+
+async def dead_host_of(told: Told, server: ServerId) -> str:
+    """Cut the power of the server's host and have it proven dead."""
+    row = await told.get(server)
+    await told.cloud.cut_power(row.host_name or "")
+    await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(row.host))
+    assert await told.cloud.cloud.hosts.seek_proof(row.host)
+    return row.host_name or ""
+
+
+async def evacuating(told: Told) -> tuple[ServerId, str]:
+    """Have a server on its way from its dead host to another; returns it, and the dead one's name."""
+    server = await told.created()
+    source = await dead_host_of(told, server)
+    await told.ask(accept_evacuate, server, Evacuation())
+    return server, source
