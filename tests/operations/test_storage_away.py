@@ -232,6 +232,24 @@ def test_storage_that_goes_away_once_the_guest_is_ended_is_waited_for_too(stays:
     told_story(story)
 
 
+def test_what_waits_for_its_host_after_its_storage_does_not_say_that_it_waits_for_storage() -> None:
+    async def story(told: Told) -> None:
+        server = await with_volume(told)
+        await stopped(told, server)
+        await away(told)
+        await start(told, server)
+        await waits(told, server)
+        await told.cloud.cut_power("host1")
+        await told.cloud.clock.sleep(30)
+        message, result, _ = await newest(told, server)
+        assert (message, result) == (None, None)
+        await back(told)
+        await told.cloud.power_on("host1")
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+
+    told_story(story)
+
+
 def test_a_volume_is_attached_once_its_storage_is_back() -> None:
     async def story(told: Told) -> None:
         server = await told.created()

@@ -39,6 +39,10 @@ async def with_storage(work: Work, call: Callable[[], Awaitable[T]]) -> T:
             if str(away) != said:
                 said = str(away)
                 await _say(work, f"Waiting for up to {limit_s:g} s: {said}")
+        except Exception:
+            if said:
+                await _say(work, None)  # it is something else that is lacking now
+            raise
         else:
             if said:
                 await _say(work, None)
