@@ -166,6 +166,7 @@ def test_a_short_run_finds_nothing_and_says_what_it_did(tmp_path: Path) -> None:
     assert found.told.statuses[200] > 15
 
 
+@pytest.mark.slow
 def test_a_run_is_told_again(tmp_path: Path) -> None:
     first, again = runs.play(9, 250, 60)[0], runs.play(9, 250, 60)[0]
     assert (first.statuses, first.hits, first.requests) == (again.statuses, again.hits, again.requests)
