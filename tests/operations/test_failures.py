@@ -1,9 +1,12 @@
 """What fails is undone, tried elsewhere, or left in a true state with its reason; nothing is given twice."""
 
+import asyncio
+
 import msgspec
 import pytest
 
 from renova.model.errors import Conflict, Invalid, Refused
+from renova.model.guest import PowerState
 from renova.model.server import TaskState, VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
@@ -428,6 +431,31 @@ def test_a_delete_that_was_accepted_is_not_undone_by_an_evacuation() -> None:
         assert (await told.idle(server.id)).vm_state is VmState.DELETED
         told.cloud.hosts[server.host_name or ""].line.heal()
         await told.host_up(server.host_name or "")
+
+    told_story(story)
+
+
+def test_a_rebuild_whose_host_boots_before_the_old_disks_are_deleted_leaves_a_guest_that_runs() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        name = server.host_name or ""
+        hypervisor, deleting = told.cloud.hosts[name].hypervisor, asyncio.Event()
+        delete = hypervisor.drop_disks
+
+        async def hang(*_: object, **_others: object) -> bool:
+            deleting.set()
+            await asyncio.Event().wait()
+            return True
+
+        hypervisor.drop_disks = hang  # type: ignore[method-assign]
+        await told.ask(accept_rebuild, server.id, Rebuild(image=an_image("two"), admin_pass="x"))
+        await deleting.wait()
+        await told.cloud.cut_power(name)
+        hypervisor.drop_disks = delete  # type: ignore[method-assign]
+        await told.cloud.power_on(name)
+        ended = await told.idle(server.id)
+        assert (ended.vm_state, ended.power_state) == (VmState.ACTIVE, PowerState.RUNNING), ended.fault
+        assert told.cloud.running(server.id) == [name]
 
     told_story(story)
 

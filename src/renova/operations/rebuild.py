@@ -195,8 +195,7 @@ def note_spawning(work: Work, tx: Tx, want: RebuildServer) -> None:
 @act(patience=FOREVER)
 async def bring_up_new_guest(work: Work, want: RebuildServer, right: Right) -> PowerState:
     """Have the new guest up; that of a stopped server is only defined, and never runs."""
-    run = want.vm_state is not VmState.STOPPED
-    return await run_guest.bring_up(work, right.host, right.incarnation, run=run)
+    return await run_guest.bring_up(work, right.host, right.incarnation, run=_runs(want))
 
 
 @bring_up_new_guest.undo
@@ -206,7 +205,10 @@ async def end_new_guest(work: Work, want: RebuildServer, right: Right) -> None:
 
 @act(patience=FOREVER)
 async def drop_old_disks(work: Work, want: RebuildServer, right: Right) -> None:
-    """Delete the old disks, now that the new guest is defined."""
+    """Delete the old disks, now that the new guest is up: still, or again where its host booted meanwhile."""
+    # Where a host has booted, who has a task is left to its operation: nobody else would bring the guest up.
+    if _runs(want) and await run_guest.power_at(work, right.host) not in run_guest.LIVES:
+        await run_guest.bring_up(work, right.host, right.incarnation)
     server = await work.server()
     await run_guest.drop_other_disks(work, right.host, right.incarnation, server.root_generation)
 
@@ -229,6 +231,10 @@ def mark_rebuilt(work: Work, tx: Tx, want: RebuildServer, power: PowerState) -> 
         # As in Nova, although nothing had to be stopped.
         actions.open_event(tx, work.held.action, "compute_stop_instance", work.server_now(tx).host_name)
     actions.close_events(tx, work.held.action)
+
+
+def _runs(want: RebuildServer) -> bool:
+    return want.vm_state is not VmState.STOPPED
 
 
 def _put_back(tx: Tx, server: ServerId, want: RebuildServer) -> None:
