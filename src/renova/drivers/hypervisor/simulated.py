@@ -1,20 +1,23 @@
 """A hypervisor in memory, for the simulated cloud, the simulation and benchmarks: no threads, no files, no chance.
 
-It obeys the Protocol like libvirt and passes the same contract tests; time comes from the clock it is given, and
-zero seconds (the default) do not yield to the event loop. `SimulatedStorage` is the instances directory; hosts
-that are given the same one share it. What lies past the Protocol is for tests and the simulation: power cuts,
-crashes, guests that ignore ACPI, what guests wrote.
+It obeys the Protocol like libvirt and passes the same contract tests; time comes from the clock it is given. What
+libvirtd would do, it does in no process of the agent's: that may be killed meanwhile. `SimulatedStorage` is the
+instances directory; hosts that are given the same one share it. What lies past the Protocol is for tests and the
+simulation: power cuts, crashes, guests that ignore ACPI, what guests wrote.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
 from typing import Any, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import msgspec
 
+from renova.drivers.blocking import to_its_end
 from renova.drivers.hypervisor import DiskLocked, ImageSource
 from renova.drivers.hypervisor.image import verified
 from renova.drivers.hypervisor.simulated_image import Write, packed, unpacked
@@ -210,6 +213,21 @@ def _change(call: Call) -> Call:
     return cast(Call, told)
 
 
+def _served(call: Call) -> Call:
+    """Have the hypervisor do it in a process of its own, one call of a guest after the other, though the caller die."""
+
+    @wraps(call)
+    async def asked(self: "SimulatedHypervisor", what: Any, *arguments: Any, **options: Any) -> Any:
+        server = what.server if isinstance(what, Guest) else what
+        serving = asyncio.get_running_loop().create_task(
+            self._serve(server, call(self, what, *arguments, **options)), context=Context()
+        )
+        serving.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever asked may be gone
+        return await to_its_end(serving)
+
+    return cast(Call, asked)
+
+
 class SimulatedHypervisor:
     """Pretends to run the guests of one host.
 
@@ -234,6 +252,7 @@ class SimulatedHypervisor:
         self._facts = msgspec.structs.replace(facts, storage_id=storage.identity)
         self._start_s, self._boot_s, self._shut_down_s = start_s, boot_s, shut_down_s
         self._domains: dict[ServerId, _Domain] = {}
+        self._jobs = WeakValueDictionary[ServerId, asyncio.Lock]()  # each held by the call that is being served
         self._changed: Callable[[GuestChanged], None] | None = None
         self._powered = True
         self._power_cuts = 0
@@ -304,6 +323,7 @@ class SimulatedHypervisor:
                 raise StorageAway(f"the storage host of volume {disk.volume} does not answer")
 
     @_change
+    @_served
     async def start(self, guest: Guest) -> FoundGuest:
         return await self._start(guest)
 
@@ -340,6 +360,7 @@ class SimulatedHypervisor:
         self._domains[guest.server] = _Domain(guest)
 
     @_change
+    @_served
     async def pause(self, server: ServerId) -> None:
         self._reach()
         domain = self._active(server)
@@ -350,6 +371,7 @@ class SimulatedHypervisor:
             self._tell(domain)
 
     @_change
+    @_served
     async def unpause(self, server: ServerId) -> None:
         self._reach()
         if domain := self._active(server):
@@ -368,6 +390,7 @@ class SimulatedHypervisor:
         return True
 
     @_change
+    @_served
     async def resume(self, guest: Guest) -> FoundGuest:
         self._reach()
         domain = self._domains.get(guest.server)
@@ -427,6 +450,7 @@ class SimulatedHypervisor:
         return True
 
     @_change
+    @_served
     async def kill(self, server: ServerId) -> None:
         self._reach()
         domain = self._active(server)
@@ -434,6 +458,7 @@ class SimulatedHypervisor:
             self._stop(domain, PowerState.SHUTDOWN)
 
     @_change
+    @_served
     async def undefine(self, server: ServerId) -> None:
         self._reach()
         if self._active(server):
@@ -495,6 +520,7 @@ class SimulatedHypervisor:
         return old
 
     @_change
+    @_served
     async def attach_volume(self, server: ServerId, disk: VolumeDisk) -> None:
         self._reach()
         domain = self._active(server)
@@ -522,6 +548,7 @@ class SimulatedHypervisor:
         return True
 
     @_change
+    @_served
     async def attach_nic(self, server: ServerId, nic: Nic) -> None:
         self._reach()
         domain = self._active(server)
@@ -644,6 +671,15 @@ class SimulatedHypervisor:
 
     # Within.
 
+    async def _serve(self, server: ServerId, call: Coroutine[Any, Any, Any]) -> Any:
+        power_cuts, job = self._power_cuts, self._jobs.setdefault(server, asyncio.Lock())
+        try:
+            async with job:
+                self._reach(power_cuts)
+                return await call
+        finally:
+            call.close()  # if it was not begun
+
     def _reach(self, power_cuts: int | None = None) -> None:
         """Raise `NotNow` unless the hypervisor answers, and was not cut off since `power_cuts` were counted."""
         if not self._powered or (power_cuts is not None and power_cuts != self._power_cuts):
@@ -658,11 +694,16 @@ class SimulatedHypervisor:
             self._reach(power_cuts)
 
     async def _run(self, domain: _Domain, disk: SimulatedDisk) -> None:
-        await self._take(self._start_s)
-        disks = domain.guest.disks
-        files = disks.root or disks.ephemerals_gb or disks.swap_mb
-        if files and disk.open_by is not None:  # a server that has only volumes opens nothing here
-            raise DiskLocked(f"the disk of {domain.guest.server} is open elsewhere: the old guest may live")
+        domain.power = PowerState.PAUSED
+        try:
+            await self._take(self._start_s)
+            disks = domain.guest.disks
+            files = disks.root or disks.ephemerals_gb or disks.swap_mb
+            if files and disk.open_by is not None:  # a server that has only volumes opens nothing here
+                raise DiskLocked(f"the disk of {domain.guest.server} is open elsewhere: the old guest may live")
+        except BaseException:
+            domain.power = PowerState.SHUTDOWN
+            raise
         disk.open_by = self
         domain.power, domain.disk = PowerState.RUNNING, disk
         self.witness.power(domain.guest.server)
