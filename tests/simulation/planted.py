@@ -30,11 +30,12 @@ from renova.model.guest import PowerState
 from renova.model.host import HostState
 from renova.operations import evacuate
 from renova.operations.parts import claim, run_guest
+from renova.partners.notifications.outbox import Outbox
 from renova.partners.volume import settling
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.simulation.run import Outcome, Plan, run, short
 from renova.store import hosts as host_rows
-from renova.store import operations, placement, rights
+from renova.store import notices, operations, placement, rights
 from renova.wire import Fenced, Remove, Renewed
 
 Patch = pytest.MonkeyPatch
@@ -563,25 +564,36 @@ def no_new_epoch(patch: Patch) -> None:
     patch.setattr(operations, "_TAKE", take.returning(table))
 
 
-@bug("f", "a step whose commit nobody heard of counts as done", "at_the_end right", "commit lost", users=4)
-def step_unheard(patch: Patch) -> None:
-    commit = operations.StoredJournal.commit
+TOLD = "controller killed, controller frozen, killed at a crash point"
 
-    async def trusting(self: Any, held: Any, change: Any) -> Any:
-        made: list[Any] = []
 
-        def noted(tx: Any, book: Any) -> Any:
-            made.append(change(tx, book))
-            return made[-1]
+@bug("f", "an event leaves the outbox before its receiver has it", "told", TOLD, told=True)
+def notice_lost(patch: Patch) -> None:
+    deliver = Outbox._deliver
 
-        try:
-            return await commit(self, held, noted)
-        except NotNow:
-            if not made:
-                raise
-            return made[-1]
+    async def early(self: Outbox, batch: list[Any]) -> list[int]:
+        numbers = [notice.number for notice in batch]
+        await self._database.transact(lambda tx: notices.remove(tx, numbers))
+        return await deliver(self, batch)
 
-    patch.setattr(operations.StoredJournal, "commit", trusting)
+    patch.setattr(Outbox, "_deliver", early)
+
+
+@bug("g", "an event is written after the change that it tells of", "told", TOLD, told=True)
+def notice_late(patch: Patch) -> None:
+    put = Outbox.put
+    writing: set[asyncio.Task[None]] = set()
+
+    def late(self: Outbox, tx: Any, server: Any, kind: str, data: bytes) -> None:
+        def write() -> None:
+            work = self._database.transact(lambda tx: put(self, tx, server, kind, data))
+            task = asyncio.get_running_loop().create_task(work)
+            writing.add(task)
+            task.add_done_callback(writing.discard)
+
+        tx.then(write)
+
+    patch.setattr(Outbox, "put", late)
 
 
 @bug("d", "a volume counts as settled before its host has confirmed", "at_the_end one_export", STORAGE, users=4)

@@ -23,6 +23,7 @@ from renova.store import (
     cluster,
     hosts,
     migrations,
+    notices,
     operations,
     placement,
     ports,
@@ -70,6 +71,8 @@ def disagreements(
     known = {server.id: server for server in servers.find(tx) if not server.deleted}
     yield from _hosts(world, tx, forgotten)
     yield from _operations(tx, promises)
+    if waiting := notices.waiting(tx):
+        yield f"{waiting} events were told to nobody yet"
     for server in known.values():
         yield from _server(world, tx, server, _runs(server, was_deleted=server.id in deleted) if lost else None)
     if lost:

@@ -17,7 +17,8 @@ FOLLOWED: dict[str, tuple[str, ...]] = {
     "operations": ("id", "server", "number", "state", "executor", "epoch", "undoing", "story", "want"),
     "steps": ("operation", "place", "step"),
     "executors": ("id",),
-    "servers": ("id", "host", "task_state", "launched_at", "root_generation", "deleted"),
+    "servers": ("id", "host", "vm_state", "task_state", "launched_at", "root_generation", "deleted"),
+    "notices": ("number", "id", "server"),
     "cluster": ("era", "hold"),
     "inventories": ("provider", "resource_class", "total", "reserved", "allocation_ratio", "used"),
 }

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from renova.drivers.hypervisor.simulated import SMALL_HOST
 from renova.model.errors import Invalid
 from renova.settings import ControllerSettings, ProofName
+from renova.simulation.announcements import Announcements, Receiver
 from renova.simulation.calm import CALM_S, disagreements
 from renova.simulation.cloud import QUICK_LEASE, SimulatedCloud
 from renova.simulation.fault_kinds import KINDS
@@ -46,6 +47,7 @@ class Plan:
     faults: tuple[str, ...] = ()  # words in the names of the kinds to strike with; none: all kinds
     room: int = 12  # servers that fit on a host
     margin: float = 12.0  # of the hosts' lease, in seconds
+    told: bool | None = None  # whether somebody is told of events; None: in one seed of four
     by_silence: bool | None = None  # whether silence proves a host dead; None: in one seed of eight
 
     @property
@@ -157,6 +159,9 @@ class Run:
             stopped=lambda host: self.world.clock_of(host).was_stopped,
             broken=self._break,
         )
+        self.announcements = Announcements(self.invariants)
+        if plan.told if plan.told is not None else plan.seed % 4 == 0:
+            self.world.sink = Receiver(self.world.chance_of("receiver"), self.announcements.heard)
         self.history.alarm = lambda what: self._break(Violation("unexpected", what))
         self._calm_s = 0.0
 
@@ -217,8 +222,10 @@ class Run:
         await world.down()
 
     def _committed(self) -> None:
-        process = current()
-        self.invariants.committed(process.name if process else "world", self.ledger.take())
+        process, changes = current(), self.ledger.take()
+        self.invariants.committed(process.name if process else "world", changes)
+        if process is not None and self.world.sink is not None:
+            self.announcements.committed(changes)
 
     async def _look(self) -> None:
         while True:
@@ -255,6 +262,7 @@ class Run:
 
     def _lost(self) -> None:
         self.invariants.lost_commits(self.ledger)
+        self.announcements.lost_commits()
         self.workload.promises.clear()  # of what was lost nobody can hold them
 
     async def _calm(self) -> None:
