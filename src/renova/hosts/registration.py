@@ -212,13 +212,18 @@ def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
     if server is None or server.launched_at is None or server.task_state is TaskState.DELETING:
         return Duty(debt.server, debt.below, disks=True)
     right = rights.right(tx, debt.server)
-    # An evacuation to this very host may have failed: then the server has its disks where it lives.
-    home = host_rows.get(tx, right.host if right and right.host != debt.host else server.host or debt.host)
-    theirs = home.facts.storage_id if home and home.facts else ""
+    # While it is being evacuated it has disks on two hosts, and either may turn out to be the one where it lives on.
+    homes = {server.host, right.host if right else None} - {debt.host, None}
     # Where the server still lives here, its evacuation is under way or failed: this may be the only disk it has.
-    moved = server.host != debt.host
-    local = bool(storage_id and theirs and storage_id != theirs)
+    moved = server.host is not None and server.host != debt.host
+    local = bool(storage_id) and all(_storage_of(tx, home) not in ("", storage_id) for home in homes)
     return Duty(debt.server, debt.below, disks=moved and local, aside=moved and local)
+
+
+def _storage_of(tx: Tx, host_id: HostId | None) -> str:
+    """Return the identity of the host's storage, "" where nobody knows it."""
+    host = host_rows.get(tx, host_id) if host_id else None
+    return host.facts.storage_id if host and host.facts else ""
 
 
 def left_at(tx: Tx, server_id: ServerId) -> HostId | None:

@@ -256,6 +256,19 @@ def test_a_host_to_which_an_evacuation_failed_keeps_no_disks_of_its_own(
     assert at_b == Duty(ONE, 3, disks=not shared, aside=not shared)
 
 
+def test_a_former_destination_leaves_the_disks_alone_that_it_shares_with_the_host_where_the_server_lives(
+    tables: Tables,
+) -> None:
+    dead_and_evacuated(tables, shared=False)  # to B, whose storage is another
+    c = HostId("host-c")
+    tables.do(lambda tx: hosts.add(tx, c, f"name-of-{c}", "", "certificate"))
+    greet(tables, c, facts=replace(FACTS, storage_id="of a"))
+    tables.do(lambda tx: servers.change(tx, ONE, host=A))  # where it still lives
+    tables.do(lambda tx: rights.owe(tx, c, ONE, 2))
+    (owed,) = tables.do(lambda tx: rights.debts_of(tx, c))
+    assert tables.do(lambda tx: duty(tx, owed, "of a")) == Duty(ONE, 2, disks=False)
+
+
 def test_disks_stay_where_nobody_knows_whose_storage_it_is(tables: Tables) -> None:
     dead_and_evacuated(tables, shared=False)
     place = greet(tables, epoch=1, facts=replace(FACTS, storage_id=""))
