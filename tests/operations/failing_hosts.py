@@ -8,13 +8,13 @@ from tests.operations.story import Told
 
 
 def break_start(cloud: SimulatedCloud, name: str, error: CloudError) -> None:
-    """Have the hypervisor of a host fail to start any guest."""
+    """Have the hypervisor of a host fail to start any guest, or to define one that is to be off."""
     hypervisor = cloud.hosts[name].hypervisor
 
-    async def start(_guest: object) -> object:
+    async def fail(_guest: object) -> object:
         raise error
 
-    hypervisor.start = start  # type: ignore[assignment,method-assign]
+    hypervisor.start = hypervisor.define = fail  # type: ignore[assignment,method-assign]
 
 
 async def dead_host_of(told: Told, server: ServerId) -> str:

@@ -17,7 +17,6 @@ from renova.store import actions, hosts, migrations, operations, placement, righ
 from tests.operations.crashes import controller_fuse
 from tests.operations.failing_hosts import break_start, dead_host_of, evacuating
 from tests.operations.story import FLAVOR, Told, an_image, told_story
-from tests.operations.volumes import a_new_volume
 
 
 def test_a_host_that_cannot_build_the_guest_gives_it_back_and_another_is_tried() -> None:
@@ -155,35 +154,6 @@ def test_a_server_deleted_while_it_is_created_leaves_nothing(after_s: float) -> 
         assert not any(key[0] == server for key in told.cloud.hosts["host1"].storage.disks)
 
     told_story(story)
-
-
-def test_a_server_deleted_on_a_dead_host_is_cleaned_up_when_the_host_returns() -> None:
-    async def story(told: Told) -> None:
-        server = await told.created()
-        host = await dead_host_of(told, server)
-        await told.ask(accept_delete, server)
-        assert (await told.idle(server, 60)).vm_state is VmState.DELETED
-        assert any(key[0] == server for key in told.cloud.hosts[host].storage.disks)
-        await told.back(host)
-        assert not any(key[0] == server for key in told.cloud.hosts[host].storage.disks)
-
-    told_story(story)
-
-
-def test_a_host_that_returns_while_a_server_is_deleted_keeps_none_of_its_disks() -> None:
-    async def story(told: Told) -> None:
-        device = a_new_volume(told, boot_index=None)
-        server = await told.created(devices=(device,))
-        host = await dead_host_of(told, server)
-        await told.cloud.cut_power("storage1")  # so that the volume cannot be cut off, and the delete goes on
-        await told.ask(accept_delete, server)
-        await told.cloud.clock.sleep(15)  # by now its host owes the clean-up
-        await told.back(host)
-        await told.cloud.power_on("storage1")
-        await told.idle(server)
-        assert not [at for at in told.cloud.hosts[host].storage.disks if at[0] == server]
-
-    told_story(story, shared=False)
 
 
 def test_a_server_on_a_host_that_is_up_is_not_evacuated() -> None:
@@ -330,32 +300,6 @@ def test_a_source_that_returns_during_its_evacuation_never_runs_the_guest_too() 
     told_story(story, start_s=2.0)
 
 
-def test_a_source_that_returns_during_its_evacuation_keeps_no_disk_in_use() -> None:
-    async def story(told: Told) -> None:
-        server, source = await evacuating(told)
-        await told.cloud.clock.sleep(0.05)
-        await told.back(source)
-        disks = told.cloud.hosts[source].storage
-        assert (server, 1) in disks.disks, "it may be the only one that the server has"
-        await told.idle(server)
-        await told.cloud.until(lambda: (server, 1) not in disks.disks)
-        assert [aside.server for aside, _ in disks.asides] == [server]
-
-    told_story(story, start_s=6.0, shared=False)
-
-
-def test_local_disks_are_made_afresh_and_the_old_ones_cleaned_up() -> None:
-    async def story(told: Told) -> None:
-        server, source = await evacuating(told)
-        ended = await told.idle(server)
-        assert ended.vm_state is VmState.ACTIVE
-        assert any(key[0] == server for key in told.cloud.hosts[ended.host_name or ""].storage.disks)
-        await told.back(source)
-        assert not any(key[0] == server for key in told.cloud.hosts[source].storage.disks)
-
-    told_story(story, shared=False)
-
-
 def test_shared_storage_is_refused_where_it_is_not() -> None:
     async def story(told: Told) -> None:
         server = await told.created()
@@ -458,19 +402,3 @@ def test_a_rebuild_whose_host_boots_before_the_old_disks_are_deleted_leaves_a_gu
         assert told.cloud.running(server.id) == [name]
 
     told_story(story)
-
-
-def test_a_create_that_its_hosts_death_cut_off_leaves_no_disk_when_it_is_deleted() -> None:
-    async def story(told: Told) -> None:
-        server = await told.create()
-        await told.cloud.clock.sleep(0.1)
-        row = await told.get(server)
-        name = row.host_name or ""
-        await told.cloud.cut_power(name)
-        assert (await told.idle(server)).vm_state is VmState.ERROR
-        await told.back(name)
-        await told.ask(accept_delete, server)
-        assert (await told.idle(server)).vm_state is VmState.DELETED
-        assert not any(key[0] == server for key in told.cloud.hosts[name].storage.disks)
-
-    told_story(story, count=1, start_s=2.0)

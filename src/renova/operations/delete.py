@@ -2,6 +2,7 @@
 
 Submitted by `api.compute.servers`; allowed in any state, and supersedes whatever is under way: the newer number makes
 its host end that first. A host that is away does not delay the user: it owes the clean-up, and pays before it is up.
+So does the host where the server lives, if another has the right to it: what it kept for the server goes with it.
 """
 
 import msgspec
@@ -19,7 +20,7 @@ from renova.operations.parts.run_guest import remove
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
 from renova.operations.work import Work
-from renova.store import actions, block_devices, migrations, personal_files, placement, rights, servers
+from renova.store import actions, block_devices, hosts, migrations, personal_files, placement, rights, servers
 from renova.store.database import Tx
 
 
@@ -85,6 +86,10 @@ def mark_deleted(work: Work, tx: Tx, want: DeleteServer) -> None:
     if migration is not None:
         migrations.move(tx, migration.id, migrations.ACTIVE, "failed")
     drop_waiting(tx, work.held.server, "the server was deleted")
+    home = work.server_now(tx).host
+    if home not in (None, want.host) and hosts.get(tx, home) is not None:
+        # Back while its evacuation was under way, or after that failed, it was told to keep the disk.
+        rights.owe(tx, home, work.held.server, want.incarnation + 1)
     block_devices.forget(tx, work.held.server)
     rights.release(tx, work.held.server)
     placement.release(tx, work.held.server)
