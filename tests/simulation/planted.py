@@ -349,7 +349,7 @@ def not_awaited(patch: Patch) -> None:
     "another host is tried after a time-out",
     "one_run right monotone",
     f"{POWER}, disk of a host fails",
-    seeds=80,
+    seeds=160,
     **EVACUATING,
 )
 def after_a_timeout(patch: Patch) -> None:
@@ -533,7 +533,7 @@ def no_undo(patch: Patch) -> None:
 # --- our own ---
 
 
-@bug("a", "what waits behind a quiet operation is forgotten", "at_the_end", "guest dies", users=6)
+@bug("a", "what waits behind a quiet operation is forgotten", "at_the_end", "guest dies", users=6, seeds=80)
 def queue_lost(patch: Patch) -> None:
     patch.setattr(operations, "_next", lambda _tx, _server, _executor: None)
 
