@@ -1,18 +1,22 @@
 """The database is set back under a living cloud: everything holds, a new era begins, and the hosts say what is true."""
 
+from typing import Any
+
 import pytest
 
 from renova.hosts import eras
 from renova.model.errors import Conflict
-from renova.model.ids import HostId
+from renova.model.ids import HostId, VolumeId
 from renova.model.server import VmState
 from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.simulation.database import Backup
 from renova.simulation.loop import run_virtual
 from renova.simulation.world import World
-from renova.store import cluster, hosts, rights, servers
+from renova.store import cluster, hosts, rights, servers, volumes
 from renova.store.database import Tx
 from tests.operations.failing_hosts import dead_host_of
 from tests.operations.story import CONTENT, Told, an_image, told_story
+from tests.operations.volumes import a_new_volume
 
 
 async def standing(told: Told) -> cluster.Cluster:
@@ -165,15 +169,26 @@ def test_a_host_that_stays_silent_is_vouched_for_and_the_hold_ends() -> None:
     told_story(story)
 
 
+async def in_world(**options: Any) -> tuple[World, Told]:
+    """Begin a world whose database can be backed up and restored."""
+    world = World(seed=1, shared=False, controller_count=1, **options)
+    told = Told.__new__(Told)
+    told.cloud = world
+    for name in ("one", "two"):
+        world.images.have(an_image(name), CONTENT)
+    return world, await told.begin()
+
+
+async def restore(world: World, backup: Backup) -> None:
+    """Have the database as it was, and say that this is the one to go on with."""
+    await world.kill_controller()
+    world.data.restore(backup)
+    await world.database.transact(lambda tx: eras.begin(tx, "the operator"))
+
+
 def test_an_operation_of_a_restored_database_does_not_start_a_server_where_it_was_before() -> None:
     async def main() -> None:
-        world = World(seed=1, count=2, shared=False, storage_count=0, controller_count=1)
-        told = Told.__new__(Told)
-        told.cloud = world
-        for name in ("one", "two"):
-            image = an_image(name)
-            world.images.have(image, CONTENT)
-        await told.begin()
+        world, told = await in_world(count=2, storage_count=0)
         for name in world.hosts:
             assert world.freeze_agent(name)
         server = await told.get(await told.create())
@@ -186,9 +201,7 @@ def test_an_operation_of_a_restored_database_does_not_start_a_server_where_it_wa
         await told.idle(server.id)
         moved = await told.get(server.id)
         assert (moved.vm_state, moved.host_name != source) == (VmState.ACTIVE, True), moved.fault
-        await world.kill_controller()
-        world.data.restore(backup)
-        await world.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        await restore(world, backup)
         await world.start_controller()
         await world.power_on(source)  # it never heard that the server was moved
         ran: set[str] = set()
@@ -197,6 +210,36 @@ def test_an_operation_of_a_restored_database_does_not_start_a_server_where_it_wa
             await world.clock.sleep(0.05)
         assert ran == {moved.host_name}, "an operation that the database brought back started it elsewhere"
         await told.idle(server.id)
+        await told.check()
+        await world.down()
+
+    run_virtual(main())
+
+
+def test_a_create_that_fails_in_a_restored_database_leaves_no_guest_that_was_built_in_what_was_lost() -> None:
+    async def main() -> None:
+        world, told = await in_world(count=1, storage_count=1)
+        await world.cut_power("storage1")
+        volume = a_new_volume(told)
+        server = await told.create(devices=(volume,))
+        await world.clock.sleep(1)  # its host is claimed, and it waits for its volume
+        backup = world.data.back_up()
+        await world.power_on("storage1")
+        await told.idle(server)
+        assert world.running(server) == ["host1"]
+        await world.cut_power("storage1")
+        await restore(world, backup)
+        await world.start_controller()
+        await until_standing(told, "free")
+        await told.host_up("host1")
+        wanted = volume.volume or VolumeId("")
+        await world.database.transact(lambda tx: volumes.change(tx, wanted, status="error", error="it cannot be made"))
+        await world.power_on("storage1")
+        failed = await told.idle(server)
+        assert (failed.vm_state, failed.host_name) == (VmState.ERROR, "host1"), "its host owes the clean-up"
+        await world.until(lambda: not world.running(server))
+        await world.clock.sleep(1)
+        assert (await told.get(server)).host is None, "it is nowhere once that is confirmed"
         await told.check()
         await world.down()
 

@@ -19,7 +19,7 @@ from renova.model.image import Image
 from renova.model.server import AttachedNetwork, KeyPair, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import volumes
-from renova.operations.parts.claim import Claim, claim
+from renova.operations.parts.claim import Claim, claim, give_claim_back
 from renova.operations.parts.devices import add_device
 from renova.operations.parts.guest import attached_networks
 from renova.operations.parts.needs import needs
@@ -181,12 +181,9 @@ def claim_host(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...
 
 @claim_host.undo_write
 def release_claim(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...], reason: str) -> None:
-    """Give the claim back, unless something of the server may be left on the host: then that host owes a clean-up."""
     right = rights.right(tx, work.held.server)
-    if right is None or not rights.owes(tx, right.host, work.held.server):
-        rights.release(tx, work.held.server)
-        placement.release(tx, work.held.server)
-        work.cloud.fleet.stale()
+    if right is not None:
+        give_claim_back(work, tx, right)
 
 
 @act()

@@ -17,12 +17,12 @@ from renova.operations.cloud import Cloud
 from renova.operations.create_image import remove_unfinished_image, unfinished_image
 from renova.operations.delete import DELETE
 from renova.operations.parts import volumes
-from renova.operations.parts.claim import Claim, claim
+from renova.operations.parts.claim import Claim, claim, give_claim_back
 from renova.operations.parts.guest import attached_networks, bind_all_ports, disks_of, has_any
 from renova.operations.parts.needs import needs
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import demand_permitted
-from renova.operations.parts.run_guest import Built, build, clear, drop_other_disks, freed
+from renova.operations.parts.run_guest import Built, build, clear, drop_other_disks
 from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.rebuild import take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
@@ -236,13 +236,10 @@ def _outcome(want: EvacuateServer, taken: Claim, server: Server) -> str:
 
 @claim_destination.undo_write
 def release_claim(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...], reason: str) -> None:
-    """End the destination's right, unless something may be left there: then it owes a clean-up.
-
-    The source's right does not come back: it ended when the destination got its own.
-    """
+    """End the destination's right. The source's does not come back: it ended when the destination got its own."""
     right = rights.right(tx, work.held.server)
-    if right is not None and right.host != want.source and not rights.owes(tx, right.host, work.held.server):
-        freed(work, tx, right.host)
+    if right is not None and right.host != want.source:
+        give_claim_back(work, tx, right)
 
 
 def _ends_stopped(want: EvacuateServer) -> bool:

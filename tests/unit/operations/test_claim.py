@@ -6,15 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from renova.model.errors import Conflict, NotNow
+from renova.model.errors import Conflict, NotNow, OnHold
 from renova.model.flavor import Flavor
 from renova.model.host import HostState
 from renova.model.ids import HostId, ServerId
-from renova.operations.parts.claim import Claim, claim
+from renova.operations.parts.claim import Claim, claim, give_claim_back
 from renova.operations.parts.fleet import FRESH
 from renova.operations.parts.needs import needs
 from renova.scheduling.request import Request
-from renova.store import hosts, placement, providers, rights, servers
+from renova.store import cluster, hosts, placement, providers, rights, servers
 from renova.store.database import Tx
 from tests.unit.hosts.hellos import TIMES
 from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, C, add_server, come_back, prove
@@ -242,3 +242,24 @@ def test_a_flavor_says_what_its_servers_claim_instead_and_which_traits_their_hos
     small.tables.do(lambda tx: placement.show_trait(tx, B, "CUSTOM_OAK", shown=True))
     assert small.tables.do(take_as_needed).host == B
     assert held(small, server) == {B: {"VCPU": 1, "MEMORY_MB": 512, "CUSTOM_IRON": 1}}
+
+
+def test_a_claim_that_is_given_back_frees_its_host_unless_commits_were_lost_since(small: SmallCloud) -> None:
+    def give_back(tx: Tx) -> None:
+        right = rights.right(tx, ONE)
+        assert right is not None
+        give_claim_back(small.work(ONE), tx, right)
+
+    take(small)
+    small.tables.do(give_back)
+    assert held(small) == {}
+    assert small.tables.do(lambda tx: rights.right(tx, ONE)) is None
+    take(small)
+    small.tables.do(lambda tx: cluster.begin_hold(tx, "commits were lost"))
+    with pytest.raises(OnHold):
+        small.tables.do(give_back)
+    small.tables.do(lambda tx: cluster.begin_era(tx, "the operator", 1000))
+    small.tables.do(cluster.end_hold)
+    small.tables.do(give_back)
+    assert held(small) == {A: {"VCPU": 1, "MEMORY_MB": 512}}, "a guest may have been built in what was lost"
+    assert [debt.below for debt in small.tables.do(lambda tx: rights.debts_of(tx, A))] == [3]

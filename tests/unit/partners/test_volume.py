@@ -270,6 +270,29 @@ def test_while_the_cluster_is_on_hold_nothing_changes_on_storage_hosts_and_in_a_
     play(story)
 
 
+def test_a_volume_of_which_its_host_knows_more_than_the_database_does_not_fail_but_waits_for_the_new_era() -> None:
+    async def story(cloud: SimulatedCloud, service: BuiltinVolumes) -> None:
+        await service.create(new())
+        await service.reserve(FIRST, VOLUME, SERVER)
+        await service.connect(FIRST, "host1", "")
+
+        def forget(tx: Tx) -> None:
+            """Have the database as it was while the volume was being made."""
+            volume_attachments.remove(tx, FIRST)
+            volumes.change(tx, VOLUME, version=1, confirmed=0, status="creating")
+
+        await cloud.database.transact(forget)
+        with pytest.raises(NotNow):
+            await service.create(new())
+        await cloud.clock.sleep(30)
+        assert await status(cloud) == "creating"
+        await cloud.database.transact(lambda tx: eras.begin(tx, "an operator"))
+        await patiently(cloud, lambda: service.create(new()))
+        assert await status(cloud) == "available"
+
+    play(story)
+
+
 def test_a_volume_whose_content_was_lost_says_so() -> None:
     async def story(cloud: SimulatedCloud, service: BuiltinVolumes) -> None:
         await service.create(new())

@@ -1,14 +1,16 @@
-"""Claiming a host for a server: choice, allocation and right, in one transaction."""
+"""Claiming a host for a server, choice, allocation and right in one transaction; and giving the claim back."""
 
 import msgspec
 
-from renova.model.errors import Conflict, NotNow
+from renova.model.errors import Conflict, NotNow, OnHold
+from renova.model.host import Right
 from renova.model.ids import HostId
 from renova.model.server import Server
+from renova.operations.parts.run_guest import freed
 from renova.operations.work import Work
 from renova.scheduling.choose import rank
 from renova.scheduling.request import Request
-from renova.store import placement, rights
+from renova.store import cluster, placement, rights
 from renova.store.database import Tx
 
 
@@ -52,3 +54,18 @@ def claim(
         raise NotNow(f"others of its server group are still being built on {where}: {ranking.explanation()}")
     told = f" The last that was tried: {failed}." if failed else ""
     raise Conflict(f"No valid host was found. {last or ranking.explanation()}.{told}")
+
+
+def give_claim_back(work: Work, tx: Tx, claimed: Right) -> None:
+    """Free a claimed host, unless something of the server may be left there: then it owes a clean-up.
+
+    In a database that lost commits, a journal that ends before the guest was built proves nothing: it may have been
+    built in what was lost. So a host that was claimed before this era began owes, whatever the journal says.
+    """
+    standing = cluster.get(tx)
+    if standing.hold is not None:
+        raise OnHold(f"the cluster is on hold: {standing.hold}")
+    if claimed.incarnation <= standing.floor:
+        rights.owe(tx, claimed.host, work.held.server, claimed.incarnation + 1)
+    if not rights.owes(tx, claimed.host, work.held.server):
+        freed(work, tx, claimed.host)

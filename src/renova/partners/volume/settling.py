@@ -70,9 +70,11 @@ class Settling:
             row, act = told
             try:
                 await self._agents.store(row.host, volume, row.version, act)
-            except Stale:
+            except Stale as error:
                 if await self._version(volume) == row.version:
-                    raise  # nobody wanted anything newer: the host knows more than the database
+                    # Nobody wanted anything newer: the host knows more than a database that lost commits. In the era
+                    # that begins then, what is wanted is numbered above all that any host has seen.
+                    raise NotNow(str(error)) from error
                 continue
             if await self._database.transact(partial(_confirm, told=row)):
                 return
