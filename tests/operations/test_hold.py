@@ -9,13 +9,18 @@ from renova.model.errors import Conflict
 from renova.model.ids import HostId, VolumeId
 from renova.model.server import VmState
 from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.pause import accept_pause, accept_unpause
+from renova.operations.reboot import accept_reboot
+from renova.operations.start import accept_start
+from renova.operations.stop import accept_stop
 from renova.simulation.database import Backup
 from renova.simulation.loop import run_virtual
 from renova.simulation.world import World
-from renova.store import cluster, hosts, rights, servers, volumes
+from renova.store import cluster, hosts, placement, rights, servers, volumes
 from renova.store.database import Tx
 from tests.operations.failing_hosts import dead_host_of
 from tests.operations.story import CONTENT, Told, an_image, told_story
+from tests.operations.test_duties import do
 from tests.operations.volumes import a_new_volume
 
 
@@ -165,6 +170,77 @@ def test_a_host_that_stays_silent_is_vouched_for_and_the_hold_ends() -> None:
         await told.host_up("host3")
         for name in told.cloud.hosts:
             await told.host_up(name)
+
+    told_story(story)
+
+
+def test_a_host_that_comes_when_the_hold_is_over_brings_back_neither_the_hold_nor_its_guest() -> None:
+    async def story(told: Told) -> None:
+        before = await told.get(await told.created())
+        home = await dead_host_of(told, before.id)
+        await told.ask(accept_evacuate, before.id, Evacuation())
+        late = (await told.idle(before.id)).host_name or ""
+        await told.back(home)  # it gives up what it had
+        await dead_host_of(told, before.id)
+
+        def backup(tx: Tx) -> None:
+            rights.put(tx, before.id, HostId(before.host or ""), 1, 1)
+            servers.change(tx, before.id, host=before.host, host_name=before.host_name)
+            for held in placement.held(tx, before.id):
+                placement.release(tx, before.id, held.provider)
+            amounts = before.flavor.resources(volume_backed=False)
+            placement.claim(tx, before.id, before.project, before.user, HostId(before.host or ""), amounts)
+
+        await set_back(told, backup)
+        await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        await until_standing(told, "free")
+        await told.host_up(home)
+        await told.cloud.clock.sleep(5)  # the hosts say hello once more
+        assert (await do(told, "power_states")).mended == 1
+        again = await told.idle(before.id)
+        assert (again.vm_state, again.host_name) == (VmState.ACTIVE, home), again.fault
+        right = await told.cloud.database.read(lambda tx: rights.right(tx, before.id))
+        assert right is not None
+        assert right.incarnation > eras.GAP, "above the number that its home has given up, and that of its disks"
+        await told.back(late)
+        await told.cloud.clock.sleep(60)
+        await told.cloud.kill_agent(late)
+        told.cloud.start_agent(late)  # and says hello once more
+        await told.host_up(late)
+        assert (await standing(told)).hold is None
+        assert told.cloud.running(before.id) == [home]
+        assert before.id not in told.cloud.hosts[late].hypervisor.domains()
+
+    told_story(story)
+
+
+def test_a_guest_of_a_former_era_starts_under_a_new_number_and_runs_on_under_its_own() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        await until_standing(told, "free")
+        await told.host_up(server.host_name or "")
+        assert told.cloud.running(server.id) == [server.host_name]
+
+        async def number() -> int:
+            return await told.cloud.database.read(lambda tx: rights.incarnation(tx, server.id))
+
+        await told.ask(accept_pause, server.id)
+        await told.idle(server.id)
+        assert await number() == 1
+        await told.ask(accept_unpause, server.id)
+        await told.idle(server.id)
+        await told.ask(accept_stop, server.id)
+        await told.idle(server.id)
+        assert await number() == 1
+        await told.ask(accept_start, server.id)
+        assert (await told.idle(server.id)).vm_state is VmState.ACTIVE
+        granted = await number()
+        assert granted > eras.GAP
+        await told.ask(accept_reboot, server.id, hard=True)
+        await told.idle(server.id)
+        assert await number() == granted, "once in an era"
+        assert told.cloud.running(server.id) == [server.host_name]
 
     told_story(story)
 

@@ -68,7 +68,9 @@ def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
         return None  # what it has is noted as it registers, and believed when the hold ends
     for guest in hello.guests:
         known = rights.incarnation(tx, guest.server)
-        if guest.incarnation <= known or servers.get(tx, guest.server) is None:
+        if guest.incarnation <= max(known, standing.floor):
+            continue  # granted before this era, maybe in what was lost: no news (decision 0023)
+        if servers.get(tx, guest.server) is None:
             continue  # of a server that a restored database does not know, it may have any
         if guest.incarnation > max(known, standing.floor) + GAP:
             raise Refused(
@@ -173,11 +175,10 @@ def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Be
     lease = host_rows.lease(tx, owner)
     if home is None or lease is None:
         return None
-    if found[owner].incarnation == number:
-        rights.put(tx, server_id, owner, number, lease.epoch)
-    else:
-        # A newer definition is elsewhere: what runs is stopped, and the server starts anew under a newer number.
-        rights.put(tx, server_id, None, number, lease.epoch)
+    rights.put(tx, server_id, owner, number, lease.epoch)
+    if found[owner].incarnation < number:
+        # A newer definition is elsewhere: what runs is stopped, and the server starts anew under a newer number. Until
+        # that is done the right stays here, so that nobody is given the server without a proof that it has stopped.
         rights.owe(tx, owner, server_id, number + 1)
     if right is not None and right.host != owner:
         # An operation that rests on the former right would have its host start the server: it never saw a newer one.

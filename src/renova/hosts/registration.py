@@ -18,7 +18,7 @@ from renova.hosts import eras
 from renova.hosts.capabilities import traits
 from renova.model.clock import stamp
 from renova.model.errors import Conflict, Invalid
-from renova.model.guest import HostFacts
+from renova.model.guest import FoundGuest, HostFacts
 from renova.model.host import Host, HostState, Lease, Proof, ProofKind, Role
 from renova.model.ids import HostId, ServerId
 from renova.model.server import TaskState
@@ -114,7 +114,9 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     _weigh_proof(tx, host, proof, known, hello, lease.epoch)
     newcomer = known is None or forgot or fenced or dead or host.state is not HostState.UP
     if standing.hold is None:
-        duties = _duties(tx, host_id, hello)
+        for found in hello.guests:
+            _weigh_guest(tx, host, found, lease)
+        duties = tuple(duty(tx, debt, hello.facts.storage_id) for debt in rights.debts_of(tx, host_id))
         state = HostState.RETURNING if duties and newcomer else HostState.UP
     else:
         # Nothing is cleaned up by a database that may be wrong. When the hold ends, the host says hello once more.
@@ -187,19 +189,31 @@ def inventory(host: HostId, facts: HostFacts, known: Sequence[placement.Inventor
     ]
 
 
-def _duties(tx: Tx, host: HostId, hello: Hello) -> tuple[Duty, ...]:
-    """Return what the host must clean up: its debts, to which guests are added that it has no right to run."""
-    for found in hello.guests:
-        right = rights.right(tx, found.server)
+def _weigh_guest(tx: Tx, host: Host, found: FoundGuest, lease: Lease) -> None:
+    """Have the host clean up the guest if it has no right to run it; know of one that it was given in what was lost."""
+    right = rights.right(tx, found.server)
+    if rights.incarnation(tx, found.server) == 0:
+        # Nothing is destroyed on a guess: the operator is told, and decides.
+        log.warning("guest of no known server", host=host.name, guest=found.server)
+    elif (below := outdated(tx, host.id, found)) is not None:
+        rights.owe(tx, host.id, found.server, below)
+    elif right is not None and found.incarnation > right.incarnation:
+        # The host was not there when the hold of this era ended, and nobody else has been given the server since.
+        log.warning("newer guest than known", host=host.name, guest=found.server, incarnation=found.incarnation)
+        rights.put(tx, found.server, host.id, found.incarnation, lease.epoch)
+
+
+def outdated(tx: Tx, host: HostId, found: FoundGuest) -> int | None:
+    """Return below which number the host is to have nothing of a known server; None where its guest may stay.
+
+    A guest that was given to it in what was lost is outdated, too, where the server has gone on elsewhere: above its
+    own number, so that it goes whatever the database knew, and below all that this era grants (decision 0023).
+    """
+    right = rights.right(tx, found.server)
+    if right is None or right.host != host:
         newest = rights.incarnation(tx, found.server)
-        if newest == 0:
-            # Nothing is destroyed on a guess: the operator is told, and decides.
-            log.warning("guest of no known server", host=hello.name, guest=found.server)
-        elif right is None or right.host != host:
-            rights.owe(tx, host, found.server, newest if right else newest + 1)
-        elif found.incarnation < right.incarnation:
-            rights.owe(tx, host, found.server, right.incarnation)
-    return tuple(duty(tx, debt, hello.facts.storage_id) for debt in rights.debts_of(tx, host))
+        return max(newest if right else newest + 1, found.incarnation + 1)
+    return right.incarnation if found.incarnation < right.incarnation else None
 
 
 def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:

@@ -33,6 +33,9 @@ class PowerState(IntEnum):
     SUSPENDED = 7
 
 
+LIVES = (PowerState.RUNNING, PowerState.PAUSED)  # one whose volume is away stands still, until it is back
+
+
 class CachedImage(msgspec.Struct, frozen=True):
     """An image as hosts keep it: another content is another one."""
 

@@ -13,7 +13,7 @@ import structlog
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.errors import Broken, Refused
-from renova.model.guest import PowerState
+from renova.model.guest import LIVES, PowerState
 from renova.model.host import Right
 from renova.model.ids import ServerId
 from renova.model.server import AttachedNetwork, TaskState, VmState
@@ -88,7 +88,7 @@ def begin_reboot(work: Work, tx: Tx, want: RebootServer) -> Right:
     server = work.server_now(tx)
     servers.change(tx, server.id, task_state=TaskState.REBOOT_PENDING_HARD if want.hard else TaskState.REBOOT_PENDING)
     actions.open_event(tx, work.held.action, "compute_reboot_instance", server.host_name)
-    return work.right_here(tx, server)
+    return work.right_to_begin(tx, server)
 
 
 @act()
@@ -170,7 +170,7 @@ def conclude(work: Work, tx: Tx, want: RebootServer, restarted: Restarted) -> No
 def _leave_untouched(work: Work, tx: Tx, power: PowerState, failure: Failure) -> None:
     """Leave the server as it was, which is true unless its guest was to be there and is not: as after a power cut."""
     server = work.server_now(tx)
-    gone = server.vm_state in (VmState.ACTIVE, VmState.PAUSED) and power not in run_guest.LIVES
+    gone = server.vm_state in (VmState.ACTIVE, VmState.PAUSED) and power not in LIVES
     vm_state = VmState.ERROR if gone else server.vm_state
     servers.change(tx, server.id, vm_state=vm_state, task_state=None, power_state=power, fault=fault(tx, failure))
     notify(work.cloud, tx, server.id, "instance.reboot.error", failure)

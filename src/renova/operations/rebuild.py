@@ -8,7 +8,7 @@ import msgspec
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.errors import Invalid
-from renova.model.guest import PersonalFile, PowerState
+from renova.model.guest import LIVES, PersonalFile, PowerState
 from renova.model.host import Right
 from renova.model.ids import ImageId, ServerId
 from renova.model.image import Image
@@ -132,7 +132,7 @@ async def rebuild_server(run: Run, want: RebuildServer) -> None:
 def begin_rebuild(work: Work, tx: Tx, want: RebuildServer) -> Right:
     server = work.server_now(tx)
     actions.open_event(tx, work.held.action, "rebuild_server", server.host_name)
-    right = work.right_here(tx)
+    right = work.right_to_begin(tx, server)
     actions.close_events(tx, work.held.action, event="rebuild_server")
     notify(work.cloud, tx, work.held.server, "instance.rebuild_scheduled")
     actions.open_event(tx, work.held.action, "compute_rebuild_instance", server.host_name)
@@ -154,7 +154,7 @@ async def restore_old_guest(work: Work, want: RebuildServer, right: Right) -> No
     run = want.vm_state is VmState.ACTIVE and (await work.server()).vm_state is VmState.ACTIVE
     restored = await run_guest.build(work, right.host, right.incarnation, must_exist=True, run=run)
     # One that was never ended is left as it is, though it could not be started now: as while its storage is away.
-    if restored.refused is not None and await run_guest.power_at(work, right.host) not in run_guest.LIVES:
+    if restored.refused is not None and await run_guest.power_at(work, right.host) not in LIVES:
         if run:
             await work.cloud.networks.settle(work.held.server, active=False)
         await work.note(
@@ -207,7 +207,7 @@ async def end_new_guest(work: Work, want: RebuildServer, right: Right) -> None:
 async def drop_old_disks(work: Work, want: RebuildServer, right: Right) -> None:
     """Delete the old disks, now that the new guest is up: still, or again where its host booted meanwhile."""
     # Where a host has booted, who has a task is left to its operation: nobody else would bring the guest up.
-    if _runs(want) and await run_guest.power_at(work, right.host) not in run_guest.LIVES:
+    if _runs(want) and await run_guest.power_at(work, right.host) not in LIVES:
         await run_guest.bring_up(work, right.host, right.incarnation)
     server = await work.server()
     await run_guest.drop_other_disks(work, right.host, right.incarnation, server.root_generation)

@@ -50,6 +50,8 @@ def _resume(cloud: Cloud, tx: Tx, server: Server) -> bool:
     if server.vm_state is VmState.PAUSED or not cloud.settings.resume_guests_on_boot:
         servers.change(tx, server.id, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)
         return True
+    # So its right is not kept for a guest that runs, if it is from before this era (`Work.right_to_begin`).
+    servers.change(tx, server.id, power_state=PowerState.SHUTDOWN)
     asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
     accept_reboot(cloud, tx, asked, server.id, hard=True)
     log.info("server resumes", server=server.id, host=server.host_name)

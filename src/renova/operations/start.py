@@ -39,7 +39,7 @@ async def start_server(run: Run, want: StartServer) -> None:
 def begin_start(work: Work, tx: Tx, want: StartServer) -> Right:
     notify(work.cloud, tx, work.held.server, "instance.power_on.start")
     actions.open_event(tx, work.held.action, "compute_start_instance", work.server_now(tx).host_name)
-    return work.right_here(tx)
+    return work.right_to_begin(tx)
 
 
 @act(patience=FOREVER)

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from renova.engine.journal import Held
 from renova.model.errors import Broken, Conflict
+from renova.model.guest import LIVES
 from renova.model.host import Right
 from renova.model.ids import HostId
 from renova.model.server import Server
@@ -69,3 +70,15 @@ class Work:
         if right is not None and right.host == server.host:
             return right
         return rights.grant(tx, server.id, server.host)
+
+    def right_to_begin(self, tx: Tx, server: Server | None = None) -> Right:
+        """Return the right of the server's own host to bring its guest up; one from before this era is granted anew.
+
+        In what was lost the host may have given that number up, or the disks may have got to a newer one (decision
+        0023). A guest that runs keeps the number it has: it would be taken for an old one.
+        """
+        server = server or self.server_now(tx)
+        right = self.right_here(tx, server)
+        if server.power_state in LIVES or rights.of_this_era(tx, right):
+            return right
+        return rights.grant(tx, server.id, right.host)

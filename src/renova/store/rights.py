@@ -82,6 +82,11 @@ def incarnation(tx: Tx, server: ServerId) -> int:
     return row.incarnation if row else 0
 
 
+def of_this_era(tx: Tx, right: Right) -> bool:
+    """Say whether the right was granted in this era; in what was lost, one from before may have ended or moved on."""
+    return right.incarnation > cluster.get(tx).floor
+
+
 def every(tx: Tx) -> dict[ServerId, HostId]:
     """Return who may run which server."""
     rows = tx.execute(select(rights.c.server, rights.c.host).where(rights.c.host.is_not(None)))

@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy import update
 
 from renova.hosts import eras
-from renova.hosts.registration import enrol, welcome
+from renova.hosts.registration import Place, cleaned, enrol, welcome
 from renova.model.errors import Conflict, NotFound, OnHold, Refused
 from renova.model.guest import FoundGuest, PowerState
-from renova.model.host import HostState
+from renova.model.host import HostState, Right
 from renova.model.ids import HostId, ServerId
 from renova.store import cluster, hosts, placement, rights, servers
 from renova.store.database import Tx
+from renova.wire import Duty
 from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, Tables, add_server, lease, prove
 
 from .hellos import TIMES, a_hello, found
@@ -30,7 +31,7 @@ def two(tables: Tables) -> Tables:
     return tables
 
 
-def greet(tables: Tables, host: HostId, **changes: Any) -> Any:
+def greet(tables: Tables, host: HostId, **changes: Any) -> Place:
     changes = {"era": 1, "epoch": 1, **changes} if tables.do(lambda tx: hosts.lease(tx, host)) else changes
     return tables.do(lambda tx: welcome(tx, host, a_hello(host, **changes), TIMES))
 
@@ -217,10 +218,66 @@ def test_a_guest_older_than_what_was_found_elsewhere_starts_anew(two: Tables) ->
     greet(two, B, guests=(FoundGuest(ONE, 3, PowerState.SHUTDOWN),))
     two.do(eras.try_end)
 
-    def after(tx: Tx) -> tuple[object, int, list[int]]:
-        return rights.right(tx, ONE), rights.incarnation(tx, ONE), [debt.below for debt in rights.debts_of(tx, A)]
+    right = two.do(lambda tx: rights.right(tx, ONE))
+    assert right is not None
+    assert (right.host, right.incarnation) == (A, 3), "nobody else is given it while the old guest may run"
+    two.do(lambda tx: cleaned(tx, A, Duty(ONE, 4, disks=False)))
+    assert two.do(lambda tx: (rights.right(tx, ONE), rights.incarnation(tx, ONE))) == (None, 3)
 
-    assert two.do(after) == (None, 3, [4])
+
+# --- hosts that come when the hold is over (decision 0023) ---
+
+
+@pytest.fixture
+def without_b(two: Tables) -> Tables:
+    """The second era: B was proven dead when its hold ended."""
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A, guests=(found(ONE, 1),))
+    two.do(lambda tx: prove(tx, B))
+    assert two.do(eras.try_end) == []
+    return two
+
+
+def return_of_b(tables: Tables, guest: FoundGuest, *, era: int = 1) -> Place:
+    """Have B say hello with a guest; it must not be taken for a new loss."""
+    epoch = tables.do(lambda tx: lease(tx, B)).epoch
+    assert lost(tables, B, era=era, epoch=epoch, guests=(guest,)) is None
+    return greet(tables, B, era=era, epoch=epoch, guests=(guest,))
+
+
+def test_a_newer_guest_than_known_is_to_go_where_its_server_has_gone_on_elsewhere(without_b: Tables) -> None:
+    place = return_of_b(without_b, found(ONE, 5))
+    assert (place.state, [each.below for each in place.duties]) == (HostState.RETURNING, [6])
+    assert without_b.do(lambda tx: rights.right(tx, ONE)).host == A  # type: ignore[union-attr]
+    again = return_of_b(without_b, found(ONE, 5), era=2)
+    assert [each.below for each in again.duties] == [6], "nor is it news before that is done"
+    assert standing(without_b).hold is None
+
+
+def test_the_clean_up_of_a_newer_guest_than_known_never_hits_what_is_granted_since(without_b: Tables) -> None:
+    return_of_b(without_b, found(ONE, 2 * eras.GAP))
+    (debt,) = without_b.do(lambda tx: rights.debts_of(tx, B))
+    without_b.do(lambda tx: rights.release(tx, ONE))
+    without_b.do(lambda tx: cleaned(tx, B, Duty(ONE, debt.below, disks=False)))
+    assert without_b.do(lambda tx: rights.grant(tx, ONE, B)).incarnation >= debt.below
+
+
+def test_a_newer_guest_than_known_may_stay_where_its_host_has_the_right(without_b: Tables) -> None:
+    without_b.do(lambda tx: rights.put(tx, ONE, B, 1, 1))
+    assert return_of_b(without_b, found(ONE, 5)).duties == ()
+    right = without_b.do(lambda tx: rights.right(tx, ONE))
+    assert right == Right(B, 5, without_b.do(lambda tx: lease(tx, B)).epoch)
+
+
+def test_a_newer_guest_than_known_is_to_go_where_its_server_was_given_elsewhere_since(without_b: Tables) -> None:
+    granted = without_b.do(lambda tx: rights.grant(tx, ONE, A)).incarnation
+    assert [each.below for each in return_of_b(without_b, found(ONE, 5)).duties] == [granted]
+
+
+def test_a_number_above_all_that_was_lost_shows_a_new_loss(without_b: Tables) -> None:
+    epoch = without_b.do(lambda tx: lease(tx, B)).epoch
+    above = standing(without_b).floor + 1
+    assert "has incarnation" in (lost(without_b, B, era=2, epoch=epoch, guests=(found(ONE, above),)) or "")
 
 
 def test_within_an_epoch_the_counter_never_falls(two: Tables) -> None:

@@ -4,6 +4,7 @@ Nothing of an unknown server is destroyed on a guess: its guest goes, with its d
 so (`orphan_guests = "destroy"`).
 """
 
+from renova.hosts.registration import outdated
 from renova.model.guest import FoundGuest
 from renova.model.host import Host
 from renova.model.ids import ServerId
@@ -36,18 +37,17 @@ async def _look(cloud: Cloud, tally: Tally, host: Host, guest: FoundGuest) -> No
 
 def _judge(cloud: Cloud, tx: Tx, host: Host, guest: FoundGuest) -> tuple[bool, bool] | None:
     """Say whether the server is known and whether its guest will go; None when it may be here."""
-    right, newest = rights.right(tx, guest.server), rights.incarnation(tx, guest.server)
     if rights.owes(tx, host.id, guest.server) or _is_worked_on(tx, guest.server):
         return None
-    if newest == 0:
+    if rights.incarnation(tx, guest.server) == 0:
         destroy = cloud.settings.orphan_guests == "destroy"
         if destroy:
             rights.owe(tx, host.id, guest.server, guest.incarnation + 1)
         return False, destroy
-    if right is not None and right.host == host.id and guest.incarnation >= right.incarnation:
-        return None
     # As when a host says hello: what it has no right to run goes.
-    rights.owe(tx, host.id, guest.server, newest if right is not None else newest + 1)
+    if (below := outdated(tx, host.id, guest)) is None:
+        return None
+    rights.owe(tx, host.id, guest.server, below)
     return True, True
 
 

@@ -14,6 +14,7 @@ from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.duties.mending import mend
+from renova.operations.reboot import accept_reboot
 from renova.operations.rounds import Tally
 from renova.operations.stop import accept_stop, force_stop
 from renova.operations.submission import Asked
@@ -120,11 +121,18 @@ def _follow(cloud: Cloud, tx: Tx, host: Host, before: Standing, guest: FoundGues
     if power is not now.power_state:
         servers.change(tx, now.id, power_state=power)
     reason = _to_stop(now, power)
+    if now.vm_state is VmState.ACTIVE and power is PowerState.NOSTATE and not rights.of_this_era(tx, right):
+        accept_reboot(cloud, tx, _asked(cloud, now), now.id, hard=True)
+        return f"{told}: it is started again, for its guest went in what the database has lost"
     if reason is None:
         return told if power is not now.power_state else None
-    asked = Asked(now.user, now.project, f"req-{cloud.chance.uuid()}", admin=True)
     if now.vm_state is VmState.ACTIVE:
-        accept_stop(cloud, tx, asked, now.id)
+        accept_stop(cloud, tx, _asked(cloud, now), now.id)
     else:
-        force_stop(cloud, tx, asked, now.id)
+        force_stop(cloud, tx, _asked(cloud, now), now.id)
     return f"{told}: it is stopped, for {reason}"
+
+
+def _asked(cloud: Cloud, server: Server) -> Asked:
+    """Ask in the owner's name."""
+    return Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)

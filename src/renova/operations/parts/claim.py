@@ -65,7 +65,7 @@ def give_claim_back(work: Work, tx: Tx, claimed: Right) -> None:
     standing = cluster.get(tx)
     if standing.hold is not None:
         raise OnHold(f"the cluster is on hold: {standing.hold}")
-    if claimed.incarnation <= standing.floor:
+    if not rights.of_this_era(tx, claimed):
         rights.owe(tx, claimed.host, work.held.server, claimed.incarnation + 1)
     if not rights.owes(tx, claimed.host, work.held.server):
         freed(work, tx, claimed.host)

@@ -39,9 +39,6 @@ from renova.wire import (
 log = structlog.get_logger()
 
 
-LIVES = (PowerState.RUNNING, PowerState.PAUSED)  # one whose volume is away stands still, until it is back
-
-
 class Built(msgspec.Struct, frozen=True):
     """How bringing a guest up ended: its power state, or why it could not be."""
 
