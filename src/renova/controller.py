@@ -4,7 +4,7 @@ It opens no port: the API (`api.app`) and the agents' listener (`hosts.listener`
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +22,7 @@ from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import NotNow
 from renova.model.guest import GuestChanged
-from renova.model.ids import ExecutorId, HostId, ServerId
+from renova.model.ids import ExecutorId, HostId
 from renova.operations.cloud import Cloud
 from renova.operations.duties.everything import every_duty
 from renova.operations.health import Health
@@ -140,44 +140,22 @@ class Controller:
     async def _follow(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
         seen = await self.cloud.database.read(lambda tx: would_stop(tx, host, changes))
         now = as_found(changes, await self.cloud.agents.guests(host)) if seen else changes
-        again = False
-        while True:
-            try:
-                take = partial(take_report, host=host, changes=now, seen=seen, again=again)
-                self._take_down(await self.cloud.database.transact(take))
-            except NotNow:
-                if not seen:
-                    raise  # the host tells it again
-                again = True  # it may be committed: then nobody else would take their ports down
-                await self.cloud.clock.sleep(TRY_AGAIN_S)
-            else:
-                return
-
-    def _take_down(self, stopped: Iterable[ServerId]) -> None:
-        """Have the ports down of servers that were noted as stopped: nobody asks for that again."""
-        for server in stopped:
-            self._soon(partial(self.cloud.networks.settle, server, active=False), "ports not taken down")
+        await self.cloud.database.transact(partial(take_report, self.cloud, host=host, changes=now, seen=seen))
 
     def _resume(self, host: HostId) -> None:
-        self._soon(lambda: self._resume_servers(host), "servers not resumed")
-
-    async def _resume_servers(self, host: HostId) -> None:
-        self._take_down(await self.cloud.database.transact(lambda tx: resume_servers(self.cloud, tx, host)))
-
-    def _soon(self, change: Callable[[], Awaitable[None]], failure: str) -> None:
-        """Make a change that nobody waits for, and that nobody asks for again: tried until the database is there."""
-        task = asyncio.get_running_loop().create_task(self._make(change, failure))
+        """Resume the host's servers; nobody waits for that."""
+        task = asyncio.get_running_loop().create_task(self._resume_servers(host))
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
 
-    async def _make(self, change: Callable[[], Awaitable[None]], failure: str) -> None:
+    async def _resume_servers(self, host: HostId) -> None:
         while True:
             try:
-                await change()
+                await self.cloud.database.transact(partial(resume_servers, self.cloud, host_id=host))
             except NotNow:
-                log.warning(f"{failure} yet", exc_info=True)
+                log.warning("servers not resumed yet", exc_info=True)
             except Exception:
-                log.error(failure, exc_info=True)
+                log.error("servers not resumed", exc_info=True)
                 return
             else:
                 return

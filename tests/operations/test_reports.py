@@ -1,15 +1,21 @@
-"""A guest that ends by itself: its server is stopped and its ports are down, whatever was away when it was reported."""
+"""A guest that ends by itself: its server is stopped and its ports are down, whatever happens once that is noted."""
 
+import asyncio
 from functools import partial
 from typing import Any
 
 import pytest
 
 from renova.model.errors import NotNow
+from renova.model.ids import ServerId
 from renova.model.server import VmState
 from renova.operations.report import take_report
-from renova.store import ports
+from renova.operations.start import accept_start
 from tests.operations.story import Told, told_story
+
+
+async def port_states(told: Told, server: ServerId) -> list[str]:
+    return [port.status for port in await told.cloud.networks.ports(server)]
 
 
 @pytest.mark.parametrize("away", ["the answer to the commit", "the network service"])
@@ -45,7 +51,53 @@ def test_the_ports_of_a_guest_that_ended_are_down_though_this_was_away(
         await told.cloud.clock.sleep(10)
         assert failed == [away]
         assert (await told.get(server.id)).vm_state is VmState.STOPPED
-        its = await told.cloud.database.read(lambda tx: ports.of_server(tx, server.id))
-        assert [port.status for port in its] == ["DOWN"]
+        assert await port_states(told, server.id) == ["DOWN"]
+
+    told_story(story)
+
+
+def test_the_ports_of_a_guest_that_ended_are_down_though_its_controller_dies_before_it_tells_the_network_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        telling = asyncio.Event()
+
+        async def hang(*_: object, **_others: object) -> None:
+            telling.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(told.cloud.cloud.networks, "settle", hang)
+        told.cloud.hosts[server.host_name or ""].hypervisor.crash(server.id)
+        await telling.wait()
+        await told.cloud.kill_controller()
+        await told.cloud.start_controller()
+        await told.cloud.clock.sleep(10)
+        assert (await told.get(server.id)).vm_state is VmState.STOPPED
+        assert await port_states(told, server.id) == ["DOWN"]
+
+    told_story(story)
+
+
+def test_the_ports_of_a_guest_that_is_started_again_at_once_are_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        networks = told.cloud.cloud.networks
+        settle = networks.settle
+        told_late = asyncio.Event()
+
+        async def settle_late(*arguments: Any, active: bool) -> None:
+            if not active and not told_late.is_set():
+                told_late.set()
+                raise NotNow("the network service is away")
+            await settle(*arguments, active=active)
+
+        monkeypatch.setattr(networks, "settle", settle_late)
+        told.cloud.hosts[server.host_name or ""].hypervisor.crash(server.id)
+        await told_late.wait()
+        await told.ask(accept_start, server.id)
+        await told.cloud.clock.sleep(10)
+        assert (await told.get(server.id)).vm_state is VmState.ACTIVE
+        assert await port_states(told, server.id) == ["ACTIVE"]
 
     told_story(story)

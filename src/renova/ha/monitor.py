@@ -12,16 +12,14 @@ import structlog
 from renova.ha.decide import Next, Watched, decide
 from renova.hosts import eras
 from renova.hosts.leases import Silence
-from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.channel import Closed
 from renova.model.errors import Conflict, NotFound, NotNow
-from renova.model.guest import PowerState
 from renova.model.host import Host, HostState, ProofKind
-from renova.model.ids import HostId, ServerId
+from renova.model.ids import HostId
 from renova.operations.cloud import Cloud
 from renova.operations.leave_as_found import leave_as_found
 from renova.power import Power, Reading
-from renova.store import cluster, executors, rights, servers
+from renova.store import cluster, executors, rights
 from renova.store import hosts as host_rows
 from renova.store.cluster import Cluster
 from renova.store.database import Tx
@@ -93,22 +91,15 @@ class Monitor:
         """Go by era and hold; False while the database is known to have lost commits: then nobody is judged by it."""
         standing = await self._count()
         if standing.restoring:
-            ended = await self.cloud.database.transact(self._try_end)
-            if ended is not None:
-                for each in ended:
-                    if each.moved:
-                        await self._bind_ports(each.server)
-                    await self.cloud.networks.settle(each.server, active=each.power is PowerState.RUNNING)
-                standing = await self.cloud.database.read(cluster.get)
+            standing = await self.cloud.database.transact(self._try_end)
         self.cloud.agents.follow(standing)
         return standing.hold is None or standing.restoring
 
-    def _try_end(self, tx: Tx) -> list[eras.Believed] | None:
+    def _try_end(self, tx: Tx) -> Cluster:
         """End the hold if nothing is waited for; what rests on what the database knew wrongly ends with it."""
-        ended = eras.try_end(tx)
-        for each in ended or ():
+        for each in eras.try_end(tx) or ():
             leave_as_found(self.cloud, tx, each)
-        return ended
+        return cluster.get(tx)
 
     async def _count(self) -> Cluster:
         """Count on in the database, now and then, and put the cluster on hold if it has fallen behind the count."""
@@ -126,14 +117,6 @@ class Monitor:
             # After the commit: only what is certain to have been there can be missed.
             self._tick = await self.cloud.database.transact(cluster.tick)
         return standing
-
-    async def _bind_ports(self, server: ServerId) -> None:
-        """Bind the server's ports to where it was found."""
-        row = await self.cloud.database.read(lambda tx: servers.get(tx, server))
-        if row is None or row.host_name is None:
-            return
-        for port in await self.cloud.networks.ports(server):
-            await self.cloud.networks.bind(port.id, row.host_name, row.availability_zone or DEFAULT_ZONE)
 
     async def _call_in_debts(self) -> None:
         """Remind hosts that are here of what they owe: they were away, or their connection broke, when it came up."""

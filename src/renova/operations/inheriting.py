@@ -10,11 +10,9 @@ from functools import partial
 import structlog
 
 from renova.model.errors import NotNow
-from renova.model.ids import HostId, ServerId
 from renova.operations.cloud import Cloud
 from renova.operations.resume import resume_servers
 from renova.store import rights
-from renova.store.database import Tx
 
 log = structlog.get_logger()
 
@@ -34,9 +32,4 @@ async def inherit(cloud: Cloud) -> None:
 async def look(cloud: Cloud) -> None:
     await cloud.images.recover()
     for host in await cloud.database.read(rights.to_resume):
-        for server in await cloud.database.transact(partial(_resume, cloud, host=host)):
-            await cloud.networks.settle(server, active=False)
-
-
-def _resume(cloud: Cloud, tx: Tx, host: HostId) -> list[ServerId]:
-    return resume_servers(cloud, tx, host)
+        await cloud.database.transact(partial(resume_servers, cloud, host_id=host))

@@ -6,8 +6,9 @@ it would command a host that never saw the newer one. Its server stays as it was
 
 from renova.hosts.eras import Believed
 from renova.model.guest import PowerState
-from renova.model.server import VmState
+from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
+from renova.operations.heal_ports import have_ports_follow
 from renova.operations.submission import supersede
 from renova.store import migrations, operations, servers
 from renova.store.database import Tx
@@ -17,11 +18,17 @@ STATES = {PowerState.RUNNING: VmState.ACTIVE, PowerState.PAUSED: VmState.PAUSED}
 
 
 def leave_as_found(cloud: Cloud, tx: Tx, found: Believed) -> None:
-    """End the server's active operation, and leave the server in the state in which it was found."""
+    """End the server's active operation, and leave the server, and its ports, as it was found."""
     held = operations.active(tx, found.server)
     server = servers.get(tx, found.server)
-    if server is None or held is None or held.quiet:
-        return  # a quiet one asks for the right anew, or is refused and undone
+    if server is None:
+        return
+    if held is not None and not held.quiet:  # a quiet one asks for the right anew, or is refused and undone
+        _end(cloud, tx, found, server)
+    have_ports_follow(cloud, tx, server)
+
+
+def _end(cloud: Cloud, tx: Tx, found: Believed, server: Server) -> None:
     supersede(tx, cloud.operations, found.server, REASON)
     migration = migrations.active(tx, found.server)
     if migration is not None:

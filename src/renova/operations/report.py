@@ -2,7 +2,7 @@
 
 A report counts only for the host and incarnation that have the right, and while no task is under way: a task's own
 end says the truth about its guest. Nothing is stopped on a report alone: it may be older than a start that has ended
-since, so the host is asked once more.
+since, so the host is asked once more. The ports of what stops go down by an operation of the same transaction.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,8 @@ import structlog
 from renova.model.guest import FoundGuest, GuestChanged, PowerState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
+from renova.operations.cloud import Cloud
+from renova.operations.heal_ports import have_ports_follow
 from renova.store import rights, servers
 from renova.store.database import Tx
 
@@ -21,19 +23,17 @@ LIVING = (VmState.ACTIVE, VmState.PAUSED)  # their guests are not off
 
 
 def take_report(
+    cloud: Cloud,
     tx: Tx,
     host: HostId,
     changes: Iterable[GuestChanged],
     seen: Mapping[ServerId, int] | None = None,
-    *,
-    again: bool = False,
-) -> list[ServerId]:
-    """Follow the changes; returns the servers that stopped by them.
+) -> None:
+    """Follow the changes.
 
     With `seen`, the numbers of the last operations as they were when the host was asked once more, no server stops
-    that has had an operation since. `again`: a commit of this was not answered, and may have stopped them already.
+    that has had an operation since.
     """
-    stopped: list[ServerId] = []
     for change in changes:
         server = _idle_here(tx, host, change)
         if server is None:
@@ -42,15 +42,12 @@ def take_report(
         if "vm_state" in values:
             if seen is not None and seen.get(server.id) != server.last_number:
                 continue
-            stopped.append(server.id)
+            have_ports_follow(cloud, tx, server)
             log.info("guest stopped by itself", server=server.id, power=change.power.name)
-        elif again and server.vm_state is VmState.STOPPED and (seen or {}).get(server.id) == server.last_number:
-            stopped.append(server.id)
         elif server.vm_state is VmState.STOPPED and change.power is PowerState.RUNNING:
             log.warning("guest of a stopped server runs", server=server.id)
         if server.power_state is not change.power or len(values) > 1:
             servers.change(tx, server.id, **values)
-    return stopped
 
 
 def would_stop(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> dict[ServerId, int]:

@@ -7,9 +7,10 @@ import structlog
 
 from renova.model.guest import PowerState
 from renova.model.host import HostState
-from renova.model.ids import HostId, ServerId
+from renova.model.ids import HostId
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
+from renova.operations.heal_ports import have_ports_follow
 from renova.operations.reboot import accept_reboot
 from renova.operations.submission import Asked
 from renova.store import cluster, hosts, rights, servers
@@ -18,41 +19,38 @@ from renova.store.database import Tx
 log = structlog.get_logger()
 
 
-def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> list[ServerId]:
+def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> None:
     """Resume the host's servers that nobody may run any more, and, after a boot, those it has the right to run.
 
     Nobody may run a server whose evacuation failed after the right had gone to another host that could not run it.
-    Returns the servers that are stopped instead.
     """
     host = hosts.get(tx, host_id)
     if host is None or host.state is not HostState.UP or host.forced_down or cluster.get(tx).hold is not None:
-        return []
-    stopped: list[ServerId] = []
+        return
     for server in servers.on_host(tx, host_id):
         right = rights.right(tx, server.id)
         ended = right is None and not rights.owes(tx, host_id, server.id)
         mine = ended or (host.resume and right is not None and right.host == host_id)
-        if mine and _resume(cloud, tx, server):
-            stopped.append(server.id)
+        if mine:
+            _resume(cloud, tx, server)
     if host.resume:
         hosts.change(tx, host_id, resume=False)
-    return stopped
 
 
-def _resume(cloud: Cloud, tx: Tx, server: Server) -> bool:
-    """Ask in its owner's name; or say that it is stopped now.
+def _resume(cloud: Cloud, tx: Tx, server: Server) -> None:
+    """Ask in its owner's name; or have it stopped, where it is not to start by itself.
 
     A server with a task is left to its operation, which goes on by itself; a suspended one has its memory on disk.
     """
     if server.task_state is not None or server.vm_state not in (VmState.ACTIVE, VmState.PAUSED):
-        return False
+        return
     # What stood still has lost the memory it was paused for.
     if server.vm_state is VmState.PAUSED or not cloud.settings.resume_guests_on_boot:
         servers.change(tx, server.id, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)
-        return True
+        have_ports_follow(cloud, tx, server)
+        return
     # So its right is not kept for a guest that runs, if it is from before this era (`Work.right_to_begin`).
     servers.change(tx, server.id, power_state=PowerState.SHUTDOWN)
     asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
     accept_reboot(cloud, tx, asked, server.id, hard=True)
     log.info("server resumes", server=server.id, host=server.host_name)
-    return False

@@ -39,7 +39,7 @@ def test_the_database_follows_what_guests_do_by_themselves(
     small.have_host(A)
     small.tables.do(lambda tx: add_server(tx, ONE, host=A, **server))
     small.tables.do(lambda tx: rights.grant(tx, ONE, A))
-    small.tables.do(lambda tx: take_report(tx, A, [GuestChanged(ONE, 1, reported)]))
+    small.tables.do(lambda tx: take_report(small.cloud, tx, A, [GuestChanged(ONE, 1, reported)]))
     row = small.tables.do(lambda tx: servers.get(tx, ONE))
     assert row is not None
     assert (row.vm_state, row.power_state) == after
@@ -65,7 +65,7 @@ def test_who_may_not_run_a_server_has_no_say_in_it(small: SmallCloud, reporter: 
     incarnation = {"an older guest": 1, "a newer guest": 3}.get(reporter, 2)
     server = TWO if reporter == "a guest of nobody" else ONE
     before = small.tables.do(lambda tx: servers.get(tx, ONE))
-    small.tables.do(lambda tx: take_report(tx, host, [GuestChanged(server, incarnation, SHUTDOWN)]))
+    small.tables.do(lambda tx: take_report(small.cloud, tx, host, [GuestChanged(server, incarnation, SHUTDOWN)]))
     assert small.tables.do(lambda tx: servers.get(tx, ONE)) == before
 
 
@@ -75,7 +75,7 @@ def test_one_report_tells_of_several_guests_and_the_last_word_counts(small: Smal
         small.tables.do(partial(add_server, server=server, host=A))
         small.tables.do(partial(rights.grant, server=server, target=A))
     changes = [GuestChanged(ONE, 1, PowerState.PAUSED), GuestChanged(TWO, 1, SHUTDOWN), GuestChanged(ONE, 1, RUNNING)]
-    small.tables.do(lambda tx: take_report(tx, A, changes))
+    small.tables.do(lambda tx: take_report(small.cloud, tx, A, changes))
     states = [small.tables.do(partial(servers.get, server=server)) for server in (ONE, TWO)]
     assert [(s.vm_state, s.power_state) for s in states if s] == [(ACTIVE, RUNNING), (STOPPED, SHUTDOWN)]
 
@@ -85,5 +85,5 @@ def test_nothing_new_is_not_written(small: SmallCloud) -> None:
     small.tables.do(lambda tx: add_server(tx, ONE, host=A))
     small.tables.do(lambda tx: rights.grant(tx, ONE, A))
     before = small.tables.do(lambda tx: servers.get(tx, ONE))
-    small.tables.do(lambda tx: take_report(tx, A, [GuestChanged(ONE, 1, RUNNING)]))
+    small.tables.do(lambda tx: take_report(small.cloud, tx, A, [GuestChanged(ONE, 1, RUNNING)]))
     assert small.tables.do(lambda tx: servers.get(tx, ONE)) == before

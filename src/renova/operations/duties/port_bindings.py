@@ -1,6 +1,6 @@
 """Port bindings: the ports of a server are bound to the host where it lives, and up if its guest is.
 
-A controller may have died after it had noted that a guest is off, and before it told the network service.
+Whoever changes either has them follow (`operations.heal_ports`); this finds what came to be otherwise.
 """
 
 from functools import partial
@@ -9,9 +9,8 @@ from renova.model.host import Host
 from renova.model.network import Port
 from renova.operations.cloud import Cloud
 from renova.operations.duties.mending import mend
-from renova.operations.heal_ports import UP, accept_heal_ports
+from renova.operations.heal_ports import UP, have_ports_follow
 from renova.operations.rounds import Tally
-from renova.operations.submission import Asked
 from renova.store import hosts, operations, servers
 from renova.store.database import Tx
 from renova.store.servers import Standing
@@ -59,6 +58,5 @@ def _ask(cloud: Cloud, tx: Tx, seen: Standing) -> bool:
         return False
     if operations.active(tx, server_id) is not None:
         return False
-    asked = Asked(now.user, now.project, f"req-{cloud.chance.uuid()}", admin=True)
-    accept_heal_ports(cloud, tx, asked, server_id)
+    have_ports_follow(cloud, tx, now)
     return True
