@@ -459,7 +459,7 @@ RESULTS: Mapping[type[Act], type[Result]] = {
 class Command(Message, frozen=True, kw_only=True, tag="command"):
     """Do this, for the operation that `order` names."""
 
-    id: int
+    id: int  # rises with every command of the connection: what is not above all before is not done
     order: Order
     act: AnyAct
 

@@ -204,11 +204,15 @@ class Controller:
 
     async def send(self, order: Order, act: AnyAct, **changed: Any) -> Answer:
         """Send a command over the present connection and return the answer; `Closed` if it ends before."""
-        assert self.channel, "the agent is not connected"
         self._commands += 1
+        return await self.send_as(self._commands, order, act, **changed)
+
+    async def send_as(self, number: int, order: Order, act: AnyAct, **changed: Any) -> Answer:
+        """Send a command under a number of the test's choice, as if the connection had doubled or delayed it."""
+        assert self.channel, "the agent is not connected"
         fields = {"era": self.era, "host_epoch": self.epoch, "session": self.session} | changed
         full = msgspec.structs.replace(order, **fields)
-        return await self._ask(Command(id=self._commands, order=full, act=act))
+        return await self._ask(Command(id=number, order=full, act=act))
 
     async def insist(self, order: Order, act: AnyAct) -> Answer:
         """Send a command as often as it takes until it is answered for good: as the control plane does."""

@@ -6,7 +6,7 @@ from renova.drivers.hypervisor import ImageSource
 from renova.drivers.hypervisor.simulated import SimulatedHypervisor
 from renova.model.guest import Guest
 from renova.model.ids import ServerId
-from renova.wire import Prepare, Prepared, Remove, Start, State, Stop
+from renova.wire import DropDisks, Prepare, Prepared, Remove, Start, State, Stop
 
 from .host import SERVER, Controller, Host, guest, later, order, until, with_a_host
 
@@ -104,6 +104,17 @@ def test_the_same_order_again_joins_the_act_that_runs() -> None:
         assert isinstance(first.exception(), Exception)
 
     with_a_host(test, kind=Slow)
+
+
+def test_a_command_that_comes_again_after_the_next_one_of_its_operation_is_not_done_again() -> None:
+    async def test(host: Host, controller: Controller) -> None:
+        assert (await controller.send_as(10, order(), Prepare(guest()))).result == Prepared(made=True)
+        assert (await controller.send_as(12, order(), DropDisks(None))).result == State(None)
+        assert (await controller.send_as(10, order(), Prepare(guest()))).why == "not_now"
+        assert (await controller.send_as(11, order(), Prepare(guest()))).why == "not_now", "it was overtaken"
+        assert not host.storage.disks
+
+    with_a_host(test)
 
 
 def test_a_late_order_disturbs_nothing() -> None:

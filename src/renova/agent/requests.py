@@ -60,6 +60,7 @@ class Requests:
 
     async def command(self, session: Session, command: Command) -> None:
         order = command.order
+        in_turn = session.takes(command.id)
         where = log.bind(server=order.server, number=order.number, act=type(command.act).__name__)
 
         def check(page: ServerPage) -> None:
@@ -68,6 +69,7 @@ class Requests:
 
         async def obey() -> Result:
             try:
+                _must_be_in_turn(in_turn)
                 orders.check_shape(order, command.act)
                 return await self._guests.obey(order, command.act, check)
             except (Refused, NotNow) as error:
@@ -80,6 +82,7 @@ class Requests:
 
     async def storage_command(self, session: Session, command: StorageCommand) -> None:
         order = command.order
+        in_turn = session.takes(command.id)
 
         def check(page: ThingPage) -> None:
             session.must_go_on()
@@ -88,6 +91,7 @@ class Requests:
         async def obey() -> Stored:
             if self._stores is None:
                 raise Refused("this host runs guests and holds no volumes")
+            _must_be_in_turn(in_turn)
             return await self._stores.obey(order, command.act, check)
 
         failed = "storage command failed"
@@ -139,6 +143,11 @@ class Requests:
         where.info("duty done")
         with suppress(Closed):
             await session.send(Cleaned(server=duty.server, below=duty.below))
+
+
+def _must_be_in_turn(in_turn: bool) -> None:
+    if not in_turn:
+        raise NotNow("the command came twice, or later than one that was sent after it")
 
 
 async def _answer(session: Session, number: int, work: Awaitable[Result], unforeseen: Callable[[], None]) -> None:

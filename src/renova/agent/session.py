@@ -41,6 +41,7 @@ class Session:
         self.ended = False
         self.duties: set[Duty] = set()  # that are being done for who is at its other end
         self._channel = channel
+        self._commanded = 0
         self._asked = 0
         self._waiting: dict[int, tuple[type[_Reply], asyncio.Future[Any]]] = {}
 
@@ -58,6 +59,16 @@ class Session:
         """Raise `Stale` when it has ended: what came by it is not to be begun any more."""
         if self.ended:
             raise Stale("the connection of the command ended")
+
+    def takes(self, number: int) -> bool:
+        """Note the number of a command that arrived; False for one that is not above all before: doubled, or overtaken.
+
+        What is over must not be done again, be it of the operation that still goes on.
+        """
+        if number <= self._commanded:
+            return False
+        self._commanded = number
+        return True
 
     async def ping(self) -> None:
         """Return once the controller has shown that it runs; `Closed` when the connection ends first."""
