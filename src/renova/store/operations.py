@@ -95,6 +95,9 @@ _IS_OURS = (
     operations.c.epoch == bindparam("our_epoch"),
 )
 _OURS = select(operations.c.id).where(*_IS_OURS)
+_OURS_WITH = _OURS.where(
+    exists().where(steps.c.operation == operations.c.id, steps.c.place == bindparam("after", type_=Number))
+)
 _CHANGE_OURS = update(operations).where(*_IS_OURS)
 _CHANGE = update(operations).where(operations.c.id == bindparam("operation"))
 _STEPS = select(steps).where(steps.c.operation == bindparam("operation")).order_by(steps.c.place)
@@ -183,9 +186,10 @@ def unfinished(tx: Tx) -> list[Held]:
     return [_held(row) for row in rows]
 
 
-def demand_ours(tx: Tx, held: Held) -> None:
-    """Raise `Lost` unless the operation is active and still run by its executor."""
-    if tx.execute(_OURS, _named(held)).first() is None:
+def demand_ours(tx: Tx, held: Held, after: int | None = None) -> None:
+    """Raise `Lost` unless the operation is active and still run by its executor, and has its entry at `after`."""
+    query, values = (_OURS, {}) if after is None else (_OURS_WITH, {"after": after})
+    if tx.execute(query, _named(held) | values).first() is None:
         raise _lost(held)
 
 
@@ -292,9 +296,9 @@ class _Book:
     def demand_ours(self, after: int | None = None) -> None:
         """Raise `Lost` unless the operation is ours, if this transaction has not made sure of it yet."""
         if not self._ours:
-            demand_ours(self._tx, self._held)
+            demand_ours(self._tx, self._held, after)
             self._ours = True
-        if after is not None and self._step(after) is None:
+        elif after is not None and self._step(after) is None:
             raise _lost(self._held)
 
     def _step(self, place: int) -> Any:
