@@ -106,6 +106,7 @@ def no_lease_compare(patch: Patch) -> None:
     table = operations.operations
     its = table.c.id == bindparam("our_id")
     patch.setattr(operations, "_OURS", select(table.c.id).where(its))
+    patch.setattr(operations, "_OURS_WITH", select(table.c.id).where(its))
     patch.setattr(operations, "_CHANGE_OURS", update(table).where(its))
     patch.setattr(operations, "_named", lambda held: {"our_id": held.id})
 
