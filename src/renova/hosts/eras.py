@@ -184,6 +184,8 @@ def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Be
         # An operation that rests on the former right would have its host start the server: it never saw a newer one.
         rights.owe(tx, right.host, server_id, number)
     power = found[owner].power if found[owner].incarnation == number else PowerState.SHUTDOWN
+    # Even where an operation goes on: what it does next depends on whether there is a guest that runs.
+    servers.change(tx, server_id, power_state=power)
     believed = Believed(server_id, server.host != owner, power)
     if not believed.moved:
         return believed if number > known else None

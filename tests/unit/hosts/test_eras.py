@@ -12,6 +12,7 @@ from renova.model.errors import Conflict, NotFound, OnHold, Refused
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import HostState, Right
 from renova.model.ids import HostId, ServerId
+from renova.model.server import VmState
 from renova.store import cluster, hosts, placement, rights, servers
 from renova.store.database import Tx
 from renova.wire import Duty
@@ -202,6 +203,21 @@ def test_a_server_that_runs_on_two_hosts_goes_on_where_the_operator_chooses(two:
     assert [(each.server, each.moved) for each in two.do(eras.try_end) or ()] == [(ONE, True)]
     assert [debt.below for debt in two.do(lambda tx: rights.debts_of(tx, A))] == [2]
     assert two.do(lambda tx: rights.right(tx, ONE)).host == B  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("incarnation", [1, 5])
+def test_of_a_guest_that_is_found_running_it_is_known_though_the_server_was_off_before_the_loss(
+    two: Tables, incarnation: int
+) -> None:
+    # An operation that goes on would give a guest that it takes for off a new number, and leave this one running.
+    two.do(lambda tx: servers.change(tx, ONE, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN))
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A, guests=(found(ONE, incarnation),))
+    greet(two, B)
+    two.do(eras.try_end)
+    row = two.do(lambda tx: servers.get(tx, ONE))
+    assert row is not None
+    assert (row.vm_state, row.power_state) == (VmState.STOPPED, PowerState.RUNNING)
 
 
 def test_a_guest_that_is_only_defined_elsewhere_contests_nothing(two: Tables) -> None:
