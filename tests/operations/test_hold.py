@@ -156,6 +156,23 @@ def test_a_controller_that_missed_the_whole_hold_of_an_era_goes_on_in_it() -> No
     told_story(story)
 
 
+def test_a_controller_that_saw_a_hold_end_does_not_see_it_end_once_more() -> None:
+    async def story(told: Told) -> None:
+        await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        backup = await standing(told)
+        await until_standing(told, "free")
+        again = cluster.cluster.update().values(hold=backup.hold, restoring=True)
+        await told.cloud.database.transact(lambda tx: tx.execute(again))
+        await told.cloud.clock.sleep(60)
+        assert "has seen era 2 go on" in ((await standing(told)).hold or "")
+        assert await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator")) == 3
+        await until_standing(told, "free")
+        for name in told.cloud.hosts:
+            await told.host_up(name)
+
+    told_story(story)
+
+
 def test_a_host_that_stays_silent_is_vouched_for_and_the_hold_ends() -> None:
     async def story(told: Told) -> None:
         await told.cloud.clock.sleep(5)

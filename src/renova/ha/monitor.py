@@ -43,6 +43,7 @@ class Monitor:
     _seeking: set[HostId] = field(default_factory=set)  # whose proofs are being sought
     _tick: int = 0  # the highest count that this controller saw committed
     _era: int = 0  # in which that was
+    _reached: tuple[int, bool] = (0, False)  # the newest era seen, and whether its hold had ended
     _ticked: float = float("-inf")
 
     async def serve(self) -> None:
@@ -92,6 +93,7 @@ class Monitor:
         standing = await self._count()
         if standing.restoring:
             standing = await self.cloud.database.transact(self._try_end)
+        self._reached = max(self._reached, _reached(standing))
         self.cloud.agents.follow(standing)
         return standing.hold is None or standing.restoring
 
@@ -104,6 +106,12 @@ class Monitor:
     async def _count(self) -> Cluster:
         """Count on in the database, now and then, and put the cluster on hold if it has fallen behind the count."""
         standing = await self.cloud.database.read(cluster.get)
+        # An unbroken history never goes back from where an era's hold has ended.
+        if _reached(standing) < self._reached and (standing.hold is None or standing.restoring):
+            era = self._reached[0]
+            lost = f"this controller has seen era {era} go on, the database is at the beginning of era {standing.era}"
+            await self.cloud.database.transact(lambda tx: eras.hold(tx, lost, era))
+            return await self.cloud.database.read(cluster.get)
         if standing.restoring or standing.era > self._era:
             # The operator has said that this is the database to go on with, maybe while this controller was away.
             self._tick, self._era = standing.tick, standing.era
@@ -227,3 +235,8 @@ class Monitor:
             self.cloud.fleet.stale()
             await self.cloud.agents.fence(host.id)
         return proven
+
+
+def _reached(standing: Cluster) -> tuple[int, bool]:
+    """Return how far the cluster has come: its era, and whether the hold with which it began has ended."""
+    return standing.era, not standing.restoring

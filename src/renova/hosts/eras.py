@@ -56,6 +56,8 @@ def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
         raise Refused(f"host {host.name} cannot have seen era {hello.era}: the database is at era {era}")
     if hello.era > era:
         return f"host {host.name} has seen era {hello.era}, the database is at era {era}"
+    if 0 < host.era < hello.era == era:
+        return f"host {host.name} has been in era {era}, and the database has not seen it there"
     if 0 < hello.era < era or (hello.era == 0 and standing.restoring and host.era < era):
         return None  # it has yet to enter this era, and is asked all it knows then, whatever became of its journal
     lease = host_rows.lease(tx, host.id)
@@ -64,12 +66,10 @@ def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
         raise Refused(f"host {host.name} cannot have seen epoch {hello.epoch}: the database is at epoch {epoch}")
     if hello.epoch > epoch:
         return f"host {host.name} has seen epoch {hello.epoch} of its lease, the database is at epoch {epoch}"
-    if standing.restoring:
-        return None  # what it has is noted as it registers, and believed when the hold ends
     for guest in hello.guests:
         known = rights.incarnation(tx, guest.server)
         if guest.incarnation <= max(known, standing.floor):
-            continue  # granted before this era, maybe in what was lost: no news (decision 0023)
+            continue  # granted before this era: believed when the hold ends, no news later (decision 0023)
         if servers.get(tx, guest.server) is None:
             continue  # of a server that a restored database does not know, it may have any
         if guest.incarnation > max(known, standing.floor) + GAP:
@@ -85,7 +85,7 @@ def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
 
 
 def hold(tx: Tx, reason: str, seen_era: int = 0) -> None:
-    """Put the cluster on hold, if it is not yet."""
+    """Put the cluster on hold, if it is not yet. That of a new era no longer ends by itself then."""
     cluster.report(tx, seen_era)
     whole = f"the database has lost commits: {reason}. Nothing is given to hosts until `renova database restored`"
     if cluster.begin_hold(tx, whole):

@@ -18,7 +18,7 @@ from renova.hosts import eras
 from renova.hosts.capabilities import traits
 from renova.model.clock import stamp
 from renova.model.errors import Conflict, Invalid
-from renova.model.guest import FoundGuest, HostFacts
+from renova.model.guest import LIVES, FoundGuest, HostFacts, PowerState
 from renova.model.host import Host, HostState, Lease, Proof, ProofKind, Role
 from renova.model.ids import HostId, ServerId
 from renova.model.server import TaskState
@@ -124,7 +124,10 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     if standing.restoring:
         eras.take_stock(tx, host_id, hello)
     # Kept with the boot, and until it is done: a controller that dies in between must not forget it.
-    resume = host.resume or (known is not None and known.boot != hello.boot)
+    booted = known is not None and known.boot != hello.boot
+    resume = host.resume or booted
+    if booted:
+        _note_powers(tx, host_id, hello)
     host_rows.change(
         tx,
         host_id,
@@ -172,6 +175,15 @@ def _weigh_proof(tx: Tx, host: Host, proof: Proof | None, known: Lease | None, h
             # Whoever reads its power reads another machine's, or lies: it is not believed again.
             why = f"its power was read as off, but it was heard at {tx.now} in the same boot"
             host_rows.change(tx, host.id, power_barred=why)
+
+
+def _note_powers(tx: Tx, host: HostId, hello: Hello) -> None:
+    """Note whose guests run now that the host has booted: none, unless it did so in what a database has lost."""
+    found = {guest.server: guest.power for guest in hello.guests}
+    for server in servers.standings(tx, host):
+        power = found.get(server.id, PowerState.SHUTDOWN)
+        if power is not server.power_state and (power in LIVES or server.power_state in LIVES):
+            servers.change(tx, server.id, power_state=power)
 
 
 def inventory(host: HostId, facts: HostFacts, known: Sequence[placement.Inventory] = ()) -> list[placement.Inventory]:

@@ -5,7 +5,7 @@ Asked whenever a host is up: what it rests on is in the database, so nothing is 
 
 import structlog
 
-from renova.model.guest import PowerState
+from renova.model.guest import LIVES, PowerState
 from renova.model.host import HostState
 from renova.model.ids import HostId
 from renova.model.server import Server, VmState
@@ -30,7 +30,9 @@ def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> None:
     for server in servers.on_host(tx, host_id):
         right = rights.right(tx, server.id)
         ended = right is None and not rights.owes(tx, host_id, server.id)
-        mine = ended or (host.resume and right is not None and right.host == host_id)
+        # After a boot that the database had lost, some run again already.
+        off = host.resume and server.power_state not in LIVES
+        mine = ended or (off and right is not None and right.host == host_id)
         if mine:
             _resume(cloud, tx, server)
     if host.resume:
@@ -49,8 +51,6 @@ def _resume(cloud: Cloud, tx: Tx, server: Server) -> None:
         servers.change(tx, server.id, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)
         have_ports_follow(cloud, tx, server)
         return
-    # So its right is not kept for a guest that runs, if it is from before this era (`Work.right_to_begin`).
-    servers.change(tx, server.id, power_state=PowerState.SHUTDOWN)
     asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
     accept_reboot(cloud, tx, asked, server.id, hard=True)
     log.info("server resumes", server=server.id, host=server.host_name)

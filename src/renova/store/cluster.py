@@ -58,8 +58,9 @@ def _change(tx: Tx, **values: Any) -> None:
 
 
 def begin_hold(tx: Tx, reason: str) -> bool:
-    """Put the cluster on hold; False when it is already, for whatever reason."""
-    if get(tx).hold is not None:
+    """Put the cluster on hold, or keep that of a new era from ending by itself; False when it is so already."""
+    standing = get(tx)
+    if standing.hold is not None and not standing.restoring:
         return False
     _change(tx, hold=reason, held_at=tx.now, restoring=False)
     return True

@@ -108,6 +108,24 @@ def test_a_hold_keeps_its_first_reason(two: Tables) -> None:
     assert "first" in (standing(two).hold or "")
 
 
+def test_an_era_that_was_there_before_and_was_lost_is_not_begun_once_more(two: Tables) -> None:
+    assert two.do(lambda tx: eras.begin(tx, "me")) == 2
+    assert "has been in era 2" in (lost(two, A, era=2) or "")
+    two.do(lambda tx: eras.hold(tx, "somebody knows more", 2))
+    for host in (A, B):
+        greet(two, host, epoch=9)
+    assert two.do(eras.try_end) is None, "the operator has not said so of this database"
+    assert two.do(lambda tx: eras.begin(tx, "me")) == 3
+    assert lost(two, A, era=2, epoch=1) is None
+
+
+def test_what_only_the_end_of_a_hold_could_grant_shows_that_it_ended_in_what_was_lost(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A)
+    granted = standing(two).floor + 1
+    assert f"has incarnation {granted}" in (lost(two, A, era=2, epoch=2, guests=(found(ONE, granted),)) or "")
+
+
 def test_a_new_era_is_above_every_one_that_was_ever_seen(two: Tables) -> None:
     two.do(lambda tx: eras.hold(tx, "x", 9))
     assert two.do(lambda tx: eras.begin(tx, "me")) == 10
@@ -291,7 +309,7 @@ def test_a_newer_guest_than_known_is_to_go_where_its_server_was_given_elsewhere_
 
 
 def test_a_number_above_all_that_was_lost_shows_a_new_loss(without_b: Tables) -> None:
-    epoch = without_b.do(lambda tx: lease(tx, B)).epoch
+    epoch = return_of_b(without_b, found(ONE, 1)).lease.epoch
     above = standing(without_b).floor + 1
     assert "has incarnation" in (lost(without_b, B, era=2, epoch=epoch, guests=(found(ONE, above),)) or "")
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from renova.hosts.registration import Place, cleaned, duty, enrol, give_token, spend_token, welcome
 from renova.model.errors import Conflict, Invalid
+from renova.model.guest import PowerState
 from renova.model.host import HostState
 from renova.model.ids import HostId, ServerId
 from renova.store import hosts, migrations, placement, rights, servers
@@ -138,6 +139,24 @@ def test_a_proof_of_death_has_raised_the_epoch_already(tables: Tables) -> None:
     place = greet(tables, epoch=1, boot="next boot")
     assert (place.lease.epoch, place.state) == (2, HostState.UP)
     assert tables.do(lambda tx: hosts.proof(tx, A)) is None
+
+
+def test_after_a_boot_only_guests_that_the_host_has_found_run(tables: Tables) -> None:
+    for server in (ONE, TWO):
+        tables.do(
+            partial(
+                add_server, server=server, host=A, launched_at="2026-01-01T00:00:00", power_state=PowerState.RUNNING
+            )
+        )
+
+    def powers(tx: Tx) -> list[PowerState]:
+        return [each.power_state for each in servers.standings(tx, A)]
+
+    greet(tables)
+    tables.do(lambda tx: rights.grant(tx, ONE, A))
+    assert tables.do(powers) == [PowerState.RUNNING, PowerState.RUNNING]
+    greet(tables, boot="another", guests=(found(ONE),))
+    assert tables.do(powers) == [PowerState.RUNNING, PowerState.SHUTDOWN]
 
 
 @pytest.mark.parametrize("newer", [{"era": 2}, {"epoch": 5}])

@@ -21,7 +21,9 @@ def have(small: SmallCloud, *, right: bool = True, booted: bool = True, owes: bo
     small.have_host(A)
 
     def work(tx: Tx) -> None:
-        add_server(tx, ONE, **{"host": A, "host_name": "a", "launched_at": tx.now} | server)
+        add_server(
+            tx, ONE, **{"host": A, "host_name": "a", "launched_at": tx.now, "power_state": PowerState.SHUTDOWN} | server
+        )
         rights.grant(tx, ONE, A)
         if not right:
             rights.release(tx, ONE)
@@ -50,6 +52,8 @@ def resume(small: SmallCloud) -> list[str]:
         ({"task_state": TaskState.REBUILDING}, False),
         ({"host": B}, False),
         ({"locked_by": "admin"}, True),
+        ({"power_state": PowerState.RUNNING}, False),
+        ({"power_state": PowerState.PAUSED}, False),
     ],
 )
 def test_which_servers_start_again(small: SmallCloud, what: dict[str, Any], resumed: bool) -> None:

@@ -7,6 +7,9 @@ from renova.hosts import eras
 from renova.simulation.database import Hitch
 from renova.simulation.fault_kinds import targets
 from renova.simulation.faults import Kind, Striking
+from renova.store import cluster
+
+OPERATOR_LOOKS = 60  # once a second, after a database was restored
 
 
 async def slow(striking: Striking) -> None:
@@ -88,6 +91,7 @@ async def fail_over_and_lose(striking: Striking) -> None:
     await striking.wait(0.5, 13.0)
     data.come_back()
     await _say_restored(striking, after=striking.chance.uniform(0.0, 30.0))
+    await _see_it_go_on(striking)
     striking.mended()
 
 
@@ -105,6 +109,7 @@ async def restore(striking: Striking, *, said: bool) -> None:
     data.come_back()
     if not said:
         await _say_restored(striking, after=striking.chance.uniform(10.0, 60.0))
+    await _see_it_go_on(striking)
     striking.mended()
 
 
@@ -113,6 +118,17 @@ async def _say_restored(striking: Striking, *, after: float) -> None:
     await asyncio.sleep(after)
     era = await striking.world.database.transact(lambda tx: eras.begin(tx, "operator"))
     striking.world.tell(f"the operator goes on with this database: era {era}")
+
+
+async def _see_it_go_on(striking: Striking) -> None:
+    """Have the operator look whether the hold ends, and say so once more if an era of this number was lost, too."""
+    for _ in range(OPERATOR_LOOKS):
+        await asyncio.sleep(1.0)
+        standing = await striking.world.database.read(cluster.get)
+        if standing.hold is None:
+            return
+        if not standing.restoring:
+            await _say_restored(striking, after=0.0)
 
 
 KINDS = (
