@@ -134,7 +134,7 @@ class Teller(Generic[C, TX]):
             book.note_undone(place)
 
         if step.undo_kind is Kind.ACT:
-            await self._tries.act(held, step.patience, lambda: undo(context, *arguments))
+            await self._tries.act(held, step.patience, written, lambda: undo(context, *arguments))
         await self._tries.commit(held, change)
 
 
@@ -171,7 +171,9 @@ class _Reading(Generic[C, TX]):
         log.debug("step begins", step=step.name)
         if step.kind is Kind.ACT:
             await self._write_now()  # what an act rests on is written before it begins
-            done: R = await self._tries.act(self._held, step.patience, lambda: step.body(self._context, *arguments))
+            done: R = await self._tries.act(
+                self._held, step.patience, self.written, lambda: step.body(self._context, *arguments)
+            )
             self._unwritten = Entry(place, step.name, step.encode(done))
             return done
 

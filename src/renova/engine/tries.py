@@ -8,10 +8,10 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from renova.engine.journal import Book, Elsewhere, Held, Journal
+from renova.engine.journal import Book, Elsewhere, Held, Journal, Lost
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import NotNow
+from renova.model.errors import NotNow, OnHold
 
 log = structlog.get_logger()
 TX = TypeVar("TX")
@@ -43,14 +43,25 @@ class Tries(Generic[TX]):
 
         return await self.patiently(patience, once)
 
-    async def act(self, held: Held, patience: float, call: Callable[[], Awaitable[R]]) -> R:
-        """Call as `patiently` does; hand the operation over (`Lost`) to who has what was lacking here a while."""
+    async def act(self, held: Held, patience: float, written: int | None, call: Callable[[], Awaitable[R]]) -> R:
+        """Call as `patiently` does; hand the operation over (`Lost`) to who has what was lacking here a while.
+
+        `written` is the place of the last entry. After a hold it is looked for: if the database lost it, the act rests
+        on what is not so any more, and the operation is to be told anew (`Lost`) before anything is done.
+        """
         lacking_since: float | None = None
+        held_up = False
 
         async def once() -> R:
-            nonlocal lacking_since
+            nonlocal lacking_since, held_up
+            if held_up:
+                await self._must_have(held, written)
+                held_up = False
             try:
                 return await call()
+            except OnHold:
+                held_up, lacking_since = True, None
+                raise
             except Elsewhere as away:
                 now = self._clock.monotonic()
                 lacking_since = now if lacking_since is None else lacking_since
@@ -63,6 +74,11 @@ class Tries(Generic[TX]):
                 raise
 
         return await self.patiently(patience, once)
+
+    async def _must_have(self, held: Held, written: int | None) -> None:
+        entries, _ = await self._journal.read(held)
+        if written is not None and all(entry.place != written for entry in entries):
+            raise Lost(f"what operation {held.id} did last was lost with its commit")
 
     async def _hand_over(self, held: Held, away: Elsewhere) -> None:
         """Have another executor go on with the operation, if it lives."""

@@ -93,9 +93,12 @@ class Agents:
         of a volume does not answer it. `Stale`: a newer order is known there. `Refused`: it can never work. `Broken`:
         the host failed in a way nobody planned.
         """
+        # Before it is asked whether the host is here: whoever waits has to know that there was a hold.
+        if not isinstance(act, Stop):
+            _must_not_be_held(self._held)
         link = self._here(host)
-        if (hold := self._held or link.place.hold) is not None and not isinstance(act, Stop):
-            raise OnHold(f"the cluster is on hold: {hold}")
+        if not isinstance(act, Stop):
+            _must_not_be_held(link.place.hold)
         order = Order(
             era=link.place.era,
             host_epoch=link.place.lease.epoch,
@@ -288,6 +291,11 @@ class Agents:
 
 def _no_agents_port(_secret: str) -> str:
     raise NotNow("this controller has no agents' port open yet")
+
+
+def _must_not_be_held(hold: str | None) -> None:
+    if hold is not None:
+        raise OnHold(f"the cluster is on hold: {hold}")
 
 
 def _result(answer: Answer, link: Link, kind: type[R]) -> R:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from renova.engine.operation import Run, Story
 from renova.engine.runner import Runner
-from renova.model.errors import NotNow, Refused
+from renova.model.errors import NotNow, OnHold, Refused
 from renova.store import operations
 from renova.store.database import Database, Executor, Tx
 from tests.database_away import Away
@@ -376,6 +376,27 @@ def test_an_operation_whose_last_steps_were_lost_is_told_anew_from_what_the_data
             go_on.set()
             assert await office.ended(held.id) == ("failed" if fails else "done")
         assert await office.marked() == ["enter", *(["strike out", "settle"] if fails else ["close"])]
+
+    in_office(story)
+
+
+def test_an_act_that_waited_for_the_end_of_a_hold_is_not_done_when_what_it_rests_on_was_lost() -> None:
+    async def story(office: Office) -> None:
+        runner = await office.executor("executor")
+        async with serving(runner):
+            office.world.faults["send"] = [OnHold("the database has lost commits")]
+            go_on = office.world.hold("fetch")
+            held = await office.submit(runner)
+            go_on.set()
+            await office.seen(lambda: "send" in office.world.said)
+
+            def lose(tx: Tx) -> None:
+                tx.execute(operations.steps.delete().where(operations.steps.c.place >= 1))
+                tx.execute(marks.delete())
+
+            await office.database.transact(lose)
+            assert await office.ended(held.id) == "done"
+        assert office.world.said == ["fetch", "enter", "send", "enter", "send", "close"]
 
     in_office(story)
 
