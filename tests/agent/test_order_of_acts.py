@@ -117,6 +117,15 @@ def test_a_command_that_comes_again_after_the_next_one_of_its_operation_is_not_d
     with_a_host(test)
 
 
+def test_the_number_of_a_command_of_a_former_connection_keeps_none_of_this_one_from_being_done() -> None:
+    async def test(_: Host, controller: Controller) -> None:
+        late = await controller.send_as(2**40, order(), Prepare(guest()), session="a former one")
+        assert late.why == "stale", late
+        assert (await controller.send_as(10, order(), Prepare(guest()))).result == Prepared(made=True)
+
+    with_a_host(test)
+
+
 def test_a_late_order_disturbs_nothing() -> None:
     async def test(host: Host, controller: Controller) -> None:
         hypervisor = slow(host)

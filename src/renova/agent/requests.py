@@ -60,7 +60,7 @@ class Requests:
 
     async def command(self, session: Session, command: Command) -> None:
         order = command.order
-        in_turn = session.takes(command.id)
+        in_turn = session.takes(command.id, order.session)
         where = log.bind(server=order.server, number=order.number, act=type(command.act).__name__)
 
         def check(page: ServerPage) -> None:
@@ -82,7 +82,7 @@ class Requests:
 
     async def storage_command(self, session: Session, command: StorageCommand) -> None:
         order = command.order
-        in_turn = session.takes(command.id)
+        in_turn = session.takes(command.id, order.session)
 
         def check(page: ThingPage) -> None:
             session.must_go_on()

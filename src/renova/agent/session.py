@@ -60,11 +60,14 @@ class Session:
         if self.ended:
             raise Stale("the connection of the command ended")
 
-    def takes(self, number: int) -> bool:
+    def takes(self, number: int, connection: str) -> bool:
         """Note the number of a command that arrived; False for one that is not above all before: doubled, or overtaken.
 
-        What is over must not be done again, be it of the operation that still goes on.
+        What is over must not be done again, be it of the operation that still goes on. One of a former connection is
+        refused for that; its number is none of these.
         """
+        if connection != self.id:
+            return True
         if number <= self._commanded:
             return False
         self._commanded = number
