@@ -1,6 +1,7 @@
 """What fails is undone, tried elsewhere, or left in a true state with its reason; nothing is given twice."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,8 +13,12 @@ from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
+from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
+from renova.settings import ControllerSettings
+from renova.simulation.cloud import QUICK_LEASE
 from renova.store import actions, hosts, migrations, operations, placement, rights
+from renova.store.database import Tx
 from tests.operations.crashes import controller_fuse
 from tests.operations.failing_hosts import break_start, dead_host_of, evacuating
 from tests.operations.story import FLAVOR, Told, an_image, told_story
@@ -402,3 +407,41 @@ def test_a_rebuild_whose_host_boots_before_the_old_disks_are_deleted_leaves_a_gu
         assert told.cloud.running(server.id) == [name]
 
     told_story(story)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_guest_whose_host_boots_before_its_start_has_ended_follows_the_setting_all_the_same(resume: bool) -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        name = server.host_name or ""
+        host = told.cloud.hosts[name].id
+        await told.ask(accept_stop, server.id)
+        await told.idle(server.id)
+        networks = told.cloud.cloud.networks
+        settle, settling, go_on = networks.settle, asyncio.Event(), asyncio.Event()
+
+        async def hang(*arguments: Any, **options: Any) -> None:
+            settling.set()
+            await go_on.wait()
+            await settle(*arguments, **options)
+
+        networks.settle = hang
+        await told.ask(accept_start, server.id)
+        await settling.wait()
+        assert told.cloud.running(server.id) == [name], "it is started, and that has yet to be noted"
+        await told.cloud.cut_power(name)
+        await told.down(host)
+        await told.back(name)
+
+        def followed(tx: Tx) -> bool:
+            row = hosts.get(tx, host)
+            return row is not None and not row.resume
+
+        while not await told.cloud.database.read(followed):
+            await told.cloud.clock.sleep(0.05)
+        go_on.set()
+        ended = await told.idle(server.id)
+        wanted = (VmState.ACTIVE, PowerState.RUNNING) if resume else (VmState.STOPPED, PowerState.SHUTDOWN)
+        assert (ended.vm_state, ended.power_state) == wanted, ended.fault
+
+    told_story(story, settings=ControllerSettings(lease=QUICK_LEASE, resume_guests_on_boot=resume))

@@ -20,6 +20,7 @@ from renova.operations.detach_interface import accept_detach_interface
 from renova.operations.detach_volume import accept_detach_volume
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.heal_attachments import accept_heal_attachments
+from renova.operations.heal_guest import accept_heal_guest
 from renova.operations.heal_ports import accept_heal_ports
 from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
@@ -520,6 +521,7 @@ def _cases() -> list[Case]:
             "attach an interface to a stopped server", "attach_interface", then(server, stopped), attach_interface, OFF
         ),
         Case("detach an interface", "detach_interface", server, detach_interface),
+        Case("heal guest", "heal_guest", server, asking(accept_heal_guest)),
         Case("heal ports", "heal_ports", then(server, port_elsewhere), asking(accept_heal_ports)),
         Case("heal attachments", "heal_attachments", then(data, half_replaced), asking(accept_heal_attachments)),
         # One takes the place of another.

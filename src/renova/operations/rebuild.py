@@ -195,7 +195,8 @@ def note_spawning(work: Work, tx: Tx, want: RebuildServer) -> None:
 @act(patience=FOREVER)
 async def bring_up_new_guest(work: Work, want: RebuildServer, right: Right) -> PowerState:
     """Have the new guest up; that of a stopped server is only defined, and never runs."""
-    return await run_guest.bring_up(work, right.host, right.incarnation, run=_runs(want))
+    run = want.vm_state is not VmState.STOPPED
+    return await run_guest.bring_up(work, right.host, right.incarnation, run=run)
 
 
 @bring_up_new_guest.undo
@@ -205,10 +206,7 @@ async def end_new_guest(work: Work, want: RebuildServer, right: Right) -> None:
 
 @act(patience=FOREVER)
 async def drop_old_disks(work: Work, want: RebuildServer, right: Right) -> None:
-    """Delete the old disks, now that the new guest is up: still, or again where its host booted meanwhile."""
-    # Where a host has booted, who has a task is left to its operation: nobody else would bring the guest up.
-    if _runs(want) and await run_guest.power_at(work, right.host) not in LIVES:
-        await run_guest.bring_up(work, right.host, right.incarnation)
+    """Delete the old disks, now that the new guest is defined."""
     server = await work.server()
     await run_guest.drop_other_disks(work, right.host, right.incarnation, server.root_generation)
 
@@ -231,10 +229,6 @@ def mark_rebuilt(work: Work, tx: Tx, want: RebuildServer, power: PowerState) -> 
         # As in Nova, although nothing had to be stopped.
         actions.open_event(tx, work.held.action, "compute_stop_instance", work.server_now(tx).host_name)
     actions.close_events(tx, work.held.action)
-
-
-def _runs(want: RebuildServer) -> bool:
-    return want.vm_state is not VmState.STOPPED
 
 
 def _put_back(tx: Tx, server: ServerId, want: RebuildServer) -> None:

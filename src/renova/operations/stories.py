@@ -12,6 +12,7 @@ from renova.operations.detach_interface import DETACH_INTERFACE
 from renova.operations.detach_volume import DETACH_VOLUME
 from renova.operations.evacuate import EVACUATE
 from renova.operations.heal_attachments import HEAL_ATTACHMENTS
+from renova.operations.heal_guest import HEAL_GUEST
 from renova.operations.heal_ports import HEAL_PORTS
 from renova.operations.pause import PAUSE, UNPAUSE
 from renova.operations.reboot import REBOOT
@@ -30,6 +31,7 @@ ALL: tuple[Story[Any], ...] = (
     DETACH_VOLUME,
     EVACUATE,
     HEAL_ATTACHMENTS,
+    HEAL_GUEST,
     HEAL_PORTS,
     PAUSE,
     REBOOT,

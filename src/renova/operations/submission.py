@@ -55,10 +55,13 @@ class Submitted(NamedTuple):
     action: int
 
 
-def submit(tx: Tx, runs: Operations, asked: Asked, server: ServerId, submission: Submission) -> Submitted:
+def submit(
+    tx: Tx, runs: Operations, asked: Asked, server: ServerId, submission: Submission, *, waits: bool = False
+) -> Submitted:
     """Write action and operation down; it starts once the transaction commits, or after the quiet one that goes on.
 
-    `Conflict` when another operation is active: supersede that first where the spec allows it.
+    `Conflict` when another operation is active: supersede that first where the spec allows it. A quiet one that
+    `waits` is told after whichever goes on.
     """
     action = actions.begin(tx, server, asked.request, submission.action, asked.user, asked.project)
     operation, held = operations.submit(
@@ -70,6 +73,7 @@ def submit(tx: Tx, runs: Operations, asked: Asked, server: ServerId, submission:
         action=action,
         executor=runs.executor,
         quiet=submission.story.quiet,
+        waits=waits,
     )
     if held is not None:
         begins = held

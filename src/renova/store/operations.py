@@ -145,15 +145,19 @@ def submit(
     action: int,
     executor: ExecutorId,
     quiet: bool = False,
+    waits: bool = False,
 ) -> tuple[OperationId, Held | None]:
     """Add an operation that this executor is to run; returns it if it may begin, and its id either way.
 
-    It waits where a quiet one is active; `Conflict` when the server has another one that is, or that waits already
-    (the server's task state, which usually says so, an administrator may have reset).
+    It waits where a quiet one is active, and where it `waits` for whichever is; else `Conflict` when the server has
+    another one that is, or that waits already (the server's task state, which usually says so, an administrator may
+    have reset).
     """
     before = active(tx, server)
     waiting = [] if before is None else queued(tx, server)
-    if (before is not None and not before.quiet) or (not quiet and any(not held.quiet for held in waiting)):
+    if (before is not None and not before.quiet and not waits) or (
+        not quiet and any(not held.quiet for held in waiting)
+    ):
         raise Conflict(UNDER_WAY)
     values = {
         "server": server,

@@ -10,7 +10,7 @@ from renova.model.guest import PowerState
 from renova.model.host import HostState
 from renova.model.server import TaskState, VmState
 from renova.operations.resume import resume_servers
-from renova.store import hosts, rights, servers
+from renova.store import hosts, operations, rights, servers
 from renova.store.database import Tx
 from tests.unit.store.tables import ONE, A, B, add_server
 
@@ -42,23 +42,35 @@ def resume(small: SmallCloud) -> list[str]:
 @pytest.mark.parametrize(
     ("what", "resumed"),
     [
-        ({}, True),
-        ({"booted": False}, False),
-        ({"right": False}, True),
-        ({"right": False, "booted": False}, True),
-        ({"right": False, "booted": False, "owes": True}, False),
-        ({"vm_state": VmState.STOPPED}, False),
-        ({"vm_state": VmState.ERROR}, False),
-        ({"task_state": TaskState.REBUILDING}, False),
-        ({"host": B}, False),
-        ({"locked_by": "admin"}, True),
-        ({"power_state": PowerState.RUNNING}, False),
-        ({"power_state": PowerState.PAUSED}, False),
+        ({}, ["reboot"]),
+        ({"booted": False}, []),
+        ({"right": False}, ["reboot"]),
+        ({"right": False, "booted": False}, ["reboot"]),
+        ({"right": False, "booted": False, "owes": True}, []),
+        ({"vm_state": VmState.STOPPED}, []),
+        ({"vm_state": VmState.ERROR}, []),
+        ({"task_state": TaskState.REBUILDING}, ["heal_guest"]),
+        ({"task_state": TaskState.REBUILDING, "booted": False}, []),
+        ({"task_state": TaskState.REBUILDING, "host": B}, ["heal_guest"]),  # it is being evacuated here
+        ({"task_state": TaskState.DELETING}, []),
+        ({"host": B}, []),
+        ({"locked_by": "admin"}, ["reboot"]),
+        ({"power_state": PowerState.RUNNING}, ["heal_guest"]),  # maybe as it was before the boot
+        ({"power_state": PowerState.RUNNING, "booted": False}, []),
     ],
 )
-def test_which_servers_start_again(small: SmallCloud, what: dict[str, Any], resumed: bool) -> None:
+def test_which_servers_start_again(small: SmallCloud, what: dict[str, Any], resumed: list[str]) -> None:
     have(small, **what)
-    assert resume(small) == (["reboot"] if resumed else [])
+    assert resume(small) == resumed
+
+
+def test_what_was_under_way_when_the_host_booted_is_waited_for_once(small: SmallCloud) -> None:
+    have(small)
+    assert resume(small) == ["reboot"]
+    for _ in range(2):
+        small.tables.do(lambda tx: hosts.change(tx, A, resume=True))
+        assert resume(small) == ["reboot"], "it waits"
+        assert [held.story for held in small.tables.do(lambda tx: operations.queued(tx, ONE))] == ["heal_guest"]
 
 
 def test_a_host_that_still_cleans_up_starts_nothing_and_forgets_nothing(small: SmallCloud) -> None:
