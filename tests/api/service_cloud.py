@@ -4,6 +4,7 @@ A row is (who asks, "METHOD /path", body, expected status, expected answer). The
 with lists in full; `Keep(name)` takes any value and keeps it, and `{name}` in later rows stands for it.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -60,6 +61,7 @@ class HandClock:
 
     async def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        await asyncio.sleep(0)  # whoever else has something to do may do it meanwhile
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,18 @@
 """The parts of a server that have paths of their own: metadata, tags, addresses, ports, and what was done to it."""
 
+import asyncio
 import hashlib
 from typing import Any
 
+import msgspec
 import pytest
 
+from renova.engine.journal import Book
+from renova.engine.operation import Failure
 from renova.model.server import Server, VmState
-from renova.store import actions
+from renova.store import actions, operations
 from renova.store.database import Tx
+from renova.store.operations import StoredJournal
 
 from .compute_cloud import ComputeApi
 
@@ -99,6 +104,31 @@ async def test_who_attaches_a_port_is_answered_though_nothing_moves(api: Compute
     said = await api.refused("demo", f"POST /servers/{server.id}/os-interface", 503, {"interfaceAttachment": {}})
     assert "goes on" in said
     assert api.clock.monotonic() - began <= 60
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [("Stale", 409), ("Conflict", 409), ("Elsewhere", 503), ("StorageAway", 503), ("OnHold", 503), ("Broken", 500)],
+)
+async def test_who_attaches_a_port_hears_why_that_failed(api: ComputeApi, kind: str, status: int) -> None:
+    server = await api.have_server(host=await api.have_host("one"), host_name="one")
+    failure = msgspec.json.encode(Failure("why it failed", kind, "", ""))
+
+    async def fail() -> None:
+        while (held := await api.cloud.database.read(lambda tx: operations.active(tx, server.id))) is None:
+            await api.clock.sleep(0.01)
+
+        def change(_tx: Tx, book: Book) -> None:
+            book.begin_undo(failure)
+            book.close("failed")
+
+        await StoredJournal(api.cloud.database).commit(held, change)
+
+    path = f"POST /servers/{server.id}/os-interface"
+    async with asyncio.TaskGroup() as both:
+        asking = both.create_task(api.refused("demo", path, status, {"interfaceAttachment": {}}))
+        both.create_task(fail())
+    assert "why it failed" in asking.result()
 
 
 async def test_a_server_is_changed(api: ComputeApi) -> None:

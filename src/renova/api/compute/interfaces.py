@@ -29,7 +29,9 @@ POLICY = {
     "os_compute_api:os-attach-interfaces:delete": "rule:project_member_or_admin",
 }
 
-_CODES = {"NotFound": 404, "Conflict": 409, "Superseded": 409, "Refused": 400, "Invalid": 400}
+# By the kind of the error with which the operation failed.
+_CODES = {"NotFound": 404, "Conflict": 409, "Superseded": 409, "Stale": 409, "Refused": 400, "Invalid": 400}
+_LATER = ("NotNow", "OnHold", "Elsewhere", "StorageAway")
 
 
 class WantedIp(Body):
@@ -77,7 +79,7 @@ async def attach(call: Call) -> Reply:
     failure = await ended(call.cloud.database, call.cloud.clock, submitted.operation)
     if failure is not None:
         message = f"Failed to attach network adapter device to {server.id}: {failure.message}"
-        if failure.kind in ("NotNow", "OnHold"):
+        if failure.kind in _LATER:
             raise NotNow(message)
         raise Failure(_CODES.get(failure.kind, 500), message)
     port = await call.cloud.database.read(lambda tx: ports.of_nic(tx, server.id, nic))
