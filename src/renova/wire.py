@@ -345,7 +345,7 @@ class DetachNic(Act, frozen=True, tag="detach-nic"):
 
 class Remove(Act, frozen=True, tag="remove"):
     """Have nothing of the server here: guest, definition, nics, and disks where `disks`. Burns the incarnation: no
-    command of it or of a lower one is obeyed any more. Result: State(None)."""
+    command of it or of a lower one is obeyed any more, but this one and `DropSnapshot`. Result: State(None)."""
 
     disks: bool
 

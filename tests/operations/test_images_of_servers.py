@@ -188,9 +188,37 @@ def test_evacuating_the_server_wins_over_its_image() -> None:
         await told.ask(accept_evacuate, server, Evacuation())
         assert (await told.idle(server)).vm_state is VmState.ACTIVE
         assert made not in told.cloud.images.images
+        assert not told.cloud.hosts[host].storage.copies
         await told.back(host)
-        await told.ask(accept_delete, server)  # with what was copied on the storage that the hosts share
-        await told.idle(server)
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("method", ["kill", "drop_disks"])
+def test_a_deletion_that_fails_leaves_nothing_of_the_image_it_took_the_place_of(method: str) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        made = await told.make_image(server)
+        row = await busy_with(told, server, TaskState.IMAGE_UPLOADING)
+        host = told.cloud.hosts[row.host_name or ""]
+        assert host.storage.copies
+        does = getattr(host.hypervisor, method)
+
+        async def refuse(*_: object, **__: object) -> None:
+            raise Refused("it is stuck")
+
+        setattr(host.hypervisor, method, refuse)
+        await told.ask(accept_delete, server)
+        after = await told.idle(server)
+        assert (after.vm_state, after.fault and after.fault.message) == (
+            VmState.ERROR,
+            f"host {host.name}: it is stuck",
+        )
+        assert made not in told.cloud.images.images
+        assert not host.storage.copies
+        setattr(host.hypervisor, method, does)
+        await told.ask(accept_delete, server)
+        assert (await told.idle(server)).vm_state is VmState.DELETED
 
     told_story(story)
 

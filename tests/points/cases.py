@@ -550,6 +550,14 @@ def _cases() -> list[Case]:
             superseding(superseding(attach_volume, dead_host, 0.005), evacuate, 0),
             varies=True,
         ),
+        Case(
+            "evacuate over an image",
+            "create-image evacuate",
+            server,
+            superseding(superseding(make_image, dead_host, 0.012), evacuate, 0),
+            tolerates=("disk ", "copies of disks"),  # one that its new host would not delete goes with the server
+            varies=True,
+        ),
         Case("one behind the other", "attach_volume attach_interface reboot", then(server, volume), quiet_ones),
         # Volumes of their own.
         Case("make a volume", "", nothing, make_blank),
@@ -593,6 +601,25 @@ def _cases() -> list[Case]:
             then(server, dead_host, planting("start")),
             evacuate,
             options=LOCAL,
+            **UNDO,
+        ),
+        Case(
+            "undo delete over an image",
+            "create-image delete",
+            then(server, planting("undefine")),
+            superseding(make_image, delete, 0.012),
+            ERROR,
+            tolerates=("disk ", "copies of disks", "image "),  # as their undo would have it, tried once
+            varies=True,
+            **UNDO,
+        ),
+        Case(
+            "undo evacuate over an image",
+            "create-image evacuate",
+            server,
+            superseding(superseding(make_image, superseding(dead_host, planting("start"), 0), 0.012), evacuate, 0),
+            tolerates=("disk ", "copies of disks", "image "),
+            varies=True,
             **UNDO,
         ),
         Case("undo image", "create-image", then(server, images_refuse), make_image, **UNDO),

@@ -8,7 +8,19 @@ from msgspec.structs import replace
 
 from renova.agent.journal import HostPage, ServerPage, ThingPage
 from renova.model.errors import Broken, NotNow, Stale
-from renova.wire import Act, AttachNic, Define, DetachNic, Order, Prepare, Remove, SoftReboot, Start, StorageOrder
+from renova.wire import (
+    Act,
+    AttachNic,
+    Define,
+    DetachNic,
+    DropSnapshot,
+    Order,
+    Prepare,
+    Remove,
+    SoftReboot,
+    Start,
+    StorageOrder,
+)
 
 
 def check(order: Order, act: Act, session: str, host: HostPage, server: ServerPage) -> None:
@@ -16,8 +28,9 @@ def check(order: Order, act: Act, session: str, host: HostPage, server: ServerPa
     _check_place(order, session, host)
     if order.incarnation < server.incarnation:
         raise Stale(f"incarnation {order.incarnation} is over: this host has seen {server.incarnation}")
-    if order.incarnation <= server.burnt and not isinstance(act, Remove):
-        # Remove burns the incarnation and may be repeated: it brings nothing to life.
+    if order.incarnation <= server.burnt and not isinstance(act, Remove | DropSnapshot):
+        # Remove burns the incarnation and may be repeated; where it fails, a copy of a disk may still have to go.
+        # Neither brings anything to life.
         raise Stale(f"incarnation {order.incarnation} was given up here")
     # A database that lost commits counts operations from where it stands; who speaks for a former one is refused above.
     numbered_anew = 0 < server.era < order.era

@@ -2,7 +2,8 @@
 
 The image is described before the request is accepted, without bytes: clients look at it at once. It becomes active
 only when it is whole. When anything fails it is removed, and the server is as it was: its guest is never touched.
-Deleting or evacuating the server wins; whoever supersedes this operation removes the image (`unfinished_image`).
+Deleting or evacuating the server wins; whoever supersedes this operation removes the image (`unfinished_image`), and
+the copy of the disk, however that ends.
 
 A backup is an image of a kind ("daily"), of which only the newest few are kept.
 """
@@ -37,6 +38,8 @@ log = structlog.get_logger()
 # What says how an image's own bytes came about, and not how servers of it are to be: not handed on (Nova's list).
 NOT_INHERITED = frozenset({"cache_in_nova", "bittorrent"})
 NOT_INHERITED_PREFIXES = ("img_signature", "cinder_encryption_", "os_glance_")
+
+REMOVAL_PAUSES = (0.1, 0.4, 0.5)  # seconds after each try to remove an unfinished image
 
 
 class Backup(msgspec.Struct, frozen=True):
@@ -254,11 +257,21 @@ def unfinished_image(tx: Tx, server: ServerId) -> ImageId | None:
 @act()
 async def remove_unfinished_image(work: Work, image: ImageId) -> None:
     """Have no image left of an operation that was superseded."""
-    try:
-        await work.cloud.images.remove(image)
-    except NotNow:
-        # What took its place must not wait for the image service; the image is seen, unfinished, and can be deleted.
-        log.warning("unfinished image not removed", image=image, exc_info=True)
+    await have_no_unfinished_image(work, image)
+
+
+@remove_unfinished_image.undo
+async def have_no_unfinished_image(work: Work, image: ImageId) -> None:
+    """Have it gone also when what superseded that operation fails: nobody else will remove it."""
+    for pause in REMOVAL_PAUSES:
+        try:
+            await work.cloud.images.remove(image)
+            return
+        except NotNow as away:
+            log.info("unfinished image not removed yet", image=image, reason=str(away))
+        await work.cloud.clock.sleep(pause)
+    # What took its place must not wait for the image service; the image is seen, unfinished, and can be deleted.
+    log.warning("unfinished image not removed", image=image)
 
 
 CREATE_IMAGE = Story("create-image", 1, CreateImage, create_image, settle_create_image)

@@ -12,11 +12,15 @@ from renova.model.guest import PowerState
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
-from renova.operations.create_image import remove_unfinished_image, unfinished_image
+from renova.operations.create_image import (
+    have_no_unfinished_image,
+    remove_unfinished_image,
+    unfinished_image,
+)
 from renova.operations.parts import volumes
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
-from renova.operations.parts.run_guest import remove
+from renova.operations.parts.run_guest import drop_copy, remove
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
 from renova.operations.work import Work
@@ -65,6 +69,19 @@ async def remove_guest(work: Work, want: DeleteServer) -> None:
         return
     if not await remove(work, want.host, want.incarnation, disks=True):
         await work.note(lambda tx: rights.owe(tx, want.host or HostId(""), work.held.server, want.incarnation + 1))
+
+
+@remove_guest.undo
+async def take_back_image(work: Work, want: DeleteServer) -> None:
+    """Have nothing left of the image that was being made: it was to go with the disks, which may stay now.
+
+    Here, for whatever step fails, this one was begun.
+    """
+    if want.unfinished_image is None:
+        return
+    if want.host is not None:
+        await drop_copy(work, want.host, want.incarnation, want.unfinished_image)
+    await have_no_unfinished_image(work, want.unfinished_image)
 
 
 @act()

@@ -22,7 +22,7 @@ from renova.operations.parts.guest import attached_networks, bind_all_ports, dis
 from renova.operations.parts.needs import needs
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import demand_permitted
-from renova.operations.parts.run_guest import Built, build, clear, drop_other_disks
+from renova.operations.parts.run_guest import Built, build, clear, drop_copy, drop_other_disks
 from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.rebuild import take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
@@ -275,6 +275,8 @@ def note_spawning(work: Work, tx: Tx, want: EvacuateServer) -> None:
 async def build_guest(work: Work, want: EvacuateServer, taken: Claim) -> Built:
     """Bring the guest up at the destination: on the disk it has, where storage is shared, else on a fresh one."""
     shared = _shared(want, taken)
+    if shared and want.unfinished_image is not None:
+        await drop_copy(work, taken.host, taken.incarnation, want.unfinished_image)
     admin_pass = None if shared else want.admin_pass
     run = not _ends_stopped(want)
     await volumes.reconcile(work)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from renova.agent.journal import HostPage, ServerPage
 from renova.agent.orders import check, check_shape, noted, settled
 from renova.model.errors import Broken, CloudError, NotNow, Stale
-from renova.model.ids import ServerId
-from renova.wire import Act, AnyAct, Define, DropDisks, Order, Prepare, Remove, SoftReboot, Start, Stop
+from renova.model.ids import ImageId, ServerId
+from renova.wire import Act, AnyAct, Define, DropDisks, DropSnapshot, Order, Prepare, Remove, SoftReboot, Start, Stop
 
 from ...agent.host import SERVER, guest, nic
 
@@ -52,10 +52,11 @@ def test_what_may_be_obeyed(changed: dict[str, object], act: Act, error: type[Cl
 @pytest.mark.parametrize(
     "act", [Prepare(guest(3)), Start(guest(3)), Define(guest(3)), SoftReboot(guest(3), 1), Stop(0), DropDisks(None)]
 )
-def test_nothing_but_remove_is_obeyed_of_a_burnt_incarnation(act: AnyAct) -> None:
+def test_nothing_that_could_bring_it_back_is_obeyed_of_a_burnt_incarnation(act: AnyAct) -> None:
     burnt = noted(an_order(), Remove(disks=False), KNOWN)
     assert burnt.burnt == 3
-    check(an_order(), Remove(disks=False), "s", HOST, burnt)
+    for takes_away in (Remove(disks=False), DropSnapshot(ImageId("image"))):
+        check(an_order(), takes_away, "s", HOST, burnt)
     with pytest.raises(Stale, match="given up"):
         check(an_order(number=11), act, "s", HOST, burnt)
     check(an_order(incarnation=4, number=11), act, "s", HOST, burnt)

@@ -10,7 +10,7 @@ from renova.engine.journal import Elsewhere
 from renova.model.errors import Broken, NotNow, Refused
 from renova.model.guest import Guest, PowerState
 from renova.model.host import Right
-from renova.model.ids import HostId
+from renova.model.ids import HostId, ImageId
 from renova.operations.parts import volumes
 from renova.operations.parts.guest import current_guest
 from renova.operations.parts.storage_wait import with_storage
@@ -23,6 +23,7 @@ from renova.wire import (
     DetachNic,
     DetachVolume,
     DropDisks,
+    DropSnapshot,
     LetGo,
     Pause,
     Prepare,
@@ -142,6 +143,14 @@ async def drop_other_disks(work: Work, host: HostId, incarnation: int, keep: int
         await work.command(host, incarnation, DropDisks(keep=keep))
     except (Refused, Broken):
         log.warning("old disks not deleted", host=host, exc_info=True)
+
+
+async def drop_copy(work: Work, host: HostId, incarnation: int, image: ImageId) -> None:
+    """Delete the copy that a superseded operation was making the image of; if it stays, it goes with the server."""
+    try:
+        await _unless_away(work, host, incarnation, DropSnapshot(image=image))
+    except (Refused, Broken):
+        log.warning("copy of a disk not deleted", host=host, image=image, exc_info=True)
 
 
 async def build(
