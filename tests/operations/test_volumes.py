@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from renova.model.block_device import BlockDevice
-from renova.model.errors import CloudError, Conflict, Forbidden, Invalid, NotFound, NotNow, Refused
+from renova.model.errors import Broken, CloudError, Conflict, Forbidden, Invalid, NotFound, NotNow, Refused
 from renova.model.flavor import Flavor
 from renova.model.ids import NetworkId, ServerId
 from renova.model.server import VmState
@@ -78,6 +78,22 @@ def test_a_detached_volume_is_free_and_its_export_dead() -> None:
         await told.ask(accept_attach_volume, other, NewAttachment(volume=volume))
         await told.idle(other)
         assert await status(told, volume) == "in-use"
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("error", [Refused("no such export"), Broken("out of file handles")])
+def test_a_volume_that_its_host_fails_to_cut_off_at_first_is_detached_all_the_same(error: CloudError) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume = await attached(told, server)
+        mend = fails(told.cloud.storage_hosts["storage1"].volumes, "have", error)
+        await told.ask(accept_detach_volume, server, volume)
+        await told.cloud.clock.sleep(5)
+        assert [device.volume for device in await rows(told, server)] == [volume]
+        mend()
+        await told.idle(server)
+        assert (await rows(told, server), await status(told, volume)) == ([], "available")
 
     told_story(story)
 

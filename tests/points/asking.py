@@ -17,7 +17,7 @@ from renova.operations.rounds import Round
 from renova.partners.network import PortWish
 from renova.simulation.calm import disagreements
 from renova.simulation.controllers import Gone
-from renova.store import actions, notices, rights
+from renova.store import actions, notices, rights, volumes
 from renova.store.database import Tx
 from renova.store.operations import operations
 from tests.operations.story import FLAVOR, Told, an_image, asked
@@ -103,6 +103,7 @@ class Asking(Told):
         cloud.taps.armed = False  # what follows is no longer the operation's
         await self.all_up()
         await self.until_none(rights.debtors)
+        await self.until_none(volumes.unconfirmed)
         await cloud.clock.sleep(2)  # for what is tried again
         while await self.look_over():
             await self.all_done()

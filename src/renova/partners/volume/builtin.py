@@ -170,6 +170,10 @@ class BuiltinVolumes:
             except NotNow:
                 self.settling.settle_volume(volume)  # it goes on, even if nobody asks again
                 raise
+            except (Refused, Broken) as error:
+                # So it does now: who was told that it failed would go on with an attachment that ends later.
+                self.settling.settle_volume(volume)
+                raise NotNow(f"volume {volume} is not detached yet: {error}") from error
 
     async def begin_detaching(self, volume: VolumeId) -> None:
         def begin(tx: Tx) -> None:
