@@ -22,7 +22,8 @@ def boots(told: Told, server: Server) -> int:
 
 async def last_action(told: Told, server: ServerId) -> tuple[str, str | None, list[tuple[str, str | None, str | None]]]:
     def work(tx: object) -> tuple[str, str | None, list[tuple[str, str | None, str | None]]]:
-        newest = actions.of_server(tx, server)[0]  # type: ignore[arg-type]
+        every = actions.of_server(tx, server)  # type: ignore[arg-type]
+        newest = next(each for each in every if not each.action.startswith("heal_"))  # what users asked for
         events = actions.events_of(tx, newest.id)  # type: ignore[arg-type]
         return newest.action, newest.message, [(event.event, event.result, event.host_name) for event in events]
 
