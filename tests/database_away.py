@@ -1,4 +1,4 @@
-"""A database that is away as long as a test says."""
+"""A database that is away as long as a test says, or fails as often."""
 
 import asyncio
 from collections.abc import Callable
@@ -39,3 +39,22 @@ class Away:
         if self._away:
             raise NotNow("the database could not commit: connection refused")
         return self._executor
+
+
+class Faulty:
+    """Has transactions served by another executor, but raises these errors first, one a transaction."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.errors: list[Exception] = []
+
+    async def transact(self, fn: Callable[[Tx], T]) -> T:
+        if self.errors:
+            raise self.errors.pop(0)
+        return await self._executor.transact(fn)
+
+    async def read(self, fn: Callable[[Tx], T]) -> T:
+        return await self._executor.read(fn)
+
+    def close(self) -> None:
+        self._executor.close()

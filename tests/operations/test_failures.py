@@ -342,8 +342,9 @@ def test_a_controller_that_dies_when_a_host_comes_back_does_not_forget_its_serve
         fuse = controller_fuse(told.cloud)
         fuse.arm(None, before=True)
         await told.cloud.power_on(name)
-        while not fuse.passed:
-            await told.cloud.clock.sleep(0.001)
+        async with asyncio.timeout(60):
+            while not fuse.passed:
+                await told.cloud.clock.sleep(0.001)
         await told.cloud.kill_controller()  # after it heard of the boot, before it did anything about it
         await told.cloud.start_controller()
         await told.host_up(name)

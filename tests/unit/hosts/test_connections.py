@@ -25,7 +25,7 @@ from renova.simulation.channel import pair
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import cluster, rights
 from renova.store import hosts as host_rows
-from renova.store.database import Database, Executor, Tx
+from renova.store.database import Database, Tx
 from renova.wire import (
     Answer,
     Clean,
@@ -52,31 +52,13 @@ from renova.wire import (
     decode_from_controller,
     encode,
 )
+from tests.database_away import Faulty
 from tests.databases import open_empty
 from tests.unit.store.tables import ONE, A, B, add_server
 
 from .hellos import TIMES, a_hello, found
 
 M = TypeVar("M")
-
-
-class Faulty:
-    """A database that is away as often as the test says."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self.errors: list[Exception] = []
-
-    async def transact(self, fn: Any) -> Any:
-        if self.errors:
-            raise self.errors.pop(0)
-        return await self._executor.transact(fn)
-
-    async def read(self, fn: Any) -> Any:
-        return await self._executor.read(fn)
-
-    def close(self) -> None:
-        self._executor.close()
 
 
 class Bench:

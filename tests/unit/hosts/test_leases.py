@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import structlog
@@ -16,36 +16,31 @@ from renova.model.ids import ExecutorId, HostId
 from renova.settings import LeaseTimes
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import cluster, hosts
-from renova.store.database import Database, Executor, Standing
+from renova.store.database import Database, Executor, Standing, Tx
 from renova.wire import Fenced, Renew, Renewed
+from tests.database_away import Faulty
 from tests.databases import open_empty
 from tests.unit.store.tables import A, B, C, add_host, lease, prove
+
+T = TypeVar("T")
 
 TIMES = LeaseTimes(renew=1.0, ttl=5.0, margin=12.0, failover=0.0)
 
 
-class Slow:
+class Slow(Faulty):
     """A database that takes its time, or fails, as the test says."""
 
     def __init__(self, executor: Executor, clock: VirtualClock) -> None:
-        self._executor = executor
+        super().__init__(executor)
         self._clock = clock
         self.takes_s = 0.0
-        self.errors: list[Exception] = []
         self.commits = 0
 
-    async def transact(self, fn: Any) -> Any:
+    async def transact(self, fn: Callable[[Tx], T]) -> T:
         await self._clock.sleep(self.takes_s)
-        if self.errors:
-            raise self.errors.pop(0)
+        done = await super().transact(fn)
         self.commits += 1
-        return await self._executor.transact(fn)
-
-    async def read(self, fn: Any) -> Any:
-        return await self._executor.read(fn)
-
-    def close(self) -> None:
-        self._executor.close()
+        return done
 
 
 class Bench:
