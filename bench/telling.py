@@ -34,6 +34,7 @@ from renova.model.server import Server, VmState
 from renova.store import operations, servers
 from renova.store.database import Database, Tx
 from renova.store.everything import open_database
+from renova.store.journal import StoredJournal
 
 AT_ONCE = 128
 ROUNDS = 5
@@ -94,7 +95,7 @@ def _postgresql(place: Path) -> Iterator[str]:
 
 async def _measure(name: str, database: Database) -> list[Figure]:
     clock = SystemClock()
-    journal = operations.StoredJournal(database)
+    journal = StoredJournal(database)
     runner: Runner[Any, Tx] = Runner(
         executor=Executor(ExecutorId("bench")),
         context=lambda _: None,

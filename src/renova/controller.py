@@ -44,7 +44,7 @@ from renova.power import Power
 from renova.settings import ControllerSettings
 from renova.store.database import Database, Tx
 from renova.store.executors import Controller as ControllerRow
-from renova.store.operations import StoredJournal
+from renova.store.journal import StoredJournal
 
 log = structlog.get_logger()
 

@@ -17,6 +17,7 @@ from renova.operations.stop import STOP, StopServer
 from renova.store import executors, operations, rights
 from renova.store.database import Database, Tx
 from renova.store.postgresql import open_postgresql
+from renova.store.steps import steps
 from tests.unit.store.tables import A, add_host, add_server
 
 from .processes import ControllerProcess, controllers, sign_in
@@ -76,7 +77,7 @@ async def taken_over(database: Database, by: ExecutorId, limit_s: float) -> floa
 async def begun(database: Database) -> None:
     """Wait until the operation has begun: its step that writes is journalled."""
     deadline = time.monotonic() + 30
-    while not await database.read(lambda tx: tx.execute(select(operations.steps.c.step)).scalars()):
+    while not await database.read(lambda tx: tx.execute(select(steps.c.step)).scalars()):
         assert time.monotonic() < deadline, "it was not begun"
         await asyncio.sleep(0.02)
 

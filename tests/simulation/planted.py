@@ -34,8 +34,9 @@ from renova.partners.notifications.outbox import Outbox
 from renova.partners.volume import settling
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.simulation.run import Outcome, Plan, run, short
+from renova.store import book, journal, notices, ownership, placement, rights
 from renova.store import hosts as host_rows
-from renova.store import notices, operations, placement, rights
+from renova.store.operations import operations
 from renova.wire import Fenced, Remove, Renewed
 
 Patch = pytest.MonkeyPatch
@@ -103,17 +104,17 @@ BUSY: dict[str, Any] = {"users": 8, "servers": 12}
 
 @bug("1", "a step commits though its operation was taken over", "one_teller ended", TAKEN_OVER, **BUSY)
 def no_lease_compare(patch: Patch) -> None:
-    table = operations.operations
+    table = operations
     its = table.c.id == bindparam("our_id")
-    patch.setattr(operations, "_OURS", select(table.c.id).where(its))
-    patch.setattr(operations, "_OURS_WITH", select(table.c.id).where(its))
-    patch.setattr(operations, "_CHANGE_OURS", update(table).where(its))
-    patch.setattr(operations, "_named", lambda held: {"our_id": held.id})
+    patch.setattr(ownership, "_OURS", select(table.c.id).where(its))
+    patch.setattr(ownership, "_OURS_WITH", select(table.c.id).where(its))
+    patch.setattr(book, "_CHANGE_OURS", update(table).where(its))
+    patch.setattr(ownership, "named", lambda held: {"our_id": held.id})
 
     def note(self: Any, entry: Any) -> None:
         self._note(entry.place, entry.step, entry.result, undone=False)
 
-    patch.setattr(operations._Book, "note", note)
+    patch.setattr(book.StoredBook, "note", note)
 
 
 @bug("2", "the deadline counts from the acknowledgement's arrival", "renewed no_rush", "line, isolated", **LEASES)
@@ -536,7 +537,7 @@ def no_undo(patch: Patch) -> None:
 
 @bug("a", "what waits behind a quiet operation is forgotten", "at_the_end", "guest dies", users=6, seeds=80)
 def queue_lost(patch: Patch) -> None:
-    patch.setattr(operations, "_next", lambda _tx, _server, _executor: None)
+    patch.setattr(book, "begin_next", lambda _tx, _server, _executor: None)
 
 
 @bug("b", "a delete leaves its allocation", "at_the_end", "guest dies")
@@ -555,14 +556,14 @@ def never_adopted(patch: Patch) -> None:
     async def adopt(self: Any, *_arguments: Any, **_options: Any) -> list[Any]:
         return []
 
-    patch.setattr(operations.StoredJournal, "adopt", adopt)
+    patch.setattr(journal.StoredJournal, "adopt", adopt)
 
 
 @bug("e", "an operation is taken over under the epoch that it had", "monotone one_teller", TAKEN_OVER, **BUSY)
 def no_new_epoch(patch: Patch) -> None:
-    table = operations.operations
+    table = operations
     take = update(table).where(table.c.id == bindparam("operation")).values(executor=bindparam("by"))
-    patch.setattr(operations, "_TAKE", take.returning(table))
+    patch.setattr(journal, "_TAKE", take.returning(table))
 
 
 TOLD = "controller killed, controller frozen, killed at a crash point"

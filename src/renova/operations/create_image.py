@@ -29,7 +29,7 @@ from renova.operations.report import followed
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
-from renova.store import actions, operations, servers
+from renova.store import actions, operations, servers, steps
 from renova.store.database import Tx
 from renova.wire import Copied, DropSnapshot, Snapshot, State, Upload
 
@@ -245,9 +245,9 @@ def unfinished_image(tx: Tx, server: ServerId) -> ImageId | None:
     begun = operations.active(tx, server)
     for held in [*([begun] if begun else []), *operations.queued(tx, server)]:
         if held.story == CREATE_IMAGE.name:
-            if not operations.has_done(tx, held, upload_copy.name):
+            if not steps.has_done(tx, held, upload_copy.name):
                 return msgspec.json.decode(held.want, type=CreateImage).image
-        elif not operations.has_done(tx, held, remove_unfinished_image.name):
+        elif not steps.has_done(tx, held, remove_unfinished_image.name):
             left = msgspec.json.decode(held.want, type=_Leaves).unfinished_image
             if left is not None:
                 return left

@@ -23,7 +23,7 @@ from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
-from renova.store import actions, operations, personal_files, servers
+from renova.store import actions, operations, personal_files, servers, steps
 from renova.store.database import Tx
 
 
@@ -245,7 +245,7 @@ def take_back_rebuild(tx: Tx, server: ServerId) -> None:
     """
     begun = operations.active(tx, server)
     for held in [*([begun] if begun else []), *operations.queued(tx, server)]:
-        if held.story == REBUILD.name and not operations.has_done(tx, held, bring_up_new_guest.name):
+        if held.story == REBUILD.name and not steps.has_done(tx, held, bring_up_new_guest.name):
             _put_back(tx, server, msgspec.json.decode(held.want, type=RebuildServer))
 
 

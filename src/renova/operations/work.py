@@ -11,7 +11,7 @@ from renova.model.host import Right
 from renova.model.ids import HostId
 from renova.model.server import Server
 from renova.operations.cloud import Cloud
-from renova.store import operations, rights, servers
+from renova.store import ownership, rights, servers
 from renova.store.database import Tx
 from renova.wire import AnyAct, Result
 
@@ -43,7 +43,7 @@ class Work:
         """
 
         def ours(tx: Tx) -> T:
-            operations.demand_ours(tx, self.held)
+            ownership.demand_ours(tx, self.held)
             return change(tx)
 
         return await self.cloud.database.transact(ours)

@@ -29,6 +29,7 @@ from renova.store import (  # noqa: F401  imported for their tables
     security_groups,
     server_groups,
     servers,
+    steps,
     volume_attachments,
     volume_quotas,
     volume_snapshots,

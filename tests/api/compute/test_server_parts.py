@@ -12,7 +12,7 @@ from renova.engine.operation import Failure
 from renova.model.server import Server, VmState
 from renova.store import actions, operations
 from renova.store.database import Tx
-from renova.store.operations import StoredJournal
+from renova.store.journal import StoredJournal
 
 from .compute_cloud import ComputeApi
 

@@ -20,7 +20,7 @@ from renova.model.ids import ExecutorId, OperationId, ServerId
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import operations
 from renova.store.database import Database, Tx
-from renova.store.operations import StoredJournal
+from renova.store.journal import StoredJournal
 from tests.databases import open_empty
 from tests.unit.store.tables import add_server
 

@@ -15,6 +15,7 @@ from renova.engine.runner import Runner
 from renova.model.errors import NotNow, OnHold, Refused
 from renova.store import operations
 from renova.store.database import Database, Executor, Tx
+from renova.store.steps import steps
 from tests.database_away import Away
 from tests.operations.crashes import Fuse, FusedExecutor
 
@@ -340,7 +341,7 @@ def test_an_operation_is_told_though_a_lost_one_of_the_same_id_still_runs_here(a
             def lose(tx: Tx) -> None:
                 rows = operations.operations
                 tx.execute(rows.delete().where(rows.c.id == lost.id))
-                tx.execute(operations.steps.delete())
+                tx.execute(steps.delete())
                 tx.execute(rows.update().where(rows.c.created_at == another.created_at).values(id=another.id))
                 if answered:
                     tx.then(lambda: runner.start(another))
@@ -369,7 +370,7 @@ def test_an_operation_whose_last_steps_were_lost_is_told_anew_from_what_the_data
                 office.world.faults["close"] = [Refused("never")]
 
             def lose(tx: Tx) -> None:
-                tx.execute(operations.steps.delete().where(operations.steps.c.place >= kept))
+                tx.execute(steps.delete().where(steps.c.place >= kept))
                 tx.execute(marks.delete())
 
             await office.database.transact(lose)
@@ -391,7 +392,7 @@ def test_an_act_that_waited_for_the_end_of_a_hold_is_not_done_when_what_it_rests
             await office.seen(lambda: "send" in office.world.said)
 
             def lose(tx: Tx) -> None:
-                tx.execute(operations.steps.delete().where(operations.steps.c.place >= 1))
+                tx.execute(steps.delete().where(steps.c.place >= 1))
                 tx.execute(marks.delete())
 
             await office.database.transact(lose)

@@ -110,7 +110,7 @@ def test_one_that_is_put_back_is_told_anew_though_its_former_telling_takes_long_
             tx.then(lambda: runner.stop(operation))
 
         await office.database.transact(put_back)
-        runner.start_next(await office.database.transact(lambda tx: operations._next(tx, SERVER, runner.executor)))
+        runner.start_next(await office.database.transact(lambda tx: operations.begin_next(tx, SERVER, runner.executor)))
         assert await office.ended(operation) == "done"
         assert fetches == ["begun", "ended", "begun"]
 

@@ -14,8 +14,9 @@ from renova.engine.runner import Runner
 from renova.model.clock import SystemClock
 from renova.model.errors import Conflict, Refused
 from renova.model.ids import ExecutorId, OperationId, ServerId
-from renova.store import operations
+from renova.store import operations, steps
 from renova.store.database import Tx
+from renova.store.journal import StoredJournal
 from renova.store.sqlite import open_sqlite
 from tests.unit.engine.delivery import DONE, Office, Want, World
 
@@ -136,14 +137,14 @@ async def test_a_journal_that_ends_keeps_when_and_how(office: Office) -> None:
     row = await office.database.read(lambda tx: tx.execute(operations.operations.select()).one())
     assert (row.state, row.want, row.number) == ("done", b"", 1)
     assert row.created_at < row.ended_at
-    assert await office.database.read(lambda tx: tx.execute(operations.steps.select()).all()) == []
+    assert await office.database.read(lambda tx: tx.execute(steps.steps.select()).all()) == []
     assert office.world.said == DONE
     office.database.close()
 
 
 async def test_only_who_holds_an_operation_commits_in_its_name(office: Office) -> None:
     runner, held = await begun(office)
-    journal = operations.StoredJournal(office.database)
+    journal = StoredJournal(office.database)
 
     def write(tx: Tx, _book: Book) -> None:
         office.world.writes(tx, "theirs")
