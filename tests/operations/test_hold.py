@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from renova.hosts import eras
-from renova.model.errors import Conflict
+from renova.model.errors import Conflict, Refused
 from renova.model.ids import HostId, VolumeId
-from renova.model.server import VmState
+from renova.model.server import TaskState, VmState
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
@@ -21,6 +22,8 @@ from renova.store.database import Tx
 from tests.operations.failing_hosts import dead_host_of
 from tests.operations.story import CONTENT, Told, an_image, told_story
 from tests.operations.test_duties import do
+from tests.operations.test_images_of_servers import busy_with
+from tests.operations.test_standing_still import last_action
 from tests.operations.volumes import a_new_volume
 
 
@@ -264,7 +267,7 @@ def test_a_guest_of_a_former_era_starts_under_a_new_number_and_runs_on_under_its
 
 async def in_world(**options: Any) -> tuple[World, Told]:
     """Begin a world whose database can be backed up and restored."""
-    world = World(seed=1, shared=False, controller_count=1, **options)
+    world = World(**{"seed": 1, "shared": False, "controller_count": 1, **options})
     told = Told.__new__(Told)
     told.cloud = world
     for name in ("one", "two"):
@@ -334,6 +337,48 @@ def test_a_create_that_fails_in_a_restored_database_leaves_no_guest_that_was_bui
         await world.clock.sleep(1)
         assert (await told.get(server)).host is None, "it is nowhere once that is confirmed"
         await told.check()
+        await world.down()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_image_that_a_restored_database_has_under_way_is_taken_back_unless_it_became_whole(whole: bool) -> None:
+    async def main() -> None:
+        world, told = await in_world(count=2, storage_count=0, shared=True)
+        server = await told.created()
+        made = await told.make_image(server)
+        source = (await busy_with(told, server, TaskState.IMAGE_UPLOADING)).host_name or ""
+        backup, described = world.data.back_up(), world.images.images[made][0]
+        copies = world.hosts[source].storage.copies
+        assert copies
+        # Its host dies, and the one that it goes to, which shares the storage, deletes no copy.
+        other = next(host for host in world.hosts.values() if host.name != source)
+        drop = other.hypervisor.drop_snapshot
+
+        async def refuse(*_: object) -> None:
+            raise Refused("it is stuck")
+
+        other.hypervisor.drop_snapshot = refuse  # type: ignore[assignment, method-assign]
+        await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        moved = await told.idle(server)
+        assert (moved.host_name, bool(copies)) == (other.name, True), moved.fault
+        other.hypervisor.drop_snapshot = drop  # type: ignore[method-assign]
+        # What describes the image is older again, too, or had become true in what was lost.
+        world.images.images[made] = (replace(described, status="active" if whole else described.status), b"")
+        await restore(world, backup)
+        await world.start_controller()
+        await world.power_on(source)
+        await until_standing(told, "free")
+        after = await told.idle(server)
+        assert (after.vm_state, after.task_state, after.host_name) == (VmState.ACTIVE, None, other.name)
+        assert (made in world.images.images) is whole
+        assert (await last_action(told, server))[0] in ("take_back_images", "heal_ports")
+        for name in world.hosts:
+            await told.host_up(name)
+        await told.check()
+        assert world.running(server) == [other.name]
         await world.down()
 
     run_virtual(main())

@@ -16,6 +16,7 @@ from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.pause import accept_pause
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
+from renova.operations.take_back_images import accept_take_back_images
 from tests.operations.story import PROJECT, Told, an_image, told_story
 from tests.operations.test_standing_still import last_action
 
@@ -219,6 +220,25 @@ def test_a_deletion_that_fails_leaves_nothing_of_the_image_it_took_the_place_of(
         setattr(host.hypervisor, method, does)
         await told.ask(accept_delete, server)
         assert (await told.idle(server)).vm_state is VmState.DELETED
+
+    told_story(story)
+
+
+def test_deleting_the_server_removes_every_image_that_was_to_go_or_to_be_made() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        row = await told.get(server)
+        left = describe(row, None, image=ImageId("left"), name="left", metadata={}, owner=PROJECT)
+        await told.cloud.images.add(left)
+        host = told.cloud.hosts[row.host_name or ""]
+        host.line.cut()
+        await told.ask(accept_take_back_images, server, (left.id,))  # which waits for the host
+        made = await told.make_image(server)  # behind it
+        await told.ask(accept_delete, server)
+        host.line.heal()
+        assert (await told.idle(server)).vm_state is VmState.DELETED
+        assert not {left.id, made} & set(told.cloud.images.images)
+        await told.host_up(host.name)
 
     told_story(story)
 

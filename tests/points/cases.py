@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from renova.model.errors import Refused
-from renova.model.ids import NetworkId, ServerId, SnapshotId, VolumeId
+from renova.model.ids import ImageId, NetworkId, ServerId, SnapshotId, VolumeId
 from renova.model.server import VmState
 from renova.operations.attach_interface import accept_attach_interface
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
-from renova.operations.create_image import Backup
+from renova.operations.create_image import Backup, describe
 from renova.operations.delete import accept_delete
 from renova.operations.detach_interface import accept_detach_interface
 from renova.operations.detach_volume import accept_detach_volume
@@ -28,6 +28,7 @@ from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
+from renova.operations.take_back_images import accept_take_back_images
 from renova.partners.network import PortWish
 from renova.partners.volume.requests import (
     Making,
@@ -168,6 +169,16 @@ async def half_replaced(told: Asking) -> None:
     """Have a stray attachment of the server's volume, as a crash leaves it."""
     stray = told.cloud.chance.uuid()
     await told.cloud.cloud.volumes.reserve(stray, told.volume, one(told))
+
+
+LEFT = ImageId("left")
+
+
+async def image_left(told: Asking) -> None:
+    """Have an image that nobody makes any more, and the copy of the disk for it."""
+    row = await told.get(one(told))
+    await told.cloud.images.add(describe(row, None, image=LEFT, name="left", metadata={}, owner=PROJECT))
+    told.cloud.hosts[row.host_name or ""].storage.copies[row.id, LEFT] = b"a copy"
 
 
 def deaf(told: Asking) -> None:
@@ -523,6 +534,13 @@ def _cases() -> list[Case]:
         Case("detach an interface", "detach_interface", server, detach_interface),
         Case("heal guest", "heal_guest", server, asking(accept_heal_guest)),
         Case("heal ports", "heal_ports", then(server, port_elsewhere), asking(accept_heal_ports)),
+        Case(
+            "take back images",
+            "take_back_images",
+            then(server, image_left),
+            asking(accept_take_back_images, (LEFT,)),
+            tolerates=("disk ", "copies of disks"),  # one that its host would not delete goes with the server
+        ),
         Case("heal attachments", "heal_attachments", then(data, half_replaced), asking(accept_heal_attachments)),
         # One takes the place of another.
         Case("hard reboot over a stuck one", "reboot", server, superseding(stuck_reboot, hard_reboot, 0), varies=True),

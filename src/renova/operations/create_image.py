@@ -2,8 +2,8 @@
 
 The image is described before the request is accepted, without bytes: clients look at it at once. It becomes active
 only when it is whole. When anything fails it is removed, and the server is as it was: its guest is never touched.
-Deleting or evacuating the server wins; whoever supersedes this operation removes the image (`unfinished_image`), and
-the copy of the disk, however that ends.
+Deleting or evacuating the server wins; whoever supersedes this operation removes the copy of the disk, and the image
+unless that is whole by then (`unfinished_images`), however that ends.
 
 A backup is an image of a kind ("daily"), of which only the newest few are kept.
 """
@@ -13,6 +13,7 @@ import asyncio
 import msgspec
 import structlog
 
+from renova.engine.journal import Held
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.errors import CloudError, NotFound, NotNow
 from renova.model.guest import PowerState
@@ -29,7 +30,7 @@ from renova.operations.report import followed
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
-from renova.store import actions, operations, servers, steps
+from renova.store import actions, operations, servers
 from renova.store.database import Tx
 from renova.wire import Copied, DropSnapshot, Snapshot, State, Upload
 
@@ -59,7 +60,7 @@ class CreateImage(msgspec.Struct, frozen=True):
 class _Leaves(msgspec.Struct, frozen=True):
     """What every operation that supersedes this one wants, whatever else."""
 
-    unfinished_image: ImageId | None = None
+    unfinished_images: tuple[ImageId, ...] = ()
 
 
 def describe(
@@ -237,35 +238,48 @@ def settle_create_image(work: Work, tx: Tx, want: CreateImage, failure: Failure)
     leave_as_it_was(tx, work.held, failure)
 
 
-def unfinished_image(tx: Tx, server: ServerId) -> ImageId | None:
-    """Return the image that is being made of the server, or is to be, and is not known to be whole.
+def unfinished_images(tx: Tx, server: ServerId) -> tuple[ImageId, ...]:
+    """Return the images that are being made of the server, or are to be.
 
-    For who supersedes that: nobody else will remove it. Nor one that was to be removed by who is superseded now.
+    For who supersedes that: nobody else will remove them, nor the copies of the disk for them. Nor those that were to
+    be removed by who is superseded now.
     """
     begun = operations.active(tx, server)
-    for held in [*([begun] if begun else []), *operations.queued(tx, server)]:
-        if held.story == CREATE_IMAGE.name:
-            if not steps.has_done(tx, held, upload_copy.name):
-                return msgspec.json.decode(held.want, type=CreateImage).image
-        elif not steps.has_done(tx, held, remove_unfinished_image.name):
-            left = msgspec.json.decode(held.want, type=_Leaves).unfinished_image
-            if left is not None:
-                return left
-    return None
+    every = [*([begun] if begun else []), *operations.queued(tx, server)]
+    return tuple(dict.fromkeys(image for held in every for image in _left_by(held)))
+
+
+def _left_by(held: Held) -> tuple[ImageId, ...]:
+    """Return the images that nobody removes if this operation ends here."""
+    if held.story == CREATE_IMAGE.name:
+        return (msgspec.json.decode(held.want, type=CreateImage).image,)
+    return msgspec.json.decode(held.want, type=_Leaves).unfinished_images
+
+
+async def remove_unless_whole(work: Work, image: ImageId) -> None:
+    """Have the image gone, unless it is whole: then it is what its owner asked for."""
+    found = await work.cloud.images.image(image, None)
+    if found is not None and found.status != "active":
+        await work.cloud.images.remove(image)
 
 
 @act()
-async def remove_unfinished_image(work: Work, image: ImageId) -> None:
+async def remove_unfinished_images(work: Work, images: tuple[ImageId, ...]) -> None:
     """Have no image left of an operation that was superseded."""
-    await have_no_unfinished_image(work, image)
+    await have_no_unfinished_images(work, images)
 
 
-@remove_unfinished_image.undo
-async def have_no_unfinished_image(work: Work, image: ImageId) -> None:
-    """Have it gone also when what superseded that operation fails: nobody else will remove it."""
+@remove_unfinished_images.undo
+async def have_no_unfinished_images(work: Work, images: tuple[ImageId, ...]) -> None:
+    """Have them gone also when what superseded that operation fails: nobody else will remove them."""
+    for image in images:
+        await _remove_unfinished(work, image)
+
+
+async def _remove_unfinished(work: Work, image: ImageId) -> None:
     for pause in REMOVAL_PAUSES:
         try:
-            await work.cloud.images.remove(image)
+            await remove_unless_whole(work, image)
             return
         except NotNow as away:
             log.info("unfinished image not removed yet", image=image, reason=str(away))

@@ -13,9 +13,9 @@ from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.create_image import (
-    have_no_unfinished_image,
-    remove_unfinished_image,
-    unfinished_image,
+    have_no_unfinished_images,
+    remove_unfinished_images,
+    unfinished_images,
 )
 from renova.operations.parts import volumes
 from renova.operations.parts.notify import notify
@@ -33,7 +33,7 @@ class DeleteServer(msgspec.Struct, frozen=True):
 
     host: HostId | None
     incarnation: int
-    unfinished_image: ImageId | None = None  # that was being made of it
+    unfinished_images: tuple[ImageId, ...] = ()  # that were being made of it
 
 
 def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
@@ -41,7 +41,7 @@ def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> No
     server = permitted(tx, server_id, "delete", asked)
     if server.task_state is TaskState.DELETING:
         return
-    unfinished = unfinished_image(tx, server.id)
+    unfinished = unfinished_images(tx, server.id)
     supersede(tx, cloud.operations, server.id, "superseded: the server is being deleted", at_once=True)
     servers.change(tx, server.id, task_state=TaskState.DELETING, progress=0)
     right = rights.right(tx, server.id)
@@ -56,8 +56,8 @@ def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> No
 async def delete_server(run: Run, want: DeleteServer) -> None:
     await run(remove_guest, want)
     await run(take_ports, want)
-    if want.unfinished_image is not None:
-        await run(remove_unfinished_image, want.unfinished_image)
+    if want.unfinished_images:
+        await run(remove_unfinished_images, want.unfinished_images)
     await run(give_volumes_back, want)
     await run(mark_deleted, want)
 
@@ -72,16 +72,15 @@ async def remove_guest(work: Work, want: DeleteServer) -> None:
 
 
 @remove_guest.undo
-async def take_back_image(work: Work, want: DeleteServer) -> None:
-    """Have nothing left of the image that was being made: it was to go with the disks, which may stay now.
+async def take_back_images(work: Work, want: DeleteServer) -> None:
+    """Have nothing left of images that were being made: they were to go with the disks, which may stay now.
 
     Here, for whatever step fails, this one was begun.
     """
-    if want.unfinished_image is None:
-        return
     if want.host is not None:
-        await drop_copy(work, want.host, want.incarnation, want.unfinished_image)
-    await have_no_unfinished_image(work, want.unfinished_image)
+        for image in want.unfinished_images:
+            await drop_copy(work, want.host, want.incarnation, image)
+    await have_no_unfinished_images(work, want.unfinished_images)
 
 
 @act()

@@ -14,7 +14,7 @@ from renova.model.host import Host, ProofKind
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.cloud import Cloud
-from renova.operations.create_image import remove_unfinished_image, unfinished_image
+from renova.operations.create_image import remove_unfinished_images, unfinished_images
 from renova.operations.delete import DELETE
 from renova.operations.parts import volumes
 from renova.operations.parts.claim import Claim, claim, give_claim_back
@@ -57,7 +57,7 @@ class EvacuateServer(msgspec.Struct, frozen=True):
     on_shared_storage: bool | None
     keeping_disks_only: bool
     attempts: int
-    unfinished_image: ImageId | None = None  # that was being made of it
+    unfinished_images: tuple[ImageId, ...] = ()  # that were being made of it
 
 
 def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, evacuation: Evacuation) -> None:
@@ -73,7 +73,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         raise Conflict(f"Cannot 'evacuate' instance {server.id}: another evacuation of it is under way")
     source = _dead_source(cloud, tx, server)
     take_back_rebuild(tx, server.id)
-    unfinished = unfinished_image(tx, server.id)
+    unfinished = unfinished_images(tx, server.id)
     reason = "superseded: the server is being evacuated"
     supersede(tx, cloud.operations, server.id, reason, at_once=True, sparing=(DELETE,))
     proof = hosts.proof(tx, source.id)
@@ -104,7 +104,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         on_shared_storage=evacuation.on_shared_storage,
         keeping_disks_only=cloud.settings.evacuate_keeping_disks_only,
         attempts=1 if evacuation.host else cloud.settings.create_attempts,
-        unfinished_image=unfinished,
+        unfinished_images=unfinished,
     )
     held = submit(tx, cloud.operations, asked, server.id, Submission(EVACUATE, "evacuate", want))
     actions.open_event(tx, held.action, "rebuild_server", None)
@@ -158,8 +158,8 @@ def missing_proof(cloud: Cloud, tx: Tx, host: Host, silent_s: float) -> str:
 
 
 async def evacuate_server(run: Run, want: EvacuateServer) -> None:
-    if want.unfinished_image is not None:
-        await run(remove_unfinished_image, want.unfinished_image)
+    if want.unfinished_images:
+        await run(remove_unfinished_images, want.unfinished_images)
     failed: tuple[HostId, ...] = ()
     reason = ""
     for _attempt in range(want.attempts):
@@ -275,8 +275,8 @@ def note_spawning(work: Work, tx: Tx, want: EvacuateServer) -> None:
 async def build_guest(work: Work, want: EvacuateServer, taken: Claim) -> Built:
     """Bring the guest up at the destination: on the disk it has, where storage is shared, else on a fresh one."""
     shared = _shared(want, taken)
-    if shared and want.unfinished_image is not None:
-        await drop_copy(work, taken.host, taken.incarnation, want.unfinished_image)
+    for image in want.unfinished_images if shared else ():
+        await drop_copy(work, taken.host, taken.incarnation, image)
     admin_pass = None if shared else want.admin_pass
     run = not _ends_stopped(want)
     await volumes.reconcile(work)

@@ -20,6 +20,7 @@ from renova.operations.rebuild import REBUILD
 from renova.operations.start import START
 from renova.operations.stop import STOP
 from renova.operations.suspend import RESUME, SUSPEND
+from renova.operations.take_back_images import TAKE_BACK_IMAGES
 
 ALL: tuple[Story[Any], ...] = (
     ATTACH_INTERFACE,
@@ -40,6 +41,7 @@ ALL: tuple[Story[Any], ...] = (
     START,
     STOP,
     SUSPEND,
+    TAKE_BACK_IMAGES,
     UNPAUSE,
 )
 STORIES: dict[str, Story[Any]] = {story.name: story for story in ALL}
