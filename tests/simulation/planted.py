@@ -573,9 +573,8 @@ TOLD = "controller killed, controller frozen, killed at a crash point"
 def notice_lost(patch: Patch) -> None:
     deliver = Outbox._deliver
 
-    async def early(self: Outbox, batch: list[Any]) -> list[int]:
-        numbers = [notice.number for notice in batch]
-        await self._database.transact(lambda tx: notices.remove(tx, numbers))
+    async def early(self: Outbox, batch: list[Any]) -> list[Any]:
+        await self._database.transact(lambda tx: notices.remove(tx, batch))
         return await deliver(self, batch)
 
     patch.setattr(Outbox, "_deliver", early)

@@ -51,8 +51,10 @@ def oldest(tx: Tx, limit: int) -> list[Notice]:
     return [Notice(**row._mapping) for row in tx.execute(_OLDEST, {"limit": limit})]
 
 
-def remove(tx: Tx, numbers: Sequence[int]) -> None:
-    tx.execute(delete(notices).where(notices.c.number.in_(numbers)))
+def remove(tx: Tx, told: Sequence[Notice]) -> None:
+    """Remove notices that were told; not those to which a database that lost commits has given their numbers again."""
+    numbers, ids = [notice.number for notice in told], [notice.id for notice in told]
+    tx.execute(delete(notices).where(notices.c.number.in_(numbers), notices.c.id.in_(ids)))
 
 
 def waiting(tx: Tx) -> int:

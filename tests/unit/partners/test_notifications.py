@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from renova.engine.executor import Executor
@@ -218,6 +219,23 @@ async def test_an_event_that_is_refused_for_good_is_dropped_and_counted() -> Non
         await post.until_all_is_told()
         assert post.receiver.of("one") == ["event.0", "event.2"]
         assert post.outbox.dropped == 1
+
+
+async def test_an_event_that_a_restored_database_gives_the_number_of_a_lost_one_is_told() -> None:
+    async with posting() as post:
+        post.receiver.delay_s = lambda event: 0.2 if event["type"] == "lost" else 0.0
+        await post.put("one", "lost")
+        await post.until(lambda: post.receiver.asked == 1)
+
+        def restore(tx: Any) -> None:
+            tx.execute(text("DELETE FROM notices"))
+            tx.execute(text("DELETE FROM sqlite_sequence WHERE name = 'notices'"))
+            post.outbox.put(tx, ServerId("one"), "new", b"{}")
+
+        await post.database.transact(restore)
+        await post.until_all_is_told()
+        assert [event["sequence"] for event in post.receiver.taken] == [f"{1:020}"] * 2
+        assert post.receiver.of("one") == ["lost", "new"]
 
 
 async def test_what_waits_too_long_is_dropped_and_counted() -> None:

@@ -140,15 +140,15 @@ class Outbox:
         self.dropped += count
         log.error("notices dropped", count=count, in_all=self.dropped, reason=reason)
 
-    async def _deliver(self, batch: list[Notice]) -> list[int]:
-        """Deliver a batch as far as possible, several servers' at once; returns the numbers of what is done."""
+    async def _deliver(self, batch: list[Notice]) -> list[Notice]:
+        """Deliver a batch as far as possible, several servers' at once; returns what is done."""
         lines: dict[ServerId, list[Notice]] = {}
         for notice in batch:
             lines.setdefault(notice.server, []).append(notice)
         # Those that failed come last: one that its receiver cannot stand must not keep back all the others.
         waiting = deque(sorted(lines.values(), key=lambda line: line[0].server in self._failed))
         self._failed = set()
-        done: list[int] = []
+        done: list[Notice] = []
 
         async def work() -> None:
             while waiting and not self._failed:
@@ -157,7 +157,7 @@ class Outbox:
         await asyncio.gather(*(work() for _ in range(min(AT_ONCE, len(lines)))))
         return done
 
-    async def _deliver_line(self, line: list[Notice], done: list[int]) -> None:
+    async def _deliver_line(self, line: list[Notice], done: list[Notice]) -> None:
         for notice in line:
             if self._clock.monotonic() >= self._me.leased_until:
                 self._failed.add(notice.server)  # another may be telling it by now
@@ -176,7 +176,7 @@ class Outbox:
                 self._failed.add(notice.server)
                 log.error("notice not delivered yet", id=notice.id, server=notice.server, exc_info=True)
                 return
-            done.append(notice.number)
+            done.append(notice)
 
     def _event(self, notice: Notice) -> CloudEvent:
         return CloudEvent(
