@@ -5,12 +5,11 @@ of what was not committed. Every changed state of a server has an event, written
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from renova.model.chance import Chance
 from renova.model.errors import NotNow
 from renova.partners.notifications import CloudEvent
-from renova.simulation.invariants import Invariants
 from renova.simulation.ledger import Change, Row
 
 GOES_AWAY, ANSWER_LOST = 0.02, 0.05  # the shares of deliveries at which it happens
@@ -43,9 +42,10 @@ class Receiver:
 class Announcements:
     """Checks what a receiver hears against what was committed."""
 
-    def __init__(self, invariants: Invariants) -> None:
-        self._invariants = invariants
+    def __init__(self, demand: Callable[[bool, str, str, str], None]) -> None:
+        self._demand_of = demand
         self._written: set[str] = set()  # events that were ever committed
+        self._lost: set[str] = set()  # those of them that were lost with their commits
         self._heard: set[str] = set()
         self._newest: dict[str, int] = {}  # of a server: the number of the newest event that was heard
 
@@ -55,6 +55,8 @@ class Announcements:
         self._demand(event.id in self._written, f"{event.type} of {{}} is told, and was never committed", server)
         if event.id not in self._heard:
             self._heard.add(event.id)
+            if event.id in self._lost:
+                return  # it was on its way: what its number was is given again
             newest = self._newest.get(server, 0)
             self._demand(number > newest, f"event {number} of {{}} is told after event {newest}", server)
             self._newest[server] = number
@@ -75,12 +77,13 @@ class Announcements:
                 server = change.new["id"]
                 self._demand(server in noticed, f"{{}} is {_states(change.new)}, and there is no event of it", server)
 
-    def lost_commits(self) -> None:
-        """Go on from a database that has lost commits: it gives their numbers again."""
+    def lost_commits(self, kept: Iterable[Row]) -> None:
+        """Go on from a database that has lost commits, and kept these notices: it gives the others' numbers again."""
         self._newest.clear()
+        self._lost = self._written - {row["id"] for row in kept}
 
     def _demand(self, true: bool, account: str, server: str) -> None:
-        self._invariants.demand(true, "told", account, server)
+        self._demand_of(true, "told", account, server)
 
 
 def _states(row: Row | None) -> tuple[str | None, ...] | None:

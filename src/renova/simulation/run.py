@@ -159,7 +159,7 @@ class Run:
             stopped=lambda host: self.world.clock_of(host).was_stopped,
             broken=self._break,
         )
-        self.announcements = Announcements(self.invariants)
+        self.announcements = Announcements(self.invariants.demand)
         if plan.told if plan.told is not None else plan.seed % 4 == 0:
             self.world.sink = Receiver(self.world.chance_of("receiver"), self.announcements.heard)
         self.history.alarm = lambda what: self._break(Violation("unexpected", what))
@@ -262,7 +262,7 @@ class Run:
 
     def _lost(self) -> None:
         self.invariants.lost_commits(self.ledger)
-        self.announcements.lost_commits()
+        self.announcements.lost_commits(self.ledger.everything()["notices"])
         self.workload.promises.clear()  # of what was lost nobody can hold them
 
     async def _calm(self) -> None:
