@@ -72,6 +72,7 @@ async def test_an_agent_obeys_over_real_tls_and_remembers_on_a_real_disk(port: P
     assert second.guests == (FoundGuest(SERVER, 1, PowerState.RUNNING),)
 
 
+@pytest.mark.slow
 async def test_home_moves_to_another_controller_within_two_seconds(port: Port, state_dir: Path, tmp_path: Path) -> None:
     """When the controller falls silent, as when it is frozen, and when the connection breaks, as by kill -9."""
     async with a_port(tmp_path, authority=port.authority) as second:

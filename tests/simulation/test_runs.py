@@ -16,7 +16,6 @@ pytestmark = pytest.mark.first
 
 SEEDS, PARTS = 200, 10
 SHORTEST = {"minutes": 0.07, "rate": 2.0, "hosts": 2, "servers": 3}
-QUICK = ("1", "3", "4", "6", "9", "21", "22", "25", "e", "f", "g")  # found within a second or two
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -35,6 +34,7 @@ def test_a_run_is_the_same_each_time() -> None:
     assert first.digest != other.digest
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_in_another_process() -> None:
     told = f"from renova.simulation.run import run, short; print(run(short(7, **{SHORTEST})).digest)"
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(CHECKOUT / "src")}
@@ -70,22 +70,13 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert set(figures.silent_faults(short(1))) <= {kind.name for kind in KINDS}
 
 
-def find(number: str, cache: pytest.Cache) -> None:
-    """Find the planted bug, beginning with the seed that found it the last time: some take many."""
+@pytest.mark.slow
+@pytest.mark.parametrize("number", BUGS)
+def test_every_planted_bug_is_found(number: str, cache: pytest.Cache) -> None:
+    """Begin with the seed that found it the last time: some take many."""
     seed, outcome = hunt(BUGS[number], cache.get(f"planted/{number}", 1))
     assert outcome is not None, f"{BUGS[number].name}: not found in {BUGS[number].seeds} seeds"
     cache.set(f"planted/{number}", seed)
-
-
-@pytest.mark.parametrize("number", QUICK)
-def test_a_planted_bug_is_found(number: str, cache: pytest.Cache) -> None:
-    find(number, cache)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [number for number in BUGS if number not in QUICK])
-def test_every_planted_bug_is_found(number: str, cache: pytest.Cache) -> None:
-    find(number, cache)
 
 
 def test_every_bug_of_the_protocol_is_planted_or_waits_for_its_part() -> None:

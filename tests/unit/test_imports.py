@@ -14,6 +14,7 @@ def loads(module: str, missing: str) -> bool:
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     ["renova.main.simulated_process", "renova.main.controller_process", "renova.main.commands", "renova.lab.cloud"],
@@ -22,6 +23,7 @@ def test_a_simulated_cloud_needs_no_libvirt(module: str) -> None:
     assert loads(module, "libvirt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["sqlalchemy", "starlette", "oslo_policy", "typer", "uvloop"])
 def test_an_agent_carries_nothing_of_a_controller(missing: str) -> None:
     assert loads("renova.main.agent_process", missing)

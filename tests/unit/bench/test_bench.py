@@ -64,6 +64,7 @@ def test_told_to_end_it_ends_its_cloud_first(tmp_path: Path, told: signal.Signal
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("nothing",), ("--against", "http://127.0.0.1:9/identity/v3")])
 def test_what_cannot_be_measured_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     with bench(tmp_path, *arguments) as run:

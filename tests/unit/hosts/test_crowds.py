@@ -163,6 +163,7 @@ async def _flood(connection: ClientConnection) -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 async def test_a_host_that_says_too_much_keeps_no_other_from_its_lease(port: Port) -> None:
     flooding = await port.dial_as(await port.enrol("loud"))
     row = await port.host("loud")
@@ -185,6 +186,7 @@ async def test_a_host_that_says_too_much_keeps_no_other_from_its_lease(port: Por
     stuck.set()
 
 
+@pytest.mark.slow
 async def test_a_host_that_reads_nothing_keeps_no_other_from_its_lease(port: Port) -> None:
     deaf = await port.dial_as(await port.enrol("deaf"))
     row = await port.host("deaf")

@@ -66,6 +66,7 @@ def test_what_is_shown_is_there_as_json(path: tuple[str, ...]) -> None:
         assert ("--json" in options) is not (" ".join(path) in FOR_PEOPLE_ONLY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -87,6 +88,7 @@ def test_what_has_to_be_set_up_first_is_one_sentence_and_status_2(
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_a_controller_that_is_away_is_told_in_one_sentence(tmp_path: Path) -> None:
     user = {"OS_USERNAME": "admin", "OS_PASSWORD": "secret", "OS_PROJECT_NAME": "admin"}
     domains = {"OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default", "HOME": str(tmp_path)}
@@ -99,6 +101,7 @@ def test_a_controller_that_is_away_is_told_in_one_sentence(tmp_path: Path) -> No
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("status",), ("down",), ("up",)])
 def test_a_cloud_that_runs_without_its_cloud_json_is_told_and_left_alone(
     command: tuple[str, ...], tmp_path: Path
@@ -116,6 +119,7 @@ def test_a_cloud_that_runs_without_its_cloud_json_is_told_and_left_alone(
         started.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "alien"),
     [

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections import Counter
 
+import pytest
+
 from renova.model.ids import ServerId
 from renova.simulation.fault_kinds import KINDS
 from renova.simulation.faults import Injector
@@ -50,6 +52,7 @@ def whole(world: World) -> list[str]:
     return wrong
 
 
+@pytest.mark.slow
 def test_every_kind_of_fault_strikes_counts_and_is_mended() -> None:
     async def main() -> None:
         world = World(seed=5, count=3, storage_count=1)
@@ -110,6 +113,7 @@ def test_a_fault_strikes_no_target_that_suffers_already() -> None:
         run_virtual(main())
 
 
+@pytest.mark.slow
 def test_the_same_seed_tells_the_same_history_whatever_texts_hash_to() -> None:
     def digest(hash_seed: int) -> str:
         environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
