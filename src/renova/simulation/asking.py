@@ -9,7 +9,7 @@ from typing import Any
 
 from renova.simulation.front import COMPUTE, Front, Reply
 from renova.simulation.history import History
-from renova.simulation.invariants import Violation
+from renova.simulation.invariants.checks import Violation
 from renova.simulation.surroundings import DEMO
 
 REFUSALS = (400, 403, 404, 409, 413, 429, 503)  # 413: Cinder's word for a quota that is used up

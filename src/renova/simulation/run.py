@@ -18,7 +18,8 @@ from renova.simulation.fault_kinds import KINDS
 from renova.simulation.faults import Injector, Kind
 from renova.simulation.front import Front
 from renova.simulation.history import History, listening, quiet_logs
-from renova.simulation.invariants import Invariants, Violation
+from renova.simulation.invariants import Invariants
+from renova.simulation.invariants.checks import Violation
 from renova.simulation.ledger import Ledger
 from renova.simulation.loop import Stuck, run_virtual
 from renova.simulation.processes import current
@@ -159,7 +160,7 @@ class Run:
             stopped=lambda host: self.world.clock_of(host).was_stopped,
             broken=self._break,
         )
-        self.announcements = Announcements(self.invariants.demand)
+        self.announcements = Announcements(self.invariants.checks.demand)
         if plan.told if plan.told is not None else plan.seed % 4 == 0:
             self.world.sink = Receiver(self.world.chance_of("receiver"), self.announcements.heard)
         self.history.alarm = lambda what: self._break(Violation("unexpected", what))
@@ -177,11 +178,11 @@ class Run:
                 outcome.invariant = first.invariant if isinstance(first, Violation) else type(first).__name__
                 outcome.history = self.history.newest()
         outcome.digest, outcome.lines = self.history.digest, self.history.count
-        outcome.checks, outcome.virtual_s = self.invariants.checked, asyncio.get_running_loop().time()
+        outcome.checks, outcome.virtual_s = self.invariants.checks.made, asyncio.get_running_loop().time()
         outcome.fired, outcome.points = self.injector.fired, self.world.points.fired
         outcome.passed = self.world.points.passed
         outcome.asked, outcome.promises = Counter(self.workload.asked), len(self.workload.promises)
-        outcome.assumptions = self.invariants.believed.broken
+        outcome.assumptions = self.invariants.view.believed.broken
         outcome.calm_s = self._calm_s
         return outcome
 
@@ -229,12 +230,10 @@ class Run:
 
     async def _look(self) -> None:
         while True:
-            self.invariants.look_at_writes()
-            self.invariants.look_at_exports()
-            self.invariants.look_at_leases()
+            self.invariants.look()
             for ended in self.world.ended:
                 if "Lost(" not in ended:  # as a controller may that was taken for dead
-                    self.invariants.fail("ended_by_error", ended)
+                    self.invariants.checks.fail("ended_by_error", ended)
             await asyncio.sleep(LOOK_S)
 
     async def _storm(self) -> None:
@@ -247,7 +246,7 @@ class Run:
         await self.injector.mend()
 
     def _wrong(self, tx: Tx) -> list[str]:
-        ordered, believed = self.invariants.ordered_images, self.invariants.believed
+        ordered, believed = self.invariants.operations.ordered_images, self.invariants.view.believed
         return list(
             disagreements(
                 self.world,
@@ -271,7 +270,7 @@ class Run:
         began, pause, settled = loop.time(), 1.0, False
         while True:
             settled = settled or await self.workload.operator.settle()
-            if self.invariants.believed.ever_lost and self.invariants.hold is None:
+            if self.invariants.view.believed.ever_lost and self.invariants.view.hold is None:
                 # A restored database says what was so once, until each host that comes back was looked over.
                 await self.workload.operator.look_over()
             wrong = await self.world.database.read(self._wrong)
