@@ -1,42 +1,15 @@
-"""Who is told of events in a simulated cloud, and what must hold of what it is told.
+"""What must hold of what a receiver is told of events in a simulated cloud.
 
 Each event reaches the receiver at least once, a server's in their order; none leaves the outbox before, and none tells
 of what was not committed. Every changed state of a server has an event, written in the same transaction.
 """
 
-import asyncio
 from collections.abc import Callable, Collection, Iterable
 
-from renova.model.chance import Chance
-from renova.model.errors import NotNow
 from renova.partners.notifications import CloudEvent
 from renova.simulation.ledger import Change, Row
 
-GOES_AWAY, ANSWER_LOST = 0.02, 0.05  # the shares of deliveries at which it happens
-AWAY_S = (0.5, 10.0)
 STATES = ("vm_state", "task_state")
-
-
-class Receiver:
-    """Takes events, but is away now and then, and not each of its answers arrives; it outlives every controller."""
-
-    def __init__(self, chance: Chance, heard: Callable[[CloudEvent], None]) -> None:
-        self._chance = chance
-        self._heard = heard
-        self._away_until = 0.0
-
-    async def deliver(self, event: CloudEvent) -> None:
-        await asyncio.sleep(self._chance.uniform(0.001, 0.05))
-        now, draw = asyncio.get_running_loop().time(), self._chance.uniform(0, 1)
-        if draw < GOES_AWAY:
-            self._away_until = now + self._chance.uniform(*AWAY_S)
-        if now < self._away_until:
-            raise NotNow("the receiver is away")
-        self._heard(event)
-        if draw > 1 - ANSWER_LOST:
-            raise NotNow("the receiver's answer was lost")
-
-    async def close(self) -> None: ...
 
 
 class Announcements:

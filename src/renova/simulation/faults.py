@@ -14,6 +14,7 @@ from renova.model.chance import Chance
 from renova.simulation.processes import outside
 from renova.simulation.world import World
 
+FAULTS = "faults"  # the chance by which most kinds are drawn
 RESTART_S = (0.2, 8.0)  # how long a service manager, or a person, takes to start something anew
 
 
@@ -29,6 +30,7 @@ class Kind:
     targets: Callable[[World], Sequence[str]]
     strike: Callable[["Striking"], Awaitable[None]]
     weight: float = 1.0  # how often it is drawn, compared with others
+    drawn_by: str = FAULTS  # the chance; what another has drawn changes nothing about what follows from it
 
 
 @dataclass
@@ -73,17 +75,28 @@ class Injector:
     fired: Counter[str] = field(default_factory=Counter)  # how often each kind did
 
     def __post_init__(self) -> None:
-        self.chance = self.world.chance_of("faults")
+        self.chances = {
+            name: self.world.chance_of(name) for name in dict.fromkeys(kind.drawn_by for kind in self.kinds)
+        }
         self._suffering: set[str] = set()
         self._strikes: set[asyncio.Task[None]] = set()
         self._stumbled: list[Exception] = []
 
     async def run(self) -> None:
         """Have faults strike until cancelled."""
+        drawing = [self._run(name, chance) for name, chance in self.chances.items()]
+        await asyncio.gather(*drawing)
+
+    async def _run(self, name: str, chance: Chance) -> None:
+        """Have the kinds strike that this chance draws, each as often as its weight says, compared with the usual."""
+        kinds = [kind for kind in self.kinds if kind.drawn_by == name]
+        usual = sum(kind.weight for kind in self.kinds if kind.drawn_by == FAULTS)
+        weight = sum(kind.weight for kind in kinds)
+        rate = self.rate * weight / usual if usual else self.rate
         while True:
             # Sums of such pauses have the evenness of chance: twice the mean at most, and never none.
-            await asyncio.sleep(self.chance.uniform(0, 2 / self.rate))
-            self.strike(self._draw())
+            await asyncio.sleep(chance.uniform(0, 2 / rate))
+            self.strike(_draw(kinds, chance))
 
     async def mend(self) -> None:
         """Return when all that struck is mended; raises what a fault itself stumbled over."""
@@ -107,8 +120,9 @@ class Injector:
         targets = [target for target in kind.targets(self.world) if target not in self._suffering]
         if not targets:
             return None
-        target = targets[int(self.chance.uniform(0, len(targets)))]
-        striking = Striking(self.world, kind, target, self.chance, self.fired, self.pace)
+        chance = self.chances[kind.drawn_by]
+        target = targets[int(chance.uniform(0, len(targets)))]
+        striking = Striking(self.world, kind, target, chance, self.fired, self.pace)
         task = asyncio.get_running_loop().create_task(self._suffer(striking), name=kind.name, context=outside())
         self._suffering.add(target)
         self._strikes.add(task)
@@ -123,10 +137,11 @@ class Injector:
         finally:
             self._suffering.discard(striking.target)
 
-    def _draw(self) -> Kind:
-        left = self.chance.uniform(0, sum(kind.weight for kind in self.kinds))
-        for kind in self.kinds:
-            left -= kind.weight
-            if left <= 0:
-                return kind
-        return self.kinds[-1]
+
+def _draw(kinds: Sequence[Kind], chance: Chance) -> Kind:
+    left = chance.uniform(0, sum(kind.weight for kind in kinds))
+    for kind in kinds:
+        left -= kind.weight
+        if left <= 0:
+            return kind
+    return kinds[-1]

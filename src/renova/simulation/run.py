@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from renova.drivers.hypervisor.simulated import SMALL_HOST
 from renova.model.errors import Invalid
 from renova.settings import ControllerSettings, ProofName
-from renova.simulation.announcements import Announcements, Receiver
+from renova.simulation.announcements import Announcements
 from renova.simulation.calm import CALM_S, disagreements
 from renova.simulation.cloud import QUICK_LEASE, SimulatedCloud
 from renova.simulation.fault_kinds import KINDS
@@ -23,6 +23,7 @@ from renova.simulation.invariants.checks import Violation
 from renova.simulation.ledger import Ledger
 from renova.simulation.loop import Stuck, run_virtual
 from renova.simulation.processes import current
+from renova.simulation.receiver import Receiver
 from renova.simulation.surroundings import Users, an_image
 from renova.simulation.workload import CONTENT, IMAGES, Workload
 from renova.simulation.world import World

@@ -5,15 +5,18 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
+from renova.model.chance import SeededChance
 from renova.model.ids import ServerId
 from renova.simulation.fault_kinds import KINDS
-from renova.simulation.faults import Injector
+from renova.simulation.faults import FAULTS, Injector, Kind
 from renova.simulation.front import Front
 from renova.simulation.history import History, quiet_logs
 from renova.simulation.loop import run_virtual
+from renova.simulation.receiver import Receiver
 from renova.simulation.run import _Eyes
 from renova.simulation.surroundings import Users, an_image
 from renova.simulation.workload import CONTENT, IMAGES, Workload
@@ -49,13 +52,15 @@ def whole(world: World) -> list[str]:
         wrong.append("the database is not mended")
     if switches.lying or switches.hanging or switches.refusing:
         wrong.append("a power controller is not mended")
+    if isinstance(world.sink, Receiver) and (world.sink.away or world.sink.loses_answer is not None):
+        wrong.append("the receiver of events is not mended")
     return wrong
 
 
 @pytest.mark.slow
 def test_every_kind_of_fault_strikes_counts_and_is_mended() -> None:
     async def main() -> None:
-        world = World(seed=5, count=3, storage_count=1)
+        world = World(seed=5, count=3, storage_count=1, sink=Receiver(SeededChance(5), lambda _event: None))
         world.identity = Users()
         for image in IMAGES:
             world.images.have(an_image(image, CONTENT), CONTENT)
@@ -92,6 +97,32 @@ def test_every_kind_of_fault_strikes_counts_and_is_mended() -> None:
 
     with quiet_logs():
         run_virtual(main())
+
+
+def struck(kinds: Sequence[Kind]) -> list[str]:
+    """Tell what strikes a world that has no receiver of events, when."""
+    told: list[str] = []
+
+    async def main() -> None:
+        world = World(seed=3, count=2, storage_count=0, controller_count=1)
+        await world.up()
+        loop = asyncio.get_running_loop()
+        world.listeners.append(lambda event: told.append(f"{loop.time()} {event}"))
+        injector = Injector(world, kinds)
+        striking = loop.create_task(injector.run())
+        await asyncio.sleep(20)
+        striking.cancel()
+        await injector.mend()
+        await world.down()
+
+    with quiet_logs():
+        run_virtual(main())
+    return told
+
+
+def test_what_a_chance_of_its_own_draws_changes_nothing_about_the_others() -> None:
+    assert len(struck(KINDS)) > 10
+    assert struck(KINDS) == struck([kind for kind in KINDS if kind.drawn_by == FAULTS])
 
 
 def test_a_fault_strikes_no_target_that_suffers_already() -> None:

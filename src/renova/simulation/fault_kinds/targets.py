@@ -1,5 +1,6 @@
 """Where a fault can strike, as the world is now."""
 
+from renova.simulation.receiver import Receiver
 from renova.simulation.world import World
 
 
@@ -41,6 +42,14 @@ def commits(world: World) -> list[str]:
 
 def power_controllers(world: World) -> list[str]:
     return [f"the power controller of {name}" for name in world.hosts]
+
+
+def receiver(world: World) -> list[str]:
+    return ["the receiver of events"] if isinstance(world.sink, Receiver) else []
+
+
+def receivers_answers(world: World) -> list[str]:
+    return ["the receiver's answers"] if isinstance(world.sink, Receiver) else []
 
 
 def crash_points(_world: World) -> list[str]:
