@@ -9,7 +9,7 @@ import pytest
 
 from renova.simulation.campaign import Figures, Part
 from renova.simulation.fault_kinds import KINDS
-from renova.simulation.run import Plan, run, short
+from renova.simulation.run import Outcome, Plan, run, short
 from tests.simulation.planted import BUGS, LATER, hunt
 
 pytestmark = pytest.mark.first
@@ -68,6 +68,21 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert (figures.runs, figures.seeds) == (5, [[1, 5]])
     assert figures.events == sum(figures.fired.values())
     assert set(figures.silent_faults(short(1))) <= {kind.name for kind in KINDS}
+
+
+def test_a_campaign_aims_at_crash_points_at_which_nobody_has_died() -> None:
+    told: list[Outcome] = []
+    part = Part(range(1, 3), short, 1)
+    begun = part.tell(lambda _figures, outcome: told.append(outcome))
+    silent = begun.silent_points()
+    assert silent  # a fifth of a minute is short
+    figures = part.aim(begun, 4, lambda _figures, outcome: told.append(outcome))
+    assert [outcome.plan.seed for outcome in told] == [1, 2, 3, 4, 5, 6]
+    assert not any(outcome.plan.aims for outcome in told[:2])
+    assert told[2].plan.aims == tuple(silent)
+    died = {point for outcome in told[2:4] for point in outcome.points}
+    assert died & set(silent)
+    assert not died & set(figures.silent_points())
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from renova.simulation.run import Outcome, Plan, run, short
 
 SHOWN = 300  # lines of a failure's history
 SAY_S = 10.0  # between words of progress
+AIMED = 100  # runs at most that aim at crash points at which nobody has died
 
 
 def _arguments() -> argparse.Namespace:
@@ -24,13 +26,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="the first one's seed")
     parser.add_argument("--events", type=int, metavar="N", help="run on until so many fault events have fired")
     parser.add_argument("--faults", default="", metavar="WORDS", help="only kinds with one of these words, by commas")
+    parser.add_argument("--aims", default="", metavar="POINTS", help="crash points to strike first, by commas")
     parser.add_argument("--minutes", type=float, metavar="M", help="virtual minutes of trouble in each run")
     parser.add_argument("--rate", type=float, metavar="R", help="faults in each virtual second, about")
     parser.add_argument("--short", action="store_true", help="small clouds, a fraction of a second each")
     parser.add_argument("--jobs", type=int, default=2, metavar="J", help="processes")
     parser.add_argument("--limit", type=float, metavar="S", help="stop after so many seconds")
     parser.add_argument("--file", type=Path, metavar="F", help="keep the figures here, and go on where it stopped")
-    parser.add_argument("--complete", action="store_true", help="fail if a fault or a crash point never fired")
+    parser.add_argument(
+        "--complete", action="store_true", help="aim at crash points that never fired; fail if they, or a fault, do not"
+    )
     parser.add_argument("--lines", type=int, default=SHOWN, metavar="N", help="of a failure's history that are shown")
     parser.add_argument("--json", action="store_true", help="figures as JSON")
     parser.add_argument("--kinds", action="store_true", help="list the kinds of faults")
@@ -41,9 +46,10 @@ def _plan(seed: int, *, small: bool, changes: dict[str, Any]) -> Plan:
     return short(seed, **changes) if small else Plan(seed=seed, **changes)
 
 
-def _replay(arguments: argparse.Namespace, seed: int) -> str:
+def _replay(arguments: argparse.Namespace, seed: int, aims: Sequence[str]) -> str:
     """Return the command that tells this run again."""
     words = ["script/simulate", f"--seed {seed}", "--seeds 1"]
+    words += [f'--aims "{",".join(aims)}"'] if aims else []
     words += ["--short"] if arguments.short else []
     words += [
         f"--{name} {getattr(arguments, name)}" for name in ("faults", "minutes", "rate") if getattr(arguments, name)
@@ -52,8 +58,9 @@ def _replay(arguments: argparse.Namespace, seed: int) -> str:
 
 
 def _tell(arguments: argparse.Namespace, outcome: Outcome) -> str:
-    told = [*outcome.history[-arguments.lines :], "", f"seed {outcome.plan.seed}: {outcome.error}"]
-    return "\n".join([*told, f"history {outcome.digest}; again: {_replay(arguments, outcome.plan.seed)}", ""])
+    plan = outcome.plan
+    told = [*outcome.history[-arguments.lines :], "", f"seed {plan.seed}: {outcome.error}"]
+    return "\n".join([*told, f"history {outcome.digest}; again: {_replay(arguments, plan.seed, plan.aims)}", ""])
 
 
 def main() -> int:
@@ -66,6 +73,8 @@ def main() -> int:
     }
     if arguments.faults:
         changes["faults"] = tuple(arguments.faults.split(","))
+    if arguments.aims:
+        changes["aims"] = tuple(arguments.aims.split(","))
     plan = partial(_plan, small=arguments.short, changes=changes)
     try:
         plan(0).kinds()
@@ -85,25 +94,15 @@ def main() -> int:
             told = f"{figures.runs} runs, {figures.events} fault events, {figures.an_hour:,.0f} an hour"
             sys.stderr.write(f"{said - began:6.0f} s: {told}, {len(figures.failed)} failed\n")
             sys.stderr.flush()
-        if arguments.events is not None and figures.events >= arguments.events:
-            raise _Enough(figures)
 
     many = arguments.seeds if arguments.events is None else 10**9
     seeds = range(arguments.seed, arguments.seed + many)
     until = None if arguments.limit is None else time.monotonic() + arguments.limit
-    try:
-        figures = Part(seeds, plan, arguments.jobs, arguments.file).tell(heard, until)
-    except _Enough as enough:
-        figures = enough.figures
+    part = Part(seeds, plan, arguments.jobs, arguments.file, arguments.events)
+    figures = part.tell(heard, until)
+    if arguments.complete:
+        figures = part.aim(figures, AIMED, heard, until)
     return _end(arguments, figures, plan(0))
-
-
-class _Enough(Exception):
-    """The campaign has what it was to have."""
-
-    def __init__(self, figures: Figures) -> None:
-        super().__init__()
-        self.figures = figures
 
 
 def _one(arguments: argparse.Namespace, plan: Plan) -> int:
@@ -122,7 +121,9 @@ def _end(arguments: argparse.Namespace, figures: Figures, plan: Plan) -> int:
     else:
         sys.stdout.write(table(figures, plan) + "\n")
     for failed in figures.failed:
-        sys.stdout.write(f"\nseed {failed.seed}: {failed.error[:500]}\n  again: {_replay(arguments, failed.seed)}\n")
+        sys.stdout.write(
+            f"\nseed {failed.seed}: {failed.error[:500]}\n  again: {_replay(arguments, failed.seed, failed.aims)}\n"
+        )
     silent = [*figures.silent_faults(plan), *figures.silent_points()]
     if silent:
         sys.stdout.write(f"\nnever fired: {', '.join(silent)}\n")

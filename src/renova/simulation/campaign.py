@@ -1,17 +1,19 @@
 """Many runs of the simulation, in several processes: what they found, and how often everything went wrong.
 
 A campaign writes down each run that has ended, and goes on where it stopped. It is complete only when every kind of
-fault and every crash point has fired: what never happened proves nothing.
+fault and every crash point has fired: what never happened proves nothing. Points that are seldom passed are aimed at,
+in runs of their own.
 """
 
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -19,6 +21,8 @@ from renova.simulation.fault_kinds import KINDS
 from renova.simulation.run import Outcome, Plan, run
 
 QUEUED = 2  # runs that wait for each process
+
+Heard: TypeAlias = "Callable[[Figures, Outcome], None]"
 
 
 class Failed(msgspec.Struct):
@@ -28,6 +32,7 @@ class Failed(msgspec.Struct):
     invariant: str
     error: str
     digest: str
+    aims: list[str] = []
 
 
 class Figures(msgspec.Struct):
@@ -71,7 +76,8 @@ class Figures(msgspec.Struct):
             for name, count in more.items():
                 mine[name] = mine.get(name, 0) + count
         if outcome.error is not None:
-            self.failed.append(Failed(outcome.plan.seed, outcome.invariant or "", outcome.error, outcome.digest))
+            seed, aims = outcome.plan.seed, list(outcome.plan.aims)
+            self.failed.append(Failed(seed, outcome.invariant or "", outcome.error, outcome.digest, aims))
 
     def has(self, seed: int) -> bool:
         return any(first <= seed <= last for first, last in self.seeds)
@@ -108,24 +114,46 @@ class Part:
     plan: Callable[[int], Plan]
     jobs: int
     file: Path | None = None
+    events: int | None = None  # it has enough when so many fault events have fired
 
-    def tell(self, heard: Callable[[Figures, Outcome], None], until: float | None = None) -> Figures:
-        """Run them, and return the figures of the whole campaign. `heard` is told of each; `until`: by `monotonic`."""
-        shape = {name: value for name, value in vars(self.plan(0)).items() if name != "seed"}
-        figures = read(self.file) if self.file is not None and self.file.exists() else Figures(shape=shape)
+    def aim(self, figures: Figures, most: int, heard: Heard, until: float | None = None) -> Figures:
+        """Run on after `figures`, in `most` runs at most, aiming at the crash points that never fired."""
+        each = self.jobs * QUEUED  # what is in hand at a time has the same aims
+        for _ in range(0, most, each):
+            if not (aims := figures.silent_points()) or (until is not None and time.monotonic() > until):
+                break
+            following = figures.seeds[-1][1] + 1
+            plan = partial(_aimed, self.plan, tuple(aims))
+            figures = Part(range(following, following + each), plan, self.jobs, self.file).tell(heard, until, figures)
+        return figures
+
+    def tell(self, heard: Heard, until: float | None = None, after: Figures | None = None) -> Figures:
+        """Run them, and return the figures of the whole campaign, which those `after` which it comes are a part of.
+
+        `heard` is told of each run; `until` is by `time.monotonic`.
+        """
+        shape = {name: value for name, value in vars(self.plan(0)).items() if name not in ("seed", "aims")}
+        figures = after or (read(self.file) if self.file is not None and self.file.exists() else Figures(shape=shape))
         # As it would stand in the file, which knows no tuples.
         if msgspec.json.encode(shape) != msgspec.json.encode(figures.shape):
             raise SystemExit(
                 f"{self.file} is of another campaign, of {figures.shape}: go on with that, or name another"
             )
         before, began = figures.seconds, time.monotonic()
+        if self._has_enough(figures):
+            return figures
         for outcome, cpu_s in self._outcomes((seed for seed in self.seeds if not figures.has(seed)), until):
             figures.add(outcome, cpu_s)
             figures.seconds = before + time.monotonic() - began
             if self.file is not None:
                 _write(self.file, figures)
             heard(figures, outcome)
+            if self._has_enough(figures):
+                break
         return figures
+
+    def _has_enough(self, figures: Figures) -> bool:
+        return self.events is not None and figures.events >= self.events
 
     def _outcomes(self, seeds: Iterator[int], until: float | None) -> Iterator[tuple[Outcome, float]]:
         if self.jobs == 1:
@@ -147,6 +175,10 @@ class Part:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for each in done:
                     yield each.result()
+
+
+def _aimed(plan: Callable[[int], Plan], aims: tuple[str, ...], seed: int) -> Plan:
+    return replace(plan(seed), aims=aims)
 
 
 def _timed(plan: Plan) -> tuple[Outcome, float]:

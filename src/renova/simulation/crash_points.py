@@ -1,7 +1,8 @@
 """Crash points: the places, each with a name, at which a process may be killed before or after what it does.
 
-They are every durable write (commits, journal pages, disks) and every message. The world asks here at each one; a
-campaign arms them, the one first that fired least, and demands at its end that each one fired.
+They are every durable write (commits, journal pages, disks) and every message. The world asks here at each one; they
+are armed, the one first that fired least, and a campaign demands at its end that each one fired. Most deaths come at
+what happens all the time: a run may aim at points, which are armed before all others.
 """
 
 from collections import Counter
@@ -17,6 +18,7 @@ class CrashPoints:
     def __init__(self) -> None:
         self.passed: Counter[str] = Counter()
         self.fired: Counter[str] = Counter()
+        self.aims: tuple[str, ...] = ()
         self._armed: dict[str, Callable[[str, str], None]] = {}  # by point: how to kill who comes there next
 
     def reach(self, kind: str, place: str) -> bool:
@@ -35,7 +37,9 @@ class CrashPoints:
         return not process.alive
 
     def choose(self, chance: Chance) -> list[str]:
-        """Return about half, by chance, of the points that fired least."""
+        """Return what is aimed at and has not fired, or else about half, by chance, of the points that fired least."""
+        if wanted := [point for point in self.aims if not self.fired[point] and point not in self._armed]:
+            return wanted
         known = [point for point in self.passed if point not in self._armed]
         least = min((self.fired[point] for point in known), default=0)
         return [point for point in known if self.fired[point] == least and chance.uniform(0, 1) < 0.5]
@@ -47,8 +51,3 @@ class CrashPoints:
     def disarm(self, kill: Callable[[str, str], None]) -> None:
         """Have nobody be killed so any more."""
         self._armed = {point: each for point, each in self._armed.items() if each is not kill}
-
-    @property
-    def missing(self) -> list[str]:
-        """Name the points that were passed and never fired."""
-        return sorted(point for point in self.passed if not self.fired[point])

@@ -47,6 +47,7 @@ class Plan:
     pause_s: float = 1.0  # between two requests of a user, about
     rate: float = 1.0  # faults a second, about
     faults: tuple[str, ...] = ()  # words in the names of the kinds to strike with; none: all kinds
+    aims: tuple[str, ...] = ()  # crash points at which somebody is to die first
     room: int = 12  # servers that fit on a host
     margin: float = 12.0  # of the hosts' lease, in seconds
     told: bool | None = None  # whether somebody is told of events; None: in one seed of four
@@ -138,6 +139,7 @@ class Run:
             facts=replace(SMALL_HOST, vcpus=max(plan.room // CPU_RATIO, 1)),
         )
         self.history = History(asyncio.get_running_loop().time)
+        self.world.points.aims = plan.aims
         self.world.listeners.append(lambda event: self.history.note("FAULT", event))
         self.injector = Injector(self.world, plan.kinds(), rate=plan.rate)
         self.workload = Workload(
