@@ -23,6 +23,7 @@ from renova.model.guest import (
     Aside,
     CachedImage,
     Count,
+    FoundDevices,
     FoundGuest,
     Guest,
     GuestChanged,
@@ -419,6 +420,12 @@ class Guests(msgspec.Struct, frozen=True, tag="guests"):
     guests: tuple[FoundGuest, ...]
 
 
+class Devices(msgspec.Struct, frozen=True, tag="devices"):
+    """The devices that the guest has."""
+
+    devices: FoundDevices
+
+
 class Tidied(msgspec.Struct, frozen=True, tag="tidied"):
     """The names of the cached images that were deleted."""
 
@@ -438,7 +445,7 @@ class Stored(msgspec.Struct, frozen=True, tag="stored"):
 
 
 Result: TypeAlias = (
-    Prepared | Rebooted | Copied | LetGo | Saved | State | ConsoleText | Asides | Guests | Tidied | Stored
+    Prepared | Rebooted | Copied | LetGo | Saved | State | ConsoleText | Asides | Guests | Devices | Tidied | Stored
 )
 
 
@@ -527,7 +534,13 @@ class ReadGuest(Act, frozen=True, tag="read-guest"):
     server: ServerId
 
 
-Question: TypeAlias = ReadConsole | ReadAsides | ListGuests | ReadGuest
+class ReadDevices(Act, frozen=True, tag="read-devices"):
+    """Say which devices the server's guest has. Result: Devices."""
+
+    server: ServerId
+
+
+Question: TypeAlias = ReadConsole | ReadAsides | ListGuests | ReadGuest | ReadDevices
 
 
 class Tidy(Message, frozen=True, kw_only=True, tag="tidy"):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from renova.model.errors import Refused
-from renova.model.guest import Guest, Nic, VolumeDisk
+from renova.model.guest import FoundDevices, Guest, Nic, VolumeDisk
 from renova.model.ids import AttachmentId, NetworkId, PortId, ServerId, VolumeId
 
 from .benches import Bench
@@ -42,12 +42,14 @@ async def test_a_volume_comes_to_a_running_guest_and_goes_again(bench: Bench) ->
     for _twice in range(2):
         await bench.first.attach_volume(guest.server, disk)
         assert await bench.volumes(guest.server) == {VOLUME: "vdb"}
+        assert VOLUME in (await bench.first.devices(guest.server)).serials
     other = msgspec.structs.replace(disk, connection=await bench.export())
     with pytest.raises(Refused):
         await bench.first.attach_volume(guest.server, other)
     for _twice in range(2):
         assert await bench.first.detach_volume(guest.server, VOLUME, 60.0)
         assert await bench.volumes(guest.server) == {}
+        assert VOLUME not in (await bench.first.devices(guest.server)).serials
     await bench.first.attach_volume(guest.server, other)
     assert await bench.volumes(guest.server) == {VOLUME: "vdb"}
 
@@ -86,6 +88,7 @@ async def test_a_guest_that_is_off_or_absent_has_let_go_of_everything(bench: Ben
     await bench.first.attach_nic(guest.server, NIC)
     assert await bench.first.detach_volume(guest.server, VOLUME, 1.0)
     assert await bench.first.detach_nic(guest.server, NIC.port, NIC.mac, 1.0)
+    assert await bench.first.devices(guest.server) == FoundDevices()
 
 
 async def test_an_export_that_is_dead_is_refused_and_the_guest_runs_on(bench: Bench) -> None:
@@ -103,6 +106,8 @@ async def test_a_nic_comes_to_a_running_guest_and_goes_again(bench: Bench) -> No
     for _twice in range(2):
         await bench.first.attach_nic(guest.server, NIC)
         assert await bench.macs(guest.server) == {NIC.mac}
+        assert (await bench.first.devices(guest.server)).macs == (NIC.mac,)
     for _twice in range(2):
         assert await bench.first.detach_nic(guest.server, NIC.port, NIC.mac, 60.0)
         assert await bench.macs(guest.server) == set()
+        assert (await bench.first.devices(guest.server)).macs == ()

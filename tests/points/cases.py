@@ -675,7 +675,6 @@ def _cases() -> list[Case]:
             "attach_interface",
             then(server, planting("attach_nic")),
             attach_interface,
-            tolerates=("disk ", "the guest of"),  # a nic that its host would not take back
             **UNDO,
         ),
         Case("undo detach an interface", "detach_interface", then(server, holding_on), detach_interface, undo=True),

@@ -20,12 +20,14 @@ from renova.wire import (
     Cleaned,
     Command,
     ConsoleText,
+    Devices,
     Duty,
     ListGuests,
     NotCleaned,
+    Question,
     Read,
     ReadAsides,
-    ReadConsole,
+    ReadDevices,
     ReadGuest,
     Result,
     State,
@@ -104,10 +106,12 @@ class Requests:
             session, question.id, self._read(what), lambda: log.exception(failed, question=type(what).__name__)
         )
 
-    async def _read(self, what: ReadConsole | ReadAsides | ListGuests | ReadGuest) -> Result:
+    async def _read(self, what: Question) -> Result:
         # Not through the actor: guests are looked at while they are being changed.
         if isinstance(what, ReadGuest):
             return State(await self._hypervisor.guest(what.server))
+        if isinstance(what, ReadDevices):
+            return Devices(await self._hypervisor.devices(what.server))
         if isinstance(what, ReadAsides):
             return Asides(tuple(await self._hypervisor.asides()))
         if isinstance(what, ListGuests):

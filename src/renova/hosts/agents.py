@@ -18,7 +18,7 @@ from renova.hosts.registry import Hosts
 from renova.hosts.uploads import Uploads
 from renova.model.clock import Clock
 from renova.model.errors import Broken, NotNow, OnHold, Refused, Stale, StorageAway
-from renova.model.guest import Aside, CachedImage, FoundGuest
+from renova.model.guest import Aside, CachedImage, FoundDevices, FoundGuest
 from renova.model.host import Host, HostState
 from renova.model.ids import ExecutorId, HostId, ServerId, SnapshotId, VolumeId
 from renova.store import rights
@@ -33,6 +33,7 @@ from renova.wire import (
     Command,
     ConsoleText,
     Controllers,
+    Devices,
     Fenced,
     Guests,
     HaveVolume,
@@ -42,6 +43,7 @@ from renova.wire import (
     Read,
     ReadAsides,
     ReadConsole,
+    ReadDevices,
     ReadGuest,
     Result,
     Standing,
@@ -149,6 +151,10 @@ class Agents:
     async def guest(self, host: HostId, server: ServerId) -> FoundGuest | None:
         """Return the server's guest as it is on the host; `NotNow` when the host is away."""
         return (await self._read(host, ReadGuest(server=server), State)).guest
+
+    async def devices(self, host: HostId, server: ServerId) -> FoundDevices:
+        """Return the devices that the server's guest has on the host; `NotNow` when the host is away."""
+        return (await self._read(host, ReadDevices(server=server), Devices)).devices
 
     async def drop_images(self, host: HostId, in_use: Collection[CachedImage], grace_s: float) -> tuple[str, ...]:
         """Have the host delete cached images that are not in use, and return their names; `NotNow` when it is away."""

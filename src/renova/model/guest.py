@@ -166,6 +166,13 @@ class FoundGuest(msgspec.Struct, frozen=True):
     power: PowerState
 
 
+class FoundDevices(msgspec.Struct, frozen=True):
+    """The devices that a running guest really has; none when it does not run."""
+
+    serials: tuple[Name, ...] = ()  # of its disks: a volume's is the volume's id
+    macs: tuple[Name, ...] = ()  # of its nics
+
+
 class GuestChanged(msgspec.Struct, frozen=True):
     """The hypervisor reports that a guest started, stopped, crashed or was paused."""
 

@@ -96,6 +96,7 @@ async def take_port(work: Work, want: AttachInterface) -> None:
     for port in await work.cloud.networks.ports(work.held.server):
         if port.id == want.wish.port or (want.wish.port is None and await _is_nic(work, port.id, want.nic)):
             if await _is_held_on_to(work, port):
+                await work.cloud.networks.settle(work.held.server, active=True)
                 networks = await attached_networks(work)
                 await work.note(partial(_keep, work, networks=networks))
             else:

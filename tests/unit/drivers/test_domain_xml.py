@@ -14,6 +14,7 @@ from renova.drivers.hypervisor.domain_xml import (
     GuestPaths,
     description,
     domain_xml,
+    found_devices,
 )
 from renova.model.guest import Guest, VolumeDisk
 from renova.model.ids import AttachmentId, VolumeId
@@ -104,6 +105,16 @@ def test_a_nic_is_tied_to_its_networks_bridge() -> None:
     assert attributes(interface, "mac") == {"address": "fa:16:3e:01:02:03"}
     assert attributes(interface, "mtu") == {"size": "1450"}
     assert attributes(interface, "rom") == {"enabled": "no"}
+
+
+def test_the_devices_of_a_guest_are_told_by_volume_and_address() -> None:
+    export = NbdExport("10.0.0.9", 10809, "secret", tls=False)
+    disk = VolumeDisk(VolumeId("a-volume"), AttachmentId("a"), "vdb", export)
+    guest = msgspec.structs.replace(GUEST, volumes=(disk,))
+    found = found_devices(domain_xml(guest, PATHS, "tcg"))
+    assert "a-volume" in found.serials
+    assert "a-volume" not in found_devices(domain_xml(GUEST, PATHS, "tcg")).serials
+    assert found.macs == ("fa:16:3e:01:02:03",)
 
 
 def test_the_console_is_kept_over_starts() -> None:

@@ -18,6 +18,7 @@ from renova.model.guest import (
     Aside,
     CachedImage,
     Capabilities,
+    FoundDevices,
     FoundGuest,
     Guest,
     GuestChanged,
@@ -63,6 +64,10 @@ class Hypervisor(Protocol):
         ...
 
     async def guest(self, server: ServerId) -> FoundGuest | None: ...
+
+    async def devices(self, server: ServerId) -> FoundDevices:
+        """Say which devices the server's running guest has at this moment."""
+        ...
 
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:
         """Have the guest's disks ready: cached image, root overlay, ephemeral disks, swap, config drive.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from renova.drivers.network import bridge_name, tap_name
-from renova.model.guest import CONFIG_DRIVE, Guest, Nic, VolumeDisk, local_devices
+from renova.model.guest import CONFIG_DRIVE, FoundDevices, Guest, Nic, VolumeDisk, local_devices
 from renova.model.ids import ServerId, VolumeId
 from renova.model.volume import NbdExport
 
@@ -261,6 +261,15 @@ def found_interface(domain: str, mac: str) -> str | None:
         if address is not None and address.get("address") == mac:
             return ET.tostring(interface, encoding="unicode")
     return None
+
+
+def found_devices(domain: str) -> FoundDevices:
+    """Return, out of a domain's XML, which disks and nics it has."""
+    devices = ET.fromstring(domain).find("devices")  # noqa: S314  (likewise)
+    if devices is None:
+        return FoundDevices()
+    serials = tuple(disk.findtext("serial", "") for disk in devices.findall("disk"))
+    return FoundDevices(serials, tuple(mac.get("address", "") for mac in devices.findall("interface/mac")))
 
 
 def source_name(disk: VolumeDisk) -> str:

@@ -29,6 +29,7 @@ from renova.model.guest import (
     Aside,
     CachedImage,
     Capabilities,
+    FoundDevices,
     FoundGuest,
     Guest,
     GuestChanged,
@@ -124,6 +125,9 @@ class LibvirtHypervisor:
 
     async def guest(self, server: ServerId) -> FoundGuest | None:
         return await self._connection.call(domains.one_found, server)
+
+    async def devices(self, server: ServerId) -> FoundDevices:
+        return await self._connection.call(domains.devices, server)
 
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:
         return await self._disks.prepare(guest, images)

@@ -13,6 +13,7 @@ from renova.drivers.hypervisor.domain_xml import (
     RENOVA,
     Description,
     description,
+    found_devices,
     found_interface,
     found_volume,
     interface_xml,
@@ -20,7 +21,7 @@ from renova.drivers.hypervisor.domain_xml import (
     volume_xml,
 )
 from renova.model.errors import NotNow, Refused
-from renova.model.guest import FoundGuest, Guest, Nic, PowerState, VolumeDisk
+from renova.model.guest import FoundDevices, FoundGuest, Guest, Nic, PowerState, VolumeDisk
 from renova.model.ids import ServerId, VolumeId
 
 log = structlog.get_logger()
@@ -268,6 +269,11 @@ def attach_nic(connection: Any, server: ServerId, nic: Nic) -> None:
     domain = _domain(connection, server)
     if domain is not None and domain.isActive() and found_interface(domain.XMLDesc(0), nic.mac) is None:
         domain.attachDeviceFlags(interface_xml(nic), LIVE_TOO)
+
+
+def devices(connection: Any, server: ServerId) -> FoundDevices:
+    domain = _domain(connection, server)
+    return FoundDevices() if domain is None or not domain.isActive() else found_devices(domain.XMLDesc(0))
 
 
 def has_device(connection: Any, server: ServerId, device: Callable[[str], str | None], ask: bool) -> bool:

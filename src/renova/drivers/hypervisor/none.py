@@ -8,6 +8,7 @@ from renova.model.guest import (
     Aside,
     CachedImage,
     Capabilities,
+    FoundDevices,
     FoundGuest,
     Guest,
     GuestChanged,
@@ -41,6 +42,9 @@ class NoHypervisor:
 
     async def guest(self, server: ServerId) -> FoundGuest | None:
         return None
+
+    async def devices(self, server: ServerId) -> FoundDevices:
+        return FoundDevices()
 
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:
         raise _no_guests()

@@ -27,6 +27,7 @@ from renova.model.guest import (
     Aside,
     CachedImage,
     Capabilities,
+    FoundDevices,
     FoundGuest,
     Guest,
     GuestChanged,
@@ -290,6 +291,11 @@ class SimulatedHypervisor:
         self._reach()
         domain = self._domains.get(server)
         return domain.found() if domain else None
+
+    async def devices(self, server: ServerId) -> FoundDevices:
+        self._reach()
+        volumes = tuple(disk.volume for disk in self.volumes(server))
+        return FoundDevices(volumes, tuple(nic.mac for nic in self.nics(server)))
 
     @_change
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:

@@ -201,13 +201,26 @@ async def lets_go(work: Work, right: Right, take: DetachVolume | DetachNic, atte
 
 
 async def holds_on(work: Work, host: HostId, incarnation: int, take: DetachVolume | DetachNic) -> bool:
-    """Ask the guest once more to let go of the device, and say whether it still has it; not if its host is away."""
+    """Ask the guest once more to let go of the device, and say whether it still has it; not if its host is away.
+
+    A refusal says nothing of the guest, which may be without the device already: then its host is asked what it has.
+    """
     try:
         answer = await _unless_away(work, host, incarnation, take)
     except (Refused, Broken):
         log.warning("device not taken back", host=host, exc_info=True)
-        return True
+        return await _has(work, host, take)
     return isinstance(answer, LetGo) and not answer.done
+
+
+async def _has(work: Work, host: HostId, take: DetachVolume | DetachNic) -> bool:
+    """Say whether the guest has the device; so it counts where not even that is known."""
+    try:
+        found = await work.cloud.agents.devices(host, work.held.server)
+    except (Refused, Broken):
+        log.warning("devices not read", host=host, exc_info=True)
+        return True
+    return take.volume in found.serials if isinstance(take, DetachVolume) else take.mac in found.macs
 
 
 async def _unless_away(work: Work, host: HostId, incarnation: int, act: AnyAct) -> Result | None:
