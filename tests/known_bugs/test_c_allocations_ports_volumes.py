@@ -291,6 +291,8 @@ def test_c11_an_attachment_that_was_begun_is_taken_where_the_old_one_is_gone() -
         assert await attachments_of(told, server) == [begun]
         after = await device_of(told, server)
         assert (after.attachment, after.next_attachment, after.host) == (begun, None, None)
+        (finding,) = (await do(told, "attachments")).findings
+        assert (finding.mended, "reboot the server hard" in finding.what) == (False, True)
         await told.ask(accept_reboot, server.id, hard=True)  # it reaches the volume again
         assert (await told.idle(server.id)).vm_state is VmState.ACTIVE
 

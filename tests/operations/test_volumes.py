@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from renova.model.block_device import BlockDevice
-from renova.model.errors import Broken, CloudError, Conflict, Forbidden, Invalid, NotFound, NotNow, Refused
+from renova.model.errors import Broken, CloudError, Conflict, Forbidden, Invalid, NotFound, NotNow, Refused, StorageAway
 from renova.model.flavor import Flavor
-from renova.model.ids import NetworkId, ServerId
+from renova.model.ids import NetworkId, ServerId, VolumeId
 from renova.model.server import VmState
 from renova.operations.attach_interface import accept_attach_interface
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
@@ -17,6 +17,7 @@ from renova.operations.detach_volume import accept_detach_volume
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
+from renova.operations.rounds import Round
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.partners.network import PortWish
@@ -286,6 +287,63 @@ def test_an_evacuation_that_no_host_takes_leaves_one_attachment_and_the_server_c
         await told.back(source)
         await told.cloud.until(lambda: told.cloud.running(server) == [source], 30.0)
         await told.idle(server)
+
+    told_story(story)
+
+
+async def stopped_and_left_behind(told: Told) -> tuple[ServerId, VolumeId, str]:
+    """Have a stopped server with a volume whose evacuation no host took; returns it, the volume and the dead host."""
+    server = await told.created()
+    volume = await attached(told, server)
+    await told.ask(accept_stop, server)
+    source = (await told.idle(server)).host_name or ""
+    for name in told.cloud.hosts:
+        if name != source:
+            break_start(told.cloud, name, Refused("no such machine type"))
+    await evacuated(told, server)
+    return server, volume, source
+
+
+async def look_over_attachments(told: Told) -> Round:
+    assert told.cloud.cloud.rounds is not None
+    done: Round = await told.cloud.cloud.rounds.do("attachments")
+    return done
+
+
+def test_a_volume_that_a_failed_evacuation_left_reserved_is_in_use_again_once_its_servers_host_is_back() -> None:
+    async def story(told: Told) -> None:
+        server, volume, source = await stopped_and_left_behind(told)
+        assert await status(told, volume) == "reserved"
+        assert (await look_over_attachments(told)).mended == 0, "a host that is dead could write it"
+        await told.back(source)
+        assert (await look_over_attachments(told)).mended == 1
+        await told.idle(server)
+        assert await status(told, volume) == "in-use"
+        (row,) = await rows(told, server)
+        assert row.host == (await told.get(server)).host
+        assert (await look_over_attachments(told)).findings == ()
+        await told.ask(accept_start, server)
+        await told.idle(server)
+        assert [disk.volume for disk in has(told, server)[source]] == [volume]
+
+    told_story(story)
+
+
+def test_a_volume_that_cannot_be_connected_now_is_tried_again_with_the_next_round() -> None:
+    async def story(told: Told) -> None:
+        server, volume, source = await stopped_and_left_behind(told)
+        await told.back(source)
+        for error in (Refused("never"), Broken("unheard of"), StorageAway("away")):
+            mend = fails(told.cloud.cloud.volumes, "connect", error)
+            assert (await look_over_attachments(told)).mended == 1
+            began = told.cloud.clock.monotonic()
+            await told.idle(server)
+            assert told.cloud.clock.monotonic() - began < 1.0, "whoever asks for something had to wait"
+            assert await status(told, volume) == "reserved"
+            mend()
+        assert (await look_over_attachments(told)).mended == 1
+        await told.idle(server)
+        assert await status(told, volume) == "in-use"
 
     told_story(story)
 

@@ -614,6 +614,14 @@ def _cases() -> list[Case]:
         ),
         Case("undo evacuate", "evacuate", then(data, dead_host, planting("start")), evacuate, **UNDO),
         Case(
+            "undo evacuate a stopped server",
+            "evacuate",
+            then(data, stopped, dead_host, planting("define")),
+            evacuate,
+            OFF,
+            **UNDO,
+        ),
+        Case(
             "undo evacuate from local disks",
             "evacuate",
             then(server, dead_host, planting("start")),

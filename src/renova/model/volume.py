@@ -45,11 +45,12 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
-    """A server's claim on a volume; `connected` once a host can reach it."""
+    """A server's claim on a volume; `connected` once a host can reach it, `complete` once a guest is to have it."""
 
     id: AttachmentId
     volume: VolumeId
     server: ServerId
     connected: bool
+    complete: bool
     leaving: bool = False  # it is being cut off, and will not come back
     host: str = ""  # name of the host it was connected for

@@ -86,6 +86,7 @@ class BuiltinVolumes:
                 volume=row.volume,
                 server=row.server,
                 connected=row.export is not None,
+                complete=row.status == "attached",
                 leaving=row.gone,
                 host=row.host,
             )
