@@ -9,6 +9,7 @@ from renova.hosts import eras
 from renova.model.errors import Conflict, Refused
 from renova.model.ids import HostId, VolumeId
 from renova.model.server import TaskState, VmState
+from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
@@ -306,6 +307,32 @@ def test_an_operation_of_a_restored_database_does_not_start_a_server_where_it_wa
             await world.clock.sleep(0.05)
         assert ran == {moved.host_name}, "an operation that the database brought back started it elsewhere"
         await told.idle(server.id)
+        await told.check()
+        await world.down()
+
+    run_virtual(main())
+
+
+def test_a_volume_that_was_made_and_deleted_in_what_was_lost_is_made_again() -> None:
+    async def main() -> None:
+        world, told = await in_world(count=2, storage_count=1)
+        await world.cut_power("storage1")
+        await told.down(world.storage_hosts["storage1"].id)
+        volume = a_new_volume(told, delete_on_termination=True)
+        server = await told.create(devices=(volume,))
+        await world.clock.sleep(1)  # no host could hold the volume yet
+        backup = world.data.back_up()
+        await world.power_on("storage1")
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        await told.ask(accept_delete, server)
+        await told.idle(server)
+        assert not world.storage_hosts["storage1"].volumes.volumes
+        await restore(world, backup)
+        await world.start_controller()
+        await until_standing(told, "free")
+        again = await told.idle(server)
+        assert again.vm_state is VmState.ACTIVE, again.fault
+        assert list(world.storage_hosts["storage1"].volumes.volumes) == [volume.volume]
         await told.check()
         await world.down()
 

@@ -40,7 +40,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     held_at: str | None = None
     restoring: bool = False  # the hold is that of a new era, and ends when every host has been accounted for
     reported: int = 0
-    floor: int = 0  # incarnations up to this one may have been granted by what was lost
+    floor: int = 0  # up to this one, incarnations and versions of volumes may have been given by what was lost
     tick: int = 0
 
 

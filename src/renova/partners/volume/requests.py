@@ -12,10 +12,10 @@ from renova.model.host import Host, HostState
 from renova.model.ids import AttachmentId, HostId, ImageId, ProjectId, ServerId, SnapshotId, UserId, VolumeId
 from renova.model.storage import Blank, OfImage, OfSnapshot, OfVolume, Source
 from renova.partners.image import Images
+from renova.store import cluster, volume_types, volumes
 from renova.store import hosts as host_rows
 from renova.store import volume_attachments as attachments
 from renova.store import volume_snapshots as snapshots
-from renova.store import volume_types, volumes
 from renova.store.database import Tx
 from renova.store.volume_attachments import StoredAttachment
 from renova.store.volume_snapshots import StoredSnapshot
@@ -96,6 +96,8 @@ def begin_volume(tx: Tx, making: Making, up: Callable[[HostId], bool]) -> Stored
         snapshot=SnapshotId(making.snapshot) if making.snapshot else None,
         source_volume=making.source,
         source=source,
+        # An operation that a restored database has under way makes one again that its host may know of what was lost.
+        version=cluster.get(tx).floor + 1,
         created_at=tx.now,
         updated_at=tx.now,
     )
