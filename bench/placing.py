@@ -32,9 +32,10 @@ from renova.operations.parts.needs import needs
 from renova.operations.work import Work
 from renova.partners.identity import Caller
 from renova.settings import ControllerSettings
-from renova.store import hosts, placement, servers
+from renova.store import hosts, servers
 from renova.store.database import Tx
 from renova.store.everything import open_database
+from renova.store.placement import claims, host_provider
 
 ROUNDS = 25
 PROVIDERS = 5000
@@ -116,11 +117,11 @@ def _have_hosts(tx: Tx) -> None:
         host = HostId(f"{number:08x}-0000-4000-8000-000000000000")
         hosts.add(tx, host, f"host{number}", "10.0.0.1", "certificate")
         hosts.begin_lease(tx, host, 1, "boot", ttl=20.0, margin=12.0, guard="none")
-        placement.provide(tx, host, f"host{number}", inventory(host, _FACTS), traits(_FACTS, disabled=False))
+        host_provider.provide(tx, host, f"host{number}", inventory(host, _FACTS), traits(_FACTS, disabled=False))
         hosts.change(tx, host, state=HostState.UP, facts=_FACTS)
         used = chance.randint(1, 40)
         amounts = {"VCPU": used, "MEMORY_MB": used * chance.randint(1024, 4096), "DISK_GB": used * 10}
-        placement.claim(tx, ServerId(f"holder-{number}"), _PROJECT, _USER, host, amounts)
+        claims.claim(tx, ServerId(f"holder-{number}"), _PROJECT, _USER, host, amounts)
 
 
 def _call(cloud: Cloud) -> Call:

@@ -18,8 +18,9 @@ from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.settings import ControllerSettings
 from renova.simulation.cloud import QUICK_LEASE
-from renova.store import actions, migrations, placement, servers
+from renova.store import actions, migrations, servers
 from renova.store.actions import Action, Event
+from renova.store.placement import allocations
 from tests.operations.failing_hosts import break_start, dead_host_of, evacuating
 from tests.operations.story import FLAVOR, Told, an_image, told_story
 
@@ -214,7 +215,7 @@ def test_b10_a_failure_is_the_same_on_every_route(route: str, fails: str, state:
         action, events = await last(told, server)
         assert (action.message, events[-1].result) == ("Error", "Error")
         assert events[-1].details == ended.fault.message
-        held = await told.cloud.database.read(lambda tx: placement.held(tx, server))
+        held = await told.cloud.database.read(lambda tx: allocations.held(tx, server))
         assert {allocation.provider for allocation in held} == {before.host}
         await told.back(source, *(others if fails == "down" else ()))
         if state is VmState.ERROR:

@@ -8,19 +8,21 @@ from renova.model.ids import ServerId
 from renova.model.server import VmState
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.rebuild import Rebuild, accept_rebuild
-from renova.store import placement, servers
-from renova.store.placement import Allocation, Consumer, Holding
+from renova.store import servers
+from renova.store.placement import allocations
+from renova.store.placement.allocations import Allocation, Consumer
+from renova.store.placement.holdings import Holding, replace_all
 from renova.store.providers import Stale
 from tests.operations.failing_hosts import break_start, dead_host_of, evacuating
 from tests.operations.story import FLAVOR, PROJECT, Told, an_image, told_story
 
 
 async def held(told: Told, server: ServerId) -> list[Allocation]:
-    return await told.cloud.database.read(lambda tx: placement.held(tx, server))
+    return await told.cloud.database.read(lambda tx: allocations.held(tx, server))
 
 
 async def consumer(told: Told, server: ServerId) -> Consumer:
-    found = await told.cloud.database.read(lambda tx: placement.consumer(tx, server))
+    found = await told.cloud.database.read(lambda tx: allocations.consumer(tx, server))
     assert found is not None
     return found
 
@@ -97,7 +99,7 @@ def test_c7_who_read_before_an_evacuation_claimed_writes_nothing_over_it() -> No
         now = await held(told, server)
         late = Holding(consumer=server, amounts={}, project=PROJECT, user=seen.user, generation=seen.generation)
         with pytest.raises(Stale, match="consumer generation conflict"):
-            await told.cloud.database.transact(lambda tx: placement.replace(tx, [late]))
+            await told.cloud.database.transact(lambda tx: replace_all(tx, [late]))
         assert await held(told, server) == now
         await told.back(source)
 

@@ -12,8 +12,9 @@ from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.reboot import accept_reboot
 from renova.operations.rounds import Round
 from renova.simulation.loop import run_virtual
-from renova.store import block_devices, migrations, placement, rights
+from renova.store import block_devices, migrations, rights
 from renova.store.database import Tx
+from renova.store.placement import allocations, claims, inventories
 from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import Told, told_story
 from tests.operations.volumes import attached
@@ -34,7 +35,7 @@ async def change(told: Told, work: Callable[[Tx], Any]) -> Any:
 async def held(told: Told, server: str) -> dict[HostId, dict[str, int]]:
     """Return what the consumer holds, by host."""
     found: dict[HostId, dict[str, int]] = {}
-    for each in await told.cloud.database.read(lambda tx: placement.held(tx, ServerId(server))):
+    for each in await told.cloud.database.read(lambda tx: allocations.held(tx, ServerId(server))):
         found.setdefault(each.provider, {})[each.resource_class] = each.amount
     return found
 
@@ -45,7 +46,7 @@ def other_host(told: Told, server: Server) -> HostId:
 
 async def claim(told: Told, consumer: str, host: HostId, amounts: dict[str, int]) -> None:
     def work(tx: Tx) -> None:
-        placement.claim(tx, ServerId(consumer), ProjectId("project-1"), UserId("user-1"), host, amounts)
+        claims.claim(tx, ServerId(consumer), ProjectId("project-1"), UserId("user-1"), host, amounts)
 
     await change(told, work)
 
@@ -79,15 +80,15 @@ def test_c3_what_does_not_fit_is_reported_and_never_taken() -> None:
         server = await told.get(await told.created())
         home = server.host
         assert home is not None
-        await change(told, lambda tx: placement.release(tx, server.id, home))
-        room = await told.cloud.database.read(lambda tx: placement.inventory(tx, home))
+        await change(told, lambda tx: claims.release(tx, server.id, home))
+        room = await told.cloud.database.read(lambda tx: inventories.inventory(tx, home))
         memory = next(item for item in room if item.resource_class == "MEMORY_MB")
         await claim(told, "by-hand", home, {"MEMORY_MB": memory.total - memory.reserved})
         done = await do(told, "allocations")
         assert (done.mended, len(done.findings)) == (0, 1)
         assert "cannot have more" in done.findings[0].what
         assert await held(told, server.id) == {}
-        await change(told, lambda tx: placement.release(tx, ServerId("by-hand")))
+        await change(told, lambda tx: claims.release(tx, ServerId("by-hand")))
         assert (await do(told, "allocations")).mended == 1
         assert await held(told, server.id) == {home: NEEDS}
 
@@ -118,7 +119,7 @@ def test_c4_what_others_allocated_by_hand_is_left_alone() -> None:
         await claim(told, "by-hand", home, {"VCPU": 2})
         assert (await do(told, "allocations")).mended == 0
         assert await held(told, "by-hand") == {home: {"VCPU": 2}}
-        await change(told, lambda tx: placement.release(tx, ServerId("by-hand")))
+        await change(told, lambda tx: claims.release(tx, ServerId("by-hand")))
 
     told_story(whole)
 

@@ -12,7 +12,8 @@ from renova.model.server import KeyPair, Server, TaskState, VmState
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.stop import accept_stop
-from renova.store import actions, hosts, personal_files, placement, ports, servers
+from renova.store import actions, hosts, personal_files, ports, servers
+from renova.store.placement import allocations
 from tests.operations.failing_hosts import dead_host_of
 from tests.operations.story import CONTENT, FLAVOR, Told, an_image, told_story
 
@@ -263,7 +264,7 @@ def test_ports_addresses_and_claims_are_the_same_before_and_after() -> None:
 
         def kept(tx: Any) -> object:
             of_ports = [(port.id, port.mac, port.fixed_ips, port.host) for port in ports.of_server(tx, server.id)]
-            return of_ports, placement.held(tx, server.id)
+            return of_ports, allocations.held(tx, server.id)
 
         before = await told.cloud.database.read(kept)
         for _ in range(3):

@@ -18,9 +18,10 @@ from renova.partners.network import PortWish
 from renova.simulation import surroundings
 from renova.simulation.cloud import SimulatedCloud
 from renova.simulation.loop import run_virtual
-from renova.store import actions, migrations, networks, placement, ports, rights, servers
+from renova.store import actions, migrations, networks, ports, rights, servers
 from renova.store import operations as operation_rows
 from renova.store.database import Tx
+from renova.store.placement import allocations, inventories
 from tests.operations.volume_checks import check_volumes
 
 PROJECT = ProjectId("project-1")
@@ -147,7 +148,7 @@ class Told:
         cloud = self.cloud
 
         def work(tx: Tx) -> None:
-            assert placement.miscounted(tx) == []
+            assert inventories.miscounted(tx) == []
             known = servers.find(tx)
             for server in known:
                 running = cloud.running(server.id)
@@ -157,7 +158,7 @@ class Told:
                     assert running == [server.host_name], f"{server.name} runs on {running}, not {server.host_name}"
                 elif server.vm_state is VmState.STOPPED:
                     assert running == []
-                held = placement.held(tx, server.id)
+                held = allocations.held(tx, server.id)
                 debtors = {debt.host for host in cloud.hosts.values() for debt in rights.debts_of(tx, host.id)}
                 where = {allocation.provider for allocation in held}
                 if server.vm_state in (VmState.ACTIVE, VmState.STOPPED):
@@ -169,7 +170,7 @@ class Told:
                     assert all(port.status == wanted for port in ports_now), ports_now
             ids = {server.id for server in known}
             for host in cloud.hosts.values():
-                for allocation in placement.held_of(tx, host.id):
+                for allocation in allocations.held_of(tx, host.id):
                     assert allocation.consumer in ids, "an allocation of no server"
                 strays = set(host.hypervisor.executing()) - ids
                 assert not strays, f"guests of no server on {host.name}: {strays}"

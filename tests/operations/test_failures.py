@@ -17,8 +17,9 @@ from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.settings import ControllerSettings
 from renova.simulation.cloud import QUICK_LEASE
-from renova.store import actions, hosts, migrations, operations, placement, rights
+from renova.store import actions, hosts, migrations, operations, rights
 from renova.store.database import Tx
+from renova.store.placement import allocations
 from tests.operations.crashes import controller_fuse
 from tests.operations.failing_hosts import break_start, dead_host_of, evacuating
 from tests.operations.story import FLAVOR, Told, an_image, told_story
@@ -41,7 +42,7 @@ def test_a_create_that_fails_everywhere_leaves_only_the_reason() -> None:
         assert (server.vm_state, server.host, server.networks) == (VmState.ERROR, None, ())
         assert server.fault is not None
         assert "no such machine type" in server.fault.message
-        assert await told.cloud.database.read(lambda tx: placement.held(tx, server.id)) == []
+        assert await told.cloud.database.read(lambda tx: allocations.held(tx, server.id)) == []
         assert await told.cloud.networks.ports(server.id) == []
 
     told_story(story)
@@ -263,7 +264,7 @@ def test_an_evacuation_that_no_host_takes_leaves_the_server_as_it_was() -> None:
         status = await told.cloud.database.read(lambda tx: [each.status for each in migrations.find(tx)])
         assert status == ["failed"]
         assert any(key[0] == server for key in told.cloud.hosts[source].storage.disks), "the only disk is gone"
-        held = await told.cloud.database.read(lambda tx: placement.held(tx, server))
+        held = await told.cloud.database.read(lambda tx: allocations.held(tx, server))
         assert {allocation.provider for allocation in held} == {ended.host}
         # When the host comes back, the server runs there again.
         await told.back(source)
@@ -299,7 +300,7 @@ def test_a_source_that_returns_during_its_evacuation_never_runs_the_guest_too() 
         assert ended.vm_state is VmState.ACTIVE
         status = await told.cloud.database.read(lambda tx: [each.status for each in migrations.find(tx)])
         assert status == ["completed"]
-        held = await told.cloud.database.read(lambda tx: placement.held(tx, server))
+        held = await told.cloud.database.read(lambda tx: allocations.held(tx, server))
         assert {allocation.provider for allocation in held} == {ended.host}
 
     told_story(story, start_s=2.0)

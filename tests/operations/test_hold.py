@@ -18,8 +18,9 @@ from renova.operations.stop import accept_stop
 from renova.simulation.database import Backup
 from renova.simulation.loop import run_virtual
 from renova.simulation.world import World
-from renova.store import cluster, hosts, placement, rights, servers, volumes
+from renova.store import cluster, hosts, rights, servers, volumes
 from renova.store.database import Tx
+from renova.store.placement import allocations, claims
 from tests.operations.failing_hosts import dead_host_of
 from tests.operations.story import CONTENT, Told, an_image, told_story
 from tests.operations.test_duties import do
@@ -207,10 +208,10 @@ def test_a_host_that_comes_when_the_hold_is_over_brings_back_neither_the_hold_no
         def backup(tx: Tx) -> None:
             rights.put(tx, before.id, HostId(before.host or ""), 1, 1)
             servers.change(tx, before.id, host=before.host, host_name=before.host_name)
-            for held in placement.held(tx, before.id):
-                placement.release(tx, before.id, held.provider)
+            for held in allocations.held(tx, before.id):
+                claims.release(tx, before.id, held.provider)
             amounts = before.flavor.resources(volume_backed=False)
-            placement.claim(tx, before.id, before.project, before.user, HostId(before.host or ""), amounts)
+            claims.claim(tx, before.id, before.project, before.user, HostId(before.host or ""), amounts)
 
         await set_back(told, backup)
         await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator"))

@@ -21,7 +21,8 @@ from renova.operations.rounds import Round
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.partners.network import PortWish
-from renova.store import actions, block_devices, placement, volume_attachments
+from renova.store import actions, block_devices, volume_attachments
+from renova.store.placement import allocations
 from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import Told, an_image, told_story
 from tests.operations.volumes import a_new_volume, a_volume, attached, content, has, rows, status, write
@@ -451,7 +452,7 @@ def test_a_server_boots_from_a_volume_and_claims_no_disk() -> None:
         server, root = await booted_from_volume(told)
         (disk,) = has(told, server)["host1"]
         assert (disk.boot, disk.device, root.device) == (True, "vda", "vda")
-        held = await told.cloud.database.read(lambda tx: placement.held(tx, server))
+        held = await told.cloud.database.read(lambda tx: allocations.held(tx, server))
         assert {allocation.resource_class for allocation in held} == {"VCPU", "MEMORY_MB"}
         with pytest.raises(Invalid, match="root device"):
             await told.ask(accept_detach_volume, server, root.volume)

@@ -34,9 +34,11 @@ from renova.partners.notifications.outbox import Outbox
 from renova.partners.volume import settling
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.simulation.run import Outcome, Plan, run, short
-from renova.store import book, journal, notices, ownership, placement, rights
+from renova.store import book, journal, notices, ownership, rights
 from renova.store import hosts as host_rows
 from renova.store.operations import operations
+from renova.store.placement import claims
+from renova.store.placement.inventories import inventories
 from renova.wire import Fenced, Remove, Renewed
 
 Patch = pytest.MonkeyPatch
@@ -498,12 +500,10 @@ def loss_unnoticed(patch: Patch) -> None:
 
 @bug("36", "a claim does not look at the room again", "capacity", "guest dies", room=4, servers=24, users=6)
 def no_room_needed(patch: Patch) -> None:
-    named = placement.inventories.c
-    those = update(placement.inventories).where(
-        named.provider == bindparam("host"), named.resource_class == bindparam("of")
-    )
+    named = inventories.c
+    those = update(inventories).where(named.provider == bindparam("host"), named.resource_class == bindparam("of"))
     taking = those.values(used=named.used + bindparam("amount"))
-    patch.setattr(placement, "_TAKE", taking)
+    patch.setattr(claims, "_TAKE", taking)
     best = getattr(claim, "rank")  # noqa: B009  (imported there)
 
     class Everything:
@@ -542,13 +542,13 @@ def queue_lost(patch: Patch) -> None:
 
 @bug("b", "a delete leaves its allocation", "at_the_end", "guest dies")
 def allocation_leaks(patch: Patch) -> None:
-    release = placement.release
+    release = claims.release
 
     def leaking(tx: Any, server: Any, host: Any = None) -> None:
         if host is not None:
             release(tx, server, host)
 
-    patch.setattr(placement, "release", leaking)
+    patch.setattr(claims, "release", leaking)
 
 
 @bug("c", "nobody takes over the operations of a dead controller", "at_the_end", "controller killed")

@@ -13,9 +13,10 @@ from renova.model.errors import Conflict, NotFound, Refused
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import Host, HostState
 from renova.model.ids import HostId, ServerId
-from renova.store import cluster, found_guests, placement, rights, servers, volumes
+from renova.store import cluster, found_guests, rights, servers, volumes
 from renova.store import hosts as host_rows
 from renova.store.database import Tx
+from renova.store.placement import allocations, claims
 from renova.wire import Hello
 
 log = structlog.get_logger()
@@ -200,11 +201,11 @@ def _claim(tx: Tx, server_id: ServerId, host: HostId) -> None:
     assert server is not None
     wanted = server.flavor.resources(volume_backed=server.image is None)
     try:
-        placement.claim(tx, server_id, server.project, server.user, host, wanted)
+        claims.claim(tx, server_id, server.project, server.user, host, wanted)
     except Conflict as error:
         # It runs there all the same: nobody else gets that room, and who asks for the host's allocations sees why.
         log.error("found server does not fit its host", server=server_id, host=host, reason=str(error))
-        placement.overdraw(tx, server_id, server.project, server.user, host, wanted)
-    for held in placement.held(tx, server_id):
+        claims.overdraw(tx, server_id, server.project, server.user, host, wanted)
+    for held in allocations.held(tx, server_id):
         if held.provider != host:
-            placement.release(tx, server_id, held.provider)
+            claims.release(tx, server_id, held.provider)

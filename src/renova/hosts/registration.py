@@ -23,9 +23,11 @@ from renova.model.host import Host, HostState, Lease, Proof, ProofKind, Role
 from renova.model.ids import HostId, ServerId
 from renova.model.server import TaskState
 from renova.settings import LeaseTimes
-from renova.store import aggregates, cluster, migrations, placement, rights, servers
+from renova.store import aggregates, cluster, migrations, rights, servers
 from renova.store import hosts as host_rows
 from renova.store.database import Tx
+from renova.store.placement import claims, host_provider, inventories
+from renova.store.placement.inventories import Inventory
 from renova.wire import Duty, Hello
 
 log = structlog.get_logger()
@@ -143,8 +145,8 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         last_seen=tx.now,
     )
     if role is Role.COMPUTE:
-        offered = inventory(host_id, hello.facts, placement.inventory(tx, host_id))
-        placement.provide(tx, host_id, host.name, offered, traits(hello.facts, disabled=host.disabled))
+        offered = inventory(host_id, hello.facts, inventories.inventory(tx, host_id))
+        host_provider.provide(tx, host_id, host.name, offered, traits(hello.facts, disabled=host.disabled))
         aggregates.mirror(tx, host_id)
     if state is not host.state:
         log.info("host changed", host=host.name, old=host.state, new=state, epoch=lease.epoch, duties=len(duties))
@@ -186,12 +188,12 @@ def _note_powers(tx: Tx, host: HostId, hello: Hello) -> None:
             servers.change(tx, server.id, power_state=power)
 
 
-def inventory(host: HostId, facts: HostFacts, known: Sequence[placement.Inventory] = ()) -> list[placement.Inventory]:
+def inventory(host: HostId, facts: HostFacts, known: Sequence[Inventory] = ()) -> list[Inventory]:
     """Return what a host offers to placement (spec: scheduling, section 7). A ratio that an operator has set stays."""
     ratios = {item.resource_class: item.allocation_ratio for item in known}
     reserved = min(RESERVED_MEMORY_MB, facts.memory_mb - 1)
     return [
-        placement.Inventory(host, name, total, kept, ratios.get(name, ratio), max_unit=total)
+        Inventory(host, name, total, kept, ratios.get(name, ratio), max_unit=total)
         for name, total, kept, ratio in (
             ("VCPU", facts.vcpus, 0, CPU_RATIO),
             ("MEMORY_MB", facts.memory_mb, reserved, 1.0),
@@ -280,7 +282,7 @@ def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
     granted_here = right is not None and right.host == host_id and right.incarnation >= duty_done.below
     if (server is None or server.host != host_id) and not granted_here:
         # A server that still lives here keeps what it holds: its evacuation failed, and it will run here again.
-        placement.release(tx, duty_done.server, host_id)
+        claims.release(tx, duty_done.server, host_id)
     if debt.migration is not None:
         migrations.move(tx, debt.migration, ("done",), "completed")
     host = host_rows.get(tx, host_id)

@@ -29,8 +29,9 @@ from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.partners.network import PortWish
-from renova.store import actions, aggregates, block_devices, personal_files, placement, rights, servers
+from renova.store import actions, aggregates, block_devices, personal_files, rights, servers
 from renova.store.database import Tx
+from renova.store.placement import claims
 
 VOLUME_PATIENCE = 1800.0  # seconds; an image that a volume is made of may be large
 EVENT = "compute__do_build_and_run_instance"
@@ -273,7 +274,7 @@ def settle_create(work: Work, tx: Tx, want: CreateServer, failure: Failure) -> N
     right = rights.right(tx, work.held.server)
     placed = {} if right else {"host": None, "host_name": None}
     if right is None:
-        placement.release(tx, work.held.server)
+        claims.release(tx, work.held.server)
     for device in block_devices.volumes_of(tx, work.held.server):
         if device.attachment is None:  # nothing of the volume was taken: others may have it
             block_devices.remove(tx, device)

@@ -24,8 +24,9 @@ from renova.operations.parts.run_guest import drop_copy, remove
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
 from renova.operations.work import Work
-from renova.store import actions, block_devices, hosts, migrations, personal_files, placement, rights, servers
+from renova.store import actions, block_devices, hosts, migrations, personal_files, rights, servers
 from renova.store.database import Tx
+from renova.store.placement import claims
 
 
 class DeleteServer(msgspec.Struct, frozen=True):
@@ -108,7 +109,7 @@ def mark_deleted(work: Work, tx: Tx, want: DeleteServer) -> None:
         rights.owe(tx, home, work.held.server, want.incarnation + 1)
     block_devices.forget(tx, work.held.server)
     rights.release(tx, work.held.server)
-    placement.release(tx, work.held.server)
+    claims.release(tx, work.held.server)
     personal_files.put(tx, work.held.server, ())
     work.cloud.fleet.stale()
     servers.change(

@@ -27,8 +27,9 @@ from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.rebuild import take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
-from renova.store import actions, aggregates, cluster, hosts, migrations, placement, rights, servers
+from renova.store import actions, aggregates, cluster, hosts, migrations, rights, servers
 from renova.store.database import Tx
+from renova.store.placement import allocations, claims
 
 EVENT = "compute_rebuild_instance"
 
@@ -338,7 +339,7 @@ def move_server(
         rights.owe(tx, want.source, work.held.server, taken.incarnation, want.migration)
     clean = not rights.owes(tx, want.source, work.held.server)
     if clean:
-        placement.release(tx, work.held.server, want.source)
+        claims.release(tx, work.held.server, want.source)
     migrations.move(tx, want.migration, ("pre-migrating",), "completed" if clean else "done")
     if stopped:
         # As in Nova, although nothing had to be stopped: its guest was never started.
@@ -350,9 +351,9 @@ def settle_evacuate(work: Work, tx: Tx, want: EvacuateServer, failure: Failure) 
     """Leave the server where and as it was, with the reason; a failed evacuation's record is final at once."""
     unscheduled = migrations.move(tx, want.migration, ("accepted",), "error")
     migrations.move(tx, want.migration, ("pre-migrating",), "failed")
-    for allocation in placement.held(tx, work.held.server):
+    for allocation in allocations.held(tx, work.held.server):
         if allocation.provider != want.source and not rights.owes(tx, allocation.provider, work.held.server):
-            placement.release(tx, work.held.server, allocation.provider)
+            claims.release(tx, work.held.server, allocation.provider)
     work.cloud.fleet.stale()
     servers.change(tx, work.held.server, task_state=None, fault=fault(tx, failure))
     event = "compute_task.rebuild_server.error" if unscheduled else "instance.rebuild.error"

@@ -25,7 +25,6 @@ from renova.store import (
     migrations,
     notices,
     operations,
-    placement,
     ports,
     rights,
     servers,
@@ -33,6 +32,7 @@ from renova.store import (
     volumes,
 )
 from renova.store.database import Tx
+from renova.store.placement import allocations, inventories
 
 CALM_S = 300.0  # virtual seconds in which all must have become final
 RUNNING, OFF = (VmState.ACTIVE,), (VmState.STOPPED, VmState.SUSPENDED, VmState.PAUSED)
@@ -91,7 +91,7 @@ def _hosts(world: World, tx: Tx, forgotten: Collection[ImageId]) -> Iterator[str
             yield f"host {host.name} is {host.state}"
         for debt in rights.debts_of(tx, host.id):
             yield f"host {host.name} still owes the clean-up of {debt.server}: {debt.trouble}"
-    for provider, resource, used, total in placement.miscounted(tx):
+    for provider, resource, used, total in inventories.miscounted(tx):
         yield f"{used} {resource} of {provider} are counted as used, {total} are held"
     for storage in {id(host.storage): host.storage for host in world.hosts.values()}.values():
         if left := sorted(copy for copy in storage.copies if copy[1] not in forgotten):
@@ -159,7 +159,7 @@ def _server(world: World, tx: Tx, server: Server, runs: bool | None) -> Iterator
 
 
 def _holdings(tx: Tx, server: Server, who: str) -> Iterator[str]:
-    held = placement.held(tx, server.id)
+    held = allocations.held(tx, server.id)
     where = {each.provider for each in held}
     wanted = set() if server.host is None else {server.host}
     if where != wanted:
@@ -207,7 +207,7 @@ def _strays(world: World, tx: Tx, known: Mapping[ServerId, Server]) -> Iterator[
             # Which nics of a former guest are plugged, only the journal knows.
             if bound != name and not host.journal.losses:
                 yield f"port {plugged} is plugged on {name}, and bound to {bound or 'nothing'}"
-        for held in placement.held_of(tx, host.id):
+        for held in allocations.held_of(tx, host.id):
             if held.consumer not in known:
                 yield f"{held.consumer} holds something of {name}, and is no server"
     identities = {name: host.storage.identity for name, host in world.hosts.items()}

@@ -20,7 +20,6 @@ from renova.store import (  # noqa: F401  imported for their tables
     notices,
     operations,
     personal_files,
-    placement,
     ports,
     posts,
     providers,
@@ -37,6 +36,7 @@ from renova.store import (  # noqa: F401  imported for their tables
     volumes,
 )
 from renova.store.database import Database
+from renova.store.placement import allocations, inventories  # noqa: F401
 from renova.store.sqlite import open_sqlite
 
 

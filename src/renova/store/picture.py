@@ -12,7 +12,8 @@ from sqlalchemy import Select, bindparam, func, select
 
 from renova.model.provider import ProviderView, Stock
 from renova.store.database import Standing, Tx
-from renova.store.placement import allocations, inventories
+from renova.store.placement.allocations import allocations
+from renova.store.placement.inventories import inventories
 from renova.store.providers import provider_aggregates, provider_changes, provider_traits, providers
 
 FEW = 500  # providers that are read one by one; where more have changed, reading all is quicker

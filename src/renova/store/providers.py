@@ -202,7 +202,7 @@ def _below(tx: Tx, top: Provider) -> set[str]:
 
 
 def remove(tx: Tx, provider: str) -> None:
-    """Take the provider away with its traits and aggregates; `store.placement` sees to what it has."""
+    """Take the provider away with its traits and aggregates; `placement.removal` sees to what it has."""
     if tx.execute(select(providers.c.id).where(providers.c.parent == provider)).first():
         raise HasChildren(
             f"Unable to delete parent resource provider {provider}: It has child resource providers. "

@@ -44,8 +44,9 @@ from renova.partners.image import Images
 from renova.partners.network import Networks
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.settings import ControllerSettings
-from renova.store import hosts, placement, servers
+from renova.store import hosts, servers
 from renova.store.database import Tx
+from renova.store.placement import host_provider, inventories
 from tests.databases import open_empty
 
 from ...storage_at_hand import StorageAtHand
@@ -281,14 +282,14 @@ class ComputeApi(Api):
                 cpu_info={"model": "qemu64"},
             )
             hosts.change(tx, host, state=HostState.UP, facts=facts, last_seen=tx.now)
-            placement.provide(
+            host_provider.provide(
                 tx,
                 host,
                 name,
                 [
-                    placement.Inventory(host, "VCPU", 8, 0, 4.0),
-                    placement.Inventory(host, "MEMORY_MB", 16384, 512, 1.0),
-                    placement.Inventory(host, "DISK_GB", 100, 0, 1.0),
+                    inventories.Inventory(host, "VCPU", 8, 0, 4.0),
+                    inventories.Inventory(host, "MEMORY_MB", 16384, 512, 1.0),
+                    inventories.Inventory(host, "DISK_GB", 100, 0, 1.0),
                 ],
             )
 

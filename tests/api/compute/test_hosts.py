@@ -6,8 +6,9 @@ import pytest
 
 from renova.model.host import Host
 from renova.model.ids import HostId, ServerId
-from renova.store import hosts, migrations, placement, rights
+from renova.store import hosts, migrations, rights
 from renova.store.database import Tx
+from renova.store.placement import claims, inventories
 
 from .compute_cloud import ComputeApi
 
@@ -163,7 +164,7 @@ async def test_a_host_is_removed_when_nothing_of_it_is_needed(api: ComputeApi) -
     free = await api.have_host("compute3")
     await api.got("admin", f"DELETE /os-services/{free}", version="2.53", status=204)
     assert await api.cloud.database.read(lambda tx: hosts.get(tx, free)) is None
-    assert free not in {item.provider for item in await api.cloud.database.read(placement.inventory)}
+    assert free not in {item.provider for item in await api.cloud.database.read(inventories.inventory)}
     assert free not in api.hosts.alive
     await api.refused("admin", f"DELETE /os-services/{free}", 404, version="2.53")
     await api.refused("admin", "DELETE /os-services/3", 400, version="2.53")
@@ -176,7 +177,7 @@ async def test_hypervisors_are_shown_as_their_microversion_has_them(api: Compute
     server = await api.have_server(host=host, host_name="compute1")
     project, user = server.project, server.user
     amounts = {"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 1}
-    await api.cloud.database.transact(lambda tx: placement.claim(tx, server.id, project, user, host, amounts))
+    await api.cloud.database.transact(lambda tx: claims.claim(tx, server.id, project, user, host, amounts))
     assert (await api.got("admin", "GET /os-hypervisors"))["hypervisors"] == [
         {"id": 1, "hypervisor_hostname": "compute1", "state": "up", "status": "enabled"}
     ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from renova.store import placement
+from renova.store.placement import claims, inventories
 from tests.api.service_cloud import Api
 
 from .script import CONCURRENT, A, B, C, D, E, have, held, play
@@ -15,7 +15,7 @@ async def two_providers(api: Api) -> None:
 
 
 async def all_is_counted(api: Api) -> bool:
-    return not await api.cloud.database.read(placement.miscounted)
+    return not await api.cloud.database.read(inventories.miscounted)
 
 
 async def test_allocations_replace_all_that_was_held(api: Api) -> None:
@@ -82,14 +82,14 @@ async def test_a_consumer_that_a_claim_has_changed_is_another_one(api: Api) -> N
     """What operations claim raises the same generation: who read before must read again."""
     await play(api, (f"1.39 PUT /allocations/{C}", held({A: {"VCPU": 1}}), 204, None))
     claim = {"VCPU": 2}
-    await api.cloud.database.transact(lambda tx: placement.claim(tx, C, "p", "u", B, claim))  # type: ignore[arg-type]
+    await api.cloud.database.transact(lambda tx: claims.claim(tx, C, "p", "u", B, claim))  # type: ignore[arg-type]
     both = {A: {"resources": {"VCPU": 1}}, B: {"resources": {"VCPU": 2}}}
     await play(
         api,
         (f"1.39 PUT /allocations/{C}", held({}, 1), 409, CONCURRENT),
         (f"1.39 GET /allocations/{C}", None, 200, {"allocations": both, "consumer_generation": 2}),
     )
-    await api.cloud.database.transact(lambda tx: placement.release(tx, C, B))  # type: ignore[arg-type]
+    await api.cloud.database.transact(lambda tx: claims.release(tx, C, B))  # type: ignore[arg-type]
     await play(
         api,
         (f"1.39 PUT /allocations/{C}", held({}, 2), 409, CONCURRENT),

@@ -2,8 +2,8 @@
 
 from renova.model.ids import HostId, ProjectId, ServerId, UserId
 from renova.store import hosts
-from renova.store import placement as store
 from renova.store.database import Tx
+from renova.store.placement import claims, host_provider, inventories
 from tests.api.service_cloud import Api
 
 from .script import A, play
@@ -15,12 +15,12 @@ LATEST = {"openstack-api-version": "placement latest"}
 
 def claim(tx: Tx) -> None:
     offered = [
-        store.Inventory(HOST, "VCPU", 4, 0, 4.0, max_unit=4),
-        store.Inventory(HOST, "MEMORY_MB", 8192, 512, 1.0, max_unit=8192),
+        inventories.Inventory(HOST, "VCPU", 4, 0, 4.0, max_unit=4),
+        inventories.Inventory(HOST, "MEMORY_MB", 8192, 512, 1.0, max_unit=8192),
     ]
     hosts.add(tx, HOST, "h1", "10.1.0.1", "certificate")
-    store.provide(tx, HOST, "h1", offered)
-    store.claim(tx, SERVER, ProjectId("p"), UserId("u"), HOST, {"VCPU": 2, "MEMORY_MB": 1024})
+    host_provider.provide(tx, HOST, "h1", offered)
+    claims.claim(tx, SERVER, ProjectId("p"), UserId("u"), HOST, {"VCPU": 2, "MEMORY_MB": 1024})
 
 
 async def test_providers_and_allocations(api: Api) -> None:
@@ -73,7 +73,7 @@ async def test_newer_versions_show_more(api: Api) -> None:
 
 async def test_a_host_stays_a_provider_as_long_as_it_is_a_host(api: Api) -> None:
     await api.cloud.database.transact(claim)
-    await api.cloud.database.transact(lambda tx: store.release(tx, SERVER))
+    await api.cloud.database.transact(lambda tx: claims.release(tx, SERVER))
     refusal = {
         "errors": [
             {

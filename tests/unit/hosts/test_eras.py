@@ -13,8 +13,9 @@ from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import HostState, Right
 from renova.model.ids import HostId, ServerId
 from renova.model.server import VmState
-from renova.store import cluster, hosts, placement, rights, servers
+from renova.store import cluster, hosts, rights, servers
 from renova.store.database import Tx
+from renova.store.placement import allocations, claims, inventories
 from renova.wire import Duty
 from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, Tables, add_server, lease, prove
 
@@ -169,17 +170,17 @@ def test_a_guest_that_is_found_elsewhere_is_believed(two: Tables) -> None:
 def test_who_is_found_where_there_is_no_room_for_it_holds_it_all_the_same(two: Tables) -> None:
     wanted = {"VCPU": 1, "MEMORY_MB": 512}  # its root disk is a volume
     full = {"MEMORY_MB": 15872}
-    two.do(lambda tx: placement.claim(tx, ONE, PROJECT, USER, A, wanted))
-    two.do(lambda tx: placement.claim(tx, TWO, PROJECT, USER, B, full))
+    two.do(lambda tx: claims.claim(tx, ONE, PROJECT, USER, A, wanted))
+    two.do(lambda tx: claims.claim(tx, TWO, PROJECT, USER, B, full))
     two.do(lambda tx: eras.begin(tx, "me"))
     greet(two, A)
     greet(two, B, guests=(found(ONE, 5),))
     two.do(eras.try_end)
-    held = {(each.provider, each.resource_class): each.amount for each in two.do(lambda tx: placement.held(tx, ONE))}
+    held = {(each.provider, each.resource_class): each.amount for each in two.do(lambda tx: allocations.held(tx, ONE))}
     assert held == {(B, name): amount for name, amount in wanted.items()}
-    assert two.do(placement.miscounted) == []
+    assert two.do(inventories.miscounted) == []
     with pytest.raises(Conflict, match="no room"):
-        two.do(lambda tx: placement.claim(tx, TWO, PROJECT, USER, B, full))
+        two.do(lambda tx: claims.claim(tx, TWO, PROJECT, USER, B, full))
 
 
 def test_numbers_that_were_lost_are_never_granted_again(two: Tables) -> None:

@@ -11,8 +11,9 @@ from renova.model.errors import Conflict, Invalid
 from renova.model.guest import PowerState
 from renova.model.host import HostState
 from renova.model.ids import HostId, ServerId
-from renova.store import hosts, migrations, placement, rights, servers
+from renova.store import hosts, migrations, rights, servers
 from renova.store.database import Tx
+from renova.store.placement import allocations, claims, inventories
 from renova.wire import Duty
 from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, Tables, add_server, lease, prove
 
@@ -44,7 +45,7 @@ def epoch(tables: Tables, host: HostId = A) -> int:
 
 
 def claim(tx: Tx, server: ServerId, host: HostId) -> None:
-    placement.claim(tx, server, PROJECT, USER, host, {"VCPU": 1})
+    claims.claim(tx, server, PROJECT, USER, host, {"VCPU": 1})
 
 
 # --- joining ---------------------------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ def test_a_host_is_up_at_its_first_hello_with_what_it_offers(tables: Tables) -> 
     place = greet(tables)
     assert (place.state, place.era, place.lease.epoch, place.duties, place.booted) == (HostState.UP, 1, 1, (), False)
     assert (place.lease.ttl, place.lease.margin) == (TIMES.ttl, TIMES.margin)
-    offered = {item.resource_class: item.capacity for item in tables.do(lambda tx: placement.inventory(tx, A))}
+    offered = {item.resource_class: item.capacity for item in tables.do(lambda tx: inventories.inventory(tx, A))}
     assert offered == {"VCPU": 32.0, "MEMORY_MB": 16384 - 512, "DISK_GB": 100.0}
 
 
@@ -312,7 +313,7 @@ def test_a_host_is_up_only_when_it_has_paid_its_last_debt(tables: Tables) -> Non
         tables.do(lambda tx: rights.grant(tx, ServerId("server-3"), A))
     assert tables.do(lambda tx: cleaned(tx, A, Duty(ONE, 2, disks=False))) is HostState.RETURNING
     assert state(tables) is HostState.RETURNING
-    assert {each.provider for each in tables.do(lambda tx: placement.held(tx, ONE))} == {B}
+    assert {each.provider for each in tables.do(lambda tx: allocations.held(tx, ONE))} == {B}
     done = tables.do(lambda tx: migrations.get(tx, migration))
     assert done is not None
     assert done.status == "completed"
@@ -335,7 +336,7 @@ def test_who_cleans_up_what_another_host_runs_changes_nothing_there(tables: Tabl
     for below in (2, 3, 99):
         tables.do(partial(cleaned, host_id=A, duty_done=Duty(ONE, below, disks=False)))
     assert tables.do(lambda tx: rights.right(tx, ONE)) == right
-    assert {each.provider for each in tables.do(lambda tx: placement.held(tx, ONE))} == {B}
+    assert {each.provider for each in tables.do(lambda tx: allocations.held(tx, ONE))} == {B}
 
 
 def test_a_debt_of_a_host_that_is_up_does_not_take_it_down(tables: Tables) -> None:
@@ -362,7 +363,7 @@ def test_the_last_holder_that_has_nothing_left_makes_the_server_nobodys(tables: 
     tables.do(lambda tx: rights.owe(tx, A, ONE, 2))
     tables.do(lambda tx: cleaned(tx, A, Duty(ONE, 2, disks=False)))
     assert tables.do(lambda tx: (rights.right(tx, ONE), rights.incarnation(tx, ONE))) == (None, 1)
-    assert len(tables.do(lambda tx: placement.held(tx, ONE))) == 1, "the server still lives here"
+    assert len(tables.do(lambda tx: allocations.held(tx, ONE))) == 1, "the server still lives here"
 
 
 def test_a_create_that_failed_here_leaves_the_host_when_it_is_cleaned_up(tables: Tables) -> None:
@@ -375,7 +376,7 @@ def test_a_create_that_failed_here_leaves_the_host_when_it_is_cleaned_up(tables:
     server = tables.do(lambda tx: servers.get(tx, ONE))
     assert server is not None
     assert (server.host, server.host_name) == (None, None)
-    assert tables.do(lambda tx: placement.held(tx, ONE)) == []
+    assert tables.do(lambda tx: allocations.held(tx, ONE)) == []
 
 
 @pytest.mark.parametrize("address", ["", "not-an-address", "0.0.0.0", "224.0.0.1", "10.0.0.1/8", "10.0.0.300"])
@@ -388,6 +389,6 @@ def test_what_all_hosts_would_be_told_to_send_to_is_an_address(tables: Tables, a
 def test_a_host_without_memory_to_spare_offers_at_least_one(tables: Tables) -> None:
     greet(tables, facts=replace(FACTS, memory_mb=256))
     (memory,) = [
-        item for item in tables.do(lambda tx: placement.inventory(tx, A)) if item.resource_class == "MEMORY_MB"
+        item for item in tables.do(lambda tx: inventories.inventory(tx, A)) if item.resource_class == "MEMORY_MB"
     ]
     assert memory.capacity == 1

@@ -14,8 +14,9 @@ from renova.model.host import HostState, ProofKind
 from renova.model.ids import HostId, ProjectId, UserId
 from renova.simulation.loop import run_virtual
 from renova.store import hosts as host_rows
-from renova.store import placement, rights
+from renova.store import rights
 from renova.store.database import Tx
+from renova.store.placement import allocations, claims
 from renova.wire import Cleaned, ConsoleText, Controllers, Duty, Fenced, Peers, Read, Renew, Renewed, Stop
 from tests.unit.store.tables import ONE, A, B, add_server
 
@@ -251,7 +252,7 @@ def test_a_duty_that_is_done_is_told_over_both_connections_and_counts_once() -> 
 
         # The server is on its way to this host again: it is claimed here, and not granted yet.
         await one.database.transact(
-            lambda tx: placement.claim(tx, ONE, ProjectId("project"), UserId("user"), A, {"VCPU": 1})
+            lambda tx: claims.claim(tx, ONE, ProjectId("project"), UserId("user"), A, {"VCPU": 1})
         )
         held = await one.database.read(_held)
         await ends[1].say(Cleaned(server=ONE, below=2))
@@ -263,7 +264,7 @@ def test_a_duty_that_is_done_is_told_over_both_connections_and_counts_once() -> 
 
 
 def _held(tx: Tx) -> object:
-    return rights.right(tx, ONE), rights.debts_of(tx, A), placement.held(tx, ONE)
+    return rights.right(tx, ONE), rights.debts_of(tx, A), allocations.held(tx, ONE)
 
 
 def test_what_is_read_late_does_not_overrule_what_a_host_said_meanwhile() -> None:

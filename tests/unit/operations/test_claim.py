@@ -14,8 +14,9 @@ from renova.operations.parts.claim import Claim, claim, give_claim_back
 from renova.operations.parts.fleet import FRESH
 from renova.operations.parts.needs import needs
 from renova.scheduling.request import Request
-from renova.store import cluster, hosts, placement, providers, rights, servers
+from renova.store import cluster, hosts, providers, rights, servers
 from renova.store.database import Tx
+from renova.store.placement import allocations, claims, host_provider, inventories, removal
 from tests.unit.hosts.hellos import TIMES
 from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, C, add_server, come_back, prove
 
@@ -43,7 +44,7 @@ def take(small: SmallCloud, server: ServerId = ONE, memory_mb: int = 512, **wish
 
 def held(small: SmallCloud, server: ServerId = ONE) -> dict[HostId, dict[str, int]]:
     found: dict[HostId, dict[str, int]] = {}
-    for each in small.tables.do(lambda tx: placement.held(tx, server)):
+    for each in small.tables.do(lambda tx: allocations.held(tx, server)):
         found.setdefault(each.provider, {})[each.resource_class] = each.amount
     return found
 
@@ -63,7 +64,7 @@ def test_what_a_transaction_saw_and_did_not_commit_is_seen_by_no_other(small: Sm
     """Of claims that were undone, nothing is left in the picture; and what was done stays in it."""
 
     def undone(tx: Tx) -> None:
-        placement.claim(tx, TWO, PROJECT, USER, A, {"MEMORY_MB": 680})
+        claims.claim(tx, TWO, PROJECT, USER, A, {"MEMORY_MB": 680})
         hosts.change(tx, B, disabled=True)
         seen = small.fleet.views(tx)
         assert seen[0].used["MEMORY_MB"] >= 680
@@ -88,7 +89,7 @@ def test_what_a_transaction_saw_and_did_not_commit_is_seen_by_no_other(small: Sm
 def test_hosts_that_come_and_go_do_so_in_the_picture(small: SmallCloud) -> None:
     small.tables.do(small.fleet.views)
     small.tables.do(lambda tx: hosts.remove(tx, A))
-    small.tables.do(lambda tx: placement.withdraw(tx, A))
+    small.tables.do(lambda tx: removal.withdraw(tx, A))
     assert {view.id for view in small.tables.do(small.fleet.views)} == {B, C}
     small.have_host(HostId("host-d"), memory_mb=9000)
     assert {view.id for view in small.tables.do(small.fleet.views)} == {B, C, "host-d"}
@@ -97,23 +98,23 @@ def test_hosts_that_come_and_go_do_so_in_the_picture(small: SmallCloud) -> None:
 
 def test_only_amounts_that_the_host_gives_at_once_are_claimed(small: SmallCloud) -> None:
     def coarse(tx: Tx) -> None:
-        known = placement.inventory(tx, A)
+        known = inventories.inventory(tx, A)
         offered = [
             msgspec.structs.replace(each, step_size={"MEMORY_MB": 1024}.get(each.resource_class, 1)) for each in known
         ]
-        placement.set_inventories(tx, A, offered)
+        inventories.set_inventories(tx, A, offered)
 
     small.tables.do(coarse)
     with pytest.raises(Conflict, match="gives 1 to 8192 MEMORY_MB to a server, in steps of 1024"):
         take(small, memory_mb=512, only="name-of-host-a")
     with pytest.raises(Conflict, match="no room for 512 MEMORY_MB"):
-        small.tables.do(lambda tx: placement.claim(tx, ONE, PROJECT, USER, A, {"MEMORY_MB": 512}))
+        small.tables.do(lambda tx: claims.claim(tx, ONE, PROJECT, USER, A, {"MEMORY_MB": 512}))
 
 
 def test_a_host_that_filled_up_since_is_passed_over(small: SmallCloud) -> None:
     small.tables.do(small.fleet.views)
     full = {"MEMORY_MB": 7680}
-    small.tables.do(lambda tx: placement.claim(tx, TWO, PROJECT, USER, A, full))
+    small.tables.do(lambda tx: claims.claim(tx, TWO, PROJECT, USER, A, full))
     assert take(small, ONE, 1000).host == B
     assert set(held(small)) == {B}
 
@@ -124,7 +125,7 @@ def test_a_host_that_is_up_in_the_picture_only_is_passed_over(small: SmallCloud,
     small.tables.do(lambda tx: hosts.change(tx, A, state=state))
     assert take(small).host == B
     assert set(held(small)) == {B}
-    assert small.tables.do(placement.miscounted) == []
+    assert small.tables.do(inventories.miscounted) == []
 
 
 def test_who_finds_no_host_is_told_why_and_holds_nothing(small: SmallCloud) -> None:
@@ -227,8 +228,8 @@ def test_a_flavor_says_what_its_servers_claim_instead_and_which_traits_their_hos
     def mark(tx: Tx) -> None:
         providers.create_class(tx, "CUSTOM_IRON")
         providers.create_trait(tx, "CUSTOM_OAK")
-        iron = placement.Inventory(B, "CUSTOM_IRON", 1, 0, 1.0)
-        placement.set_inventories(tx, B, [*placement.inventory(tx, B), iron])
+        iron = inventories.Inventory(B, "CUSTOM_IRON", 1, 0, 1.0)
+        inventories.set_inventories(tx, B, [*inventories.inventory(tx, B), iron])
         add_server(tx, server, flavor=flavor)
 
     def take_as_needed(tx: Tx) -> Claim:
@@ -239,7 +240,7 @@ def test_a_flavor_says_what_its_servers_claim_instead_and_which_traits_their_hos
     small.tables.do(mark)
     with pytest.raises(Conflict, match="3 hosts: lacks the trait CUSTOM_OAK"):
         small.tables.do(take_as_needed)
-    small.tables.do(lambda tx: placement.show_trait(tx, B, "CUSTOM_OAK", shown=True))
+    small.tables.do(lambda tx: host_provider.show_trait(tx, B, "CUSTOM_OAK", shown=True))
     assert small.tables.do(take_as_needed).host == B
     assert held(small, server) == {B: {"VCPU": 1, "MEMORY_MB": 512, "CUSTOM_IRON": 1}}
 

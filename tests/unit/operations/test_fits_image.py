@@ -9,8 +9,9 @@ import pytest
 from renova.model.ids import HostId
 from renova.operations.parts.fits_image import fits_image
 from renova.settings import ControllerSettings, SchedulerSettings
-from renova.store import aggregates, hosts, placement, servers
+from renova.store import aggregates, hosts, servers
 from renova.store.database import Tx
+from renova.store.placement import allocations, claims
 from tests.operations.story import an_image
 from tests.unit.store.tables import ONE, PROJECT, USER, A, add_server
 
@@ -91,8 +92,8 @@ def test_a_host_that_gets_no_new_servers_keeps_what_it_has(small: SmallCloud, ch
 
 def test_a_full_host_claims_nothing_for_a_rebuild(small: SmallCloud) -> None:
     assert reason(small) is None
-    small.tables.do(lambda tx: placement.claim(tx, ONE, PROJECT, USER, A, {"VCPU": 8}))
-    before = small.tables.do(lambda tx: placement.held(tx, ONE))
+    small.tables.do(lambda tx: claims.claim(tx, ONE, PROJECT, USER, A, {"VCPU": 8}))
+    before = small.tables.do(lambda tx: allocations.held(tx, ONE))
 
     def again(tx: Tx) -> str | None:
         server = servers.get(tx, ONE)
@@ -101,7 +102,7 @@ def test_a_full_host_claims_nothing_for_a_rebuild(small: SmallCloud) -> None:
         return fits_image(small.cloud, tx, msgspec.structs.replace(server, flavor=huge), an_image("new"))
 
     assert small.tables.do(again) is None
-    assert small.tables.do(lambda tx: placement.held(tx, ONE)) == before
+    assert small.tables.do(lambda tx: allocations.held(tx, ONE)) == before
 
 
 def test_a_server_without_a_host_may_have_any_image(small: SmallCloud) -> None:

@@ -10,10 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from renova.model.errors import Conflict
 from renova.model.ids import HostId, ServerId
-from renova.store import placement, providers
+from renova.store import providers
 from renova.store.database import Tx
 from renova.store.picture import Picture
-from renova.store.placement import Allocation, Holding, Inventory
+from renova.store.placement import allocations, claims, host_provider, inventories, removal
+from renova.store.placement.allocations import Allocation
+from renova.store.placement.holdings import Holding, replace_all
+from renova.store.placement.inventories import Inventory
 
 from .tables import ONE, PROJECT, TWO, USER, A, B, Tables
 
@@ -23,15 +26,15 @@ def offer(host: HostId, **totals: int) -> list[Inventory]:
 
 
 def provide(tx: Tx, host: HostId, **totals: int) -> None:
-    placement.provide(tx, host, f"name-of-{host}", offer(host, **totals))
+    host_provider.provide(tx, host, f"name-of-{host}", offer(host, **totals))
 
 
 def claim(tx: Tx, server: ServerId, host: HostId, **amounts: int) -> None:
-    placement.claim(tx, server, PROJECT, USER, host, amounts)
+    claims.claim(tx, server, PROJECT, USER, host, amounts)
 
 
 def used(tx: Tx, host: HostId) -> dict[str, int]:
-    return {item.resource_class: item.used for item in placement.inventory(tx, host)}
+    return {item.resource_class: item.used for item in inventories.inventory(tx, host)}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +46,7 @@ def two_hosts(tables: Tables) -> None:
 def test_a_claim_is_all_or_nothing(tables: Tables) -> None:
     with pytest.raises(Conflict, match="no room for 1001 MEMORY_MB"):
         tables.do(lambda tx: claim(tx, ONE, A, VCPU=1, MEMORY_MB=1001))
-    assert tables.do(lambda tx: (used(tx, A), placement.held(tx, ONE))) == ({"VCPU": 0, "MEMORY_MB": 0}, [])
+    assert tables.do(lambda tx: (used(tx, A), allocations.held(tx, ONE))) == ({"VCPU": 0, "MEMORY_MB": 0}, [])
     tables.do(lambda tx: claim(tx, ONE, A, VCPU=1, MEMORY_MB=1000))
     assert tables.do(lambda tx: used(tx, A)) == {"VCPU": 1, "MEMORY_MB": 1000}
 
@@ -52,7 +55,7 @@ def test_the_last_place_is_taken_once(tables: Tables) -> None:
     tables.do(lambda tx: claim(tx, ONE, A, MEMORY_MB=600))
     with pytest.raises(Conflict):
         tables.do(lambda tx: claim(tx, TWO, A, MEMORY_MB=600))
-    tables.do(lambda tx: placement.release(tx, ONE))
+    tables.do(lambda tx: claims.release(tx, ONE))
     tables.do(lambda tx: claim(tx, TWO, A, MEMORY_MB=600))
 
 
@@ -65,14 +68,14 @@ def test_what_a_host_does_not_offer_cannot_be_claimed(tables: Tables) -> None:
 
 def test_a_ratio_stretches_the_whole_and_a_reserve_shortens_it_but_none_gets_more_than_there_is(tables: Tables) -> None:
     offered = [Inventory(A, "VCPU", 4, 1, 4.0, max_unit=4)]
-    tables.do(lambda tx: placement.provide(tx, A, "a", offered))
+    tables.do(lambda tx: host_provider.provide(tx, A, "a", offered))
     with pytest.raises(Conflict):
         tables.do(lambda tx: claim(tx, ServerId("wide"), A, VCPU=5))
     for number in range(3):
         tables.do(partial(claim, server=ServerId(f"server-{number}"), host=A, VCPU=4))
     with pytest.raises(Conflict):
         tables.do(lambda tx: claim(tx, ServerId("last"), A, VCPU=1))
-    assert tables.do(lambda tx: placement.inventory(tx, A))[0].capacity == 12
+    assert tables.do(lambda tx: inventories.inventory(tx, A))[0].capacity == 12
 
 
 def test_a_claim_may_be_repeated_and_changed(tables: Tables) -> None:
@@ -84,25 +87,25 @@ def test_a_claim_may_be_repeated_and_changed(tables: Tables) -> None:
 def test_a_server_on_its_way_holds_of_both_hosts_and_gives_back_each_alone(tables: Tables) -> None:
     tables.do(lambda tx: claim(tx, ONE, A, VCPU=1, MEMORY_MB=100))
     tables.do(lambda tx: claim(tx, ONE, B, VCPU=1, MEMORY_MB=100))
-    assert {each.provider for each in tables.do(lambda tx: placement.held(tx, ONE))} == {A, B}
+    assert {each.provider for each in tables.do(lambda tx: allocations.held(tx, ONE))} == {A, B}
     for _ in range(2):
-        tables.do(lambda tx: placement.release(tx, ONE, A))
-    assert tables.do(lambda tx: placement.held_of(tx, A)) == []
-    left = {each.resource_class: each.amount for each in tables.do(lambda tx: placement.held_of(tx, B))}
+        tables.do(lambda tx: claims.release(tx, ONE, A))
+    assert tables.do(lambda tx: allocations.held_of(tx, A)) == []
+    left = {each.resource_class: each.amount for each in tables.do(lambda tx: allocations.held_of(tx, B))}
     assert left == {"VCPU": 1, "MEMORY_MB": 100}
-    tables.do(lambda tx: placement.release(tx, ONE))
+    tables.do(lambda tx: claims.release(tx, ONE))
     assert tables.do(lambda tx: (used(tx, A), used(tx, B))) == ({"VCPU": 0, "MEMORY_MB": 0},) * 2
 
 
 def test_who_holds_something_is_a_consumer_and_nobody_else(tables: Tables) -> None:
     tables.do(lambda tx: claim(tx, ONE, A, VCPU=1))
     tables.do(lambda tx: claim(tx, ONE, B, VCPU=1))
-    consumer = tables.do(lambda tx: placement.consumer(tx, ONE))
-    assert consumer == placement.Consumer(ONE, PROJECT, USER, 2, placement.SERVER)
-    tables.do(lambda tx: placement.release(tx, ONE, A))
-    assert tables.do(lambda tx: placement.consumer(tx, ONE)) is not None
-    tables.do(lambda tx: placement.release(tx, ONE, B))
-    assert tables.do(lambda tx: placement.consumer(tx, ONE)) is None
+    consumer = tables.do(lambda tx: allocations.consumer(tx, ONE))
+    assert consumer == allocations.Consumer(ONE, PROJECT, USER, 2, claims.SERVER)
+    tables.do(lambda tx: claims.release(tx, ONE, A))
+    assert tables.do(lambda tx: allocations.consumer(tx, ONE)) is not None
+    tables.do(lambda tx: claims.release(tx, ONE, B))
+    assert tables.do(lambda tx: allocations.consumer(tx, ONE)) is None
 
 
 def test_what_is_used_stays_used_when_less_is_offered(tables: Tables) -> None:
@@ -118,19 +121,19 @@ def test_what_is_used_stays_used_when_it_is_not_offered_for_a_while(tables: Tabl
     tables.do(lambda tx: provide(tx, A, VCPU=4))
     tables.do(lambda tx: provide(tx, A, VCPU=4, MEMORY_MB=1000))
     assert tables.do(lambda tx: used(tx, A)) == {"VCPU": 3, "MEMORY_MB": 900}
-    assert tables.do(placement.miscounted) == []
+    assert tables.do(inventories.miscounted) == []
 
 
 def test_a_providers_generation_tells_of_every_change_and_of_nothing_else(tables: Tables) -> None:
     def generation() -> int:
-        return next(each.generation for each in tables.do(placement.all_providers) if each.id == A)
+        return next(each.generation for each in tables.do(providers.every) if each.id == A)
 
     before = generation()
     tables.do(lambda tx: provide(tx, A, VCPU=4, MEMORY_MB=1000))
     assert generation() == before
     tables.do(lambda tx: provide(tx, A, VCPU=5, MEMORY_MB=1000))
     tables.do(lambda tx: claim(tx, ONE, A, VCPU=1))
-    tables.do(lambda tx: placement.release(tx, ONE))
+    tables.do(lambda tx: claims.release(tx, ONE))
     assert generation() == before + 3
 
 
@@ -138,11 +141,11 @@ def test_what_a_host_offers_anew_leaves_to_operators_what_is_theirs(tables: Tabl
     def mark(tx: Tx) -> None:
         providers.create_class(tx, "CUSTOM_IRON")
         providers.create_trait(tx, "CUSTOM_OAK")
-        placement.set_inventories(tx, A, [*offer(A, VCPU=4, MEMORY_MB=1000), Inventory(A, "CUSTOM_IRON", 3, 0, 1.0)])
+        inventories.set_inventories(tx, A, [*offer(A, VCPU=4, MEMORY_MB=1000), Inventory(A, "CUSTOM_IRON", 3, 0, 1.0)])
         providers.set_traits(tx, A, {"CUSTOM_OAK", "HW_CPU_X86_VMX"})
 
     tables.do(mark)
-    tables.do(lambda tx: placement.provide(tx, A, "a", offer(A, VCPU=8), frozenset({"COMPUTE_NODE"})))
+    tables.do(lambda tx: host_provider.provide(tx, A, "a", offer(A, VCPU=8), frozenset({"COMPUTE_NODE"})))
     assert tables.do(lambda tx: used(tx, A)) == {"VCPU": 0, "CUSTOM_IRON": 0}
     assert tables.do(lambda tx: providers.traits_of(tx, A)) == {"CUSTOM_OAK", "COMPUTE_NODE"}
 
@@ -150,7 +153,7 @@ def test_what_a_host_offers_anew_leaves_to_operators_what_is_theirs(tables: Tabl
 @pytest.mark.parametrize(("amount", "given"), [(5, False), (10, True), (15, False), (30, True), (40, False)])
 def test_only_amounts_of_its_units_are_claimed(tables: Tables, amount: int, given: bool) -> None:
     coarse = [Inventory(A, "DISK_GB", 100, 0, 1.0, min_unit=10, max_unit=30, step_size=10)]
-    tables.do(lambda tx: placement.set_inventories(tx, A, coarse))
+    tables.do(lambda tx: inventories.set_inventories(tx, A, coarse))
     with nullcontext() if given else pytest.raises(Conflict):
         tables.do(lambda tx: claim(tx, ONE, A, DISK_GB=amount))
     assert tables.do(lambda tx: used(tx, A)) == {"DISK_GB": amount if given else 0}
@@ -160,27 +163,27 @@ def test_a_claim_that_is_refused_tells_that_the_former_one_is_gone(tables: Table
     def claim_another(tx: Tx) -> None:
         with suppress(Conflict):
             claim(tx, ONE, A, MEMORY_MB=2000)
-        placement.release(tx, ONE, A)
+        claims.release(tx, ONE, A)
 
     tables.do(lambda tx: claim(tx, ONE, A, VCPU=1))
     before = tables.do(lambda tx: providers.get(tx, A)).generation
     tables.do(claim_another)
     assert tables.do(lambda tx: providers.get(tx, A)).generation > before
-    assert tables.do(lambda tx: placement.consumer(tx, ONE)) is None
+    assert tables.do(lambda tx: allocations.consumer(tx, ONE)) is None
 
 
 def test_every_change_of_what_a_server_holds_makes_it_another_generation(tables: Tables) -> None:
     def generation() -> int | None:
-        consumer = tables.do(lambda tx: placement.consumer(tx, ONE))
+        consumer = tables.do(lambda tx: allocations.consumer(tx, ONE))
         return consumer.generation if consumer else None
 
     found = [generation()]
     for change in (
         lambda tx: claim(tx, ONE, A, VCPU=1),
         lambda tx: claim(tx, ONE, B, VCPU=1),
-        lambda tx: placement.release(tx, ONE, A),
-        lambda tx: placement.release(tx, ONE, A),
-        lambda tx: placement.release(tx, ONE),
+        lambda tx: claims.release(tx, ONE, A),
+        lambda tx: claims.release(tx, ONE, A),
+        lambda tx: claims.release(tx, ONE),
     ):
         tables.do(change)
         found.append(generation())
@@ -189,16 +192,16 @@ def test_every_change_of_what_a_server_holds_makes_it_another_generation(tables:
 
 def test_a_withdrawn_provider_holds_nothing_for_anybody(tables: Tables) -> None:
     tables.do(lambda tx: claim(tx, ONE, A, VCPU=1))
-    tables.do(lambda tx: placement.withdraw(tx, A))
-    assert tables.do(lambda tx: placement.held(tx, ONE)) == []
-    assert [each.id for each in tables.do(placement.all_providers)] == [B]
+    tables.do(lambda tx: removal.withdraw(tx, A))
+    assert tables.do(lambda tx: allocations.held(tx, ONE)) == []
+    assert [each.id for each in tables.do(providers.every)] == [B]
 
 
 def test_a_count_that_is_wrong_is_found(tables: Tables) -> None:
     tables.do(lambda tx: claim(tx, ONE, A, VCPU=3))
-    table = placement.inventories
+    table = inventories.inventories
     tables.do(lambda tx: tx.execute(table.update().where(table.c.resource_class == "VCPU").values(used=2)))
-    assert sorted(tables.do(placement.miscounted)) == [(A, "VCPU", 2, 3), (B, "VCPU", 2, 0)]
+    assert sorted(tables.do(inventories.miscounted)) == [(A, "VCPU", 2, 3), (B, "VCPU", 2, 0)]
 
 
 _machine_tables = Tables()
@@ -235,7 +238,7 @@ class Claims(RuleBasedStateMachine):
         else:
             held = {each.resource_class: each.amount for each in self.held(server) if each.provider == host}
             assert held == amounts
-            for item in _machine_tables.do(lambda tx: placement.inventory(tx, host)):
+            for item in _machine_tables.do(lambda tx: inventories.inventory(tx, host)):
                 assert item.resource_class not in amounts or item.used <= item.capacity
 
     @rule(server=SERVERS, host=HOSTS, amounts=AMOUNTS)
@@ -246,18 +249,19 @@ class Claims(RuleBasedStateMachine):
             with suppress(Conflict):
                 claim(tx, server, host, **amounts)
                 return
-            placement.release(tx, server, host)
+            claims.release(tx, server, host)
 
         _machine_tables.do(work)
 
     @rule(host=HOSTS, traits=st.sets(st.sampled_from(["HW_CPU_X86_VMX", "HW_CPU_X86_SSE"])), near=st.sets(HOSTS))
     def mark(self, host: HostId, traits: set[str], near: set[HostId]) -> None:
         _machine_tables.do(lambda tx: providers.set_traits(tx, host, traits))
-        _machine_tables.do(lambda tx: placement.set_aggregates(tx, host, sorted(near)))
+        if _machine_tables.do(lambda tx: providers.find(tx, host)):
+            _machine_tables.do(lambda tx: providers.set_aggregates(tx, host, sorted(near)))
 
     @rule(host=HOSTS)
     def come_and_go(self, host: HostId) -> None:
-        _machine_tables.do(lambda tx: placement.withdraw(tx, host))
+        _machine_tables.do(lambda tx: removal.withdraw(tx, host))
         _machine_tables.do(lambda tx: provide(tx, host, VCPU=8))
 
     @rule(holdings=st.dictionaries(SERVERS, st.dictionaries(HOSTS, AMOUNTS), min_size=1))
@@ -271,7 +275,7 @@ class Claims(RuleBasedStateMachine):
             for server, amounts in holdings.items()
         ]
         try:
-            _machine_tables.do(lambda tx: placement.replace(tx, wanted))
+            _machine_tables.do(lambda tx: replace_all(tx, wanted))
         except Conflict:
             assert {server: self.held(server) for server in holdings} == before
         else:
@@ -284,7 +288,7 @@ class Claims(RuleBasedStateMachine):
         """Look at the picture in a transaction that is then undone."""
 
         def work(tx: Tx) -> None:
-            placement.release(tx, server)
+            claims.release(tx, server)
             with suppress(Conflict):
                 claim(tx, server, host, **amounts)
             self.picture.refresh(tx)
@@ -295,12 +299,12 @@ class Claims(RuleBasedStateMachine):
 
     @rule(server=SERVERS, host=st.none() | HOSTS)
     def release(self, server: ServerId, host: HostId | None) -> None:
-        _machine_tables.do(lambda tx: placement.release(tx, server, host))
+        _machine_tables.do(lambda tx: claims.release(tx, server, host))
         assert not [each for each in self.held(server) if host in (None, each.provider)]
 
     @invariant()
     def the_count_is_right(self) -> None:
-        assert _machine_tables.do(placement.miscounted) == []
+        assert _machine_tables.do(inventories.miscounted) == []
 
     @invariant()
     def the_picture_is_current(self) -> None:
@@ -310,7 +314,7 @@ class Claims(RuleBasedStateMachine):
         assert self.picture.views == fresh.views
 
     def held(self, server: ServerId) -> list[Allocation]:
-        return _machine_tables.do(lambda tx: placement.held(tx, server))
+        return _machine_tables.do(lambda tx: allocations.held(tx, server))
 
 
 TestClaimsInAnyOrder = Claims.TestCase

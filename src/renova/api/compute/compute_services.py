@@ -15,8 +15,9 @@ from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.host import Host, HostState
 from renova.model.ids import HostId
-from renova.store import aggregates, hosts, migrations, placement, rights, servers
+from renova.store import aggregates, hosts, migrations, rights, servers
 from renova.store.database import Tx
+from renova.store.placement import host_provider, removal
 
 POLICY = {
     "os_compute_api:os-services:list": "rule:admin_api",
@@ -145,7 +146,7 @@ async def _change(call: Call, find: Callable[[Tx], Host | None], missing: str, v
         changed = {**values, **_who(call, tx, host, values)}
         hosts.change(tx, host.id, **changed)
         if "disabled" in values:
-            placement.show_trait(tx, host.id, DISABLED, shown=values["disabled"])
+            host_provider.show_trait(tx, host.id, DISABLED, shown=values["disabled"])
         tx.then(call.cloud.fleet.stale)
         if values.get("forced_down") is False and host.forced_down:
             tx.then(lambda: call.cloud.hosts.on_up(host.id))  # its servers that wait for it may start
@@ -232,7 +233,7 @@ async def delete(call: Call) -> Reply:
         migrations.given_up(tx, host.id)
         aggregates.forget_host(tx, host.id)
         hosts.remove(tx, host.id)
-        placement.withdraw(tx, host.id)
+        removal.withdraw(tx, host.id)
         tx.then(call.cloud.fleet.stale)
         return host.id
 

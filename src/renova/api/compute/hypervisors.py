@@ -17,9 +17,10 @@ from renova.model.guest import HostFacts
 from renova.model.host import Host
 from renova.model.ids import HostId
 from renova.model.server import Server
-from renova.store import hosts, placement, servers
+from renova.store import hosts, servers
 from renova.store.database import Tx
-from renova.store.placement import Inventory
+from renova.store.placement import inventories
+from renova.store.placement.inventories import Inventory
 
 POLICY = {
     "os_compute_api:os-hypervisors:list": "rule:admin_api",
@@ -46,7 +47,7 @@ class Hypervisor(msgspec.Struct, frozen=True):
 
 def _all(tx: Tx) -> list[Hypervisor]:
     offered: dict[HostId, dict[str, Inventory]] = {}
-    for item in placement.inventory(tx):
+    for item in inventories.inventory(tx):
         offered.setdefault(item.provider, {})[item.resource_class] = item
     counts = servers.count_on_hosts(tx)
     return [

@@ -8,10 +8,11 @@ from renova.api.http import Call, Reply
 from renova.api.placement.fields import Body, Holder, Positive, uuid
 from renova.model.errors import Invalid, NotFound
 from renova.model.ids import ProjectId, ServerId, UserId
-from renova.store import placement as store
 from renova.store import providers
 from renova.store.database import Tx
-from renova.store.placement import Holding
+from renova.store.placement import allocations as store
+from renova.store.placement import claims
+from renova.store.placement.holdings import Holding, replace_all
 
 NAMED = (1, 8)  # since when an allocation says whose it is
 BY_PROVIDER = (1, 12)
@@ -108,7 +109,7 @@ async def replace(call: Call) -> Reply:
     want = _old(call, consumer) if call.version < BY_PROVIDER else holding(call, consumer, call.json(Allocations))
     if not want.amounts and call.version < GENERATIONS:
         raise Invalid("JSON does not validate: allocations is empty. Take allocations back with DELETE.")
-    await call.cloud.database.transact(lambda tx: store.replace(tx, [want]))
+    await call.cloud.database.transact(lambda tx: replace_all(tx, [want]))
     return Reply(204)
 
 
@@ -118,7 +119,7 @@ async def replace_many(call: Call) -> Reply:
     if not wanted:
         raise Invalid("JSON does not validate: at least one consumer is expected.")
     holdings = [holding(call, uuid(consumer, "Each consumer"), each) for consumer, each in wanted.items()]
-    await call.cloud.database.transact(lambda tx: store.replace(tx, holdings))
+    await call.cloud.database.transact(lambda tx: replace_all(tx, holdings))
     return Reply(204)
 
 
@@ -129,7 +130,7 @@ async def delete(call: Call) -> Reply:
     def work(tx: Tx) -> None:
         if not store.held(tx, server):
             raise NotFound(f"No allocations for consumer '{server}'")
-        store.release(tx, server)
+        claims.release(tx, server)
 
     await call.cloud.database.transact(work)
     return Reply(204)

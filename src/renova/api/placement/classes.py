@@ -5,9 +5,9 @@ from typing import Any
 from renova.api.http import Call, Reply
 from renova.api.placement.fields import Body, custom_name
 from renova.model.errors import Conflict, Invalid, NotFound
-from renova.store import placement
 from renova.store import providers as store
 from renova.store.database import Tx
+from renova.store.placement import inventories
 from renova.store.providers import NameTaken
 
 
@@ -70,7 +70,7 @@ async def delete(call: Call) -> Reply:
 def _drop(tx: Tx, name: str) -> None:
     if name in store.STANDARD_CLASSES:
         raise Invalid(f"Cannot change standard resource class {name}. Only custom classes can be deleted or renamed.")
-    if placement.class_in_use(tx, name):
+    if inventories.class_in_use(tx, name):
         raise Conflict(f"Resource class {name} is in use in inventory. Take it from the providers that have it first.")
     store.delete_class(tx, name)
 

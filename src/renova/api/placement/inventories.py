@@ -11,10 +11,9 @@ from renova.api.placement.fields import Amount, Body, Positive, class_name
 from renova.model.errors import Invalid, NotFound
 from renova.model.ids import HostId
 from renova.model.provider import MOST
-from renova.store import placement as store
 from renova.store import providers
 from renova.store.database import Tx
-from renova.store.placement import Inventory
+from renova.store.placement.inventories import Inventory, inventory, set_inventories
 from renova.store.providers import Provider, Stale
 
 _RESERVED_MAY_BE_ALL = (1, 26)
@@ -174,7 +173,7 @@ async def _changed(call: Call, new: Any, generation: int | None = None) -> tuple
 
     def work(tx: Tx) -> tuple[Provider, list[Inventory]]:
         provider = providers.expect(tx, _provider(call), generation)
-        store.set_inventories(tx, provider.id, new(store.inventory(tx, provider.id)))
+        set_inventories(tx, provider.id, new(inventory(tx, provider.id)))
         return _both(call, tx)
 
     return await call.cloud.database.transact(work)
@@ -186,7 +185,7 @@ def _provider(call: Call) -> HostId:
 
 def _both(call: Call, tx: Tx) -> tuple[Provider, list[Inventory]]:
     provider = providers.get(tx, call.path["provider"])
-    return provider, store.inventory(tx, provider.id)
+    return provider, inventory(tx, provider.id)
 
 
 async def _read(call: Call) -> tuple[Provider, list[Inventory]]:

@@ -11,9 +11,10 @@ from renova.api.placement.shown import Shown
 from renova.model.errors import Conflict, Invalid
 from renova.model.ids import HostId
 from renova.model.provider import ProviderView
-from renova.store import hosts, placement
+from renova.store import hosts
 from renova.store import providers as store
 from renova.store.database import Tx
+from renova.store.placement import removal
 from renova.store.providers import Provider
 
 NESTED = (1, 14)
@@ -146,7 +147,7 @@ async def delete(call: Call) -> Reply:
                 f"Unable to delete resource provider {provider}: it is the host {host.name}. "
                 "Delete its compute service instead."
             )
-        placement.delete_provider(tx, provider)
+        removal.delete_provider(tx, provider)
 
     await call.cloud.database.transact(work)
     return Reply(204)

@@ -5,9 +5,10 @@ from renova.api.placement.allocations import Allocations, holding
 from renova.api.placement.fields import Body, uuid
 from renova.api.placement.inventories import AllInventories, offered
 from renova.model.ids import HostId
-from renova.store import placement as store
 from renova.store import providers
 from renova.store.database import Tx
+from renova.store.placement.holdings import replace_all
+from renova.store.placement.inventories import inventory, set_inventories
 
 
 class Reshaped(Body):
@@ -34,11 +35,11 @@ async def reshape(call: Call) -> Reply:
             providers.expect(tx, provider, generation)
             # Both for a moment: what is held of the old is only now given back.
             names = {item.resource_class for item in inventories}
-            old = [item for item in store.inventory(tx, provider) if item.resource_class not in names]
-            store.set_inventories(tx, provider, [*inventories, *old])
-        store.replace(tx, holdings)
+            old = [item for item in inventory(tx, provider) if item.resource_class not in names]
+            set_inventories(tx, provider, [*inventories, *old])
+        replace_all(tx, holdings)
         for provider, (inventories, _) in new.items():
-            store.set_inventories(tx, provider, inventories)
+            set_inventories(tx, provider, inventories)
 
     await call.cloud.database.transact(work)
     return Reply(204)

@@ -7,7 +7,7 @@ from typing import Any
 from renova.api.dispatch import status_of
 from renova.api.http import Call, Handler, Reply, Route, Version
 from renova.model.errors import Invalid, Refused
-from renova.store.placement import InventoryInUse
+from renova.store.placement.inventories import InventoryInUse
 from renova.store.providers import HasChildren, NameTaken, ProviderInUse, Stale
 
 _LATEST: Version = (99, 0)

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Iterator
 
 from renova.model.clock import SystemClock
-from renova.store import actions, block_devices, hosts, operations, placement, rights, volume_attachments, volumes
+from renova.store import actions, block_devices, hosts, operations, rights, volume_attachments, volumes
 from renova.store.database import Tx
 from renova.store.everything import open_database
+from renova.store.placement import inventories
 
 
 def unfinished(url: str) -> list[str]:
@@ -31,7 +32,7 @@ def work_left(tx: Tx) -> Iterator[str]:
     for host in hosts.every(tx):
         for debt in rights.debts_of(tx, host.id):
             yield f"host {host.name} still owes the clean-up of {debt.server}: {debt.trouble}"
-    for provider, resource, used, total in placement.miscounted(tx):
+    for provider, resource, used, total in inventories.miscounted(tx):
         yield f"{used} {resource} of {provider} are counted as used, {total} are held"
 
 

@@ -13,8 +13,9 @@ from renova.operations.cloud import Cloud
 from renova.operations.duties.mending import mend
 from renova.operations.parts.needs import amounts
 from renova.operations.rounds import Tally
-from renova.store import hosts, operations, placement, rights, servers
+from renova.store import hosts, operations, rights, servers
 from renova.store.database import Tx
+from renova.store.placement import allocations, claims
 
 
 async def audit_allocations(cloud: Cloud, tally: Tally) -> None:
@@ -43,7 +44,7 @@ async def _audit_host(cloud: Cloud, tally: Tally, host: Host) -> None:
 def _suspects(tx: Tx, host: HostId) -> tuple[int, list[ServerId]]:
     """Count who lives on the host or holds something of it, and list those for whom the two may differ."""
     held: dict[ServerId, dict[str, int]] = {}
-    for allocation in placement.held_of(tx, host):
+    for allocation in allocations.held_of(tx, host):
         held.setdefault(allocation.consumer, {})[allocation.resource_class] = allocation.amount
     here = {server.id: server for server in servers.on_host(tx, host)}
     lacking = [server.id for server in here.values() if _lacks(held.get(server.id, {}), amounts(server))]
@@ -60,17 +61,17 @@ def _mend(cloud: Cloud, tx: Tx, host: HostId, server_id: ServerId) -> str | None
     server = servers.get(tx, server_id, deleted=True)
     if server is None or operations.active(tx, server_id) is not None:
         return None
-    held = {each.resource_class: each.amount for each in placement.held(tx, server_id) if each.provider == host}
+    held = {each.resource_class: each.amount for each in allocations.held(tx, server_id) if each.provider == host}
     if server.host == host and not server.deleted:
         wanted = amounts(server)
         if not _lacks(held, wanted):
             return None
-        placement.claim(tx, server.id, server.project, server.user, host, {**held, **wanted})
+        claims.claim(tx, server.id, server.project, server.user, host, {**held, **wanted})
         cloud.fleet.stale()
         return f"held {held or 'nothing'}, holds {wanted}"
     right = rights.right(tx, server_id)
     if not held or rights.owes(tx, host, server_id) or (right is not None and right.host == host):
         return None
-    placement.release(tx, server_id, host)
+    claims.release(tx, server_id, host)
     cloud.fleet.stale()
     return f"held {held} for nothing"

@@ -6,9 +6,10 @@ from renova.model.ids import HostId
 from renova.operations.cloud import Cloud
 from renova.operations.duties.mending import mend
 from renova.operations.rounds import Tally
-from renova.store import hosts, migrations, operations, placement, rights, servers
+from renova.store import hosts, migrations, operations, rights, servers
 from renova.store.database import Tx
 from renova.store.migrations import Migration
+from renova.store.placement import claims
 
 
 async def finish_evacuations(cloud: Cloud, tally: Tally) -> None:
@@ -33,7 +34,7 @@ def _finish(cloud: Cloud, tx: Tx, migration: Migration) -> str | None:
         return None
     if not migrations.move(tx, migration.id, ("done",), "completed"):
         return None
-    placement.release(tx, migration.server, migration.source)
+    claims.release(tx, migration.server, migration.source)
     cloud.fleet.stale()
     return f"evacuation {migration.id} was done, and its source has cleaned up or is gone"
 

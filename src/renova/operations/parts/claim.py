@@ -10,8 +10,9 @@ from renova.operations.parts.run_guest import freed
 from renova.operations.work import Work
 from renova.scheduling.choose import rank
 from renova.scheduling.request import Request
-from renova.store import cluster, placement, rights
+from renova.store import cluster, rights
 from renova.store.database import Tx
+from renova.store.placement import claims
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -37,11 +38,11 @@ def claim(
     last: Conflict | None = None
     for host in ranking.best():
         try:
-            placement.claim(tx, server.id, server.project, server.user, host.id, request.resources)
+            claims.claim(tx, server.id, server.project, server.user, host.id, request.resources)
             right = rights.grant(tx, server.id, host.id, migration)
         except Conflict as error:
             # The picture was stale: this host has filled up, or gone. What it was given so far is taken back.
-            placement.release(tx, server.id, host.id)
+            claims.release(tx, server.id, host.id)
             last = error
             continue
         return Claim(host.id, host.name, right.incarnation, host.storage)

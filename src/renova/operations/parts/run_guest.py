@@ -15,8 +15,9 @@ from renova.operations.parts import volumes
 from renova.operations.parts.guest import current_guest
 from renova.operations.parts.storage_wait import with_storage
 from renova.operations.work import Work
-from renova.store import hosts, placement, rights
+from renova.store import hosts, rights
 from renova.store.database import Tx
+from renova.store.placement import claims
 from renova.wire import (
     AnyAct,
     Define,
@@ -245,5 +246,5 @@ def freed(work: Work, tx: Tx, host: HostId) -> None:
     right = rights.right(tx, work.held.server)
     if right is not None and right.host == host:
         rights.release(tx, work.held.server)
-    placement.release(tx, work.held.server, host)
+    claims.release(tx, work.held.server, host)
     work.cloud.fleet.stale()
