@@ -202,6 +202,7 @@ class LibvirtBench:
         self._hosts = {"first": first, "second": second}
         self._linux = linux
         self._daemons: dict[str, asyncio.subprocess.Process] = {}
+        self._bridges: list[str] = []
         self.first: Hypervisor = self._hypervisor(first)
         self.second: Hypervisor = self._hypervisor(second)
         self.changes: list[GuestChanged] = []
@@ -256,18 +257,25 @@ class LibvirtBench:
         return ET.fromstring(out)
 
     async def have_bridge(self, nic: Nic) -> None:
-        inside = ("nsenter", "-t", str(host_pid(self._hosts["first"])), "-n", "--", "ip", "link")
         bridge = bridge_name(nic.vni)
-        await (await asyncio.create_subprocess_exec(*inside, "add", bridge, "type", "bridge", stderr=-3)).wait()
-        await (await asyncio.create_subprocess_exec(*inside, "set", bridge, "up")).wait()
+        if bridge not in self._bridges:
+            self._bridges.append(bridge)
+            await self._link("add", bridge, "type", "bridge")
+        await self._link("set", bridge, "up")
+
+    async def _link(self, *words: str) -> None:
+        inside = ("nsenter", "-t", str(host_pid(self._hosts["first"])), "-n", "--", "ip", "link")
+        assert await (await asyncio.create_subprocess_exec(*inside, *words)).wait() == 0
 
     def hold_on(self, device: str) -> None:
         """A guest without an operating system hears nothing anyway."""
 
     async def close(self) -> None:
-        """End what serves volumes."""
+        """End what serves volumes, and leave no bridges to the tests that have the same hosts."""
         for daemon in self._daemons.values():
             await self._end(daemon)
+        for bridge in self._bridges:
+            await self._link("delete", bridge)
 
     @staticmethod
     async def _end(daemon: asyncio.subprocess.Process) -> None:
