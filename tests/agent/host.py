@@ -13,7 +13,8 @@ from renova.agent.controllers import MemoryBook
 from renova.agent.journal import Journal, MemoryJournal
 from renova.agent.service import Agent
 from renova.drivers.hypervisor import Hypervisor
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network import Network
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.model.chance import SeededChance

@@ -7,7 +7,7 @@ import pytest
 
 from renova.agent.images import PATIENCE_S, PIECE_S
 from renova.drivers.hypervisor import ImageSource
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.model.channel import Channel
 from renova.model.errors import BadSetup
 from renova.model.guest import FoundGuest, Guest, GuestChanged, PowerState

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from renova.drivers.hypervisor import ImageSource
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.model.channel import Closed
 from renova.model.guest import Guest
 from renova.model.ids import ServerId

@@ -3,7 +3,7 @@
 import asyncio
 
 from renova.drivers.hypervisor import ImageSource
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.model.guest import Guest
 from renova.model.ids import ServerId
 from renova.wire import DropDisks, Prepare, Prepared, Remove, Start, State, Stop

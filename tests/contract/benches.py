@@ -21,7 +21,8 @@ import pytest
 from renova.drivers.hypervisor import Hypervisor
 from renova.drivers.hypervisor.disks import Disks
 from renova.drivers.hypervisor.libvirt import LibvirtHypervisor
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network import bridge_name
 from renova.lab import guest_image, processes
 from renova.lab.home import Home

@@ -14,7 +14,8 @@ from renova.agent.connection import TlsDialer
 from renova.agent.enrolment import enrolled
 from renova.agent.journal import MemoryJournal
 from renova.agent.service import Agent
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock

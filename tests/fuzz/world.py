@@ -24,7 +24,7 @@ from renova import log as logs
 from renova.api import app
 from renova.api.dispatch import Dispatcher
 from renova.api.everything import every_service, rules
-from renova.drivers.hypervisor.simulated import SMALL_HOST
+from renova.drivers.hypervisor.simulated.machine import SMALL_HOST
 from renova.engine.executor import Executor
 from renova.model.ids import ExecutorId
 from renova.partners.identity import passwords

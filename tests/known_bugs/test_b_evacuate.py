@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from renova.drivers.hypervisor.simulated import SMALL_HOST
+from renova.drivers.hypervisor.simulated.machine import SMALL_HOST
 from renova.model.errors import Broken, Conflict, Invalid, NotFound, Refused
 from renova.model.guest import Capabilities, Guest, PowerState
 from renova.model.ids import ServerId

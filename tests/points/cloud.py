@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from renova import wire
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
-from renova.drivers.hypervisor.simulated_image import Write
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.image import Write
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.model.channel import Channel, Closed
 from renova.model.errors import NotNow
 from renova.model.ids import ServerId

@@ -20,7 +20,9 @@ from renova.agent.controllers import FileBook
 from renova.agent.journal import MemoryJournal
 from renova.agent.service import Agent
 from renova.drivers.hypervisor.none import NoHypervisor
-from renova.drivers.hypervisor.simulated import SMALL_HOST, SimulatedHypervisor, SimulatedStorage
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.machine import SMALL_HOST
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network.none import NoNetwork
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.drivers.volume.simulated import SimulatedVolumes

@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from renova.agent.service import Agent
 from renova.controller import Controller, Parts
-from renova.drivers.hypervisor.simulated import SMALL_HOST, SimulatedHypervisor, SimulatedStorage
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.machine import SMALL_HOST
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.hosts.registration import enrol
 from renova.model.chance import Chance, SeededChance

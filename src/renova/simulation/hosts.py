@@ -8,7 +8,8 @@ from renova.agent.journal import HostPage, MemoryJournal, ServerPage, ThingPage
 from renova.agent.service import Agent
 from renova.drivers.hypervisor import ImageSource
 from renova.drivers.hypervisor.none import NoHypervisor
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network.none import NoNetwork
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.drivers.volume.simulated import SimulatedVolumes

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from renova.drivers.hypervisor.simulated import SMALL_HOST
+from renova.drivers.hypervisor.simulated.machine import SMALL_HOST
 from renova.model.errors import Invalid
 from renova.settings import ControllerSettings, ProofName
 from renova.simulation.announcements import Announcements

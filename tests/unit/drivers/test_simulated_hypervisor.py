@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
-from renova.drivers.hypervisor.simulated_image import Write
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.image import Write
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.model.errors import NotNow
 from renova.model.guest import GuestChanged, PowerState
 from renova.model.ids import ImageId

@@ -24,7 +24,8 @@ from renova.agent.enrolment import enrolled
 from renova.agent.identity import certificate_file, key_file, read_identity
 from renova.agent.journal import FileJournal
 from renova.agent.service import Agent
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.engine.executor import Executor
 from renova.hosts.agents import Agents

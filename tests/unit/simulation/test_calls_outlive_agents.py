@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from renova.drivers.hypervisor.simulated import SimulatedHypervisor, SimulatedStorage
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.model.guest import PowerState
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.simulation.processes import Process

@@ -1,6 +1,6 @@
 """Servers' local disks: newer incarnations write after older ones (one_writer), and the newest stays (kept)."""
 
-from renova.drivers.hypervisor.simulated import SimulatedDisk
+from renova.drivers.hypervisor.simulated.storage import SimulatedDisk
 from renova.model.ids import ServerId
 from renova.model.server import TaskState
 from renova.simulation.hosts import SimulatedHost

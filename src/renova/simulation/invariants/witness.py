@@ -1,7 +1,7 @@
 """Hears what happens on one host, and has it checked."""
 
 from renova.agent.journal import ServerPage
-from renova.drivers.hypervisor.simulated import Witness
+from renova.drivers.hypervisor.simulated.witness import Witness
 from renova.model.guest import Guest
 from renova.model.ids import ServerId
 from renova.simulation.hosts import SimulatedHost

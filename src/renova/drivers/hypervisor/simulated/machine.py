@@ -1,0 +1,237 @@
+"""A simulated host as a machine: its power, its guests as they run, and what befalls them with no call of anybody's."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from renova.drivers.hypervisor import DiskLocked
+from renova.drivers.hypervisor.simulated.image import Write
+from renova.drivers.hypervisor.simulated.storage import SimulatedDisk, SimulatedStorage
+from renova.drivers.hypervisor.simulated.witness import Witness
+from renova.model.clock import Clock
+from renova.model.errors import NotNow, Refused
+from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, Nic, PowerState, VolumeDisk
+from renova.model.ids import ServerId
+
+ACTIVE = (PowerState.RUNNING, PowerState.PAUSED)
+SMALL_HOST = HostFacts(
+    hypervisor_type="QEMU",
+    hypervisor_version=7002000,
+    accelerator="simulated",
+    architecture="x86_64",
+    vcpus=16,
+    memory_mb=65536,
+    local_gb=1000,
+    cpu_info={"arch": "x86_64", "model": "simulated", "vendor": "Renova"},
+)
+
+
+@dataclass
+class Domain:
+    """A guest as the hypervisor has it defined."""
+
+    guest: Guest
+    power: PowerState = PowerState.SHUTDOWN
+    saved: bool = False  # its memory, while it is off
+    disk: SimulatedDisk | None = None  # what it has open while it runs, even if somebody deletes it
+    ready_at: float = 0.0  # when the booting guest reaches userspace
+    booted: bool = False
+
+    def has(self, **devices: tuple[VolumeDisk, ...] | tuple[Nic, ...]) -> None:
+        """Note what the guest has from now on."""
+        self.guest = msgspec.structs.replace(self.guest, **devices)
+
+    def found(self) -> FoundGuest:
+        return FoundGuest(self.guest.server, self.guest.incarnation, self.power)
+
+
+class SimulatedMachine:
+    """Runs guests.
+
+    `start_s` is how long starting one takes, `boot_s` how much later it is in userspace, `shut_down_s` how long it
+    takes to power off when asked.
+    """
+
+    def __init__(
+        self, clock: Clock, storage: SimulatedStorage, *, start_s: float, boot_s: float, shut_down_s: float
+    ) -> None:
+        self._clock = clock
+        self._storage = storage
+        self._start_s, self._boot_s, self._shut_down_s = start_s, boot_s, shut_down_s
+        self._domains: dict[ServerId, Domain] = {}
+        self.jobs = WeakValueDictionary[ServerId, asyncio.Lock]()  # each held by the call that is being served
+        self._changed: Callable[[GuestChanged], None] | None = None
+        self._powered = True
+        self.power_cuts = 0
+        self._away = False
+        self._still = False
+        self.witness = Witness()
+        self.on_call: Callable[[str], Awaitable[None]] | None = None  # what slows, fails or kills whoever calls
+
+    def cut_power(self) -> None:
+        """Stop the host at once: guests die unannounced, every call fails until `power_on`."""
+        for domain in self._domains.values():
+            if domain.power in ACTIVE:
+                self._release(domain, PowerState.SHUTDOWN)
+        self._powered, self._changed = False, None
+        self.power_cuts += 1
+
+    def power_on(self) -> None:
+        """Boot the host again: definitions are there, nothing runs, somebody must `connect` anew."""
+        self._powered = True
+
+    def disconnect(self) -> None:
+        """Tell nobody anything until the next `connect`: whoever listened was killed, with all that it was doing."""
+        self._changed = None
+        self._storage.let_go(self)
+
+    def stand_still(self) -> None:
+        """Have the whole host stand still: no guest executes until `go_on`."""
+        self._still = True
+        self._show_all()
+
+    def go_on(self) -> None:
+        """Wake the host: its guests go on where they stood."""
+        self._still = False
+        self._show_all()
+
+    def _show_all(self) -> None:
+        for server, domain in self._domains.items():
+            if domain.power is PowerState.RUNNING:
+                self.witness.power(server)
+
+    def go_away(self) -> None:
+        """Fail every call from now on, as when libvirtd is dead; guests run on."""
+        self._away = True
+
+    def come_back(self) -> None:
+        """Answer again, and report the state of every guest."""
+        self._away = False
+        for domain in self._domains.values():
+            self._tell(domain)
+
+    def crash(self, server: ServerId) -> None:
+        """Have a running guest's QEMU die."""
+        self._stop(self._must_run(server), PowerState.CRASHED)
+
+    def power_off_inside(self, server: ServerId) -> None:
+        """Have a running guest power itself off, as its user may."""
+        self._stop(self._must_run(server), PowerState.SHUTDOWN)
+
+    def write(self, server: ServerId, text: str) -> None:
+        """Have a running guest write to its root disk."""
+        domain = self._must_run(server)
+        self._boot(domain)
+        assert domain.disk
+        domain.disk.writes.append(Write(domain.guest.incarnation, text))
+
+    def executing(self) -> dict[ServerId, int]:
+        """Return the guests that execute, each with its incarnation; also while power or libvirtd is away."""
+        return {
+            server: domain.guest.incarnation
+            for server, domain in self._domains.items()
+            if domain.power is PowerState.RUNNING and not self._still
+        }
+
+    def domains(self) -> list[ServerId]:
+        """Return the servers of which something is defined here."""
+        return list(self._domains)
+
+    def defined(self, server: ServerId) -> int | None:
+        """Return the incarnation of the server's guest if it is defined here, whether it executes or not."""
+        domain = self._domains.get(server)
+        return domain.guest.incarnation if domain else None
+
+    def executes(self, server: ServerId) -> int | None:
+        """Return the incarnation of the server's guest if it executes here."""
+        domain = self._running(server)
+        return domain.guest.incarnation if domain and not self._still else None
+
+    def volumes(self, server: ServerId) -> tuple[VolumeDisk, ...]:
+        """Return the volumes that the running guest has; none when it does not run."""
+        domain = self._active(server)
+        return domain.guest.volumes if domain else ()
+
+    def nics(self, server: ServerId) -> tuple[Nic, ...]:
+        """Return the nics that the running guest has."""
+        domain = self._active(server)
+        return domain.guest.nics if domain else ()
+
+    def reach(self, power_cuts: int | None = None) -> None:
+        """Raise `NotNow` unless the hypervisor answers, and was not cut off since `power_cuts` were counted."""
+        if not self._powered or (power_cuts is not None and power_cuts != self.power_cuts):
+            raise NotNow("the host lost its power")
+        if self._away:
+            raise NotNow("the hypervisor does not answer")
+
+    async def _take(self, seconds: float) -> None:
+        if seconds > 0:
+            power_cuts = self.power_cuts
+            await self._clock.sleep(seconds)
+            self.reach(power_cuts)
+
+    async def _run(self, domain: Domain, disk: SimulatedDisk) -> None:
+        domain.power = PowerState.PAUSED
+        try:
+            await self._take(self._start_s)
+            disks = domain.guest.disks
+            files = disks.root or disks.ephemerals_gb or disks.swap_mb
+            if files and disk.open_by is not None:  # a server that has only volumes opens nothing here
+                raise DiskLocked(f"the disk of {domain.guest.server} is open elsewhere: the old guest may live")
+        except BaseException:
+            domain.power = PowerState.SHUTDOWN
+            raise
+        disk.open_by = self
+        domain.power, domain.disk = PowerState.RUNNING, disk
+        self.witness.power(domain.guest.server)
+
+    def _go_on(self, domain: Domain) -> None:
+        if domain.power is PowerState.PAUSED:
+            domain.power = PowerState.RUNNING
+            self.witness.power(domain.guest.server)
+            self._tell(domain)
+
+    def _active(self, server: ServerId) -> Domain | None:
+        """Return the guest if it runs or stands still: it has its disk open."""
+        domain = self._domains.get(server)
+        return domain if domain and domain.power in ACTIVE else None
+
+    def _running(self, server: ServerId) -> Domain | None:
+        domain = self._domains.get(server)
+        return domain if domain and domain.power is PowerState.RUNNING else None
+
+    def _must_run(self, server: ServerId) -> Domain:
+        domain = self._running(server)
+        if domain is None:
+            raise Refused(f"{server} does not run")
+        return domain
+
+    def _boot(self, domain: Domain) -> None:
+        """Catch up with what the guest has done by now: reach userspace, once, and say so on its console."""
+        # Done when somebody looks, not by a timer: a thousand hosts need no thousand tasks.
+        if domain.booted or domain.disk is None or self._clock.monotonic() < domain.ready_at:
+            return
+        domain.booted = True
+        domain.disk.writes.append(Write(domain.guest.incarnation, "boot"))
+        line = f"GUEST-READY {domain.guest.personal.hostname} boots={domain.disk.boots}\n"
+        at = (domain.guest.server, domain.guest.disks.generation)
+        self._storage.consoles.setdefault(at, bytearray()).extend(line.encode())
+
+    def _release(self, domain: Domain, power: PowerState) -> None:
+        self._boot(domain)
+        if domain.disk:
+            domain.disk.open_by = None
+        domain.disk, domain.power = None, power
+        self.witness.power(domain.guest.server)
+
+    def _stop(self, domain: Domain, power: PowerState) -> None:
+        self._release(domain, power)
+        self._tell(domain)
+
+    def _tell(self, domain: Domain) -> None:
+        # Nothing is heard of a hypervisor that is away; a real one reports all states when it is back.
+        if self._changed and not self._away:
+            self._changed(GuestChanged(domain.guest.server, domain.guest.incarnation, domain.power))
