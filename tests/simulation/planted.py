@@ -23,6 +23,7 @@ from renova.agent.guest import GuestActor
 from renova.agent.lease import Lease
 from renova.agent.service import Agent
 from renova.engine.telling import Teller
+from renova.engine.tries import Tries
 from renova.hosts import eras, leases, registration
 from renova.hosts.leases import Leases
 from renova.model.errors import NotNow
@@ -566,7 +567,46 @@ def no_new_epoch(patch: Patch) -> None:
     patch.setattr(journal, "_TAKE", take.returning(table))
 
 
-TOLD = "controller killed, controller frozen, killed at a crash point"
+UNANSWERED: dict[str, Any] = {"minutes": 0.2, "rate": 3.0}
+
+
+@bug("h", "a commit whose answer was lost counts as not done", "unexpected", "commit's answer lost", **UNANSWERED)
+def unheard_is_undone(patch: Patch) -> None:
+    commit = Tries.commit
+
+    async def distrusting(self: Any, held: Any, change: Any, patience: float = float("inf")) -> Any:
+        return await commit(self, held, lambda tx, book, _again: change(tx, book, False), patience)
+
+    patch.setattr(Tries, "commit", distrusting)
+
+
+@bug("i", "a commit without an answer counts as done", "right at_the_end ended", "commit lost", **UNANSWERED)
+def unheard_is_done(patch: Patch) -> None:
+    commit = Tries.commit
+
+    async def trusting(self: Any, held: Any, change: Any, patience: float = float("inf")) -> Any:
+        done: list[Any] = []
+
+        def noted(tx: Any, book: Any, again: bool) -> Any:
+            done[:] = [change(tx, book, again)]
+            return done[0]
+
+        try:
+            return await self._journal.commit(held, lambda tx, book: noted(tx, book, False))
+        except NotNow:
+            return done[0] if done else await commit(self, held, change, patience)
+
+    def note(self: Any, entry: Any) -> None:
+        self.demand_ours()
+        self._note(entry.place, entry.step, entry.result, undone=False)
+
+    patch.setattr(Tries, "commit", trusting)
+    # Nor does it look whether what it did last is there.
+    patch.setattr(book.StoredBook, "note", note)
+    patch.setattr(book.StoredBook, "demand_ours", lambda self, _after=None: ownership.demand_ours(self._tx, self._held))
+
+
+TOLD = "controller killed, controller frozen, killed at a crash point, receiver"
 
 
 @bug("f", "an event leaves the outbox before its receiver has it", "told", TOLD, told=True)
