@@ -94,6 +94,7 @@ class Asking(Told):
     async def mend(self) -> None:
         """Have everything run that was killed or lost its power, and what is looked over now and then be so."""
         cloud = self.cloud
+        await cloud.until(lambda: not cloud.to_come)
         await cloud.until(cloud.all_alive)
         for name in [*cloud.hosts, *cloud.storage_hosts]:
             if not cloud.any_host(name).powered:

@@ -135,6 +135,7 @@ class TappedCloud(SimulatedCloud):
         self.births: list[Birth] = []
         self.ran_twice: list[str] = []
         self.falling = 0  # processes that were killed and are to be started again
+        self.to_come = 0  # things that faults have still to do
         self.images = Tapped(self.images, self.taps, Seam.SERVICE, IMAGES)  # type: ignore[assignment]
 
     def _database_for(self, one: SimulatedController, process: Process) -> Database:
@@ -245,7 +246,12 @@ class TappedCloud(SimulatedCloud):
 
         def begin() -> None:
             self._later = asyncio.get_running_loop().create_task(work)
+            self._later.add_done_callback(done)
 
+        def done(_task: object) -> None:
+            self.to_come -= 1
+
+        self.to_come += 1
         asyncio.get_running_loop().call_later(seconds, begin, context=outside())
 
     def is_up(self, name: str) -> bool:

@@ -9,6 +9,8 @@ A backup is an image of a kind ("daily"), of which only the newest few are kept.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 import structlog
@@ -40,7 +42,7 @@ log = structlog.get_logger()
 NOT_INHERITED = frozenset({"cache_in_nova", "bittorrent"})
 NOT_INHERITED_PREFIXES = ("img_signature", "cinder_encryption_", "os_glance_")
 
-REMOVAL_PAUSES = (0.1, 0.4, 0.5)  # seconds after each try to remove an unfinished image
+REMOVAL_PAUSES = (0.1, 0.4, 0.5)  # seconds between tries to remove an image
 
 
 class Backup(msgspec.Struct, frozen=True):
@@ -209,7 +211,7 @@ async def rotate_backups(work: Work, want: CreateImage) -> None:
     found = await work.cloud.images.having(of_kind)
     for old in [image for image in found if image.status == "active"][want.backup.rotation :]:
         try:
-            await work.cloud.images.remove(old.id)
+            await _patiently(work, partial(work.cloud.images.remove, old.id))
         except CloudError:
             log.warning("old backup not removed", image=old.id, exc_info=True)
 
@@ -277,15 +279,21 @@ async def have_no_unfinished_images(work: Work, images: tuple[ImageId, ...]) -> 
 
 
 async def _remove_unfinished(work: Work, image: ImageId) -> None:
+    try:
+        await _patiently(work, partial(remove_unless_whole, work, image))
+    except NotNow as away:
+        # What took its place must not wait for the image service; the image is seen, unfinished, and can be deleted.
+        log.warning("unfinished image not removed", image=image, reason=str(away))
+
+
+async def _patiently(work: Work, remove: Callable[[], Awaitable[None]]) -> None:
+    """Have it removed, though the image service be away for a moment."""
     for pause in REMOVAL_PAUSES:
         try:
-            await remove_unless_whole(work, image)
-            return
-        except NotNow as away:
-            log.info("unfinished image not removed yet", image=image, reason=str(away))
-        await work.cloud.clock.sleep(pause)
-    # What took its place must not wait for the image service; the image is seen, unfinished, and can be deleted.
-    log.warning("unfinished image not removed", image=image)
+            return await remove()
+        except NotNow:
+            await work.cloud.clock.sleep(pause)
+    return await remove()
 
 
 CREATE_IMAGE = Story("create-image", 1, CreateImage, create_image, settle_create_image)
