@@ -91,6 +91,23 @@ def test_a_guest_of_a_stopped_server_that_is_found_running_is_stopped_by_force()
     told_story(story)
 
 
+def test_a_stopped_server_that_was_found_running_is_not_stopped_once_its_guest_is_gone() -> None:
+    async def whole() -> None:
+        told = await Told().begin()
+        server = await told.get(await told.created())
+        # As after a loss of commits: it was stopped, started and deleted, and only the first is still known.
+        await set_row(told, server.id, vm_state=VmState.STOPPED)
+        await unreported(told, server, lambda hypervisor: hypervisor._domains.pop(server.id))
+        await do(told, "power_states")
+        after = await told.get(server.id)
+        assert (after.vm_state, after.power_state) == (VmState.STOPPED, PowerState.NOSTATE)
+        assert (after.last_number, after.task_state) == (server.last_number, None)
+        assert (await do(told, "power_states")).mended == 0
+        await told.cloud.down()
+
+    run_virtual(whole())
+
+
 def test_a_paused_server_whose_guest_is_gone_is_stopped() -> None:
     async def story(told: Told) -> None:
         server = await told.get(await told.created())

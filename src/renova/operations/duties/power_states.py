@@ -79,8 +79,9 @@ async def _follow_host(cloud: Cloud, tally: Tally, host: Host) -> None:
 def _power(server: Server | Standing, guest: FoundGuest | None) -> PowerState:
     if guest is not None:
         return guest.power
-    # A server that is off may well have no definition on its host; one that should run has lost its guest.
-    return PowerState.NOSTATE if server.vm_state in (VmState.ACTIVE, VmState.PAUSED) else server.power_state
+    # A server that is off may well have no definition on its host; one that is not has lost its guest.
+    off = server.vm_state not in (VmState.ACTIVE, VmState.PAUSED) and server.power_state not in UP
+    return server.power_state if off else PowerState.NOSTATE
 
 
 def _differs(server: Standing, guest: FoundGuest | None) -> bool:
