@@ -100,7 +100,7 @@ class Outcome:
     virtual_s: float = 0.0
     fired: Counter[str] = field(default_factory=Counter)  # faults by kind
     points: Counter[str] = field(default_factory=Counter)  # crash points at which somebody died
-    passed: Counter[str] = field(default_factory=Counter)  # crash points that were passed
+    passed: Counter[str] = field(default_factory=Counter)  # crash points that were passed while faults struck
     asked: Counter[str] = field(default_factory=Counter)  # requests that were accepted
     promises: int = 0
     assumptions: list[str] = field(default_factory=list)  # that were broken on purpose
@@ -167,6 +167,7 @@ class Run:
         if plan.told if plan.told is not None else plan.seed % 4 == 0:
             self.world.sink = Receiver(self.world.chance_of("receiver"), self.announcements.heard)
         self.history.alarm = lambda what: self._break(Violation("unexpected", what))
+        self._prepared: Counter[str] = Counter()  # crash points that were passed before the first fault
         self._calm_s = 0.0
 
     async def tell(self) -> Outcome:
@@ -183,7 +184,7 @@ class Run:
         outcome.digest, outcome.lines = self.history.digest, self.history.count
         outcome.checks, outcome.virtual_s = self.invariants.checks.made, asyncio.get_running_loop().time()
         outcome.fired, outcome.points = self.injector.fired, self.world.points.fired
-        outcome.passed = self.world.points.passed
+        outcome.passed = self.world.points.passed - self._prepared
         outcome.asked, outcome.promises = Counter(self.workload.asked), len(self.workload.promises)
         outcome.assumptions = self.invariants.view.believed.broken
         outcome.calm_s = self._calm_s
@@ -216,6 +217,7 @@ class Run:
         for host in world.hosts.values():
             self.invariants.watch_host(host)
         await self.workload.prepare()
+        self._prepared = self.world.points.passed.copy()
         looking = asyncio.get_running_loop().create_task(self._look(), name="look")
         try:
             await self._storm()
