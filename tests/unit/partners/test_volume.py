@@ -1,5 +1,6 @@
 """The built-in volume service, as operations use it: over a whole simulated cloud with one storage host."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -174,6 +175,25 @@ def test_what_should_be_served_is_served_again_after(fault: str) -> None:
             await cloud.start_controller()
         await cloud.until(lambda: served(cloud) == [there.name])
         assert served(cloud, OTHER) == []
+
+    play(story)
+
+
+def test_what_somebody_waits_to_have_served_is_served_again_though_confirmed_meanwhile() -> None:
+    async def story(cloud: SimulatedCloud, service: BuiltinVolumes) -> None:
+        await service.create(new())
+        await service.reserve(FIRST, VOLUME, SERVER)
+        await cloud.cut_power("storage1")
+        with pytest.raises(NotNow):
+            await service.connect(FIRST, "host1", "10.1.0.1")
+        await cloud.clock.sleep(30)
+        await cloud.power_on("storage1")
+        there = await patiently(cloud, lambda: service.connect(FIRST, "host1", "10.1.0.1"))
+        waiting = {task.get_name() for task in asyncio.all_tasks()}
+        assert f"settle-{VOLUME}" in waiting, "nobody is left who waits: this test is about nothing"
+        cloud.storage_hosts["storage1"].volumes.lose_exports()
+        await cloud.clock.sleep(10)
+        assert served(cloud) == [there.name]
 
     play(story)
 

@@ -41,6 +41,7 @@ class Settling:
         self._clock = clock
         self._agents = agents
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unserved: set[VolumeId] = set()  # whose host has come since it was told: confirmed or not, tell it again
         hosts.on_storage = self._storage_came
 
     async def serve(self) -> None:
@@ -79,9 +80,9 @@ class Settling:
             if await self._database.transact(partial(_confirm, told=row)):
                 return
 
-    def settle_volume(self, volume: VolumeId, *, again: bool = False) -> "asyncio.Task[None]":
-        """Have the volume as wanted, in a task that does not give up; `again`: though its host has confirmed it."""
-        return self._task(volume, self._settle_volume(volume, again=again))
+    def settle_volume(self, volume: VolumeId) -> "asyncio.Task[None]":
+        """Have the volume as wanted, in a task that does not give up."""
+        return self._task(volume, self._settle_volume(volume))
 
     def settle_snapshot(self, snapshot: SnapshotId) -> "asyncio.Task[None]":
         return self._task(snapshot, self._settle_snapshot(snapshot))
@@ -103,6 +104,8 @@ class Settling:
 
     def _storage_came(self, host: HostId) -> None:
         """A storage host is here, and serves nothing: tell it all that it should serve."""
+        if (former := self._tasks.pop(f"host-{host}", None)) is not None:
+            former.cancel()  # what it has read may be older than what was confirmed before the host went
         self._task(f"host-{host}", self._serve_again(host))
 
     async def _serve_again(self, host: HostId) -> None:
@@ -121,7 +124,8 @@ class Settling:
 
         mine, snapshots = await self._database.read(read)
         for volume in mine:
-            self.settle_volume(volume, again=True)
+            self._unserved.add(volume)
+            self.settle_volume(volume)
         for snapshot in snapshots:
             self.settle_snapshot(snapshot)
 
@@ -135,20 +139,24 @@ class Settling:
         for snapshot in snapshots:
             self.settle_snapshot(snapshot)
 
-    async def _settle_volume(self, volume: VolumeId, *, again: bool) -> None:
+    async def _settle_volume(self, volume: VolumeId) -> None:
         pause = FIRST_PAUSE_S
         while True:
-            status = ""
+            status, unserved = "", False
             try:
                 row = await self._database.read(lambda tx: volumes.volume(tx, volume))
-                if row is None or (row.version <= row.confirmed and not again):
+                # Forgotten before the host is told: one that comes in the meantime is told once more.
+                unserved = volume in self._unserved
+                self._unserved.discard(volume)
+                if row is None or (row.version <= row.confirmed and not unserved):
                     return
                 status = row.status
                 if await self._settled(row):
-                    again = False
                     continue
             except NotNow as error:
                 log.info("volume not settled yet", volume=volume, status=status, reason=str(error))
+            if unserved:
+                self._unserved.add(volume)
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
