@@ -127,7 +127,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         eras.take_stock(tx, host_id, hello)
     # Kept with the boot, and until it is done: a controller that dies in between must not forget it.
     booted = known is not None and known.boot != hello.boot
-    resume = host.resume or booted
+    resume = role is Role.COMPUTE and (host.resume or booted)  # a storage host is told all whenever it comes
     if booted:
         _note_powers(tx, host_id, hello)
     host_rows.change(

@@ -179,6 +179,30 @@ def test_what_should_be_served_is_served_again_after(fault: str) -> None:
     play(story)
 
 
+def test_a_storage_host_that_has_booted_and_serves_again_is_told_nothing_more() -> None:
+    async def story(cloud: SimulatedCloud, service: BuiltinVolumes) -> None:
+        await service.create(new())
+        await service.reserve(FIRST, VOLUME, SERVER)
+        there = await service.connect(FIRST, "host1", "10.1.0.1")
+        assert isinstance(there, NbdExport)
+        await cloud.cut_power("storage1")
+        await cloud.power_on("storage1")
+        await cloud.until(lambda: served(cloud) == [there.name])
+        told: list[Any] = []
+        host: Any = cloud.storage_hosts["storage1"].volumes
+        have = host.have
+
+        async def noted(*asked: Any) -> Any:
+            told.append(asked)
+            return await have(*asked)
+
+        host.have = noted
+        await cloud.clock.sleep(60)
+        assert told == []
+
+    play(story)
+
+
 def test_what_somebody_waits_to_have_served_is_served_again_though_confirmed_meanwhile() -> None:
     async def story(cloud: SimulatedCloud, service: BuiltinVolumes) -> None:
         await service.create(new())
