@@ -91,16 +91,17 @@ def test_a_guest_of_a_stopped_server_that_is_found_running_is_stopped_by_force()
     told_story(story)
 
 
-def test_a_stopped_server_that_was_found_running_is_not_stopped_once_its_guest_is_gone() -> None:
+@pytest.mark.parametrize("vm_state", [VmState.STOPPED, VmState.SUSPENDED])
+def test_a_server_that_is_off_and_was_found_running_shows_no_power_once_its_guest_is_gone(vm_state: VmState) -> None:
     async def whole() -> None:
         told = await Told().begin()
         server = await told.get(await told.created())
-        # As after a loss of commits: it was stopped, started and deleted, and only the first is still known.
-        await set_row(told, server.id, vm_state=VmState.STOPPED)
+        # As after a loss of commits: it was turned off, on, and deleted, and only the first is still known.
+        await set_row(told, server.id, vm_state=vm_state)
         await unreported(told, server, lambda hypervisor: hypervisor._domains.pop(server.id))
         await do(told, "power_states")
         after = await told.get(server.id)
-        assert (after.vm_state, after.power_state) == (VmState.STOPPED, PowerState.NOSTATE)
+        assert (after.vm_state, after.power_state) == (vm_state, PowerState.NOSTATE)
         assert (after.last_number, after.task_state) == (server.last_number, None)
         assert (await do(told, "power_states")).mended == 0
         await told.cloud.down()
