@@ -87,6 +87,8 @@ def main(
         raise BadSetup(f"There is no measure {unknown[0]}; there are {', '.join(MEASURES)}.")
     bench = Bench(names or list(MEASURES))
     # As Ctrl-C does, which waits until a part that is being started can be ended: all that was started is.
+    # Both end it, however it was started: a shell has what it runs in the background ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if against is None:
         asyncio.run(bench.on_own_clouds(hosts))

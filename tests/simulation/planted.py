@@ -489,10 +489,8 @@ def epoch_kept(patch: Patch) -> None:
 @bug(
     "34",
     "lost commits are not noticed",
-    "monotone right one_run at_the_end",
-    "loses its last commits, loses power, older database",
-    seeds=80,
-    minutes=1.0,
+    "monotone",
+    "loses its last commits, message lost, guest dies",
 )
 def loss_unnoticed(patch: Patch) -> None:
     patch.setattr(eras, "loss", lambda _tx, _host, _hello: None)

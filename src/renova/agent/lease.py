@@ -62,6 +62,11 @@ class Lease:
         return renewed.nonce not in self._sent and renewed.counter > self._counter
 
     @property
+    def reached(self) -> tuple[int, int, int]:
+        """How far this host knows the lease to be: era, epoch, and the counter that was last acknowledged."""
+        return self._era, self._epoch, self._counter
+
+    @property
     def heard(self) -> bool:
         """Whether the last renewal was acknowledged, and the lease has not lapsed since."""
         return 0 < self._nonce == self._heard_nonce

@@ -321,6 +321,13 @@ class SimulatedCloud:
             return 0.0
         return host.serving.lease.deadline - host.clock.boottime()
 
+    def lease_reached(self, name: str) -> tuple[int, int, int]:
+        """Return how far the host's agent knows its lease to be: era, epoch and counter; zeros where none runs."""
+        host = self.any_host(name)
+        if host.agent is None or host.serving is None:
+            return 0, 0, 0
+        return host.serving.lease.reached
+
     async def until(self, true: Callable[[], bool], limit_s: float = 600.0) -> None:
         """Wait until the state is as wanted, for at most `limit_s` virtual seconds."""
         deadline = self.clock.monotonic() + limit_s

@@ -159,6 +159,7 @@ class Run:
             self.world.storage_hosts,
             now=asyncio.get_running_loop().time,
             lease_left=self.world.lease_left,
+            reached=self.world.lease_reached,
             lied=self._lied,
             stopped=lambda host: self.world.clock_of(host).was_stopped,
             broken=self._break,

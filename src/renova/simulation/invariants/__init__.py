@@ -27,7 +27,7 @@ from renova.simulation.ledger import Change, Ledger
 
 
 class Invariants:
-    """All of one run, each told of what concerns it; for `now`, `lease_left`, `lied` and `stopped` see `Leases`."""
+    """All of one run, each told of what concerns it; for `now` to `stopped` see `Leases`."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Invariants:
         *,
         now: Callable[[], float],
         lease_left: Callable[[str], float],
+        reached: Callable[[str], tuple[int, int, int]],
         lied: Callable[[str], bool],
         stopped: Callable[[str], bool],
         broken: Callable[[Violation], None],
@@ -49,7 +50,7 @@ class Invariants:
         self._guests = Guests(self.view, self._rights)
         self._disks = Disks(self.view)
         self._exports = Exports(self.checks, storage_hosts)
-        self._leases = Leases(self.view, now=now, lease_left=lease_left, lied=lied, stopped=stopped)
+        self._leases = Leases(self.view, now=now, lease_left=lease_left, reached=reached, lied=lied, stopped=stopped)
         self._cluster = Cluster(self.view, self._rights)
 
     def watch_host(self, host: SimulatedHost) -> None:

@@ -1,8 +1,8 @@
 """Hosts' leases, and the proofs that a host is dead.
 
 A host believes in its lease for no longer than it was renewed (renewed), and not when it is proven dead (revoked).
-Who is proven off executes nothing (proof_true), and nobody is taken for silent too early (no_rush). Epochs rise
-(monotone).
+Who is proven off executes nothing (proof_true), and nobody is taken for silent too early (no_rush). Epochs rise, and
+counters: one that a host has heard of is not counted again, unless the cluster is on hold for it (monotone).
 """
 
 from collections.abc import Callable, Iterable
@@ -20,6 +20,8 @@ DRIFT = 0.02  # by how much a host's clock may be faster or slower than true tim
 class Leases:
     """`now` gives the run's time, `lease_left` for how many seconds a host still believes in its lease.
 
+    `reached` gives the era, the epoch and the counter of its lease that a host has heard of.
+
     `lied` says whether a host's power controller has said that it is off when it was not, `stopped` whether a host's
     clocks were stopped from outside, as those of a virtual machine can be: then its lease means nothing to it.
     """
@@ -30,17 +32,20 @@ class Leases:
         *,
         now: Callable[[], float],
         lease_left: Callable[[str], float],
+        reached: Callable[[str], tuple[int, int, int]],
         lied: Callable[[str], bool],
         stopped: Callable[[str], bool],
     ) -> None:
         self._view = view
         self._now = now
         self._lease_left = lease_left
+        self._reached = reached
         self._lied = lied
         self._stopped = stopped
         self._epochs: dict[str, int] = {}
         self._boots: dict[tuple[str, int], str] = {}  # of host and epoch: a new boot has a new epoch
         self._renewed: dict[str, tuple[float, float]] = {}  # of a host: when its lease was last renewed, for how long
+        self._counted: dict[str, tuple[int, int]] = {}  # of a host: epoch and counter of its newest renewal
         self._revoked: dict[str, int] = {}  # hosts by name that are proven dead, and the epoch since
 
     def changed(self, change: Change) -> None:
@@ -59,6 +64,7 @@ class Leases:
         self._epochs[host] = max(epoch, known)
         if change.old is not None and change.new["counter"] > change.old["counter"]:
             self._renewed[name] = (self._now(), change.new["ttl"])
+            self._counted[name] = (epoch, change.new["counter"])
         if change.old is None:
             self._revoked.pop(name, None)  # it has registered
             self._boots[host, epoch] = boot
@@ -94,7 +100,10 @@ class Leases:
             )
 
     def look(self) -> None:
-        """Check that no host believes in a lease that was renewed for less, or revoked for its silence."""
+        """Check that no host believes in a lease that was renewed for less, or revoked for its silence.
+
+        Nor may it have heard of a renewal that a database which has lost commits is to count anew, and nobody notices.
+        """
         now = self._now()
         for name, (at, ttl) in self._renewed.items():
             left, held = self._lease_left(name), ttl - (now - at) * (1 - DRIFT)
@@ -102,6 +111,13 @@ class Leases:
                 left <= max(held, 0.0) or self._stopped(name),
                 "renewed",
                 f"{name} believes in its lease for another {left:.1f} s, and it was renewed for {held:.1f} s",
+            )
+        for name, (epoch, counter) in self._counted.items():
+            _, known, heard = self._reached(name)
+            self._view.checks.demand(
+                known != epoch or heard <= counter or self._view.hold is not None,
+                "monotone",
+                f"{name} has heard of renewal {heard} of epoch {epoch}, and renewal {counter} is counted after it",
             )
         for name in self._revoked:
             left = self._lease_left(name)
@@ -113,7 +129,7 @@ class Leases:
 
     def begin_again(self, rows: Iterable[Row]) -> None:
         """Go on from what a database holds that has lost commits."""
-        self._boots, self._revoked = {}, {}
+        self._boots, self._revoked, self._counted = {}, {}, {}
         self._epochs = {row["host"]: row["epoch"] for row in rows}
 
     def _believe(self, host: str, what: str) -> None:
