@@ -10,13 +10,16 @@ from renova.model.guest import PowerState
 from renova.model.ids import ImageId, ServerId
 from renova.model.image import Image
 from renova.model.server import Server, TaskState, VmState
+from renova.operations import inheriting
 from renova.operations.create_image import Backup, describe
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.pause import accept_pause
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
-from renova.operations.take_back_images import accept_take_back_images
+from renova.operations.take_back_images import TAKE_BACK_IMAGES, accept_take_back_images
+from renova.store import operations
+from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import PROJECT, Told, an_image, told_story
 from tests.operations.test_standing_still import last_action
 
@@ -193,6 +196,96 @@ def test_evacuating_the_server_wins_over_its_image() -> None:
         await told.back(host)
 
     told_story(story)
+
+
+async def evacuated_while_uploading(told: Told, server: ServerId) -> str:
+    """Have the server's host die while an image is made, and its evacuation asked for; returns the host."""
+    await told.make_image(server)
+    await busy_with(told, server, TaskState.IMAGE_UPLOADING)
+    host = await dead_host_of(told, server)
+    assert told.cloud.hosts[host].storage.copies
+    await told.ask(accept_evacuate, server, Evacuation())
+    return host
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_evacuation_that_finds_no_host_leaves_no_copy_of_the_disk_where_the_server_lives(stopped: bool) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        if stopped:
+            await told.ask(accept_stop, server)
+            await told.idle(server)
+        host = await evacuated_while_uploading(told, server)
+        await told.cloud.clock.sleep(10)
+        await told.back(host)
+        after = await told.idle(server)
+        assert (after.vm_state, after.host_name) == (VmState.STOPPED if stopped else VmState.ACTIVE, host)
+        assert not told.cloud.hosts[host].storage.copies
+
+    told_story(story, count=1)
+
+
+def test_an_evacuation_whose_destination_fails_leaves_no_copy_of_the_disk_where_the_server_lives() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        row = await told.get(server)
+        for name in told.cloud.hosts:
+            if name != row.host_name:
+                break_start(told.cloud, name, Refused("no such machine type"))
+        host = await evacuated_while_uploading(told, server)
+        await told.cloud.clock.sleep(30)
+        await told.back(host)
+        after = await told.idle(server)
+        assert (after.vm_state, after.host_name) == (VmState.ACTIVE, host)
+        assert not told.cloud.hosts[host].storage.copies
+
+    told_story(story, shared=False)
+
+
+def test_a_server_whose_image_is_taken_back_is_resumed_by_whoever_finds_that_nobody_may_run_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(told: Told) -> None:
+        row = await told.get(await told.created())
+        name = row.host_name or ""
+        host = told.cloud.hosts[name]
+        for other in set(told.cloud.hosts) - {name}:
+            break_start(told.cloud, other, Refused("no such machine type"))
+        await told.make_image(row.id)
+        await busy_with(told, row.id, TaskState.IMAGE_UPLOADING)
+        host.line.cut()  # it goes on: no boot will say later that its guests are gone
+        await told.down(row.host)
+        await told.cloud.clock.sleep(20)
+        await told.cloud.cloud.hosts.vouch(host.id, "the operator", False)
+        await told.ask(accept_evacuate, row.id, Evacuation())
+        await told.cloud.clock.sleep(30)
+        # As of a controller that dies right then; and nobody looks before the taking back is tried again.
+        told.cloud.cloud.hosts.on_up = lambda _host: None
+        monkeypatch.setattr(inheriting, "LOOK", 20.0)
+        await told.cloud.clock.sleep(5)
+        host.line.heal()
+        await told.host_up(name)
+        await told.cloud.until(lambda: told.cloud.running(row.id) == [name], 60.0)
+        await told.idle(row.id)
+        assert not host.storage.copies
+
+    told_story(story, shared=False)
+
+
+def test_evacuations_that_fail_again_and_again_have_what_is_left_of_an_image_removed_once() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        host = await evacuated_while_uploading(told, server)
+        await told.cloud.clock.sleep(10)
+        for _ in range(3):
+            await told.ask(accept_evacuate, server, Evacuation())
+            await told.cloud.clock.sleep(10)
+        waiting = await told.cloud.database.read(operations.unfinished)
+        assert [held.story for held in waiting] == [TAKE_BACK_IMAGES.name]
+        await told.back(host)
+        await told.idle(server)
+
+    told_story(story, count=1)
 
 
 @pytest.mark.parametrize("method", ["kill", "drop_disks"])

@@ -14,6 +14,7 @@ from renova.model.server import VmState
 from renova.operations.cloud import Cloud
 from renova.operations.create import NewServer, accept_create
 from renova.operations.rounds import Round
+from renova.operations.take_back_images import TAKE_BACK_IMAGES
 from renova.partners.network import PortWish
 from renova.simulation.calm import disagreements
 from renova.simulation.controllers import Gone
@@ -87,8 +88,10 @@ class Asking(Told):
         return server
 
     async def all_done(self, limit_s: float = 1200.0) -> None:
-        """Wait until no operation is active or waits."""
+        """Wait until no operation is active or waits, but for a host without power: until that is switched on."""
         some = select(operations.c.story, operations.c.server).where(operations.c.state.in_(("active", "queued")))
+        if not all(host.powered for host in self.cloud.every_host()):
+            some = some.where(operations.c.story != TAKE_BACK_IMAGES.name)
         await self.until_none(lambda tx: tx.execute(some).all(), limit_s)
 
     async def mend(self) -> None:

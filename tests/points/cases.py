@@ -642,7 +642,7 @@ def _cases() -> list[Case]:
         ),
         Case(
             "undo evacuate over an image",
-            "create-image evacuate",
+            "create-image evacuate take_back_images",
             server,
             superseding(superseding(make_image, superseding(dead_host, planting("start"), 0), 0.012), evacuate, 0),
             tolerates=("disk ", "copies of disks", "image "),

@@ -26,6 +26,7 @@ from renova.operations.parts.run_guest import Built, build, clear, drop_copy, dr
 from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.rebuild import take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
+from renova.operations.take_back_images import have_images_taken_back
 from renova.operations.work import Work
 from renova.store import actions, aggregates, cluster, hosts, migrations, rights, servers
 from renova.store.database import Tx
@@ -359,6 +360,8 @@ def settle_evacuate(work: Work, tx: Tx, want: EvacuateServer, failure: Failure) 
     event = "compute_task.rebuild_server.error" if unscheduled else "instance.rebuild.error"
     notify(work.cloud, tx, work.held.server, event, failure)
     close_failed(tx, work.held.action, failure)
+    # Only a destination that shares the storage has deleted the copies of the disk: else they are where it still lives.
+    have_images_taken_back(work.cloud, tx, work.server_now(tx), want.unfinished_images)
     # A host that came back meanwhile has cleaned up, and would have the server again: it is looked at anew.
     tx.then(lambda: work.cloud.hosts.on_up(want.source))
 

@@ -10,7 +10,7 @@ from sqlalchemy import Column, String, Table, Text, bindparam, delete, exists, i
 from renova.model.errors import Conflict, OnHold
 from renova.model.host import HostState, Right
 from renova.model.ids import HostId, ServerId
-from renova.model.server import VmState
+from renova.model.server import Server, VmState
 from renova.store import cluster, hosts
 from renova.store.database import Tx
 from renova.store.schema import Number, Stamp, metadata
@@ -45,6 +45,7 @@ _DEBTS_OF = select(debts).where(debts.c.host == bindparam("host")).order_by(debt
 _DEBTORS = select(debts.c.host).distinct().order_by(debts.c.host)
 _OWE = insert(debts)
 _FLAGGED = select(hosts.hosts.c.id).where(hosts.hosts.c.state == HostState.UP, hosts.hosts.c.resume)
+_RESUMED = (VmState.ACTIVE, VmState.PAUSED)  # states of servers that are brought back once nobody may run them
 _LEFT = (
     select(servers.c.host)
     .join_from(servers, rights, rights.c.server == servers.c.id)
@@ -53,7 +54,7 @@ _LEFT = (
         rights.c.host.is_(None),
         hosts.hosts.c.state == HostState.UP,
         servers.c.task_state.is_(None),
-        servers.c.vm_state.in_((VmState.ACTIVE, VmState.PAUSED)),
+        servers.c.vm_state.in_(_RESUMED),
         servers.c.deleted.is_(False),
         ~exists().where(debts.c.host == servers.c.host, debts.c.server == servers.c.id),
     )
@@ -167,6 +168,11 @@ def debtors(tx: Tx) -> list[HostId]:
 def to_resume(tx: Tx) -> list[HostId]:
     """List the hosts that have booted with servers to start again, or have some that nobody may run any more."""
     return sorted({HostId(host) for host in (*tx.execute(_FLAGGED).scalars(), *tx.execute(_LEFT).scalars())})
+
+
+def left_to_resume(tx: Tx, server: Server) -> bool:
+    """Say whether nobody may run the server any more, and it is to be resumed when its host is up."""
+    return server.task_state is None and server.vm_state in _RESUMED and right(tx, server.id) is None
 
 
 def owes(tx: Tx, host: HostId, server: ServerId) -> bool:
