@@ -14,6 +14,7 @@ from renova.simulation.invariants.view import View
 from renova.simulation.ledger import Change, Row
 
 BY_SILENCE = (ProofKind.OPERATOR, ProofKind.HEARTBEAT_AGE)  # proofs that rest on a lease that has lapsed
+ON_THEIR_WAY = 1  # renewals that a host may have sent before it heard of what was lost then, and that come late
 DRIFT = 0.02  # by how much a host's clock may be faster or slower than true time, and a little more
 
 
@@ -45,7 +46,7 @@ class Leases:
         self._epochs: dict[str, int] = {}
         self._boots: dict[tuple[str, int], str] = {}  # of host and epoch: a new boot has a new epoch
         self._renewed: dict[str, tuple[float, float]] = {}  # of a host: when its lease was last renewed, for how long
-        self._counted: dict[str, tuple[int, int]] = {}  # of a host: epoch and counter of its newest renewal
+        self._behind: dict[str, int] = {}  # renewals in a row of a host that were counted below what it has heard of
         self._revoked: dict[str, int] = {}  # hosts by name that are proven dead, and the epoch since
 
     def changed(self, change: Change) -> None:
@@ -64,7 +65,9 @@ class Leases:
         self._epochs[host] = max(epoch, known)
         if change.old is not None and change.new["counter"] > change.old["counter"]:
             self._renewed[name] = (self._now(), change.new["ttl"])
-            self._counted[name] = (epoch, change.new["counter"])
+            _, known, heard = self._reached(name)
+            behind = known == epoch and heard > change.new["counter"]
+            self._behind[name] = self._behind.get(name, 0) + 1 if behind else 0
         if change.old is None:
             self._revoked.pop(name, None)  # it has registered
             self._boots[host, epoch] = boot
@@ -112,12 +115,13 @@ class Leases:
                 "renewed",
                 f"{name} believes in its lease for another {left:.1f} s, and it was renewed for {held:.1f} s",
             )
-        for name, (epoch, counter) in self._counted.items():
-            _, known, heard = self._reached(name)
+        if self._view.hold is not None:
+            self._behind.clear()
+        for name, behind in self._behind.items():
             self._view.checks.demand(
-                known != epoch or heard <= counter or self._view.hold is not None,
+                behind <= ON_THEIR_WAY,
                 "monotone",
-                f"{name} has heard of renewal {heard} of epoch {epoch}, and renewal {counter} is counted after it",
+                f"{behind} renewals of {name} are counted below what it has heard of: lost commits went unnoticed",
             )
         for name in self._revoked:
             left = self._lease_left(name)
@@ -129,7 +133,7 @@ class Leases:
 
     def begin_again(self, rows: Iterable[Row]) -> None:
         """Go on from what a database holds that has lost commits."""
-        self._boots, self._revoked, self._counted = {}, {}, {}
+        self._boots, self._revoked, self._behind = {}, {}, {}
         self._epochs = {row["host"]: row["epoch"] for row in rows}
 
     def _believe(self, host: str, what: str) -> None:
