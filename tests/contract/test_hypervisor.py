@@ -184,6 +184,23 @@ async def test_disks_of_a_running_guest_stay(bench: Bench) -> None:
     assert await bench.first.has_disks(guest.server, guest.disks)
 
 
+async def test_no_disk_is_dropped_where_those_to_keep_are_not_here(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    await bench.first.prepare(guest, bench.images)
+    with pytest.raises(Refused, match="are not here"):
+        await bench.first.drop_disks(guest.server, keep=guest.disks.generation + 1)
+    assert await bench.first.has_disks(guest.server, guest.disks)
+
+
+async def test_disks_that_a_guest_runs_on_stay_whichever_are_to_be_kept(bench: Bench) -> None:
+    guest = await running(bench)
+    other = rebuilt(guest)
+    await bench.first.prepare(other, bench.images)
+    with pytest.raises(Refused, match="runs on its disks of generation"):
+        await bench.first.drop_disks(guest.server, keep=other.disks.generation)
+    assert await bench.first.has_disks(guest.server, guest.disks)
+
+
 # Running.
 
 

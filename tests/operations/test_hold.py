@@ -402,7 +402,7 @@ def test_an_image_that_a_restored_database_has_under_way_is_taken_back_unless_it
         after = await told.idle(server)
         assert (after.vm_state, after.task_state, after.host_name) == (VmState.ACTIVE, None, other.name)
         assert (made in world.images.images) is whole
-        assert (await last_action(told, server))[0] in ("take_back_images", "heal_ports")
+        assert (await last_action(told, server))[0] in ("clear_away", "heal_ports")
         for name in world.hosts:
             await told.host_up(name)
         await told.check()

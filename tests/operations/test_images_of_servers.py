@@ -11,13 +11,13 @@ from renova.model.ids import ImageId, ServerId
 from renova.model.image import Image
 from renova.model.server import Server, TaskState, VmState
 from renova.operations import inheriting
+from renova.operations.clear_away import CLEAR_AWAY, ClearAway, accept_clear_away
 from renova.operations.create_image import Backup, describe
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.pause import accept_pause
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
-from renova.operations.take_back_images import TAKE_BACK_IMAGES, accept_take_back_images
 from renova.store import operations
 from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import PROJECT, Told, an_image, told_story
@@ -281,7 +281,7 @@ def test_evacuations_that_fail_again_and_again_have_what_is_left_of_an_image_rem
             await told.ask(accept_evacuate, server, Evacuation())
             await told.cloud.clock.sleep(10)
         waiting = await told.cloud.database.read(operations.unfinished)
-        assert [held.story for held in waiting] == [TAKE_BACK_IMAGES.name]
+        assert [held.story for held in waiting] == [CLEAR_AWAY.name]
         await told.back(host)
         await told.idle(server)
 
@@ -325,7 +325,7 @@ def test_deleting_the_server_removes_every_image_that_was_to_go_or_to_be_made() 
         await told.cloud.images.add(left)
         host = told.cloud.hosts[row.host_name or ""]
         host.line.cut()
-        await told.ask(accept_take_back_images, server, (left.id,))  # which waits for the host
+        await told.ask(accept_clear_away, server, ClearAway((left.id,)))  # which waits for the host
         made = await told.make_image(server)  # behind it
         await told.ask(accept_delete, server)
         host.line.heal()

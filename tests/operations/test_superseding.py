@@ -14,10 +14,11 @@ from renova.operations.attach_volume import NewAttachment, accept_attach_volume
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.reboot import accept_reboot
+from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.stop import accept_stop
 from renova.store import rights, servers
 from tests.operations.failing_hosts import dead_host_of, evacuating
-from tests.operations.story import Told, told_story
+from tests.operations.story import Told, an_image, told_story
 from tests.operations.volumes import a_volume
 
 Ask = Callable[[Told, ServerId], Awaitable[object]]
@@ -95,6 +96,52 @@ def test_whoever_takes_the_place_of_an_image_that_still_waits_removes_it(asked: 
         assert image not in told.cloud.images.images
 
     told_story(story)
+
+
+def disks_of(told: Told, server: ServerId) -> list[int]:
+    """Return the generations of the server's disks, on the storage that the hosts share."""
+    storage = next(iter(told.cloud.hosts.values())).storage
+    return [generation for disk_of, generation in storage.disks if disk_of == server]
+
+
+@pytest.mark.parametrize("after_s", [0.005, 0.02, 0.05, 0.08, 0.12])
+def test_no_disk_is_left_of_a_rebuild_that_an_evacuation_without_any_host_took_the_place_of(after_s: float) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await told.ask(accept_rebuild, server, Rebuild(image=an_image("two"), admin_pass="x"))
+        await told.cloud.clock.sleep(after_s)
+        source = await dead_host_of(told, server)
+        others = [name for name in told.cloud.hosts if name != source]
+        for name in others:
+            await told.cloud.cut_power(name)
+        away = {told.cloud.hosts[name].id for name in others}
+        await told.cloud.until(lambda: not any(map(told.cloud.cloud.hosts.up, away)))
+        await told.ask(accept_evacuate, server, Evacuation())
+        while (ended := await told.get(server)).task_state is not None:
+            await told.cloud.clock.sleep(0.05)
+        assert ended.host_name == source
+        assert "No valid host was found" in str(ended.fault)
+        await told.back(source, *others)
+        ended = await told.idle(server)
+        assert (ended.vm_state, told.cloud.running(server)) == (VmState.ACTIVE, [source])
+        assert disks_of(told, server) == [ended.root_generation]
+
+    told_story(story, start_s=0.05)
+
+
+@pytest.mark.parametrize("after_s", [0.005, 0.02, 0.05, 0.08, 0.12])
+def test_no_disk_is_left_of_a_rebuild_that_a_hard_reboot_took_the_place_of(after_s: float) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await told.ask(accept_rebuild, server, Rebuild(image=an_image("two"), admin_pass="x"))
+        await told.cloud.clock.sleep(after_s)
+        await reset(told, server)
+        await told.ask(accept_reboot, server, hard=True)
+        ended = await told.idle(server)
+        assert (ended.vm_state, told.cloud.running(server)) == (VmState.ACTIVE, [ended.host_name])
+        assert disks_of(told, server) == [ended.root_generation]
+
+    told_story(story, start_s=0.05)
 
 
 def test_a_server_starts_again_at_its_host_once_a_destination_that_was_away_has_cleaned_up() -> None:

@@ -11,10 +11,10 @@ from sqlalchemy import select
 from renova.model.errors import NotNow
 from renova.model.ids import NetworkId, ServerId
 from renova.model.server import VmState
+from renova.operations.clear_away import CLEAR_AWAY
 from renova.operations.cloud import Cloud
 from renova.operations.create import NewServer, accept_create
 from renova.operations.rounds import Round
-from renova.operations.take_back_images import TAKE_BACK_IMAGES
 from renova.partners.network import PortWish
 from renova.simulation.calm import disagreements
 from renova.simulation.controllers import Gone
@@ -91,7 +91,7 @@ class Asking(Told):
         """Wait until no operation is active or waits, but for a host without power: until that is switched on."""
         some = select(operations.c.story, operations.c.server).where(operations.c.state.in_(("active", "queued")))
         if not all(host.powered for host in self.cloud.every_host()):
-            some = some.where(operations.c.story != TAKE_BACK_IMAGES.name)
+            some = some.where(operations.c.story != CLEAR_AWAY.name)
         await self.until_none(lambda tx: tx.execute(some).all(), limit_s)
 
     async def mend(self) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 
+from renova.drivers.hypervisor.simulated.storage import SimulatedDisk
 from renova.model.errors import Refused
 from renova.model.ids import ImageId, NetworkId, ServerId, SnapshotId, VolumeId
 from renova.model.server import VmState
 from renova.operations.attach_interface import accept_attach_interface
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
+from renova.operations.clear_away import ClearAway, accept_clear_away
 from renova.operations.create_image import Backup, describe
 from renova.operations.delete import accept_delete
 from renova.operations.detach_interface import accept_detach_interface
@@ -28,7 +30,6 @@ from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
-from renova.operations.take_back_images import accept_take_back_images
 from renova.partners.network import PortWish
 from renova.partners.volume.requests import (
     Making,
@@ -174,11 +175,13 @@ async def half_replaced(told: Asking) -> None:
 LEFT = ImageId("left")
 
 
-async def image_left(told: Asking) -> None:
-    """Have an image that nobody makes any more, and the copy of the disk for it."""
+async def superseded(told: Asking) -> None:
+    """Have an image that nobody makes any more, and the copy of the disk for it; and the disk of a rebuild."""
     row = await told.get(one(told))
     await told.cloud.images.add(describe(row, None, image=LEFT, name="left", metadata={}, owner=PROJECT))
-    told.cloud.hosts[row.host_name or ""].storage.copies[row.id, LEFT] = b"a copy"
+    storage = told.cloud.hosts[row.host_name or ""].storage
+    storage.copies[row.id, LEFT] = b"a copy"
+    storage.disks[row.id, row.root_generation + 1] = SimulatedDisk(row.image)
 
 
 def deaf(told: Asking) -> None:
@@ -535,10 +538,10 @@ def _cases() -> list[Case]:
         Case("heal guest", "heal_guest", server, asking(accept_heal_guest)),
         Case("heal ports", "heal_ports", then(server, port_elsewhere), asking(accept_heal_ports)),
         Case(
-            "take back images",
-            "take_back_images",
-            then(server, image_left),
-            asking(accept_take_back_images, (LEFT,)),
+            "clear away",
+            "clear_away",
+            then(server, superseded),
+            asking(accept_clear_away, ClearAway((LEFT,), other_disks=True)),
             # A copy that its host would not delete goes with the server; an image that is left is seen, unfinished.
             tolerates=("disk ", "copies of disks", "image "),
         ),
@@ -642,7 +645,7 @@ def _cases() -> list[Case]:
         ),
         Case(
             "undo evacuate over an image",
-            "create-image evacuate take_back_images",
+            "create-image evacuate clear_away",
             server,
             superseding(superseding(make_image, superseding(dead_host, planting("start"), 0), 0.012), evacuate, 0),
             tolerates=("disk ", "copies of disks", "image "),

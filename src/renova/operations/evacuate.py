@@ -13,6 +13,7 @@ from renova.model.errors import Broken, Conflict, Invalid, NotFound
 from renova.model.host import Host, ProofKind
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
+from renova.operations.clear_away import have_cleared_away
 from renova.operations.cloud import Cloud
 from renova.operations.create_image import remove_unfinished_images, unfinished_images
 from renova.operations.delete import DELETE
@@ -24,9 +25,8 @@ from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import demand_permitted
 from renova.operations.parts.run_guest import Built, build, clear, drop_copy, drop_other_disks
 from renova.operations.parts.state import close_failed, fault, get_server
-from renova.operations.rebuild import take_back_rebuild
+from renova.operations.rebuild import leaves_other_disks, take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
-from renova.operations.take_back_images import have_images_taken_back
 from renova.operations.work import Work
 from renova.store import actions, aggregates, cluster, hosts, migrations, rights, servers
 from renova.store.database import Tx
@@ -60,6 +60,7 @@ class EvacuateServer(msgspec.Struct, frozen=True):
     keeping_disks_only: bool
     attempts: int
     unfinished_images: tuple[ImageId, ...] = ()  # that were being made of it
+    other_disks: bool = False  # a rebuild under way may have made, where it lived
 
 
 def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, evacuation: Evacuation) -> None:
@@ -74,6 +75,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
     if migrations.active(tx, server.id) is not None:
         raise Conflict(f"Cannot 'evacuate' instance {server.id}: another evacuation of it is under way")
     source = _dead_source(cloud, tx, server)
+    other_disks = leaves_other_disks(tx, server.id)
     take_back_rebuild(tx, server.id)
     unfinished = unfinished_images(tx, server.id)
     reason = "superseded: the server is being evacuated"
@@ -107,6 +109,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         keeping_disks_only=cloud.settings.evacuate_keeping_disks_only,
         attempts=1 if evacuation.host else cloud.settings.create_attempts,
         unfinished_images=unfinished,
+        other_disks=other_disks,
     )
     held = submit(tx, cloud.operations, asked, server.id, Submission(EVACUATE, "evacuate", want))
     actions.open_event(tx, held.action, "rebuild_server", None)
@@ -360,8 +363,8 @@ def settle_evacuate(work: Work, tx: Tx, want: EvacuateServer, failure: Failure) 
     event = "compute_task.rebuild_server.error" if unscheduled else "instance.rebuild.error"
     notify(work.cloud, tx, work.held.server, event, failure)
     close_failed(tx, work.held.action, failure)
-    # Only a destination that shares the storage has deleted the copies of the disk: else they are where it still lives.
-    have_images_taken_back(work.cloud, tx, work.server_now(tx), want.unfinished_images)
+    # Only a destination that shares the storage has deleted any of it: else that is where the server still lives.
+    have_cleared_away(work.cloud, tx, work.server_now(tx), want.unfinished_images, other_disks=want.other_disks)
     # A host that came back meanwhile has cleaned up, and would have the server again: it is looked at anew.
     tx.then(lambda: work.cloud.hosts.on_up(want.source))
 

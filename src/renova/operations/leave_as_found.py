@@ -7,11 +7,11 @@ it would command a host that never saw the newer one. Its server stays as it was
 from renova.hosts.eras import Believed
 from renova.model.guest import PowerState
 from renova.model.server import Server, VmState
+from renova.operations.clear_away import have_cleared_away
 from renova.operations.cloud import Cloud
 from renova.operations.create_image import unfinished_images
 from renova.operations.heal_ports import have_ports_follow
 from renova.operations.submission import supersede
-from renova.operations.take_back_images import have_images_taken_back
 from renova.store import migrations, operations, servers
 from renova.store.database import Tx
 
@@ -33,7 +33,7 @@ def leave_as_found(cloud: Cloud, tx: Tx, found: Believed) -> None:
 def _end(cloud: Cloud, tx: Tx, found: Believed, server: Server) -> None:
     unfinished = unfinished_images(tx, found.server)
     supersede(tx, cloud.operations, found.server, REASON)
-    have_images_taken_back(cloud, tx, server, unfinished)
+    have_cleared_away(cloud, tx, server, unfinished)
     migration = migrations.active(tx, found.server)
     if migration is not None:
         migrations.move(tx, migration.id, migrations.ACTIVE, "error")

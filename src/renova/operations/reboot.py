@@ -17,6 +17,7 @@ from renova.model.guest import LIVES, PowerState
 from renova.model.host import Right
 from renova.model.ids import ServerId
 from renova.model.server import AttachedNetwork, TaskState, VmState
+from renova.operations.clear_away import have_cleared_away
 from renova.operations.cloud import Cloud
 from renova.operations.create_image import CREATE_IMAGE
 from renova.operations.delete import DELETE
@@ -27,7 +28,7 @@ from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.parts.storage_wait import StorageStaysAway, with_storage
-from renova.operations.rebuild import take_back_rebuild
+from renova.operations.rebuild import leaves_other_disks, take_back_rebuild
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
@@ -60,6 +61,7 @@ def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, ha
     action = "reboot HARD" if hard else "reboot SOFT"
     server = permitted(tx, server_id, action, asked)
     take_task(tx, server, action, TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING)
+    other_disks = hard and leaves_other_disks(tx, server.id)
     if hard:
         take_back_rebuild(tx, server.id)  # one that an administrator has reset the state of
         # The task state says so, unless an administrator has reset it: these are not cut off by a reboot.
@@ -67,6 +69,7 @@ def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, ha
         supersede(tx, cloud.operations, server.id, "superseded by a hard reboot", sparing=others)
     want = RebootServer(hard, cloud.settings.soft_reboot_wait)
     submit(tx, cloud.operations, asked, server.id, Submission(REBOOT, "reboot", want))
+    have_cleared_away(cloud, tx, server, other_disks=other_disks)
 
 
 async def reboot_server(run: Run, want: RebootServer) -> None:

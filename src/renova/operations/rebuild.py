@@ -78,6 +78,12 @@ class RebuildServer(msgspec.Struct, frozen=True):
     reimage: ImageId | None = None  # of what to fill the volume anew that the server boots from
 
 
+class _Leaves(msgspec.Struct, frozen=True):
+    """What every operation that supersedes this one wants, whatever else."""
+
+    other_disks: bool = False
+
+
 def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebuild: Rebuild) -> Server:
     """Begin the rebuild; the server shows at once what it will be."""
     server = permitted(tx, server_id, "rebuild", asked)
@@ -247,6 +253,16 @@ def take_back_rebuild(tx: Tx, server: ServerId) -> None:
     for held in [*([begun] if begun else []), *operations.queued(tx, server)]:
         if held.story == REBUILD.name and not steps.has_done(tx, held, bring_up_new_guest.name):
             _put_back(tx, server, msgspec.json.decode(held.want, type=RebuildServer))
+
+
+def leaves_other_disks(tx: Tx, server: ServerId) -> bool:
+    """Say whether disks beside those that the server's row names may be left if all that is to be done ends here.
+
+    For who supersedes it, where the server lives on: nobody else will delete them.
+    """
+    begun = operations.active(tx, server)
+    every = [*([begun] if begun else []), *operations.queued(tx, server)]
+    return any(held.story == REBUILD.name or msgspec.json.decode(held.want, type=_Leaves).other_disks for held in every)
 
 
 def settle_rebuild(work: Work, tx: Tx, want: RebuildServer, failure: Failure) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from renova.engine.operation import Story
 from renova.operations.attach_interface import ATTACH_INTERFACE
 from renova.operations.attach_volume import ATTACH_VOLUME
+from renova.operations.clear_away import CLEAR_AWAY
 from renova.operations.create import CREATE
 from renova.operations.create_image import CREATE_IMAGE
 from renova.operations.delete import DELETE
@@ -20,7 +21,6 @@ from renova.operations.rebuild import REBUILD
 from renova.operations.start import START
 from renova.operations.stop import STOP
 from renova.operations.suspend import RESUME, SUSPEND
-from renova.operations.take_back_images import TAKE_BACK_IMAGES
 
 ALL: tuple[Story[Any], ...] = (
     ATTACH_INTERFACE,
@@ -41,7 +41,7 @@ ALL: tuple[Story[Any], ...] = (
     START,
     STOP,
     SUSPEND,
-    TAKE_BACK_IMAGES,
+    CLEAR_AWAY,
     UNPAUSE,
 )
 STORIES: dict[str, Story[Any]] = {story.name: story for story in ALL}

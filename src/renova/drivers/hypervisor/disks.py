@@ -263,8 +263,12 @@ class Disks:
         with opened_locked(at / "owner") as file:
             if up_to is not None and int(file.read() or 0) > up_to:
                 return False
-            for path in at.iterdir():
-                if path.name not in kept and not (keep is not None and _is_of(path.name, keep)):
+            found = [path for path in at.iterdir() if path.name not in kept]
+            spared = [path for path in found if keep is not None and _is_of(path.name, keep)]
+            if keep is not None and any(map(_is_disk, found)) and not any(map(_is_disk, spared)):
+                raise Refused(f"disks of generation {keep} of {server} are not here, so the others stay")
+            for path in found:
+                if path not in spared:
                     path.unlink()
             if keep is None:
                 # Last: as long as anything is here, its owner is known.
@@ -353,6 +357,11 @@ def _publish_disk(partial: Path, path: Path) -> bool:
         return False
     sync_directory(path.parent)
     return True
+
+
+def _is_disk(path: Path) -> bool:
+    """Say whether the file is a disk, of whatever generation, and whole."""
+    return path.name.startswith("disk.") and path.name.rpartition(".")[2].isdecimal()
 
 
 def _replace(path: Path, content: bytes, mode: int) -> None:

@@ -246,8 +246,9 @@ class LibvirtHypervisor:
         await self._connection.call(domains.undefine, server)
 
     async def drop_disks(self, server: ServerId, keep: int | None, up_to: int | None = None) -> bool:
-        if keep is None and await self._connection.call(domains.active, server):
-            raise Refused(f"{server} runs, so its disks stay")
+        running_on = await self._connection.call(domains.running_on, server)
+        if running_on is not None and running_on != keep:
+            raise Refused(f"{server} runs on its disks of generation {running_on}, so they stay")
         return await self._disks.drop(server, keep, up_to)
 
     async def set_aside(self, server: ServerId, up_to: int) -> bool:

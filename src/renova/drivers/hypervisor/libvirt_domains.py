@@ -123,6 +123,15 @@ def active(connection: Any, server: ServerId) -> bool:
     return bool(domain and domain.isActive())
 
 
+def running_on(connection: Any, server: ServerId) -> int | None:
+    """Return the generation of the disks that the server's guest runs on; None when none runs, 0 for one not ours."""
+    domain = _domain(connection, server)
+    if not domain or not domain.isActive():
+        return None
+    described = _described(domain)
+    return described.generation if described else 0
+
+
 def start(connection: Any, guest: Guest, xml: str) -> FoundGuest:
     domain = _domain(connection, guest.server)
     if domain and domain.isActive():

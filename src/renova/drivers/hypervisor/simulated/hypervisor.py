@@ -264,11 +264,15 @@ class SimulatedHypervisor(SimulatedMachine):
     @change
     async def drop_disks(self, server: ServerId, keep: int | None, up_to: int | None = None) -> bool:
         self.reach()
-        if keep is None and self._active(server):
-            raise Refused(f"{server} runs, so its disks stay")
+        running = self._active(server)
+        if running and running.guest.disks.generation != keep:
+            raise Refused(f"{server} runs on its disks of generation {running.guest.disks.generation}, so they stay")
         owner = self._storage.owners.get(server)
         if up_to is not None and owner is not None and owner > up_to:
             return False
+        here = {generation for disk_of, generation in self._storage.disks if disk_of == server}
+        if keep is not None and here and keep not in here:
+            raise Refused(f"disks of generation {keep} of {server} are not here, so the others stay")
         self._storage.drop(server, keep, self.witness.deletes)
         return True
 
