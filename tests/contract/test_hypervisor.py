@@ -201,6 +201,15 @@ async def test_disks_that_a_guest_runs_on_stay_whichever_are_to_be_kept(bench: B
     assert await bench.first.has_disks(guest.server, guest.disks)
 
 
+async def test_no_disk_is_dropped_that_a_guest_has_open_on_another_host(bench: Bench) -> None:
+    guest = await running(bench)
+    with pytest.raises(DiskLocked):
+        await bench.second.drop_disks(guest.server, keep=None, up_to=guest.incarnation)
+    assert await bench.first.has_disks(guest.server, guest.disks)
+    await bench.first.kill(guest.server)
+    assert await bench.second.drop_disks(guest.server, keep=None, up_to=guest.incarnation)
+
+
 # Running.
 
 

@@ -160,8 +160,9 @@ class Hypervisor(Protocol):
         """Delete the server's disks here, except the generation `keep` and what its guest needs beside.
 
         With `up_to`, nothing is touched when an incarnation above it owns them: they were moved to another host
-        that shares the directory. Returns whether they are gone. Refused where the guest runs on any of them, and
-        where there are disks but none of `keep`: then it is not known which one matters.
+        that shares the directory. Returns whether they are gone. Refused where the guest runs on any of them; where
+        there are disks but none of `keep`: then it is not known which one matters; and as `DiskLocked` when a guest
+        on whichever host has one open: it is all that keeps two from running.
         """
         ...
 

@@ -27,7 +27,7 @@ from typing import ParamSpec, TypeVar
 from renova.drivers.blocking import in_thread
 from renova.drivers.durable import publish, sync_directory, sync_file
 from renova.drivers.file_lock import opened_locked
-from renova.drivers.hypervisor import ImageSource, aside, qemu_img
+from renova.drivers.hypervisor import DiskLocked, ImageSource, aside, qemu_img
 from renova.drivers.hypervisor.config_drive import config_drive
 from renova.drivers.hypervisor.domain_xml import GuestPaths
 from renova.drivers.hypervisor.image_cache import ImageCache
@@ -267,9 +267,11 @@ class Disks:
             spared = [path for path in found if keep is not None and _is_of(path.name, keep)]
             if keep is not None and any(map(_is_disk, found)) and not any(map(_is_disk, spared)):
                 raise Refused(f"disks of generation {keep} of {server} are not here, so the others stay")
-            for path in found:
-                if path not in spared:
-                    path.unlink()
+            dropped = [path for path in found if path not in spared]
+            if any(qemu_img.is_written(path) for path in dropped if _is_disk(path)):
+                raise DiskLocked(f"a disk of {server} is open elsewhere: the old guest may live")
+            for path in dropped:
+                path.unlink()
             if keep is None:
                 # Last: as long as anything is here, its owner is known.
                 (at / "owner").unlink()

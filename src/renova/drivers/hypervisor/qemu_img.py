@@ -5,6 +5,7 @@ data file, and whoever opens the image then reads that file. So the header is re
 """
 
 import asyncio
+import fcntl
 import json
 import os
 import struct
@@ -22,6 +23,8 @@ DATA_FILE_FEATURE = 1 << 2
 MAGIC = b"QFI\xfb"
 BACKING = struct.Struct(">4sIQI")  # magic, version, where the backing file's name stands, how long it is
 LONGEST_BACKING = 1023  # bytes, by qcow2's specification
+FLOCK = struct.Struct("hhqqi4x")  # type, whence, start, length, pid, as the kernel has them on 64 bits
+WRITE_LOCK = 101  # the byte that QEMU locks, shared, of every file that it may write (QEMU's block/file-posix.c)
 
 
 async def check_image(path: Path, image_format: str) -> None:
@@ -54,6 +57,14 @@ async def create_overlay(path: Path, backing: str, backing_format: str, size_byt
 async def flatten(disk: Path, copy: Path) -> None:
     """Copy a disk that nobody has open, with all below it, into one qcow2 file. `Refused` when somebody has."""
     await run_program("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2", str(disk), str(copy))
+
+
+def is_written(path: Path) -> bool:
+    """Say whether a QEMU has the file open to write it, on whichever host that shares it: it holds a lock on a byte."""
+    with path.open("r+b") as file:
+        ask = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, WRITE_LOCK, 1, 0)
+        kind: int = FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, ask))[0]
+    return kind != fcntl.F_UNLCK
 
 
 def backing_name(path: Path) -> str | None:

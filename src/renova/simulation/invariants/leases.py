@@ -82,11 +82,11 @@ class Leases:
             return
         host, kind = view.hosts[name], ProofKind(row["kind"])
         view.history.note("WORLD", "proof", host=name, kind=kind, epoch=row["epoch"])
-        running = sorted(host.hypervisor.executing())
-        if kind == ProofKind.OPERATOR and running:
-            self._believe(name, f"an operator said that {name} was off, where {len(running)} guests execute")
-        if kind == ProofKind.HEARTBEAT_AGE and running:
-            self._believe(name, f"silence was taken for death, but {len(running)} guests execute on {name}")
+        running, alive = host.hypervisor.executing(), host.hypervisor.in_memory()
+        if kind == ProofKind.OPERATOR and alive:
+            self._believe(name, f"an operator said that {name} was off, where {len(alive)} guests execute")
+        if kind == ProofKind.HEARTBEAT_AGE and alive:
+            self._believe(name, f"silence was taken for death, but {len(alive)} guests execute on {name}")
         if kind == ProofKind.POWER_OFF and self._lied(name):
             self._believe(name, f"the power controller of {name} said that it was off when it was not")
         if kind == ProofKind.POWER_OFF and name not in view.believed.lied_of:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import msgspec
 
-from renova.drivers.hypervisor import ImageSource
+from renova.drivers.hypervisor import DiskLocked, ImageSource
 from renova.drivers.hypervisor.simulated.calls import change, served
 from renova.drivers.hypervisor.simulated.image import packed
 from renova.drivers.hypervisor.simulated.machine import SMALL_HOST, Domain, SimulatedMachine
@@ -273,6 +273,8 @@ class SimulatedHypervisor(SimulatedMachine):
         here = {generation for disk_of, generation in self._storage.disks if disk_of == server}
         if keep is not None and here and keep not in here:
             raise Refused(f"disks of generation {keep} of {server} are not here, so the others stay")
+        if any(self._storage.disks[server, each].open_by for each in here if each != keep):
+            raise DiskLocked(f"a disk of {server} is open elsewhere: the old guest may live")
         self._storage.drop(server, keep, self.witness.deletes)
         return True
 

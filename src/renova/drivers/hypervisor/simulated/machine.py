@@ -130,10 +130,14 @@ class SimulatedMachine:
 
     def executing(self) -> dict[ServerId, int]:
         """Return the guests that execute, each with its incarnation; also while power or libvirtd is away."""
+        return {} if self._still else self.in_memory()
+
+    def in_memory(self) -> dict[ServerId, int]:
+        """Return those, and the guests of a host that stands still, which will execute when it is woken."""
         return {
             server: domain.guest.incarnation
             for server, domain in self._domains.items()
-            if domain.power is PowerState.RUNNING and not self._still
+            if domain.power is PowerState.RUNNING
         }
 
     def domains(self) -> list[ServerId]:
