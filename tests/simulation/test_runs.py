@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,12 +78,18 @@ def test_a_campaign_aims_at_crash_points_at_which_nobody_has_died() -> None:
     silent = begun.silent_points()
     assert silent  # a fifth of a minute is short
     figures = part.aim(begun, 4, lambda _figures, outcome: told.append(outcome))
-    assert [outcome.plan.seed for outcome in told] == [1, 2, 3, 4, 5, 6]
+    assert [outcome.plan.seed for outcome in told] == [1, 2, 1, 2, 3, 4, 5, 6], "first those that passed them"
     assert not any(outcome.plan.aims for outcome in told[:2])
-    assert told[2].plan.aims == tuple(silent)
+    assert told[2].plan.aims == told[3].plan.aims == tuple(silent)
     died = {point for outcome in told[2:4] for point in outcome.points}
     assert died & set(silent)
     assert not died & set(figures.silent_points())
+
+
+def test_whoever_passed_a_point_dies_there_in_the_same_run_when_it_is_aimed_at() -> None:
+    before = run(short(3))
+    seldom = min((point for point in before.passed if not before.points[point]), key=lambda at: before.passed[at])
+    assert run(replace(short(3), aims=(seldom,))).points[seldom] == 1
 
 
 @pytest.mark.slow

@@ -53,6 +53,7 @@ class Figures(msgspec.Struct):
     fired: dict[str, int] = {}
     points: dict[str, int] = {}
     passed: dict[str, int] = {}
+    met: dict[str, int] = {}  # by crash point: the seed in which it was passed first
     asked: dict[str, int] = {}
     failed: list[Failed] = []
 
@@ -75,6 +76,8 @@ class Figures(msgspec.Struct):
         ):
             for name, count in more.items():
                 mine[name] = mine.get(name, 0) + count
+        for point in outcome.passed:
+            self.met.setdefault(point, outcome.plan.seed)
         if outcome.error is not None:
             seed, aims = outcome.plan.seed, list(outcome.plan.aims)
             self.failed.append(Failed(seed, outcome.invariant or "", outcome.error, outcome.digest, aims))
@@ -115,9 +118,18 @@ class Part:
     jobs: int
     file: Path | None = None
     events: int | None = None  # it has enough when so many fault events have fired
+    again: bool = False  # whether seeds are told that have been: by other plans
 
     def aim(self, figures: Figures, most: int, heard: Heard, until: float | None = None) -> Figures:
-        """Run on after `figures`, in `most` runs at most, aiming at the crash points that never fired."""
+        """Run on after `figures`, aiming at the crash points that never fired.
+
+        First in the runs that passed them, which go as they went until somebody dies there; then in `most` runs at
+        most that follow.
+        """
+        if aims := figures.silent_points():
+            plan = partial(_aimed, self.plan, tuple(aims))
+            passed = sorted({figures.met[point] for point in aims if point in figures.met})
+            figures = Part(passed, plan, self.jobs, self.file, again=True).tell(heard, until, figures)
         each = self.jobs * QUEUED  # what is in hand at a time has the same aims
         for _ in range(0, most, each):
             if not (aims := figures.silent_points()) or (until is not None and time.monotonic() > until):
@@ -142,7 +154,8 @@ class Part:
         before, began = figures.seconds, time.monotonic()
         if self._has_enough(figures):
             return figures
-        for outcome, cpu_s in self._outcomes((seed for seed in self.seeds if not figures.has(seed)), until):
+        seeds = (seed for seed in self.seeds if self.again or not figures.has(seed))
+        for outcome, cpu_s in self._outcomes(seeds, until):
             figures.add(outcome, cpu_s)
             figures.seconds = before + time.monotonic() - began
             if self.file is not None:

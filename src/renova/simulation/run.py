@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from renova.simulation.announcements import Announcements
 from renova.simulation.calm import CALM_S, disagreements
 from renova.simulation.cloud import QUICK_LEASE, SimulatedCloud
 from renova.simulation.fault_kinds import KINDS
+from renova.simulation.fault_kinds.crash_points import AIMED
 from renova.simulation.faults import Injector, Kind
 from renova.simulation.front import Front
 from renova.simulation.history import History, listening, quiet_logs
@@ -141,7 +142,8 @@ class Run:
         self.history = History(asyncio.get_running_loop().time)
         self.world.points.aims = plan.aims
         self.world.listeners.append(lambda event: self.history.note("FAULT", event))
-        self.injector = Injector(self.world, plan.kinds(), rate=plan.rate)
+        kinds = (*plan.kinds(), AIMED) if plan.aims else plan.kinds()
+        self.injector = Injector(self.world, kinds, rate=plan.rate)
         self.workload = Workload(
             Front(list(self.world.controllers.values())),
             self.world.clock,
@@ -168,7 +170,7 @@ class Run:
         if plan.told if plan.told is not None else plan.seed % 4 == 0:
             self.world.sink = Receiver(self.world.chance_of("receiver"), self.announcements.heard)
         self.history.alarm = lambda what: self._break(Violation("unexpected", what))
-        self._prepared: Counter[str] = Counter()  # crash points that were passed before the first fault
+        self._passed: Callable[[], Counter[str]] = Counter  # crash points, so far, while faults struck
         self._calm_s = 0.0
 
     async def tell(self) -> Outcome:
@@ -185,7 +187,7 @@ class Run:
         outcome.digest, outcome.lines = self.history.digest, self.history.count
         outcome.checks, outcome.virtual_s = self.invariants.checks.made, asyncio.get_running_loop().time()
         outcome.fired, outcome.points = self.injector.fired, self.world.points.fired
-        outcome.passed = self.world.points.passed - self._prepared
+        outcome.passed = self._passed()
         outcome.asked, outcome.promises = Counter(self.workload.asked), len(self.workload.promises)
         outcome.assumptions = self.invariants.view.believed.broken
         outcome.calm_s = self._calm_s
@@ -218,10 +220,13 @@ class Run:
         for host in world.hosts.values():
             self.invariants.watch_host(host)
         await self.workload.prepare()
-        self._prepared = self.world.points.passed.copy()
+        prepared = self.world.points.passed.copy()
+        self._passed = lambda: self.world.points.passed - prepared
         looking = asyncio.get_running_loop().create_task(self._look(), name="look")
         try:
             await self._storm()
+            passed = self._passed()
+            self._passed = lambda: passed
             self.history.note("WORLD", "calm begins")
             await self._calm()
         finally:

@@ -52,5 +52,9 @@ def receivers_answers(world: World) -> list[str]:
     return ["the receiver's answers"] if isinstance(world.sink, Receiver) else []
 
 
+def aimed_points(world: World) -> list[str]:
+    return ["crash points, aimed at"] if not world.points.done else []
+
+
 def crash_points(_world: World) -> list[str]:
     return ["crash points, one", "crash points, two"]
