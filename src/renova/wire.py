@@ -172,10 +172,9 @@ class Clean(Message, frozen=True, kw_only=True, tag="clean"):
 
 
 class Cleaned(Message, frozen=True, kw_only=True, tag="cleaned"):
-    """A duty is done; everything of it is gone from the host."""
+    """A duty is done, as it was told."""
 
-    server: ServerId
-    below: Count
+    duty: Duty
 
 
 class NotCleaned(Message, frozen=True, kw_only=True, tag="not-cleaned"):

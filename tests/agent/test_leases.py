@@ -207,7 +207,7 @@ def test_a_returning_host_cleans_up_what_is_no_longer_its_own() -> None:
         await run(controller)
         controller.epoch, controller.duties = 2, (Duty(SERVER, 2, disks=False),)
         await until(lambda: bool(controller.cleaned))
-        assert controller.cleaned == [Cleaned(server=SERVER, below=2)]
+        assert controller.cleaned == [Cleaned(duty=Duty(SERVER, 2, disks=False))]
         assert await host.hypervisor.guests() == []
         assert host.network.segments == {}
         assert list(host.storage.disks) == [(SERVER, 1)]

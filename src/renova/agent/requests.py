@@ -146,7 +146,7 @@ class Requests:
         session.duties.remove(duty)
         where.info("duty done")
         with suppress(Closed):
-            await session.send(Cleaned(server=duty.server, below=duty.below))
+            await session.send(Cleaned(duty=duty))
 
 
 def _must_be_in_turn(in_turn: bool) -> None:

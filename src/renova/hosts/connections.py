@@ -26,7 +26,6 @@ from renova.store.database import Database, Tx
 from renova.wire import (
     Answer,
     Cleaned,
-    Duty,
     FromAgent,
     Hello,
     ImageBytes,
@@ -210,10 +209,8 @@ class Connections:
             await link.tell(Reported(id=report.id))
 
     async def _cleaned(self, host: HostId, link: Link, message: Cleaned) -> None:
-        paid = Duty(message.server, message.below, disks=False)
-
         def work(tx: Tx) -> tuple[HostState | None, HostId | None]:
-            return cleaned(tx, host, paid), left_at(tx, message.server)
+            return cleaned(tx, host, message.duty), left_at(tx, message.duty.server)
 
         state, home = await self._database.transact(work)
         if state is not None:

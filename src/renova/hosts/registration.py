@@ -206,7 +206,7 @@ def inventory(host: HostId, facts: HostFacts, known: Sequence[Inventory] = ()) -
 def _weigh_guest(tx: Tx, host: Host, found: FoundGuest, lease: Lease) -> None:
     """Have the host clean up the guest if it has no right to run it; know of one that it was given in what was lost."""
     right = rights.right(tx, found.server)
-    if rights.incarnation(tx, found.server) == 0:
+    if rights.incarnation(tx, found.server) == 0 and not _is_deleted(tx, found.server):
         # Nothing is destroyed on a guess: the operator is told, and decides.
         log.warning("guest of no known server", host=host.name, guest=found.server)
     elif (below := outdated(tx, host.id, found)) is not None:
@@ -215,6 +215,12 @@ def _weigh_guest(tx: Tx, host: Host, found: FoundGuest, lease: Lease) -> None:
         # The host was not there when the hold of this era ended, and nobody else has been given the server since.
         log.warning("newer guest than known", host=host.name, guest=found.server, incarnation=found.incarnation)
         rights.put(tx, found.server, host.id, found.incarnation, lease.epoch)
+
+
+def _is_deleted(tx: Tx, server_id: ServerId) -> bool:
+    """Say whether the server was deleted: maybe when a restored database did not know yet that it had been started."""
+    server = servers.get(tx, server_id, deleted=True)
+    return server is not None and server.deleted
 
 
 def outdated(tx: Tx, host: HostId, found: FoundGuest) -> int | None:
@@ -263,13 +269,16 @@ def left_at(tx: Tx, server_id: ServerId) -> HostId | None:
 def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
     """Note that the host has done a duty: what it held for the server is free, the evacuation is completed.
 
-    What it does not owe is no news: it says so over every connection, and it may have a newer guest of it by now.
+    What it does not owe is no news: it says so over every connection, and it may have a newer guest of it by now. Nor
+    is the debt paid by one that was told to keep disks which are to go since: it is called in again.
     Returns the host's state now: it is up when that was its last duty. None when the host was removed.
     """
-    debt = rights.pay(tx, host_id, duty_done.server, duty_done.below)
+    host = host_rows.get(tx, host_id)
+    if host is None:
+        return None
+    debt = _paid(tx, host, duty_done)
     if debt is None:
-        host = host_rows.get(tx, host_id)
-        return host.state if host else None
+        return host.state
     right = rights.right(tx, duty_done.server)
     if right is not None and right.host == host_id and right.incarnation < duty_done.below:
         # It was the last to have had the server, and has nothing of it now: the server is nobody's.
@@ -285,9 +294,19 @@ def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
         claims.release(tx, duty_done.server, host_id)
     if debt.migration is not None:
         migrations.move(tx, debt.migration, ("done",), "completed")
-    host = host_rows.get(tx, host_id)
-    if host is None or host.state is not HostState.RETURNING or rights.debts_of(tx, host_id):
-        return host.state if host else None
+    if host.state is not HostState.RETURNING or rights.debts_of(tx, host_id):
+        return host.state
     host_rows.change(tx, host_id, state=HostState.UP)
     log.info("host changed", host=host.name, old=host.state, new=HostState.UP)
     return HostState.UP
+
+
+def _paid(tx: Tx, host: Host, done: Duty) -> rights.Debt | None:
+    """Take what the host has done off what it owes; None where it did not owe just this."""
+    debt = rights.debt(tx, host.id, done.server)
+    if debt is None or debt.below != done.below:
+        return None
+    if duty(tx, debt, host.facts.storage_id if host.facts else "").disks and not done.disks:
+        return None
+    rights.pay(tx, debt)
+    return debt

@@ -4,6 +4,8 @@ A right is a host and an incarnation. It is given only by `grant`, which raises 
 rests on in its own transaction (docs/decisions/0004). One row a server.
 """
 
+from typing import Any
+
 import msgspec
 from sqlalchemy import Column, String, Table, Text, bindparam, delete, exists, insert, select, update
 
@@ -185,9 +187,17 @@ def take_away(tx: Tx, host: HostId) -> None:
     tx.execute(update(rights).where(rights.c.host == host).values(host=None))
 
 
+def debt(tx: Tx, host: HostId, server: ServerId) -> Debt | None:
+    row = tx.execute(_DEBT, {"host": host, "server": server}).first()
+    return None if row is None else _debt(row)
+
+
 def debts_of(tx: Tx, host: HostId) -> list[Debt]:
-    rows = tx.execute(_DEBTS_OF, {"host": host})
-    return [Debt(row.host, row.server, row.below, row.migration, row.trouble) for row in rows]
+    return [_debt(row) for row in tx.execute(_DEBTS_OF, {"host": host})]
+
+
+def _debt(row: Any) -> Debt:
+    return Debt(row.host, row.server, row.below, row.migration, row.trouble)
 
 
 def trouble(tx: Tx, host: HostId, server: ServerId, reason: str) -> None:
@@ -195,14 +205,9 @@ def trouble(tx: Tx, host: HostId, server: ServerId, reason: str) -> None:
     tx.execute(update(debts).where(debts.c.host == host, debts.c.server == server).values(trouble=reason))
 
 
-def pay(tx: Tx, host: HostId, server: ServerId, below: int) -> Debt | None:
-    """Note that the host has cleaned up; None when it did not owe just this."""
-    row = tx.execute(
-        delete(debts)
-        .where(debts.c.host == host, debts.c.server == server, debts.c.below == below)
-        .returning(debts.c.host, debts.c.server, debts.c.below, debts.c.migration)
-    ).first()
-    return Debt(row.host, row.server, row.below, row.migration) if row else None
+def pay(tx: Tx, debt: Debt) -> None:
+    """Note that the host has cleaned up."""
+    tx.execute(delete(debts).where(debts.c.host == debt.host, debts.c.server == debt.server))
 
 
 def forgive(tx: Tx, host: HostId) -> None:

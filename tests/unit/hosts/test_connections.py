@@ -511,7 +511,7 @@ def test_a_returning_host_is_up_when_it_has_said_that_all_is_clean() -> None:
         host = await returning(bench)
         assert host.welcome.duties == (Duty(ONE, 2, disks=False),)
         assert not bench.hosts.up(A)
-        await host.say(Cleaned(server=ONE, below=2))
+        await host.say(Cleaned(duty=Duty(ONE, 2, disks=False)))
         await bench.clock.sleep(0.1)
         assert bench.hosts.up(A)
         assert await bench.state() is HostState.UP
@@ -524,7 +524,7 @@ def test_a_host_is_told_to_be_up_only_when_it_is_clean_and_its_boot_is_kept_unti
         bench.told.clear()
         host = await returning(bench, boot="next boot")
         before = bench.told.count(("up", A))
-        await host.say(Cleaned(server=ONE, below=2))
+        await host.say(Cleaned(duty=Duty(ONE, 2, disks=False)))
         await bench.clock.sleep(0.1)
         assert bench.told.count(("up", A)) == before + 1
         row = await bench.database.read(lambda tx: host_rows.get(tx, A))
@@ -538,7 +538,7 @@ def test_a_duty_whose_end_could_not_be_written_down_is_not_forgotten() -> None:
     async def story(bench: Bench) -> None:
         host = await returning(bench)
         bench.faulty.errors = [NotNow("away")]
-        await host.say(Cleaned(server=ONE, below=2))
+        await host.say(Cleaned(duty=Duty(ONE, 2, disks=False)))
         await host.is_turned_away()  # so that it says hello, and hears of its duty again
         again = await bench.connected(A)
         assert again.welcome.duties == host.welcome.duties
@@ -551,10 +551,22 @@ def test_a_duty_that_was_paid_over_another_connection_leaves_the_host_up_all_the
         host = await returning(bench)
         # What was said over the former connection is committed after the newer one's hello.
         await bench.database.transact(lambda tx: cleaned(tx, A, Duty(ONE, 2, disks=False)))
-        await host.say(Cleaned(server=ONE, below=2))
+        await host.say(Cleaned(duty=Duty(ONE, 2, disks=False)))
         await bench.clock.sleep(0.1)
         assert await bench.state() is HostState.UP
         assert bench.hosts.up(A)
+
+    on_bench(story)
+
+
+def test_a_debt_is_not_paid_by_a_host_that_was_told_to_keep_disks_which_are_to_go_since() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        await bench.database.transact(lambda tx: rights.owe(tx, A, ONE, 4))
+        for done, left in ((Duty(ONE, 4, disks=False), 1), (Duty(ONE, 4, disks=True), 0)):
+            await host.say(Cleaned(duty=done))
+            await bench.clock.sleep(0.1)
+            assert len(await bench.database.read(lambda tx: rights.debts_of(tx, A))) == left
 
     on_bench(story)
 
@@ -566,7 +578,7 @@ def test_a_debt_is_called_in_from_a_host_that_is_there() -> None:
         await bench.database.transact(lambda tx: rights.owe(tx, A, ONE, 4))
         await bench.agents.call_in_debts(A)
         assert (await host.hear(Clean)).duty == Duty(ONE, 4, disks=True)
-        await host.say(Cleaned(server=ONE, below=4))
+        await host.say(Cleaned(duty=Duty(ONE, 4, disks=True)))
         await bench.clock.sleep(0.1)
         assert await bench.database.read(lambda tx: rights.debts_of(tx, A)) == []
 

@@ -231,7 +231,7 @@ def test_a_host_that_is_clean_at_one_is_up_at_both_and_told_so_even_if_that_one_
         assert not one.hosts.up(A)
         assert not two.hosts.up(A)
         told = two.told.count(("up", A))
-        await at_one.say(Cleaned(server=ONE, below=2))
+        await at_one.say(Cleaned(duty=Duty(ONE, 2, disks=False)))
         await look(one, two)
         assert one.hosts.up(A)
         assert two.hosts.up(A)
@@ -246,7 +246,7 @@ def test_a_duty_that_is_done_is_told_over_both_connections_and_counts_once() -> 
     async def story(one: Bench, two: Bench) -> None:
         ends = await returning(one, two)
         for end in ends:
-            await end.say(Cleaned(server=ONE, below=2))
+            await end.say(Cleaned(duty=Duty(ONE, 2, disks=False)))
         await look(one, two)
         assert await one.state() is HostState.UP
 
@@ -255,7 +255,7 @@ def test_a_duty_that_is_done_is_told_over_both_connections_and_counts_once() -> 
             lambda tx: claims.claim(tx, ONE, ProjectId("project"), UserId("user"), A, {"VCPU": 1})
         )
         held = await one.database.read(_held)
-        await ends[1].say(Cleaned(server=ONE, below=2))
+        await ends[1].say(Cleaned(duty=Duty(ONE, 2, disks=False)))
         await look(one, two)
         assert await one.database.read(_held) == held, "what is late frees nothing"
         assert one.agents.connected(A)
@@ -274,7 +274,7 @@ def test_what_is_read_late_does_not_overrule_what_a_host_said_meanwhile() -> Non
         began = one.clock.monotonic()
         rows = await one.database.read(host_rows.every)
         await one.clock.sleep(0.01)
-        await at_one.say(Cleaned(server=ONE, below=2))
+        await at_one.say(Cleaned(duty=Duty(ONE, 2, disks=False)))
         await one.clock.sleep(0.01)
         assert one.hosts.up(A)
         one.agents.learn(rows, (), began)
@@ -371,7 +371,7 @@ def test_what_a_host_does_not_owe_is_no_news(debt: int) -> None:
 
         await one.database.transact(owes)
         before = await one.database.read(_held)
-        await host.say(Cleaned(server=ONE, below=2))
+        await host.say(Cleaned(duty=Duty(ONE, 2, disks=False)))
         await one.clock.sleep(0.1)
         assert await one.database.read(_held) == before
 

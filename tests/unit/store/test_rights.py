@@ -149,8 +149,9 @@ def test_only_the_debt_that_was_paid_is_gone(tables: Tables) -> None:
     tables.do(lambda tx: rights.owe(tx, A, ONE, 3, migration=9))
     tables.do(lambda tx: rights.owe(tx, A, TWO, 2))
     tables.do(lambda tx: rights.owe(tx, B, ONE, 3))
-    assert tables.do(lambda tx: rights.pay(tx, A, ONE, 2)) is None, "it was raised while it was being paid"
-    assert tables.do(lambda tx: rights.pay(tx, A, ONE, 3)) == rights.Debt(A, ONE, 3, 9)
-    assert tables.do(lambda tx: rights.pay(tx, A, ONE, 3)) is None
+    owed = tables.do(lambda tx: rights.debt(tx, A, ONE))
+    assert owed == rights.Debt(A, ONE, 3, 9)
+    tables.do(lambda tx: rights.pay(tx, owed))
+    assert tables.do(lambda tx: rights.debt(tx, A, ONE)) is None
     assert tables.do(lambda tx: rights.debts_of(tx, A)) == [rights.Debt(A, TWO, 2, None)]
     assert tables.do(lambda tx: rights.owes(tx, B, ONE))

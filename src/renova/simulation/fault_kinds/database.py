@@ -8,6 +8,7 @@ from renova.simulation.database import Hitch
 from renova.simulation.fault_kinds import targets
 from renova.simulation.faults import Kind, Striking
 from renova.store import cluster
+from renova.store.database import Tx
 
 OPERATOR_LOOKS = 60  # once a second, after a database was restored
 
@@ -121,7 +122,10 @@ async def _say_restored(striking: Striking, *, after: float) -> None:
 
 
 async def _see_it_go_on(striking: Striking) -> None:
-    """Have the operator look whether the hold ends, and say so once more if an era of this number was lost, too."""
+    """Have the operator look whether the hold ends, and say so once more if an era of this number was lost, too.
+
+    Servers that run on several hosts, as after a power controller's lie, the operator leaves on the first.
+    """
     for _ in range(OPERATOR_LOOKS):
         await asyncio.sleep(1.0)
         standing = await striking.world.database.read(cluster.get)
@@ -129,6 +133,12 @@ async def _see_it_go_on(striking: Striking) -> None:
             return
         if not standing.restoring:
             await _say_restored(striking, after=0.0)
+        await striking.world.database.transact(_choose)
+
+
+def _choose(tx: Tx) -> None:
+    for server, names in eras.waiting(tx).contested.items():
+        eras.choose(tx, server, names[0])
 
 
 KINDS = (
