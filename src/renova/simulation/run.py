@@ -225,8 +225,6 @@ class Run:
         looking = asyncio.get_running_loop().create_task(self._look(), name="look")
         try:
             await self._storm()
-            passed = self._passed()
-            self._passed = lambda: passed
             self.history.note("WORLD", "calm begins")
             await self._calm()
         finally:
@@ -252,6 +250,8 @@ class Run:
         faults = asyncio.get_running_loop().create_task(self.injector.run(), name="faults")
         await asyncio.wait({users, faults}, timeout=self.plan.minutes * 60, return_when=asyncio.FIRST_COMPLETED)
         faults.cancel()
+        passed = self._passed()
+        self._passed = lambda: passed
         self.workload.stop()
         await users
         await self.injector.mend()
