@@ -1,13 +1,15 @@
 """What fails is undone, tried elsewhere, or left in a true state with its reason; nothing is given twice."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
-from renova.model.errors import Conflict, Invalid, Refused
+from renova.model.errors import Broken, Conflict, Invalid, Refused
 from renova.model.guest import PowerState
+from renova.model.ids import ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
@@ -270,6 +272,67 @@ def test_an_evacuation_that_no_host_takes_leaves_the_server_as_it_was() -> None:
         await told.back(source)
         await told.cloud.until(lambda: told.cloud.running(server) == [source], 10.0)
         await told.idle(server)
+
+    told_story(story)
+
+
+def ends_nothing(told: Told, *names: str) -> Callable[[], None]:
+    """Have these hosts start guests, say that they did not, and fail to end them; what is returned mends them."""
+    hypervisors: list[Any] = [told.cloud.hosts[name].hypervisor for name in names]
+    really = [(each.start, each.kill) for each in hypervisors]
+    for each in hypervisors:
+
+        async def start(guest: object, started: Any = each.start) -> None:
+            await started(guest)
+            raise Refused("it went wrong in the end")
+
+        async def kill(_server: ServerId) -> None:
+            raise Broken("it does not die")
+
+        each.start, each.kill = start, kill
+
+    def mend() -> None:
+        for each, (start, kill) in zip(hypervisors, really, strict=True):
+            each.start, each.kill = start, kill
+
+    return mend
+
+
+def test_a_destination_that_cannot_end_what_it_began_keeps_the_right_until_it_has() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        home = (await told.get(server)).host_name or ""
+        mend = ends_nothing(told, *(name for name in told.cloud.hosts if name != home))
+        await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        after = await told.idle(server)
+        assert "has not confirmed its stop" in str(after.fault)
+        (left,) = told.cloud.running(server)
+        right = await told.cloud.database.read(lambda tx: rights.right(tx, server))
+        assert right is not None
+        assert right.host == told.cloud.hosts[left].id
+        with pytest.raises(Invalid, match="nothing proves that its guests have stopped"):
+            await told.ask(accept_evacuate, server, Evacuation())
+        await told.back(home)
+        await told.cloud.clock.sleep(60)
+        assert told.cloud.running(server) == [left], "a second guest beside one that nobody has ended"
+        mend()
+        await told.cloud.until(lambda: told.cloud.running(server) == [home], 60)
+
+    told_story(story)
+
+
+def test_a_host_that_cannot_end_the_guest_of_a_failed_create_owes_it() -> None:
+    async def story(told: Told) -> None:
+        mend = ends_nothing(told, *told.cloud.hosts)
+        server = await told.create()
+        failed = await told.idle(server)
+        assert (failed.vm_state, [failed.host_name]) == (VmState.ERROR, told.cloud.running(server))
+        mend()
+        await told.cloud.until(lambda: not told.cloud.running(server), 60)
+        await told.cloud.clock.sleep(1)
+        assert (await told.get(server)).host is None
+        assert not any(disks for disks in (host.storage.disks for host in told.cloud.hosts.values()))
 
     told_story(story)
 

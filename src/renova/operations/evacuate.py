@@ -308,7 +308,7 @@ async def give_back(work: Work, want: EvacuateServer, taken: Claim) -> None:
         return rights.owes(tx, taken.host, work.held.server) and hosts.proof(tx, taken.host) is None
 
     if await work.cloud.database.read(may_live):
-        raise Broken(f"host {taken.name} failed and is away: no other is tried before it has confirmed its stop")
+        raise Broken(f"host {taken.name} failed, and has not confirmed its stop: no other is tried before")
 
 
 @write()

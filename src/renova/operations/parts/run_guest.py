@@ -172,10 +172,16 @@ async def build(
 
 
 async def clear(work: Work, host: HostId, incarnation: int, *, disks: bool) -> None:
-    """Have nothing of the server on the host. One that is away owes it, and is not up again before it has paid."""
-    if await remove(work, host, incarnation, disks=disks):
-        await work.note(lambda tx: freed(work, tx, host))
-        return
+    """Have nothing of the server on the host. One that is away, or that cannot, owes it, and keeps the right till then.
+
+    What the host could not end may run: nobody else is given the server before it says that it does not.
+    """
+    try:
+        if await remove(work, host, incarnation, disks=disks):
+            await work.note(lambda tx: freed(work, tx, host))
+            return
+    except (Refused, Broken):
+        log.warning("server not removed yet", host=host, exc_info=True)
 
     def owe(tx: Tx) -> None:
         rights.owe(tx, host, work.held.server, incarnation + 1)
