@@ -18,7 +18,7 @@ from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.pause import accept_pause
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
-from renova.store import operations
+from renova.store import operations, servers
 from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import PROJECT, Told, an_image, told_story
 from tests.operations.test_standing_still import last_action
@@ -402,3 +402,21 @@ def test_backups_of_a_kind_are_rotated() -> None:
         assert (event, result) == ("compute_backup_instance", "Success")
 
     told_story(story)
+
+
+def test_a_host_that_boots_under_an_image_whose_task_an_administrator_has_reset_ends_no_controller() -> None:
+    async def story(told: Told) -> None:
+        server, other = await told.created("one"), await told.created("two")
+        made = await told.make_image(server)
+        row = await busy_with(told, server, TaskState.IMAGE_SNAPSHOT)
+        await told.cloud.cut_power(row.host_name or "")
+        await told.down(row.host)
+        await told.cloud.database.transact(lambda tx: servers.change(tx, server, task_state=None))
+        await told.back(row.host_name or "")
+        await told.cloud.until(lambda: bool(told.cloud.running(other)), 10)
+        assert told.cloud.images.images[made][0].status != "active", "its copy is not whole yet"
+        after = await told.idle(server)
+        assert (after.vm_state, told.cloud.running(server)) == (VmState.STOPPED, [])
+        assert told.cloud.ended == []
+
+    told_story(story, count=1, start_s=2.0)

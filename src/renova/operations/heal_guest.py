@@ -16,8 +16,8 @@ from renova.operations.cloud import Cloud
 from renova.operations.heal_ports import have_ports_follow
 from renova.operations.parts import run_guest
 from renova.operations.parts.state import close_failed
-from renova.operations.reboot import accept_reboot
-from renova.operations.submission import Asked, Submission, submit
+from renova.operations.reboot import NOT_CUT_OFF, accept_reboot
+from renova.operations.submission import Asked, Submission, submit, under_way
 from renova.operations.work import Work
 from renova.store import actions, operations, rights, servers
 from renova.store.database import Tx
@@ -40,9 +40,12 @@ def bring_back(cloud: Cloud, tx: Tx, server: Server) -> None:
     """Have an active server, whose guest is known to be gone, rebooted in its owner's name; or stopped, where it is
     not to start by itself.
 
-    One with a task is left to its operation, which goes on by itself; a suspended one has its memory on disk.
+    One with a task is left to its operation, which goes on by itself, also where an administrator has reset the task;
+    a suspended one has its memory on disk.
     """
     if server.task_state is not None or server.vm_state not in (VmState.ACTIVE, VmState.PAUSED):
+        return
+    if under_way(tx, server.id, NOT_CUT_OFF):
         return
     # What stood still has lost the memory it was paused for.
     if server.vm_state is VmState.PAUSED or not cloud.settings.resume_guests_on_boot:

@@ -32,4 +32,9 @@ async def inherit(cloud: Cloud) -> None:
 async def look(cloud: Cloud) -> None:
     await cloud.images.recover()
     for host in await cloud.database.read(rights.to_resume):
-        await cloud.database.transact(partial(resume_servers, cloud, host_id=host))
+        try:
+            await cloud.database.transact(partial(resume_servers, cloud, host_id=host))
+        except NotNow:
+            raise
+        except Exception:  # it must end neither the controller nor the look at the other hosts
+            log.error("servers not resumed", host=host, exc_info=True)

@@ -38,6 +38,9 @@ from renova.wire import Rebooted, SoftReboot
 
 log = structlog.get_logger()
 
+# By a reboot: the task state says so, unless an administrator has reset it.
+NOT_CUT_OFF = (EVACUATE, DELETE, CREATE_IMAGE)
+
 
 class RebootServer(msgspec.Struct, frozen=True):
     """Which kind, and how many seconds a guest is given to restart by itself."""
@@ -64,9 +67,7 @@ def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, ha
     other_disks = hard and leaves_other_disks(tx, server.id)
     if hard:
         take_back_rebuild(tx, server.id)  # one that an administrator has reset the state of
-        # The task state says so, unless an administrator has reset it: these are not cut off by a reboot.
-        others = (EVACUATE, DELETE, CREATE_IMAGE)
-        supersede(tx, cloud.operations, server.id, "superseded by a hard reboot", sparing=others)
+        supersede(tx, cloud.operations, server.id, "superseded by a hard reboot", sparing=NOT_CUT_OFF)
     want = RebootServer(hard, cloud.settings.soft_reboot_wait)
     submit(tx, cloud.operations, asked, server.id, Submission(REBOOT, "reboot", want))
     have_cleared_away(cloud, tx, server, other_disks=other_disks)

@@ -95,13 +95,12 @@ def supersede(
     A quiet one is waited for instead; `at_once`, for what cannot wait, puts it back to be done afterwards.
     `Conflict` where one of those to spare is under way: cut off, it would leave what nobody else brings to an end.
     """
+    if under_way(tx, server, sparing):
+        raise Conflict(operations.UNDER_WAY)
     held = operations.active(tx, server)
     if held is None:
         return
-    spared = {story.name for story in sparing}
     for ended in [held, *operations.queued(tx, server)]:
-        if ended.story in spared:
-            raise Conflict(operations.UNDER_WAY)
         if not ended.quiet:
             operations.supersede(tx, ended)
             actions.close_events(tx, ended.action, error=reason)
@@ -109,6 +108,13 @@ def supersede(
         operations.put_back(tx, held)
     if not held.quiet or at_once:
         tx.then(lambda: runs.stop(held.id))
+
+
+def under_way(tx: Tx, server: ServerId, stories: Collection[Story[Any]]) -> bool:
+    """Say whether an operation that tells one of these stories is active, or waits."""
+    held = operations.active(tx, server)
+    names = {story.name for story in stories}
+    return held is not None and any(each.story in names for each in [held, *operations.queued(tx, server)])
 
 
 def drop_waiting(tx: Tx, server: ServerId, reason: str) -> None:
