@@ -572,8 +572,8 @@ UNANSWERED: dict[str, Any] = {"minutes": 0.2, "rate": 3.0}
 def unheard_is_undone(patch: Patch) -> None:
     commit = Tries.commit
 
-    async def distrusting(self: Any, held: Any, change: Any, patience: float = float("inf")) -> Any:
-        return await commit(self, held, lambda tx, book, _again: change(tx, book, False), patience)
+    async def distrusting(self: Any, held: Any, name: str, change: Any, patience: float = float("inf")) -> Any:
+        return await commit(self, held, name, lambda tx, book, _again: change(tx, book, False), patience)
 
     patch.setattr(Tries, "commit", distrusting)
 
@@ -582,7 +582,7 @@ def unheard_is_undone(patch: Patch) -> None:
 def unheard_is_done(patch: Patch) -> None:
     commit = Tries.commit
 
-    async def trusting(self: Any, held: Any, change: Any, patience: float = float("inf")) -> Any:
+    async def trusting(self: Any, held: Any, name: str, change: Any, patience: float = float("inf")) -> Any:
         done: list[Any] = []
 
         def noted(tx: Any, book: Any, again: bool) -> Any:
@@ -590,9 +590,9 @@ def unheard_is_done(patch: Patch) -> None:
             return done[0]
 
         try:
-            return await self._journal.commit(held, lambda tx, book: noted(tx, book, False))
+            return await self._journal.commit(held, lambda tx, book: noted(tx, book, False), name)
         except NotNow:
-            return done[0] if done else await commit(self, held, change, patience)
+            return done[0] if done else await commit(self, held, name, change, patience)
 
     def note(self: Any, entry: Any) -> None:
         self.demand_ours()

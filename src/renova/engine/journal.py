@@ -95,8 +95,11 @@ class Journal(Protocol[TX_co]):
 
     lease_s: float
 
-    async def commit(self, held: Held, change: Callable[[TX_co, Book], T]) -> T:
-        """Run `change` in one transaction, if the operation is still ours; else raise `Lost`."""
+    async def commit(self, held: Held, change: Callable[[TX_co, Book], T], name: str) -> T:
+        """Run `change` in one transaction, if the operation is still ours; else raise `Lost`.
+
+        `name` says what of the story it is, for whoever follows what the database is asked.
+        """
         ...
 
     async def read(self, held: Held) -> tuple[list[Entry], set[int]]:

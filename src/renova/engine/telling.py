@@ -80,7 +80,9 @@ class Teller(Generic[C, TX]):
                 failure = _failure(error, reading)
                 log.warning("operation failed", error=failure.message, exc_info=not isinstance(error, CloudError))
             stored = msgspec.json.encode(failure)
-            await self._tries.commit(held, lambda _tx, book, again: reading.begin_undo(book, stored, again=again))
+            await self._tries.commit(
+                held, f"{story.name}: failure", lambda _tx, book, again: reading.begin_undo(book, stored, again=again)
+            )
         await self._undo(held, reading, undone)
         context = self._context(held)
 
@@ -99,7 +101,7 @@ class Teller(Generic[C, TX]):
         pause = FIRST_PAUSE
         while True:
             try:
-                return await self._tries.commit(held, settle)
+                return await self._tries.commit(held, f"{held.story}: settling", settle)
             except Lost:
                 raise
             except Exception:
@@ -135,7 +137,7 @@ class Teller(Generic[C, TX]):
 
         if step.undo_kind is Kind.ACT:
             await self._tries.act(held, step.patience, written, lambda: undo(context, *arguments))
-        await self._tries.commit(held, change)
+        await self._tries.commit(held, f"undo of {step.name}", change)
 
 
 class _Reading(Generic[C, TX]):
@@ -189,13 +191,13 @@ class _Reading(Generic[C, TX]):
             return result, None
 
         try:
-            written, waiting = await self._tries.commit(self._held, change, step.patience)
+            written, waiting = await self._tries.commit(self._held, step.name, change, step.patience)
         except NotNow:
             if self._unwritten is None:
                 raise
             self._doubtful = True
             await self._write_now()  # however long the database is away, what happened outside is not forgotten
-            written, waiting = await self._tries.commit(self._held, change, 0)
+            written, waiting = await self._tries.commit(self._held, step.name, change, 0)
         self._unwritten = None
         self.written = place
         self._doubtful = False
@@ -210,7 +212,7 @@ class _Reading(Generic[C, TX]):
 
     async def _write_now(self) -> None:
         if (entry := self._unwritten) is not None:
-            await self._tries.commit(self._held, lambda _tx, book, again: self._write(book, again=again))
+            await self._tries.commit(self._held, entry.step, lambda _tx, book, again: self._write(book, again=again))
             self.written = entry.place
             self._unwritten = None
 

@@ -29,7 +29,9 @@ class Tries(Generic[TX]):
         self._clock = clock
         self._chance = chance
 
-    async def commit(self, held: Held, change: Callable[[TX, Book, bool], R], patience: float = float("inf")) -> R:
+    async def commit(
+        self, held: Held, name: str, change: Callable[[TX, Book, bool], R], patience: float = float("inf")
+    ) -> R:
         """Commit, by default for as long as the database may be away: what happened outside must not be forgotten.
 
         `change` is told whether it was tried before: then it may have been committed, though nobody heard of it.
@@ -39,7 +41,7 @@ class Tries(Generic[TX]):
         def once() -> Awaitable[R]:
             nonlocal tries
             again, tries = tries > 0, tries + 1
-            return self._journal.commit(held, lambda tx, book: change(tx, book, again))
+            return self._journal.commit(held, lambda tx, book: change(tx, book, again), name)
 
         return await self.patiently(patience, once)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import TypeVar
 
 from renova.engine.journal import Held
@@ -42,6 +43,7 @@ class Work:
         For what must be known before the act goes on. As the act may run twice, so may the change.
         """
 
+        @wraps(change)  # named as what it is for
         def ours(tx: Tx) -> T:
             ownership.demand_ours(tx, self.held)
             return change(tx)

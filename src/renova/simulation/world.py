@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+import msgspec
+
 from renova.model.chance import Chance, SeededChance
 from renova.model.errors import NotNow
 from renova.model.ids import HostId
@@ -116,7 +118,7 @@ class World(SimulatedCloud):
         return line
 
     def _sends(self, kind: str, before: bool, frame: bytes) -> bool:
-        return self.points.reach(kind, f"{'before' if before else 'after'} sending {kind_of_frame(frame)}")
+        return self.points.reach(kind, f"{'before' if before else 'after'} sending {said_by_frame(frame)}")
 
     def _begin_host(self, host: AnyHost) -> None:
         disk = self._disks[host.name] = Disk(self, host.name)
@@ -230,6 +232,24 @@ class Disk:
             raise NotNow("the disk gives errors")
 
 
+class _Act(msgspec.Struct):
+    act: str
+
+
+class _Head(msgspec.Struct):
+    kind: str
+    act: _Act | None = None
+
+
+_HEADS = msgspec.msgpack.Decoder(_Head)
+
+
 def kind_of_frame(frame: bytes) -> str:
     """Return the kind of the message in the frame, without reading the rest: it comes first (`wire.Message`)."""
     return frame[7 : 7 + (frame[6] & 0x1F)].decode()
+
+
+def said_by_frame(frame: bytes) -> str:
+    """Return the kind of the message in the frame, and what a command is to do; the rest is passed over."""
+    head = _HEADS.decode(frame)
+    return head.kind if head.act is None else f"{head.kind} {head.act.act}"

@@ -49,13 +49,14 @@ class StoredJournal:
         self.lease_s = lease_s
         self._foreign: Collection[int] = ()  # nobody's operations whose stories we do not know
 
-    async def commit(self, held: Held, change: Callable[[Tx, Book], T]) -> T:
+    async def commit(self, held: Held, change: Callable[[Tx, Book], T], name: str) -> T:
         def work(tx: Tx) -> T:
             book = StoredBook(tx, held)
             result = change(tx, book)
             book.demand_ours()
             return result
 
+        work.__qualname__ = name
         return await self._database.transact(work)
 
     async def read(self, held: Held) -> tuple[list[Entry], set[int]]:

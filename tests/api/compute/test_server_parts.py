@@ -122,7 +122,7 @@ async def test_who_attaches_a_port_hears_why_that_failed(api: ComputeApi, kind: 
             book.begin_undo(failure)
             book.close("failed")
 
-        await StoredJournal(api.cloud.database).commit(held, change)
+        await StoredJournal(api.cloud.database).commit(held, change, "failing")
 
     path = f"POST /servers/{server.id}/os-interface"
     async with asyncio.TaskGroup() as both:

@@ -158,9 +158,9 @@ async def test_only_who_holds_an_operation_commits_in_its_name(office: Office) -
     ]
     for changed in strangers:
         with pytest.raises(Lost):
-            await journal.commit(replace(held, **changed), write)
+            await journal.commit(replace(held, **changed), write, "delivery.send")
     assert await office.marked() == ["enter"]
-    await journal.commit(held, lambda _tx, book: book.note(Entry(2, "delivery.send", b'"x"')))
+    await journal.commit(held, lambda _tx, book: book.note(Entry(2, "delivery.send", b'"x"')), "delivery.send")
     entries, undone = await journal.read(held)
     assert [entry.place for entry in entries] == [0, 1, 2]
     assert undone == set()
