@@ -11,10 +11,11 @@ from renova.model.ids import ImageId, ServerId
 from renova.model.image import Image
 from renova.model.server import Server, TaskState, VmState
 from renova.operations import inheriting
-from renova.operations.clear_away import CLEAR_AWAY, ClearAway, accept_clear_away
+from renova.operations.clear_away import CLEAR_AWAY, accept_clear_away
 from renova.operations.create_image import Backup, describe
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.parts.leaves import Leaves
 from renova.operations.pause import accept_pause
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
@@ -325,7 +326,7 @@ def test_deleting_the_server_removes_every_image_that_was_to_go_or_to_be_made() 
         await told.cloud.images.add(left)
         host = told.cloud.hosts[row.host_name or ""]
         host.line.cut()
-        await told.ask(accept_clear_away, server, ClearAway((left.id,)))  # which waits for the host
+        await told.ask(accept_clear_away, server, Leaves((left.id,)))  # which waits for the host
         made = await told.make_image(server)  # behind it
         await told.ask(accept_delete, server)
         host.line.heal()

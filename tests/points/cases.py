@@ -15,7 +15,7 @@ from renova.model.ids import ImageId, NetworkId, ServerId, SnapshotId, VolumeId
 from renova.model.server import VmState
 from renova.operations.attach_interface import accept_attach_interface
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
-from renova.operations.clear_away import ClearAway, accept_clear_away
+from renova.operations.clear_away import accept_clear_away
 from renova.operations.create_image import Backup, describe
 from renova.operations.delete import accept_delete
 from renova.operations.detach_interface import accept_detach_interface
@@ -24,6 +24,7 @@ from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.heal_attachments import accept_heal_attachments
 from renova.operations.heal_guest import accept_heal_guest
 from renova.operations.heal_ports import accept_heal_ports
+from renova.operations.parts.leaves import Leaves
 from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
@@ -541,7 +542,7 @@ def _cases() -> list[Case]:
             "clear away",
             "clear_away",
             then(server, superseded),
-            asking(accept_clear_away, ClearAway((LEFT,), other_disks=True)),
+            asking(accept_clear_away, Leaves((LEFT,), other_disks=True)),
             # A copy that its host would not delete goes with the server; an image that is left is seen, unfinished.
             tolerates=("disk ", "copies of disks", "image "),
         ),

@@ -56,8 +56,7 @@ def accept_attach_interface(
 
 def _taken(tx: Tx, server: ServerId) -> list[int]:
     """Return the numbers that nics will have which are still to be attached."""
-    active = operations.active(tx, server)
-    waiting = [*([active] if active else []), *operations.queued(tx, server)]
+    waiting = operations.under_way(tx, server)
     wants = [held.want for held in waiting if held.story == ATTACH_INTERFACE.name]
     return [msgspec.json.decode(want, type=AttachInterface).nic for want in wants]
 

@@ -19,6 +19,7 @@ from renova.model.server import Server
 from renova.operations.cloud import Cloud
 from renova.operations.create_image import remove_unless_whole
 from renova.operations.parts import run_guest
+from renova.operations.parts.leaves import Leaves
 from renova.operations.parts.state import close_failed
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
@@ -30,14 +31,7 @@ from renova.wire import DropSnapshot
 log = structlog.get_logger()
 
 
-class ClearAway(msgspec.Struct, frozen=True):
-    """The images that nobody makes any more; and whether the server may have disks beside those its row names."""
-
-    unfinished_images: tuple[ImageId, ...] = ()
-    other_disks: bool = False
-
-
-def accept_clear_away(cloud: Cloud, tx: Tx, asked: Asked, server: ServerId, left: ClearAway) -> None:
+def accept_clear_away(cloud: Cloud, tx: Tx, asked: Asked, server: ServerId, left: Leaves) -> None:
     """Have it all gone, and the copies of the disk for the images, when the operation that is under way has ended."""
     submit(tx, cloud.operations, asked, server, Submission(CLEAR_AWAY, "clear_away", left), waits=True)
 
@@ -51,22 +45,22 @@ def have_cleared_away(
     """
     waiting = _waiting(tx, server.id)
     asked_for = {image for want in waiting for image in want.unfinished_images}
-    left = ClearAway(
+    left = Leaves(
         tuple(image for image in unfinished if image not in asked_for),
         other_disks and not any(want.other_disks for want in waiting),
     )
-    if left != ClearAway():
+    if left != Leaves():
         asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
         accept_clear_away(cloud, tx, asked, server.id, left)
 
 
-def _waiting(tx: Tx, server: ServerId) -> list[ClearAway]:
+def _waiting(tx: Tx, server: ServerId) -> list[Leaves]:
     """Return what is to be cleared away by what waits."""
     held = [held for held in operations.queued(tx, server) if held.story == CLEAR_AWAY.name]
-    return [msgspec.json.decode(each.want, type=ClearAway) for each in held]
+    return [msgspec.json.decode(each.want, type=Leaves) for each in held]
 
 
-async def clear_away(run: Run, want: ClearAway) -> None:
+async def clear_away(run: Run, want: Leaves) -> None:
     await run(begin_clearing, want)
     if want.unfinished_images:
         await run(drop_copies, want)
@@ -77,12 +71,12 @@ async def clear_away(run: Run, want: ClearAway) -> None:
 
 
 @write()
-def begin_clearing(work: Work, tx: Tx, want: ClearAway) -> None:
+def begin_clearing(work: Work, tx: Tx, want: Leaves) -> None:
     actions.open_event(tx, work.held.action, "compute_clear_away", work.server_now(tx).host_name)
 
 
 @act(patience=FOREVER)
-async def drop_copies(work: Work, want: ClearAway) -> None:
+async def drop_copies(work: Work, want: Leaves) -> None:
     """Have no copy where the server lives, nor in storage that its host shares; its former host owes all it has of it.
 
     A host that is not up is waited for. Where it cannot delete one, that goes with the server.
@@ -102,6 +96,8 @@ def _right_here(work: Work, tx: Tx) -> Right:
     no right.
     """
     server = work.server_now(tx)
+    if server.host is None:
+        raise Conflict("the server is on no host any more")
     if rights.left_to_resume(tx, server):
         raise NotNow("the server is to be resumed first")
     try:
@@ -111,26 +107,26 @@ def _right_here(work: Work, tx: Tx) -> Right:
 
 
 @act()
-async def remove_images(work: Work, want: ClearAway) -> None:
+async def remove_images(work: Work, want: Leaves) -> None:
     for image in want.unfinished_images:
         await remove_unless_whole(work, image)
 
 
 @act(patience=FOREVER)
-async def drop_disks(work: Work, want: ClearAway) -> None:
+async def drop_disks(work: Work, want: Leaves) -> None:
     """Have no disks where the server lives but those its row names; its host refuses unless those are there."""
     right = await work.note(partial(_right_here, work))
     await run_guest.drop_other_disks(work, right.host, right.incarnation, (await work.server()).root_generation)
 
 
 @end()
-def mark_cleared(work: Work, tx: Tx, want: ClearAway) -> None:
+def mark_cleared(work: Work, tx: Tx, want: Leaves) -> None:
     actions.close_events(tx, work.held.action)
 
 
-def settle_clear_away(work: Work, tx: Tx, want: ClearAway, failure: Failure) -> None:
+def settle_clear_away(work: Work, tx: Tx, want: Leaves, failure: Failure) -> None:
     """Nothing of the server has changed; an image that is left is seen, unfinished, and can be deleted."""
     close_failed(tx, work.held.action, failure)
 
 
-CLEAR_AWAY = Story("clear_away", 1, ClearAway, clear_away, settle_clear_away, quiet=True)
+CLEAR_AWAY = Story("clear_away", 1, Leaves, clear_away, settle_clear_away, quiet=True)

@@ -25,6 +25,7 @@ from renova.model.image import Image
 from renova.model.server import Server, TaskState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.guest import disks_of
+from renova.operations.parts.leaves import Leaves
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import leave_as_it_was
@@ -57,12 +58,6 @@ class CreateImage(msgspec.Struct, frozen=True):
 
     image: ImageId
     backup: Backup | None = None
-
-
-class _Leaves(msgspec.Struct, frozen=True):
-    """What every operation that supersedes this one wants, whatever else."""
-
-    unfinished_images: tuple[ImageId, ...] = ()
 
 
 def describe(
@@ -246,8 +241,7 @@ def unfinished_images(tx: Tx, server: ServerId) -> tuple[ImageId, ...]:
     For who supersedes that: nobody else will remove them, nor the copies of the disk for them. Nor those that were to
     be removed by who is superseded now.
     """
-    begun = operations.active(tx, server)
-    every = [*([begun] if begun else []), *operations.queued(tx, server)]
+    every = operations.under_way(tx, server)
     return tuple(dict.fromkeys(image for held in every for image in _left_by(held)))
 
 
@@ -255,7 +249,7 @@ def _left_by(held: Held) -> tuple[ImageId, ...]:
     """Return the images that nobody removes if this operation ends here."""
     if held.story == CREATE_IMAGE.name:
         return (msgspec.json.decode(held.want, type=CreateImage).image,)
-    return msgspec.json.decode(held.want, type=_Leaves).unfinished_images
+    return msgspec.json.decode(held.want, type=Leaves).unfinished_images
 
 
 async def remove_unless_whole(work: Work, image: ImageId) -> None:

@@ -59,8 +59,7 @@ def accept_detach_volume(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId
 
 def _leaving(tx: Tx, server: ServerId) -> set[VolumeId]:
     """Return the volumes that are being detached from the server, or wait for it."""
-    active = operations.active(tx, server)
-    waiting = [*([active] if active else []), *operations.queued(tx, server)]
+    waiting = operations.under_way(tx, server)
     wants = [held.want for held in waiting if held.story == DETACH_VOLUME.name]
     return {msgspec.json.decode(want, type=DetachVolume).volume for want in wants}
 

@@ -17,6 +17,7 @@ from renova.operations.cloud import Cloud
 from renova.operations.create import VOLUME_PATIENCE
 from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.fits_image import fits_image
+from renova.operations.parts.leaves import Leaves
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import close_failed, fault, get_server
@@ -76,12 +77,6 @@ class RebuildServer(msgspec.Struct, frozen=True):
     shutdown_wait_s: float
     admin_pass: str
     reimage: ImageId | None = None  # of what to fill the volume anew that the server boots from
-
-
-class _Leaves(msgspec.Struct, frozen=True):
-    """What every operation that supersedes this one wants, whatever else."""
-
-    other_disks: bool = False
 
 
 def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebuild: Rebuild) -> Server:
@@ -249,8 +244,7 @@ def take_back_rebuild(tx: Tx, server: ServerId) -> None:
     For who supersedes it: the old root disk is there for certain, for it is deleted only after that; the new one may
     be none or half of one.
     """
-    begun = operations.active(tx, server)
-    for held in [*([begun] if begun else []), *operations.queued(tx, server)]:
+    for held in operations.under_way(tx, server):
         if held.story == REBUILD.name and not steps.has_done(tx, held, bring_up_new_guest.name):
             _put_back(tx, server, msgspec.json.decode(held.want, type=RebuildServer))
 
@@ -260,9 +254,10 @@ def leaves_other_disks(tx: Tx, server: ServerId) -> bool:
 
     For who supersedes it, where the server lives on: nobody else will delete them.
     """
-    begun = operations.active(tx, server)
-    every = [*([begun] if begun else []), *operations.queued(tx, server)]
-    return any(held.story == REBUILD.name or msgspec.json.decode(held.want, type=_Leaves).other_disks for held in every)
+    return any(
+        held.story == REBUILD.name or msgspec.json.decode(held.want, type=Leaves).other_disks
+        for held in operations.under_way(tx, server)
+    )
 
 
 def settle_rebuild(work: Work, tx: Tx, want: RebuildServer, failure: Failure) -> None:

@@ -112,9 +112,8 @@ def supersede(
 
 def under_way(tx: Tx, server: ServerId, stories: Collection[Story[Any]]) -> bool:
     """Say whether an operation that tells one of these stories is active, or waits."""
-    held = operations.active(tx, server)
     names = {story.name for story in stories}
-    return held is not None and any(each.story in names for each in [held, *operations.queued(tx, server)])
+    return any(each.story in names for each in operations.under_way(tx, server))
 
 
 def drop_waiting(tx: Tx, server: ServerId, reason: str) -> None:

@@ -112,6 +112,12 @@ def queued(tx: Tx, server: ServerId) -> list[Held]:
     return [held_in(row) for row in tx.execute(_QUEUED, {"server": server})]
 
 
+def under_way(tx: Tx, server: ServerId) -> list[Held]:
+    """List the server's active operation, if any, and what waits behind it."""
+    begun = active(tx, server)
+    return [*([begun] if begun else []), *queued(tx, server)]
+
+
 def supersede(tx: Tx, held: Held) -> None:
     """End the operation in favour of a newer one: from this transaction on it can commit nothing."""
     tx.execute(
