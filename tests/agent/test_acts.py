@@ -33,8 +33,8 @@ from renova.wire import (
 
 from .host import IMAGE, SERVER, Controller, Host, guest, later, order, with_a_host
 
-RUNNING = State(FoundGuest(SERVER, 1, PowerState.RUNNING))
-OFF = State(FoundGuest(SERVER, 1, PowerState.SHUTDOWN))
+RUNNING = State(FoundGuest(SERVER, 1, PowerState.RUNNING, 1))
+OFF = State(FoundGuest(SERVER, 1, PowerState.SHUTDOWN, 1))
 
 
 async def do(controller: Controller, act: AnyAct, number: int = 1) -> object:
@@ -122,7 +122,7 @@ def test_a_paused_guest_goes_on_only_where_guests_may_start() -> None:
     async def test(host: Host, controller: Controller) -> None:
         await running(controller)
         for _ in range(2):
-            assert await do(controller, Pause()) == State(FoundGuest(SERVER, 1, PowerState.PAUSED))
+            assert await do(controller, Pause()) == State(FoundGuest(SERVER, 1, PowerState.PAUSED, 1))
         for _ in range(2):
             assert await do(controller, Unpause()) == RUNNING
         await do(controller, Pause())

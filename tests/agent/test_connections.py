@@ -39,7 +39,7 @@ def test_hello_tells_what_there_is() -> None:
         assert (first.era, first.epoch, second.era, second.epoch) == (0, 0, 1, 1)
         assert first.journal == second.journal
         assert first.facts.storage_id == "storage"
-        assert second.guests == (FoundGuest(SERVER, 1, PowerState.RUNNING),)
+        assert second.guests == (FoundGuest(SERVER, 1, PowerState.RUNNING, 1),)
 
     with_a_host(test)
 
@@ -78,7 +78,7 @@ def test_changes_while_nobody_listens_are_told_by_the_next_hello() -> None:
         host.hypervisor.power_off_inside(SERVER)
         host.lines[0].heal()
         await controller.leased(2)
-        assert controller.hellos[-1].guests == (FoundGuest(SERVER, 1, PowerState.SHUTDOWN),)
+        assert controller.hellos[-1].guests == (FoundGuest(SERVER, 1, PowerState.SHUTDOWN, 1),)
 
     with_a_host(test)
 
@@ -100,7 +100,7 @@ def test_a_change_between_hello_and_welcome_is_not_lost() -> None:
         host.lines[0].reset()
         controller.reports.clear()
         await until(lambda: bool(controller.reports))
-        assert controller.hellos[-1].guests == (FoundGuest(SERVER, 1, PowerState.RUNNING),)
+        assert controller.hellos[-1].guests == (FoundGuest(SERVER, 1, PowerState.RUNNING, 1),)
         assert controller.reports == [GuestChanged(SERVER, 1, PowerState.CRASHED)]
         await host.end()
 

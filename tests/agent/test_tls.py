@@ -63,14 +63,14 @@ async def test_an_agent_obeys_over_real_tls_and_remembers_on_a_real_disk(port: P
         if run == 1:
             assert (await port.controller.insist(order(), Prepare(guest()))).result == Prepared(made=True)
             started = await port.controller.insist(order(number=2), Start(guest()))
-            assert started.result == State(FoundGuest(SERVER, 1, PowerState.RUNNING))
+            assert started.result == State(FoundGuest(SERVER, 1, PowerState.RUNNING, 1))
         else:
             assert (await port.controller.send(order(number=1), Start(guest()))).why == "stale"
         running.cancel()
         await asyncio.wait([running])
     first, second = port.controller.hellos
     assert (first.journal, second.epoch) == (second.journal, 1)
-    assert second.guests == (FoundGuest(SERVER, 1, PowerState.RUNNING),)
+    assert second.guests == (FoundGuest(SERVER, 1, PowerState.RUNNING, 1),)
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ async def running(bench: Bench) -> Guest:
 
 
 def as_found(guest: Guest, power: PowerState) -> FoundGuest:
-    return FoundGuest(guest.server, guest.incarnation, power)
+    return FoundGuest(guest.server, guest.incarnation, power, guest.disks.generation)
 
 
 async def test_what_has_a_guest_started_is_kept_for_as_long_as_it_runs(bench: Bench) -> None:
@@ -264,7 +264,8 @@ async def test_a_rebuilt_guest_has_a_fresh_disk_and_a_new_console(bench: Bench) 
     new = rebuilt(guest)
     assert await bench.first.prepare(new, bench.images)
     await bench.first.kill(guest.server)
-    await bench.first.start(new)
+    assert await bench.first.start(new) == as_found(new, PowerState.RUNNING)
+    assert await bench.first.guests() == [as_found(new, PowerState.RUNNING)], "on the disks that it was started on"
     await bench.first.drop_disks(guest.server, keep=new.disks.generation)
     await until_booted(bench.first, guest, 1)
 

@@ -13,6 +13,7 @@ from renova.model.errors import Conflict, NotFound, Refused
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import Host, HostState
 from renova.model.ids import HostId, ServerId
+from renova.model.server import Server
 from renova.store import cluster, found_guests, rights, servers, volumes
 from renova.store import hosts as host_rows
 from renova.store.database import Tx
@@ -33,7 +34,9 @@ class Believed(msgspec.Struct, frozen=True):
 
     server: ServerId
     moved: bool  # it lives on another host
+    newer: bool  # it moved, or has gone on at home under a number that was granted in what was lost
     power: PowerState  # SHUTDOWN where what runs is stopped for being old
+    guest: FoundGuest  # as the host has it where it lives
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -170,7 +173,7 @@ def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Be
     running = [host for host, guest in found.items() if guest.power not in _OFF]
     newest = max(found, key=lambda host: found[host].incarnation)
     if not running and found[newest].incarnation <= known:
-        return None  # off, and nothing newer than what the database knows
+        return _at_home(server, found, known)
     owner = running[0] if running else newest
     home = host_rows.get(tx, owner)
     lease = host_rows.lease(tx, owner)
@@ -187,13 +190,26 @@ def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Be
     power = found[owner].power if found[owner].incarnation == number else PowerState.SHUTDOWN
     # Even where an operation goes on: what it does next depends on whether there is a guest that runs.
     servers.change(tx, server_id, power_state=power)
-    believed = Believed(server_id, server.host != owner, power)
-    if not believed.moved:
-        return believed if number > known else None
+    moved = server.host != owner
+    believed = Believed(server_id, moved, moved or number > known, power, found[owner])
+    if not moved:
+        return believed if believed.newer or _on_other_disks(server, found[owner]) else None
     log.warning("server found on another host", server=server_id, old=server.host_name, new=home.name)
     _claim(tx, server_id, owner)
     servers.change(tx, server_id, host=owner, host_name=home.name)
     return believed
+
+
+def _at_home(server: Server, found: dict[HostId, FoundGuest], known: int) -> Believed | None:
+    """Believe of a guest that is off, and no newer than known, only which disks it has."""
+    guest = found.get(server.host) if server.host else None
+    if guest is None or guest.incarnation != known or not _on_other_disks(server, guest):
+        return None
+    return Believed(server.id, moved=False, newer=False, power=guest.power, guest=guest)
+
+
+def _on_other_disks(server: Server, guest: FoundGuest) -> bool:
+    return guest.generation not in (0, server.root_generation)
 
 
 def _claim(tx: Tx, server_id: ServerId, host: HostId) -> None:

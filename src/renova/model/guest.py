@@ -159,11 +159,12 @@ class Guest(msgspec.Struct, frozen=True):
 
 
 class FoundGuest(msgspec.Struct, frozen=True):
-    """A guest that a host really has; `incarnation` comes from the metadata kept with the domain."""
+    """A guest that a host really has; incarnation and generation come from the metadata kept with the domain."""
 
     server: ServerId
     incarnation: Count
     power: PowerState
+    generation: Count = 0  # of the local disks that it runs on, or ran on last; 0: its host does not say
 
 
 class FoundDevices(msgspec.Struct, frozen=True):

@@ -122,6 +122,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     image_bytes: int = 0
     image_sha256: str = ""
     root_generation: int = 1
+    burnt_generation: int = 0  # the highest that was given up: no rebuild makes its disks under a number up to it
     key: KeyPair | None = None
     user_data: str | None = None
     metadata: dict[str, str] = {}

@@ -11,6 +11,9 @@ from renova.operations.clear_away import have_cleared_away
 from renova.operations.cloud import Cloud
 from renova.operations.create_image import unfinished_images
 from renova.operations.heal_ports import have_ports_follow
+from renova.operations.parts.disks_follow import have_disks_follow, names_other_disks
+from renova.operations.parts.state import get_server
+from renova.operations.rebuild import disks_before_rebuild, leaves_other_disks, take_back_rebuild
 from renova.operations.submission import supersede
 from renova.store import migrations, operations, servers
 from renova.store.database import Tx
@@ -20,21 +23,33 @@ STATES = {PowerState.RUNNING: VmState.ACTIVE, PowerState.PAUSED: VmState.PAUSED}
 
 
 def leave_as_found(cloud: Cloud, tx: Tx, found: Believed) -> None:
-    """End the server's active operation, and leave the server, and its ports, as it was found."""
-    held = operations.active(tx, found.server)
+    """End the server's active operation, and leave the server, its disks and its ports, as it was found.
+
+    A rebuild that has yet to bring its new guest up goes on where the old one was found: there the row names other
+    disks because they are to be made.
+    """
     server = servers.get(tx, found.server)
     if server is None:
         return
-    if held is not None and not held.quiet:  # a quiet one asks for the right anew, or is refused and undone
-        _end(cloud, tx, found, server)
+    before = disks_before_rebuild(tx, server.id)
+    if found.newer or (found.guest.generation != before and names_other_disks(server, found.guest)):
+        held = operations.active(tx, server.id)
+        other_disks = leaves_other_disks(tx, server.id)
+        if held is not None and not held.quiet:  # a quiet one asks for the right anew, or is refused and undone
+            _end(cloud, tx, found, server)
+        if disks_before_rebuild(tx, server.id) is None:
+            other_disks |= have_disks_follow(tx, get_server(tx, server.id), found.guest)
+        have_cleared_away(cloud, tx, server, other_disks=other_disks)
     have_ports_follow(cloud, tx, server)
 
 
 def _end(cloud: Cloud, tx: Tx, found: Believed, server: Server) -> None:
-    unfinished = unfinished_images(tx, found.server)
-    supersede(tx, cloud.operations, found.server, REASON)
+    unfinished = unfinished_images(tx, server.id)
+    if found.guest.generation not in (0, server.root_generation):
+        take_back_rebuild(tx, server.id)
+    supersede(tx, cloud.operations, server.id, REASON)
     have_cleared_away(cloud, tx, server, unfinished)
-    migration = migrations.active(tx, found.server)
+    migration = migrations.active(tx, server.id)
     if migration is not None:
         migrations.move(tx, migration.id, migrations.ACTIVE, "error")
     state = STATES.get(found.power, VmState.STOPPED)

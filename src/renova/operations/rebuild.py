@@ -24,7 +24,7 @@ from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
-from renova.store import actions, operations, personal_files, servers, steps
+from renova.store import actions, cluster, operations, personal_files, servers, steps
 from renova.store.database import Tx
 
 
@@ -88,7 +88,9 @@ def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebu
     take_task(tx, server, "rebuild", TaskState.REBUILDING)
     before = Before(**{name: getattr(server, name) for name in Before.__struct_fields__})
     files_before = personal_files.of_server(tx, server.id)
-    servers.change(tx, server.id, progress=0, **_changes(server, rebuild))
+    # Not one of a former rebuild's, failed or lost: what is left of its disks would be taken for the new ones.
+    generation = max(server.root_generation, server.burnt_generation, cluster.get(tx).floor) + 1
+    servers.change(tx, server.id, progress=0, root_generation=generation, **_changes(server, rebuild))
     if rebuild.files != files_before:
         personal_files.put(tx, server.id, rebuild.files)
     filled = rebuild.image.id if rebuild.reimage else None
@@ -99,7 +101,7 @@ def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebu
 
 
 def _changes(server: Server, rebuild: Rebuild) -> dict[str, object]:
-    changes: dict[str, object] = {"root_generation": server.root_generation + 1}
+    changes: dict[str, object] = {}
     if server.image is not None:
         changes["image"] = rebuild.image.id
         changes["image_format"] = rebuild.image.disk_format or "raw"
@@ -233,8 +235,10 @@ def mark_rebuilt(work: Work, tx: Tx, want: RebuildServer, power: PowerState) -> 
 
 
 def _put_back(tx: Tx, server: ServerId, want: RebuildServer) -> None:
-    """Have the row say again what it said before the request."""
-    servers.change(tx, server, **msgspec.structs.asdict(want.before))
+    """Have the row say again what it said before the request; the disks that were to be are given up."""
+    row = get_server(tx, server)
+    burnt = max(row.root_generation, row.burnt_generation)
+    servers.change(tx, server, burnt_generation=burnt, **msgspec.structs.asdict(want.before))
     personal_files.put(tx, server, want.files_before)
 
 
@@ -244,9 +248,22 @@ def take_back_rebuild(tx: Tx, server: ServerId) -> None:
     For who supersedes it: the old root disk is there for certain, for it is deleted only after that; the new one may
     be none or half of one.
     """
-    for held in operations.under_way(tx, server):
-        if held.story == REBUILD.name and not steps.has_done(tx, held, bring_up_new_guest.name):
-            _put_back(tx, server, msgspec.json.decode(held.want, type=RebuildServer))
+    for want in _not_up(tx, server):
+        _put_back(tx, server, want)
+
+
+def disks_before_rebuild(tx: Tx, server: ServerId) -> int | None:
+    """Return the generation that `take_back_rebuild` would put back; None when there is nothing to take back."""
+    return next((want.before.root_generation for want in _not_up(tx, server)), None)
+
+
+def _not_up(tx: Tx, server: ServerId) -> list[RebuildServer]:
+    """Return what the rebuild wants that is under way and whose new guest is not known to have come up, if any."""
+    return [
+        msgspec.json.decode(held.want, type=RebuildServer)
+        for held in operations.under_way(tx, server)
+        if held.story == REBUILD.name and not steps.has_done(tx, held, bring_up_new_guest.name)
+    ]
 
 
 def leaves_other_disks(tx: Tx, server: ServerId) -> bool:

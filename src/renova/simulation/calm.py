@@ -13,6 +13,7 @@ from renova.model.host import HostState
 from renova.model.ids import ImageId, ServerId, VolumeId
 from renova.model.server import Server, VmState
 from renova.model.volume import NbdExport
+from renova.operations.parts.guest import disks_of, has_any
 from renova.partners.volume.statuses import ERRORS
 from renova.simulation.asking import Promise
 from renova.simulation.hosts import SimulatedHost, SimulatedStorageHost
@@ -62,9 +63,9 @@ def disagreements(
 
     `ordered`: the images that operations were ever to make; None: each that there is.
     `lost`: the database has lost commits, so hosts may have what it never heard of. Nothing of that is destroyed on a
-    guess, an operator is told: guests, disks, ports and volumes that nobody knows are not asked for. `deleted` are the
-    servers that were deleted, be it in what was lost; `forgotten` the images whose operations were lost: copies of
-    disks made for them go with their servers.
+    guess, an operator is told: guests, ports and volumes that nobody knows are not asked for, nor disks beside those
+    that a server's row names. `deleted` are the servers that were deleted, be it in what was lost; `forgotten` the
+    images whose operations were lost: copies of disks made for them go with their servers.
     """
     if (hold := cluster.get(tx).hold) is not None:
         yield f"the cluster is on hold: {hold}"
@@ -75,6 +76,8 @@ def disagreements(
         yield f"{waiting} events were told to nobody yet"
     for server in known.values():
         yield from _server(world, tx, server, _runs(server, was_deleted=server.id in deleted) if lost else None)
+        if server.vm_state in AT_HOME and server.id not in (deleted if lost else ()):
+            yield from _root_disk(world, server)
     if lost:
         return
     for server in known.values():
@@ -156,6 +159,16 @@ def _server(world: World, tx: Tx, server: Server, runs: bool | None) -> Iterator
     right = rights.right(tx, server.id)
     if right is not None and right.host != server.host:
         yield f"the right to {who} is with {right.host}, but it lives on {server.host_name}"
+
+
+def _root_disk(world: World, server: Server) -> Iterator[str]:
+    """Ask for the disks that the server's row names, and that its guest runs on no others."""
+    home = world.hosts[server.host_name or ""]
+    disk = home.storage.disks.get((server.id, server.root_generation))
+    if disk is None and has_any(disks_of(server)):
+        yield f"disk {server.root_generation} of {server.name} ({server.vm_state}) is not in {home.storage.identity}"
+    if disk is not None and home.hypervisor.executes(server.id) is not None and disk.open_by is not home.hypervisor:
+        yield f"{server.name} ({server.vm_state}) does not run on its disk {server.root_generation}"
 
 
 def _holdings(tx: Tx, server: Server, who: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from msgspec.structs import asdict
 from sqlalchemy import Column, String, Table, delete, insert, select
 
 from renova.model.guest import FoundGuest, PowerState
@@ -16,6 +17,7 @@ found_guests = Table(
     Column("server", String(36), primary_key=True),
     Column("incarnation", Number, nullable=False),
     Column("power", Number, nullable=False),
+    Column("generation", Number, nullable=False, server_default="0"),
 )
 
 
@@ -23,15 +25,14 @@ def note(tx: Tx, host: HostId, guests: Iterable[FoundGuest]) -> None:
     """Note what the host has, in place of what it had before."""
     tx.execute(delete(found_guests).where(found_guests.c.host == host))
     for guest in guests:
-        values = {"host": host, "server": guest.server, "incarnation": guest.incarnation, "power": int(guest.power)}
-        tx.execute(insert(found_guests).values(**values))
+        tx.execute(insert(found_guests).values(host=host, **asdict(guest)))
 
 
 def by_server(tx: Tx) -> dict[ServerId, dict[HostId, FoundGuest]]:
     """Return all that was found."""
     found: dict[ServerId, dict[HostId, FoundGuest]] = {}
     for row in tx.execute(select(found_guests).order_by(found_guests.c.server, found_guests.c.host)):
-        guest = FoundGuest(row.server, row.incarnation, PowerState(row.power))
+        guest = FoundGuest(row.server, row.incarnation, PowerState(row.power), row.generation)
         found.setdefault(row.server, {})[row.host] = guest
     return found
 

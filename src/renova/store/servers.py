@@ -54,6 +54,7 @@ servers = Table(
     Column("image_bytes", Number, nullable=False),
     Column("image_sha256", String(64), nullable=False),
     Column("root_generation", Number, nullable=False, default=1),
+    Column("burnt_generation", Number, nullable=False, server_default="0"),
     Column("key", Document(KeyPair)),
     Column("user_data", Text),
     Column("metadata", Document(dict[str, str]), nullable=False),
@@ -190,6 +191,8 @@ class Standing(msgspec.Struct, frozen=True):
     task_state: TaskState | None
     power_state: PowerState
     last_number: int
+    root_generation: int
+    burnt_generation: int
 
 
 _STANDINGS = (
@@ -203,7 +206,10 @@ _STANDINGS_ON = _STANDINGS.where(servers.c.host == bindparam("on"))
 def standings(tx: Tx, host: HostId | None = None) -> list[Standing]:
     """List how all servers stand, or those of a host."""
     rows = tx.execute(_STANDINGS) if host is None else tx.execute(_STANDINGS_ON, {"on": host})
-    return [Standing(row[0], row[1], row[2], _VM[row[3]], _TASK[row[4]], _POWER[row[5]], row[6]) for row in rows]
+    return [
+        Standing(row[0], row[1], row[2], _VM[row[3]], _TASK[row[4]], _POWER[row[5]], row[6], row[7], row[8])
+        for row in rows
+    ]
 
 
 def find(

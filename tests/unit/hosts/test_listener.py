@@ -203,10 +203,10 @@ async def test_a_new_host_joins_obeys_and_stays_itself_over_a_restart(port: Port
         await until(lambda: port.agents.connected(identity.host) and port.hosts.up(identity.host))
         if run == 1:
             assert await order(1, Prepare(guest())) == Prepared(made=True)
-            assert await order(2, Start(guest())) == State(FoundGuest(SERVER, 1, PowerState.RUNNING))
+            assert await order(2, Start(guest())) == State(FoundGuest(SERVER, 1, PowerState.RUNNING, 1))
             assert b"" in await port.agents.console(identity.host, SERVER)
         else:
-            assert await order(3, Stop(wait_s=0)) == State(FoundGuest(SERVER, 1, PowerState.SHUTDOWN))
+            assert await order(3, Stop(wait_s=0)) == State(FoundGuest(SERVER, 1, PowerState.SHUTDOWN, 1))
         running.cancel()
         await asyncio.wait([running])
         await until(lambda: not port.agents.connected(identity.host))

@@ -85,7 +85,7 @@ def _found(domain: Any) -> FoundGuest | None:
     power = POWER.get(state, PowerState.NOSTATE)
     if state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
         power = PowerState.CRASHED  # a QEMU that died is "shut off" to libvirt
-    return FoundGuest(described.server, described.incarnation, power)
+    return FoundGuest(described.server, described.incarnation, power, described.generation)
 
 
 def one_found(connection: Any, server: ServerId) -> FoundGuest | None:
@@ -142,7 +142,7 @@ def start(connection: Any, guest: Guest, xml: str) -> FoundGuest:
             if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
                 _note_wish(domain, stand_still=False)
                 domain.resume()
-            return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING)
+            return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING, described.generation)
         _destroy(domain)
     domain = connection.defineXML(xml)
     # By force: memory saved of the former guest belongs to the disk as it was then.
@@ -158,7 +158,7 @@ def _create(domain: Any, guest: Guest, flags: int) -> FoundGuest:
         if 'Failed to get "write" lock' in message or error.get_error_code() == libvirt.VIR_ERR_RESOURCE_BUSY:
             raise DiskLocked(f"the disk of {guest.server} is open elsewhere: the old guest may live") from error
         raise
-    return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING)
+    return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING, guest.disks.generation)
 
 
 def resume(connection: Any, guest: Guest, xml: str) -> FoundGuest:

@@ -14,6 +14,7 @@ from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.duties.mending import mend
+from renova.operations.parts.disks_follow import have_disks_follow, names_other_disks
 from renova.operations.reboot import accept_reboot
 from renova.operations.rounds import Tally
 from renova.operations.stop import accept_stop, force_stop
@@ -86,7 +87,8 @@ def _power(server: Server | Standing, guest: FoundGuest | None) -> PowerState:
 
 def _differs(server: Standing, guest: FoundGuest | None) -> bool:
     power = _power(server, guest)
-    return power is not server.power_state or _to_stop(server, power) is not None
+    other_disks = guest is not None and names_other_disks(server, guest)
+    return other_disks or power is not server.power_state or _to_stop(server, power) is not None
 
 
 def _to_stop(server: Server | Standing, power: PowerState) -> str | None:
@@ -119,6 +121,9 @@ def _follow(cloud: Cloud, tx: Tx, host: Host, before: Standing, guest: FoundGues
         return None  # it has booted, and its servers are about to be started again
     power = _power(now, guest)
     told = f"server {now.vm_state}, guest {power.name.lower()}"
+    other_disks = guest is not None and have_disks_follow(tx, now, guest)
+    if other_disks:
+        told = f"{told} on other disks than known"
     if power is not now.power_state:
         servers.change(tx, now.id, power_state=power)
     reason = _to_stop(now, power)
@@ -126,7 +131,7 @@ def _follow(cloud: Cloud, tx: Tx, host: Host, before: Standing, guest: FoundGues
         accept_reboot(cloud, tx, _asked(cloud, now), now.id, hard=True)
         return f"{told}: it is started again, for its guest went in what the database has lost"
     if reason is None:
-        return told if power is not now.power_state else None
+        return told if other_disks or power is not now.power_state else None
     if now.vm_state is VmState.ACTIVE:
         accept_stop(cloud, tx, _asked(cloud, now), now.id)
     else:

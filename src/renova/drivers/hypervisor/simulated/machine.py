@@ -45,7 +45,7 @@ class Domain:
         self.guest = msgspec.structs.replace(self.guest, **devices)
 
     def found(self) -> FoundGuest:
-        return FoundGuest(self.guest.server, self.guest.incarnation, self.power)
+        return FoundGuest(self.guest.server, self.guest.incarnation, self.power, self.guest.disks.generation)
 
 
 class SimulatedMachine:
