@@ -235,6 +235,15 @@ async def test_a_newer_incarnation_takes_the_place_of_a_running_one(bench: Bench
     await until_booted(bench.first, guest, 1, 2)
 
 
+async def test_a_guest_on_other_disks_takes_the_place_of_one_that_runs_under_the_same_number(bench: Bench) -> None:
+    guest = await running(bench)
+    new = rebuilt(guest)
+    await bench.first.prepare(new, bench.images)
+    for each in (new, guest):
+        assert await bench.first.start(each) == as_found(each, PowerState.RUNNING)
+        assert await bench.first.guest(guest.server) == as_found(each, PowerState.RUNNING)
+
+
 async def test_an_older_incarnation_never_starts(bench: Bench) -> None:
     old = await running(bench)
     new = next_incarnation(old)

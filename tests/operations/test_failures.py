@@ -337,6 +337,30 @@ def test_a_host_that_cannot_end_the_guest_of_a_failed_create_owes_it() -> None:
     told_story(story)
 
 
+def test_a_host_whose_clean_up_failed_for_an_unforeseen_reason_owes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **_also: object) -> None:
+        raise RuntimeError("a bug")
+
+    async def story(told: Told) -> None:
+        name, host = next(iter(told.cloud.hosts.items()))
+        really = host.hypervisor.start
+
+        async def start(guest: Any) -> Any:
+            await really(guest)
+            raise Refused("it ended badly")
+
+        host.hypervisor.start = start  # type: ignore[method-assign]
+        monkeypatch.setattr("renova.operations.create.clear", broken)
+        server = await told.create()
+        failed = await told.idle(server)
+        assert (failed.vm_state, failed.host_name) == (VmState.ERROR, name), "it may run there"
+        await told.cloud.until(lambda: not told.cloud.running(server), 60)
+        await told.cloud.clock.sleep(1)
+        assert (await told.get(server)).host is None, "it is nowhere once its host has confirmed that"
+
+    told_story(story, count=1)
+
+
 def test_a_destination_that_dies_on_the_way_is_survived() -> None:
     async def story(told: Told) -> None:
         server, source = await evacuating(told)

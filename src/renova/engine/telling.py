@@ -5,7 +5,6 @@ One of two edges where errors are translated: `NotNow` to another try, everythin
 
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -24,6 +23,7 @@ TX = TypeVar("TX")
 R = TypeVar("R")
 
 FIRST_EPOCH = 1  # of an operation that was never taken over
+UNREAD = "steps are not undone: the journal cannot be read so far"
 LONGEST_SETTLING_PAUSE = 60.0  # seconds between tries of a failed operation's end
 
 
@@ -65,9 +65,11 @@ class Teller(Generic[C, TX]):
         if held.undoing:
             failure = msgspec.json.decode(held.failure or b"", type=Failure)
             reading.past_only = True
-            # Its past ends at `_StoryEnds`, or where the story itself failed, and fails again.
-            with suppress(Exception):
+            try:
                 await story.tell(reading, want)
+            except Exception:  # its past ends at `_StoryEnds`, or where the story itself failed, and fails again
+                if reading.unread:
+                    log.error(UNREAD, steps=reading.unread, exc_info=True)
         else:
             try:
                 await story.tell(reading, want)
@@ -79,6 +81,8 @@ class Teller(Generic[C, TX]):
             except Exception as error:
                 failure = _failure(error, reading)
                 log.warning("operation failed", error=failure.message, exc_info=not isinstance(error, CloudError))
+                if reading.unread:
+                    log.error(UNREAD, steps=reading.unread, exc_info=True)
             stored = msgspec.json.encode(failure)
             await self._tries.commit(
                 held, f"{story.name}: failure", lambda _tx, book, again: reading.begin_undo(book, stored, again=again)
@@ -204,6 +208,11 @@ class _Reading(Generic[C, TX]):
         self.ended = step.kind is Kind.END
         self._begin(waiting)
         return written
+
+    @property
+    def unread(self) -> list[str]:
+        """The steps of the past that the story has not come to: where it ended before them, nobody undoes them."""
+        return [entry.step for entry in self._entries[len(self.taken) :]]
 
     def begin_undo(self, book: Book, failure: bytes, *, again: bool) -> None:
         book.demand_ours(self.written)

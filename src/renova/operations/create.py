@@ -29,7 +29,7 @@ from renova.operations.parts.state import close_failed, fault
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.partners.network import PortWish
-from renova.store import actions, aggregates, block_devices, personal_files, rights, servers
+from renova.store import actions, aggregates, block_devices, personal_files, rights, servers, steps
 from renova.store.database import Tx
 from renova.store.placement import claims
 
@@ -184,7 +184,7 @@ def claim_host(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...
 def release_claim(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...], reason: str) -> None:
     right = rights.right(tx, work.held.server)
     if right is not None:
-        give_claim_back(work, tx, right)
+        give_claim_back(work, tx, right, built=steps.has_done(tx, work.held, note_spawning.name))
 
 
 @act()

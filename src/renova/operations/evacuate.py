@@ -28,7 +28,7 @@ from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.rebuild import leaves_other_disks, take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
-from renova.store import actions, aggregates, cluster, hosts, migrations, rights, servers
+from renova.store import actions, aggregates, cluster, hosts, migrations, rights, servers, steps
 from renova.store.database import Tx
 from renova.store.placement import allocations, claims
 
@@ -244,7 +244,7 @@ def release_claim(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId
     """End the destination's right. The source's does not come back: it ended when the destination got its own."""
     right = rights.right(tx, work.held.server)
     if right is not None and right.host != want.source:
-        give_claim_back(work, tx, right)
+        give_claim_back(work, tx, right, built=steps.has_done(tx, work.held, note_spawning.name))
 
 
 def _ends_stopped(want: EvacuateServer) -> bool:

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from renova.engine.operation import Run, Story
 from renova.engine.runner import Runner
+from renova.engine.telling import UNREAD
 from renova.model.errors import NotNow, OnHold, Refused
 from renova.store import operations
 from renova.store.database import Database, Executor, Tx
@@ -187,6 +188,26 @@ def test_a_journal_that_does_not_fit_its_story_is_taken_back() -> None:
             assert await office.ended(held.id) == "failed"
         assert office.world.failure is not None
         assert office.world.failure.kind == "Broken"
+
+    in_office(story)
+
+
+@pytest.mark.parametrize("undoing", [False, True])
+def test_steps_that_an_unreadable_journal_keeps_from_being_taken_back_are_named(undoing: bool) -> None:
+    async def story(office: Office) -> None:
+        if undoing:
+            office.world.faults["send"] = [Refused("the first reason")]
+        first = await office.executor("first")
+        office.world.hold("recall" if undoing else "send")
+        held = await office.submit(first)
+        await office.seen(lambda: ("recall" if undoing else "send") in office.world.said)
+        await first.close()
+        of_fetch = (steps.c.operation == held.id) & (steps.c.place == 0)
+        await office.database.transact(lambda tx: tx.execute(update(steps).where(of_fetch).values(result=b"7")))
+        async with serving(await office.executor("second")):
+            assert await office.ended(held.id) == "failed"
+        assert [each["steps"] for each in office.logged(UNREAD)] == [["delivery.enter"]]
+        assert office.world.said[-2:] == ["bring back", "settle"], "what can be read is taken back"
 
     in_office(story)
 

@@ -249,7 +249,7 @@ def test_a_claim_that_is_given_back_frees_its_host_unless_commits_were_lost_sinc
     def give_back(tx: Tx) -> None:
         right = rights.right(tx, ONE)
         assert right is not None
-        give_claim_back(small.work(ONE), tx, right)
+        give_claim_back(small.work(ONE), tx, right, built=False)
 
     take(small)
     small.tables.do(give_back)

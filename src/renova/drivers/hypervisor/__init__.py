@@ -92,10 +92,10 @@ class Hypervisor(Protocol):
     async def start(self, guest: Guest) -> FoundGuest:
         """Define the guest anew and have it running; its disks and nics must be ready.
 
-        A guest of the same incarnation that already runs is left running. One of an older incarnation is killed
-        first; a definition that does not run is replaced, and memory that was saved of it is dropped. One that
-        stands still goes on. Refused when its disks are not there or a newer
-        incarnation owns it or runs; `DiskLocked` when another guest has it open.
+        A guest of the same incarnation that already runs on these disks is left running. One of an older incarnation,
+        or on other disks, is killed first; a definition that does not run is replaced, and memory that was saved of it
+        is dropped. One that stands still goes on. Refused when its disks are not there or a newer incarnation owns it
+        or runs; `DiskLocked` when another guest has it open.
         """
         ...
 

@@ -138,7 +138,7 @@ def start(connection: Any, guest: Guest, xml: str) -> FoundGuest:
         described = _described(domain)
         if described is None or described.incarnation > guest.incarnation:
             raise Refused(f"another guest runs as {guest.server}: {described or 'it is not ours'}")
-        if described.incarnation == guest.incarnation:
+        if (described.incarnation, described.generation) == (guest.incarnation, guest.disks.generation):
             if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
                 _note_wish(domain, stand_still=False)
                 domain.resume()

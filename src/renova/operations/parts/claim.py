@@ -57,16 +57,18 @@ def claim(
     raise Conflict(f"No valid host was found. {last or ranking.explanation()}.{told}")
 
 
-def give_claim_back(work: Work, tx: Tx, claimed: Right) -> None:
+def give_claim_back(work: Work, tx: Tx, claimed: Right, *, built: bool) -> None:
     """Free a claimed host, unless something of the server may be left there: then it owes a clean-up.
 
+    `built`: the guest may have been begun there. Who has cleared it away has freed the host as well; if it is not free,
+    that has failed, for whatever reason.
     In a database that lost commits, a journal that ends before the guest was built proves nothing: it may have been
     built in what was lost. So a host that was claimed before this era began owes, whatever the journal says.
     """
     standing = cluster.get(tx)
     if standing.hold is not None:
         raise OnHold(f"the cluster is on hold: {standing.hold}")
-    if not rights.of_this_era(tx, claimed):
+    if built or not rights.of_this_era(tx, claimed):
         rights.owe(tx, claimed.host, work.held.server, claimed.incarnation + 1)
     if not rights.owes(tx, claimed.host, work.held.server):
         freed(work, tx, claimed.host)

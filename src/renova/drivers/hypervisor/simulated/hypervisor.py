@@ -129,7 +129,8 @@ class SimulatedHypervisor(SimulatedMachine):
         if running:
             if running.guest.incarnation > guest.incarnation:
                 raise Refused(f"incarnation {running.guest.incarnation} of {guest.server} runs")
-            if running.guest.incarnation == guest.incarnation:
+            same_disks = running.guest.disks.generation == guest.disks.generation
+            if running.guest.incarnation == guest.incarnation and same_disks:
                 self._go_on(running)
                 return running.found()
         self._storage.own(guest.server, guest.incarnation)
