@@ -84,7 +84,7 @@ async def give_port(work: Work, want: AttachInterface) -> Given:
     """Have the port be the server's, bound to its host."""
     server = await work.server()
     zone = server.availability_zone or "nova"
-    port = await work.cloud.networks.give_port(server.id, server.project, want.nic, want.wish, zone)
+    port = await work.cloud.networks.give_port(server.id, server.project, want.nic, want.wish, zone, work.demand_ours)
     await bind_all_ports(work, server.host_name or "")
     return Given(port.id, port.mac)
 

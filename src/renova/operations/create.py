@@ -193,7 +193,7 @@ async def give_ports(work: Work, want: CreateServer, taken: Claim) -> tuple[Atta
     server = await work.server()
     zone = server.availability_zone or DEFAULT_ZONE
     for index, wish in enumerate(want.wishes):
-        port = await work.cloud.networks.give_port(server.id, server.project, index, wish, zone)
+        port = await work.cloud.networks.give_port(server.id, server.project, index, wish, zone, work.demand_ours)
         await work.cloud.networks.bind(port.id, taken.name, zone)
     return await attached_networks(work)
 

@@ -157,12 +157,11 @@ async def restore_old_guest(work: Work, want: RebuildServer, right: Right) -> No
     run = want.vm_state is VmState.ACTIVE and (await work.server()).vm_state is VmState.ACTIVE
     restored = await run_guest.build(work, right.host, right.incarnation, must_exist=True, run=run)
     # One that was never ended is left as it is, though it could not be started now: as while its storage is away.
-    if restored.refused is not None and await run_guest.power_at(work, right.host) not in LIVES:
-        if run:
+    if restored.refused is None or await run_guest.power_at(work, right.host) not in LIVES:
+        failed = {"vm_state": VmState.ERROR} if restored.refused is not None else {}
+        if failed and run:
             await work.cloud.networks.settle(work.held.server, active=False)
-        await work.note(
-            lambda tx: servers.change(tx, work.held.server, vm_state=VmState.ERROR, power_state=restored.power)
-        )
+        await work.note(lambda tx: servers.change(tx, work.held.server, power_state=restored.power, **failed))
     await run_guest.drop_other_disks(work, right.host, right.incarnation, want.before.root_generation)
 
 

@@ -45,10 +45,14 @@ class Work:
 
         @wraps(change)  # named as what it is for
         def ours(tx: Tx) -> T:
-            ownership.demand_ours(tx, self.held)
+            self.demand_ours(tx)
             return change(tx)
 
         return await self.cloud.database.transact(ours)
+
+    def demand_ours(self, tx: Tx) -> None:
+        """Raise `Lost` when the operation is no longer ours: who was taken over must give it nothing any more."""
+        ownership.demand_ours(tx, self.held)
 
     async def server(self) -> Server:
         return await self.cloud.database.read(self.server_now)

@@ -1,12 +1,16 @@
 """Where ports and addresses come from."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from renova.model.guest import Nic
 from renova.model.ids import NetworkId, PortId, ProjectId, ServerId
 from renova.model.network import Network, Port
+from renova.store.database import Tx
+
+Check: TypeAlias = Callable[[Tx], None]
 
 
 class PortWish(msgspec.Struct, frozen=True):
@@ -39,9 +43,13 @@ class Networks(Protocol):
         """Return the server's ports as its guest is to have them, in the order of its nics."""
         ...
 
-    async def give_port(self, server: ServerId, project: ProjectId, index: int, wish: PortWish, zone: str) -> Port:
+    async def give_port(
+        self, server: ServerId, project: ProjectId, index: int, wish: PortWish, zone: str, check: Check | None = None
+    ) -> Port:
         """Have the server's nic number `index` as a port with an address; the same wish gives the same port.
 
+        `check` raises in the same transaction where the port is not wanted any more: whoever asks may have stood still
+        while another undid what it was doing, and nobody would take a port back that comes late.
         `Refused` when no address is free, or the port is in use by another server.
         """
         ...

@@ -11,7 +11,7 @@ from renova.model.errors import NotFound, Refused
 from renova.model.guest import Nic
 from renova.model.ids import NetworkId, PortId, ProjectId, ServerId
 from renova.model.network import Network, Port
-from renova.partners.network import PortWish
+from renova.partners.network import Check, PortWish
 from renova.store import networks, ports, security_groups
 from renova.store.database import Database, Tx
 
@@ -42,8 +42,12 @@ class BuiltinNetworks:
     async def nics(self, server: ServerId) -> tuple[Nic, ...]:
         return await self._database.read(lambda tx: ports.nics(tx, server))
 
-    async def give_port(self, server: ServerId, project: ProjectId, index: int, wish: PortWish, zone: str) -> Port:
+    async def give_port(
+        self, server: ServerId, project: ProjectId, index: int, wish: PortWish, zone: str, check: Check | None = None
+    ) -> Port:
         def give(tx: Tx) -> Port:
+            if check is not None:
+                check(tx)
             have = ports.of_nic(tx, server, index)
             if have is not None:
                 if have.network != wish.network or wish.port not in (None, have.id):
