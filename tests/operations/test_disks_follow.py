@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from renova.drivers.hypervisor import DiskLocked
+from renova.model.errors import Refused
 from renova.model.guest import PowerState
 from renova.model.ids import ServerId
 from renova.model.server import Server, VmState
@@ -17,7 +18,7 @@ from renova.simulation.database import Backup
 from renova.simulation.loop import run_virtual
 from renova.simulation.world import World
 from renova.store import servers
-from tests.operations.failing_hosts import dead_host_of
+from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import Told, an_image, told_story
 from tests.operations.test_duties import do
 from tests.operations.test_hold import in_world, restore, until_standing
@@ -108,6 +109,30 @@ def test_a_rebuild_that_a_restored_database_has_under_way_goes_on_or_was_done(af
         after = await told.idle(server)
         assert (after.vm_state, after.image, after.fault) == (VmState.ACTIVE, "image-two", None)
         assert disks_of(told, server) == {after.root_generation: "image-two"}
+        await told.check()
+        await world.down()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_rebuild_that_was_done_in_what_was_lost_does_not_put_back_disks_that_are_gone(stopped: bool) -> None:
+    async def main() -> None:
+        world, told = await in_world(count=2, storage_count=0, shared=True, start_s=0.05)
+        server = await told.created()
+        await told.ask(accept_rebuild, server, TWO)
+        await world.clock.sleep(0.01)
+        backup = world.data.back_up()
+        await told.idle(server)
+        if stopped:
+            await told.ask(accept_stop, server)
+        home = (await told.idle(server)).host_name or ""
+        break_start(world, home, Refused("it could not be told on"))
+        await restored(world, told, backup)
+        after = await told.idle(server)
+        assert (after.image, after.root_generation, after.fault) == ("image-two", 2, None)
+        assert after.vm_state is (VmState.STOPPED if stopped else VmState.ACTIVE)
+        assert disks_of(told, server) == {2: "image-two"}
         await told.check()
         await world.down()
 

@@ -193,7 +193,7 @@ def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Be
     moved = server.host != owner
     believed = Believed(server_id, moved, moved or number > known, power, found[owner])
     if not moved:
-        return believed if believed.newer or _on_other_disks(server, found[owner]) else None
+        return believed if believed.newer or _tells_of_disks(server, found[owner]) else None
     log.warning("server found on another host", server=server_id, old=server.host_name, new=home.name)
     _claim(tx, server_id, owner)
     servers.change(tx, server_id, host=owner, host_name=home.name)
@@ -203,13 +203,14 @@ def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Be
 def _at_home(server: Server, found: dict[HostId, FoundGuest], known: int) -> Believed | None:
     """Believe of a guest that is off, and no newer than known, only which disks it has."""
     guest = found.get(server.host) if server.host else None
-    if guest is None or guest.incarnation != known or not _on_other_disks(server, guest):
+    if guest is None or guest.incarnation != known or not _tells_of_disks(server, guest):
         return None
     return Believed(server.id, moved=False, newer=False, power=guest.power, guest=guest)
 
 
-def _on_other_disks(server: Server, guest: FoundGuest) -> bool:
-    return guest.generation not in (0, server.root_generation)
+def _tells_of_disks(server: Server, guest: FoundGuest) -> bool:
+    """Say whether the guest's disks are news: others than the row's, or perhaps what a task was still to make."""
+    return guest.generation not in (0, server.root_generation) or server.task_state is not None
 
 
 def _claim(tx: Tx, server_id: ServerId, host: HostId) -> None:

@@ -26,13 +26,15 @@ def leave_as_found(cloud: Cloud, tx: Tx, found: Believed) -> None:
     """End the server's active operation, and leave the server, its disks and its ports, as it was found.
 
     A rebuild that has yet to bring its new guest up goes on where the old one was found: there the row names other
-    disks because they are to be made.
+    disks because they are to be made. Where the new one was found it has been done, and ends: should it fail now, it
+    would put disks back that may be gone.
     """
     server = servers.get(tx, found.server)
     if server is None:
         return
     before = disks_before_rebuild(tx, server.id)
-    if found.newer or (found.guest.generation != before and names_other_disks(server, found.guest)):
+    rebuilt = before is not None and found.guest.generation == server.root_generation
+    if found.newer or rebuilt or (found.guest.generation != before and names_other_disks(server, found.guest)):
         held = operations.active(tx, server.id)
         other_disks = leaves_other_disks(tx, server.id)
         if held is not None and not held.quiet:  # a quiet one asks for the right anew, or is refused and undone

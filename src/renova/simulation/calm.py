@@ -77,7 +77,7 @@ def disagreements(
     for server in known.values():
         yield from _server(world, tx, server, _runs(server, was_deleted=server.id in deleted) if lost else None)
         if server.vm_state in AT_HOME and server.id not in (deleted if lost else ()):
-            yield from _root_disk(world, server)
+            yield from _root_disk(world, server, lost=lost)
     if lost:
         return
     for server in known.values():
@@ -161,11 +161,16 @@ def _server(world: World, tx: Tx, server: Server, runs: bool | None) -> Iterator
         yield f"the right to {who} is with {right.host}, but it lives on {server.host_name}"
 
 
-def _root_disk(world: World, server: Server) -> Iterator[str]:
-    """Ask for the disks that the server's row names, and that its guest runs on no others."""
+def _root_disk(world: World, server: Server, *, lost: bool) -> Iterator[str]:
+    """Ask for the disks that the server's row names, and that its guest runs on no others.
+
+    After commits were lost, of guests that run: what one that is off was defined with, nobody believes where the
+    server was rebuilt once more before its host had said so.
+    """
     home = world.hosts[server.host_name or ""]
     disk = home.storage.disks.get((server.id, server.root_generation))
-    if disk is None and has_any(disks_of(server)):
+    known = not lost or home.hypervisor.executes(server.id) is not None
+    if disk is None and known and has_any(disks_of(server)):
         yield f"disk {server.root_generation} of {server.name} ({server.vm_state}) is not in {home.storage.identity}"
     if disk is not None and home.hypervisor.executes(server.id) is not None and disk.open_by is not home.hypervisor:
         yield f"{server.name} ({server.vm_state}) does not run on its disk {server.root_generation}"
