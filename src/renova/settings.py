@@ -30,7 +30,7 @@ class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     A lower `ttl` finds dead hosts sooner; `margin` must outlast what a host needs to stop, at `drift`.
     """
 
-    renew: Annotated[float, Meta(gt=0, le=3600)] = 2.0
+    renew: Annotated[float, Meta(ge=0.05, le=3600)] = 2.0
     ttl: Seconds = 20.0
     margin: Seconds = 12.0
     stop_budget: Seconds = 11.0

@@ -132,6 +132,18 @@ def test_a_message_that_is_none_ends_the_connection(junk: bytes) -> None:
     with_a_host(test)
 
 
+def test_a_controller_that_would_have_its_lease_renewed_without_a_pause_is_left() -> None:
+    async def main() -> None:
+        hasty, honest = Controller(renew=1e-9), Controller()
+        host = Host(hasty, honest)
+        host.start()
+        await honest.leased()
+        assert not any(kind == "Renew" for _, kind in hasty.heard)
+        await host.end()
+
+    run_virtual(main())
+
+
 def test_who_does_not_begin_with_a_welcome_is_left() -> None:
     async def main() -> None:
         async def rude(channel: Channel) -> None:
