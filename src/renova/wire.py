@@ -44,7 +44,7 @@ MOST_GUESTS = 10_000  # of a host
 Text = Annotated[str, Meta(max_length=1024)]
 Mark = Annotated[str, Meta(max_length=64, pattern="^[ -~]*$")]  # an id, an address, a digest
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Pause = Annotated[float, Meta(ge=0.05, le=86_400)]  # in seconds, after which something is done again: never at once
+Interval = Annotated[float, Meta(ge=0.05, le=86_400)]  # in seconds, after which something is done again: never at once
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
@@ -126,7 +126,7 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     era: Count
     epoch: Count
     ttl: Seconds  # seconds
-    renew: Pause  # seconds between renewals
+    renew: Interval  # seconds between renewals
     duties: tuple[Duty, ...]
     peers: tuple[str, ...]
     forced_down: bool = False
