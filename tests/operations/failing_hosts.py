@@ -1,10 +1,23 @@
-"""Hosts that cannot start a guest, and hosts that die under one."""
+"""Parts that fail, hosts that cannot start a guest, and hosts that die under one."""
+
+from collections.abc import Callable
 
 from renova.model.errors import CloudError
 from renova.model.ids import ServerId
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.simulation.cloud import SimulatedCloud
 from tests.operations.story import Told
+
+
+def fails(part: object, method: str, error: CloudError) -> Callable[[], None]:
+    """Have a method of a part raise this, until what is returned is called."""
+    really = getattr(part, method)
+
+    async def fail(*_arguments: object, **_options: object) -> object:
+        raise error
+
+    setattr(part, method, fail)
+    return lambda: setattr(part, method, really)
 
 
 def break_start(cloud: SimulatedCloud, name: str, error: CloudError) -> None:

@@ -298,7 +298,8 @@ def ends_nothing(told: Told, *names: str) -> Callable[[], None]:
     return mend
 
 
-def test_a_destination_that_cannot_end_what_it_began_keeps_the_right_until_it_has() -> None:
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_destination_that_cannot_end_what_it_began_keeps_the_right_until_it_has(shared: bool) -> None:
     async def story(told: Told) -> None:
         server = await told.created()
         home = (await told.get(server)).host_name or ""
@@ -319,7 +320,7 @@ def test_a_destination_that_cannot_end_what_it_began_keeps_the_right_until_it_ha
         mend()
         await told.cloud.until(lambda: told.cloud.running(server) == [home], 60)
 
-    told_story(story)
+    told_story(story, shared=shared)
 
 
 def test_a_host_that_cannot_end_the_guest_of_a_failed_create_owes_it() -> None:

@@ -1,10 +1,11 @@
-"""A volume's storage host is away: what needs it waits and says so, goes on or ends true; no attachment is lost."""
+"""A volume's storage is away, or refuses: what needs it waits, says so, goes on or ends true; no attachment is lost."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from renova.model.errors import Broken, CloudError, Refused
 from renova.model.guest import PowerState
 from renova.model.ids import ServerId
 from renova.model.server import Server, TaskState, VmState
@@ -17,7 +18,7 @@ from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
 from renova.store import actions
-from tests.operations.failing_hosts import dead_host_of
+from tests.operations.failing_hosts import dead_host_of, fails
 from tests.operations.story import Told, an_image, told_story
 from tests.operations.volumes import a_volume, attached, has, rows, status
 
@@ -246,6 +247,24 @@ def test_what_waits_for_its_host_after_its_storage_does_not_say_that_it_waits_fo
         await back(told)
         await told.cloud.power_on("host1")
         assert (await told.idle(server)).vm_state is VmState.ACTIVE
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("error", [Refused("no such export"), Broken("out of file handles")])
+def test_storage_that_never_cuts_a_volume_off_is_given_up_too(error: CloudError) -> None:
+    async def story(told: Told) -> None:
+        server = await with_volume(told)
+        mend = fails(told.cloud.storage_hosts["storage1"].volumes, "have", error)
+        await rebuild(told, server)
+        await waits(told, server)
+        ended = await told.idle(server)
+        assert ended.vm_state is VmState.ERROR
+        assert f"{error}; it was waited for 300 s" in str(ended.fault)
+        mend()
+        await hard_reboot(told, server)
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        assert [disk.volume for disk in has(told, server)["host1"]] == [told.volume]
 
     told_story(story)
 

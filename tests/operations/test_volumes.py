@@ -1,7 +1,5 @@
 """Volumes of servers, told from the request to the end: attached, detached, and taken along wherever a server goes."""
 
-from collections.abc import Callable
-
 import pytest
 
 from renova.model.block_device import BlockDevice
@@ -23,7 +21,7 @@ from renova.operations.stop import accept_stop
 from renova.partners.network import PortWish
 from renova.store import actions, block_devices, volume_attachments
 from renova.store.placement import allocations
-from tests.operations.failing_hosts import break_start, dead_host_of
+from tests.operations.failing_hosts import break_start, dead_host_of, fails
 from tests.operations.story import Told, an_image, told_story
 from tests.operations.volumes import a_new_volume, a_volume, attached, content, has, rows, status, write
 
@@ -168,17 +166,6 @@ def test_a_volume_is_one_servers_and_only_that_one_gives_it_back() -> None:
             await told.ask(accept_detach_volume, two, volume)
 
     told_story(story)
-
-
-def fails(part: object, method: str, error: CloudError) -> Callable[[], None]:
-    """Have a method of a part raise this, until what is returned is called."""
-    really = getattr(part, method)
-
-    async def fail(*_arguments: object, **_options: object) -> object:
-        raise error
-
-    setattr(part, method, fail)
-    return lambda: setattr(part, method, really)
 
 
 @pytest.mark.parametrize("method", ["reserve", "connect", "complete"])

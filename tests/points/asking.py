@@ -22,9 +22,7 @@ from renova.store import actions, notices, rights, volumes
 from renova.store.database import Tx
 from renova.store.operations import operations
 from tests.operations.story import FLAVOR, Told, an_image, asked
-from tests.points.cloud import TappedCloud
-
-LOOK_S = 0.2  # virtual seconds between looks whether all is done
+from tests.points.cloud import LOOK_S, TappedCloud
 
 
 class Asking(Told):

@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from renova import wire
 from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.drivers.hypervisor.simulated.image import Write
@@ -25,7 +27,9 @@ from tests.points.taps import Passing, Seam, Tapped, TappedExecutor, Taps
 DOWN_S = 0.5  # virtual seconds for which a killed process is gone
 TAKEN_OVER_S = 10.0  # the same where another controller is to take over what it did
 ARRIVED_S = 0.002  # by then a message has arrived
+LOOK_S = 0.2  # between looks whether all is done
 LATE_S = 20.0  # longer than a host's lease, with its margin, and than an executor's
+STORAGE_WAIT_S = 3 * LATE_S  # so that only storage that refuses is given up
 
 GUESTS = ("prepare", "start", "resume", "define", "shut_down", "kill", "undefine", "drop_disks", "set_aside")
 DEVICES = ("attach_volume", "detach_volume", "attach_nic", "detach_nic")
@@ -128,6 +132,7 @@ class TappedCloud(SimulatedCloud):
     """A cloud with taps."""
 
     def __post_init__(self) -> None:
+        self.settings = replace(self.settings, storage_wait=STORAGE_WAIT_S)
         super().__post_init__()
         self.taps = Taps()
         self.listener = Listener()

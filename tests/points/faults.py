@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from renova.model.errors import NotNow, Refused
+from renova.operations.clear_away import CLEAR_AWAY
+from renova.store import operations
 from renova.store.database import Tx
-from tests.points.cloud import ARRIVED_S, LATE_S, TappedCloud
+from tests.points.cloud import ARRIVED_S, LATE_S, LOOK_S, TappedCloud
 from tests.points.taps import Passing, Point, Seam
 
 Do = Callable[[TappedCloud, Passing], Awaitable[Any]]
@@ -148,6 +150,25 @@ async def refused(_cloud: TappedCloud, _passing: Passing) -> Any:
     raise Refused("never (a planted fault)")
 
 
+async def refusing(cloud: TappedCloud, passing: Passing) -> Any:
+    """Refuse it and every such call after it, until the operation has ended; for a while where there is none."""
+    call = passing.point[:3]
+    cloud.taps.refused.add(call)
+
+    async def relent() -> None:
+        while await cloud.database.read(is_busy):
+            await cloud.clock.sleep(LOOK_S)
+        cloud.taps.refused.discard(call)
+
+    cloud.outlive(LATE_S, relent())
+    raise Refused("never (a planted fault)")
+
+
+def is_busy(tx: Tx) -> bool:
+    """Say whether an operation is under way; what is cleared away behind one may itself wait for who refuses."""
+    return any(held.story != CLEAR_AWAY.name for held in operations.unfinished(tx))
+
+
 async def broken(_cloud: TappedCloud, _passing: Passing) -> Any:
     raise RuntimeError("unheard of (a planted fault)")
 
@@ -171,5 +192,6 @@ OTHERS = (
     Fault("cut-after", (Seam.SEND,), cut_after),
     Fault("refused", (Seam.DRIVER, Seam.SERVICE), refused, final=True),
     Fault("broken", (Seam.DRIVER, Seam.SERVICE), broken, final=True),
+    Fault("refusing", (Seam.DRIVER, Seam.SERVICE), refusing, final=True),
 )
 EVERY = {fault.name: fault for fault in (*KILLS, *FREEZES, *OTHERS)}

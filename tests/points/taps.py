@@ -8,6 +8,7 @@ from types import FunctionType, MethodType
 from typing import Any, NamedTuple, TypeVar
 
 from renova.engine.operation import Step
+from renova.model.errors import Refused
 from renova.simulation.processes import current
 from renova.store.database import Executor, Tx
 
@@ -68,6 +69,7 @@ class Taps:
         self.strike: Strike | None = None
         self.fired = False
         self.gates: dict[tuple[str, Seam], Callable[[], Awaitable[None]]] = {}  # what a fault leaves behind
+        self.refused: set[tuple[str, Seam, str]] = set()  # calls that a fault has fail for as long as they are here
         self._counts: Counter[tuple[str, Seam, str]] = Counter()
 
     def arm(self) -> None:
@@ -83,6 +85,8 @@ class Taps:
             return await call()
         if gate := self.gates.get((process, seam)):
             await gate()
+        if (process, seam, what) in self.refused:
+            raise Refused("not this time either (a planted fault)")
         if not self.armed:
             return await call()
         self._counts[process, seam, what] += 1

@@ -116,8 +116,11 @@ class Prepared:
         await self.case.ask(told)
         await told.all_done()
         await told.mend()
-        await told.check(tolerating=self.case.tolerates if fault is not None and fault.final else ())
-        if fault is None or not fault.final:
+        if fault is not None and fault.final:
+            await self.case.ask_again(told)
+            await told.check(tolerating=self.case.tolerates)
+        else:
+            await told.check()
             await self.case.check_end(told)
 
     def _tell_calm(self) -> Outcome:

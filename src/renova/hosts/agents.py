@@ -207,9 +207,7 @@ class Agents:
         link = self._links.get(host)
         if link is None or self._held is not None or link.place.hold is not None:
             return
-        facts = link.place.host.facts
-        storage = facts.storage_id if facts else ""
-        duties = await self._database.read(lambda tx: [duty(tx, debt, storage) for debt in rights.debts_of(tx, host)])
+        duties = await self._database.read(lambda tx: [duty(tx, debt) for debt in rights.debts_of(tx, host)])
         for owed in duties:
             await link.tell(Clean(duty=owed))
 

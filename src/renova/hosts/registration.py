@@ -118,11 +118,11 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     if standing.hold is None:
         for found in hello.guests:
             _weigh_guest(tx, host, found, lease)
-        duties = tuple(duty(tx, debt, hello.facts.storage_id) for debt in rights.debts_of(tx, host_id))
-        state = HostState.RETURNING if duties and newcomer else HostState.UP
+        debts = rights.debts_of(tx, host_id)
+        state = HostState.RETURNING if debts and newcomer else HostState.UP
     else:
         # Nothing is cleaned up by a database that may be wrong. When the hold ends, the host says hello once more.
-        duties, state = (), HostState.RETURNING if newcomer else HostState.UP
+        debts, state = [], HostState.RETURNING if newcomer else HostState.UP
     if standing.restoring:
         eras.take_stock(tx, host_id, hello)
     # Kept with the boot, and until it is done: a controller that dies in between must not forget it.
@@ -144,6 +144,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         facts=hello.facts,
         last_seen=tx.now,
     )
+    duties = tuple(duty(tx, debt) for debt in debts)
     if role is Role.COMPUTE:
         offered = inventory(host_id, hello.facts, inventories.inventory(tx, host_id))
         host_provider.provide(tx, host_id, host.name, offered, traits(hello.facts, disabled=host.disabled))
@@ -236,7 +237,7 @@ def outdated(tx: Tx, host: HostId, found: FoundGuest) -> int | None:
     return right.incarnation if found.incarnation < right.incarnation else None
 
 
-def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
+def duty(tx: Tx, debt: rights.Debt) -> Duty:
     """Say how a debt is to be paid: disks go only if the server is gone or lives on storage that is not this host's.
 
     Those of a server that lives elsewhere are set aside: they may hold the newest of what its user wrote.
@@ -250,7 +251,8 @@ def duty(tx: Tx, debt: rights.Debt, storage_id: str) -> Duty:
     homes = {server.host, right.host if right else None} - {debt.host, None}
     # Where the server still lives here, its evacuation is under way or failed: this may be the only disk it has.
     moved = server.host is not None and server.host != debt.host
-    local = bool(storage_id) and all(_storage_of(tx, home) not in ("", storage_id) for home in homes)
+    own = _storage_of(tx, debt.host)
+    local = own != "" and all(_storage_of(tx, home) not in ("", own) for home in homes)
     return Duty(debt.server, debt.below, disks=moved and local, aside=moved and local)
 
 
@@ -276,7 +278,7 @@ def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
     host = host_rows.get(tx, host_id)
     if host is None:
         return None
-    debt = _paid(tx, host, duty_done)
+    debt = _paid(tx, host_id, duty_done)
     if debt is None:
         return host.state
     right = rights.right(tx, duty_done.server)
@@ -301,12 +303,12 @@ def cleaned(tx: Tx, host_id: HostId, duty_done: Duty) -> HostState | None:
     return HostState.UP
 
 
-def _paid(tx: Tx, host: Host, done: Duty) -> rights.Debt | None:
+def _paid(tx: Tx, host: HostId, done: Duty) -> rights.Debt | None:
     """Take what the host has done off what it owes; None where it did not owe just this."""
-    debt = rights.debt(tx, host.id, done.server)
+    debt = rights.debt(tx, host, done.server)
     if debt is None or debt.below != done.below:
         return None
-    if duty(tx, debt, host.facts.storage_id if host.facts else "").disks and not done.disks:
+    if duty(tx, debt).disks and not done.disks:
         return None
     rights.pay(tx, debt)
     return debt

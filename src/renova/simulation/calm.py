@@ -216,6 +216,8 @@ def _strays(world: World, tx: Tx, known: Mapping[ServerId, Server]) -> Iterator[
             home = known[server].host_name if server in known else None
             if home != name:
                 yield f"a guest of {known[server].name if server in known else server} is on {name}, not on {home}"
+            elif host.hypervisor.executes(server) is not None and rights.right(tx, server) is None:
+                yield f"{known[server].name} runs on {name}, and nobody has the right to it"
         # Detached from a guest that is off, a nic is unplugged when that starts or goes: its host has noted it.
         noted = {
             nic.port for server in known.values() if server.host == host.id for nic in host.journal.page(server.id).nics
@@ -234,8 +236,10 @@ def _strays(world: World, tx: Tx, known: Mapping[ServerId, Server]) -> Iterator[
             row = known.get(server)
             if row is None or row.host_name is None:
                 yield f"disk {generation} of {server} is left in {storage.identity}"
-            elif identities[row.host_name] != storage.identity or generation != row.root_generation:
+            elif identities[row.host_name] != storage.identity:
                 yield f"disk {generation} of {row.name} is in {storage.identity}; it lives on {row.host_name}"
+            elif generation != row.root_generation:
+                yield f"another disk of {row.name}, {generation}, is left beside its disk {row.root_generation}"
     for server, right in rights.every(tx).items():
         if server not in known:
             yield f"somebody has the right to {server} ({right}), which is gone"

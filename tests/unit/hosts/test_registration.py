@@ -282,7 +282,7 @@ def test_a_host_to_which_an_evacuation_failed_keeps_no_disks_of_its_own(
     if released:
         tables.do(lambda tx: rights.release(tx, ONE))
     (owed,) = tables.do(lambda tx: rights.debts_of(tx, B))
-    at_b = tables.do(lambda tx: duty(tx, owed, "common" if shared else "of b"))
+    at_b = tables.do(lambda tx: duty(tx, owed))
     assert at_b == Duty(ONE, 3, disks=not shared, aside=not shared)
 
 
@@ -296,7 +296,7 @@ def test_a_former_destination_leaves_the_disks_alone_that_it_shares_with_the_hos
     tables.do(lambda tx: servers.change(tx, ONE, host=A))  # where it still lives
     tables.do(lambda tx: rights.owe(tx, c, ONE, 2))
     (owed,) = tables.do(lambda tx: rights.debts_of(tx, c))
-    assert tables.do(lambda tx: duty(tx, owed, "of a")) == Duty(ONE, 2, disks=False)
+    assert tables.do(lambda tx: duty(tx, owed)) == Duty(ONE, 2, disks=False)
 
 
 def test_disks_stay_where_nobody_knows_whose_storage_it_is(tables: Tables) -> None:

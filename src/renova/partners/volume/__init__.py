@@ -29,7 +29,8 @@ class Volumes(Protocol):
     """Knows volumes, and which servers they are attached to.
 
     Every change says what should be and may be repeated. `NotNow` while the service is away, `StorageAway` while the
-    host that holds the volume is; `Refused` or `Conflict` when a volume's status does not allow it; `NotFound`.
+    host that holds the volume is, or does not cut it off; `Refused` or `Conflict` when a volume's status does not allow
+    it; `NotFound`.
     """
 
     async def volume(self, volume: VolumeId, project: ProjectId | None) -> Volume | None:

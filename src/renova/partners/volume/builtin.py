@@ -174,7 +174,7 @@ class BuiltinVolumes:
             except (Refused, Broken) as error:
                 # So it does now: who was told that it failed would go on with an attachment that ends later.
                 self.settling.settle_volume(volume)
-                raise NotNow(f"volume {volume} is not detached yet: {error}") from error
+                raise StorageAway(f"the storage host of volume {volume} has it not cut off yet: {error}") from error
 
     async def begin_detaching(self, volume: VolumeId) -> None:
         def begin(tx: Tx) -> None:
