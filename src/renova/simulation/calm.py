@@ -172,7 +172,7 @@ def _root_disk(world: World, server: Server, *, lost: bool) -> Iterator[str]:
     known = not lost or home.hypervisor.executes(server.id) is not None
     if disk is None and known and has_any(disks_of(server)):
         yield f"disk {server.root_generation} of {server.name} ({server.vm_state}) is not in {home.storage.identity}"
-    if disk is not None and home.hypervisor.executes(server.id) is not None and disk.open_by is not home.hypervisor:
+    if disk is not None and home.hypervisor.executes(server.id) is not None and not home.hypervisor.has_open(disk):
         yield f"{server.name} ({server.vm_state}) does not run on its disk {server.root_generation}"
 
 

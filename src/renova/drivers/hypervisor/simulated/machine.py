@@ -154,6 +154,10 @@ class SimulatedMachine:
         domain = self._running(server)
         return domain.guest.incarnation if domain and not self._still else None
 
+    def has_open(self, disk: SimulatedDisk) -> bool:
+        """Say whether a guest here has the disk open."""
+        return disk.open_by is self
+
     def volumes(self, server: ServerId) -> tuple[VolumeDisk, ...]:
         """Return the volumes that the running guest has; none when it does not run."""
         domain = self._active(server)
