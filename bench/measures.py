@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bench import changing, evacuating, placing, reading, resting, starting, telling
+from bench import changing, evacuating, placing, planning, reading, recovering, resting, starting, telling
 from bench.figures import Figure
 from bench.subject import Subject
 
@@ -35,6 +35,8 @@ MEASURES: dict[str, OnCloud | Alone] = {
     "evacuations": Alone(evacuating.evacuations),
     "operations": Alone(telling.telling),
     "placing": Alone(placing.placing),
+    "planning": Alone(planning.planning),
+    "recovering": Alone(recovering.recovering),
     "agent": Alone(resting.agent),
     "cold-start": Alone(starting.cold_start),
     "hosts-1000": Alone(starting.many_hosts),

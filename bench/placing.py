@@ -116,7 +116,7 @@ def _have_hosts(tx: Tx) -> None:
     for number in range(PROVIDERS):
         host = HostId(f"{number:08x}-0000-4000-8000-000000000000")
         hosts.add(tx, host, f"host{number}", "10.0.0.1", "certificate")
-        hosts.begin_lease(tx, host, 1, "boot", ttl=20.0, margin=12.0, guard="none")
+        hosts.begin_lease(tx, host, 1, "boot", ttl=20.0, margin=12.0)
         host_provider.provide(tx, host, f"host{number}", inventory(host, _FACTS), traits(_FACTS, disabled=False))
         hosts.change(tx, host, state=HostState.UP, facts=_FACTS)
         used = chance.randint(1, 40)

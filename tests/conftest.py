@@ -5,7 +5,8 @@ import gc
 import itertools
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 import hypothesis
 import pytest
@@ -29,6 +30,9 @@ structlog.configure(
 hypothesis.settings.register_profile("whole", deadline=None)
 hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("whole")
+
+# httpx would look for it at each request to an application, through all of the path, to learn that nobody runs trio.
+sys.modules.setdefault("sniffio", cast(ModuleType, None))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,11 +13,17 @@ import structlog
 from renova.engine.executor import Executor
 from renova.engine.journal import Held
 from renova.engine.runner import Runner
+from renova.ha.alarms import Alarms
+from renova.ha.draining import Drainer
 from renova.ha.monitor import Monitor
+from renova.ha.recovery import Recoverer
 from renova.ha.replication import watch_replication
+from renova.ha.restarting import Restarter
+from renova.ha.sightings import Sightings
 from renova.hosts.agents import Agents
 from renova.hosts.connections import Connections
 from renova.hosts.registry import Hosts
+from renova.hosts.witnessing import Witnessing
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import NotNow
@@ -45,6 +51,7 @@ from renova.settings import ControllerSettings
 from renova.store.database import Database, Tx
 from renova.store.executors import Controller as ControllerRow
 from renova.store.journal import StoredJournal
+from renova.witness import Witness
 
 log = structlog.get_logger()
 
@@ -64,6 +71,7 @@ class Parts:
     networks: Networks
     volumes: Callable[[StorageHosts, StorageAgents], Volumes]  # made by the controller: only it reaches storage hosts
     power: Power
+    witness: Witness | None = None  # where revoked leases are shown to guards; None: there is none
     sink: Sink | None = None  # who is told what happens
     executor: Executor | None = None  # this run of it
     api_address: str = ""  # this controller's own, host:port
@@ -76,7 +84,8 @@ class Controller:
     def __init__(self, parts: Parts) -> None:
         me = parts.executor or Executor(ExecutorId(parts.chance.uuid()))
         settings = parts.settings
-        hosts = Hosts(database=parts.database, clock=parts.clock, times=settings.lease, me=me)
+        witnessing = None if parts.witness is None else Witnessing(parts.witness, parts.clock, parts.chance)
+        hosts = Hosts(database=parts.database, clock=parts.clock, times=settings.lease, me=me, witnessing=witnessing)
         agents = Agents(hosts, parts.database, parts.clock, me, settings.extra_peers)
         self.connections = Connections(
             hosts,
@@ -116,14 +125,22 @@ class Controller:
             ),
             notices=_outbox(parts, me),
             health=Health(parts.clock, me),
+            power=parts.power,
+            witness=parts.witness,
         )
         watch_states(self.cloud)
-        self.monitor = Monitor(self.cloud, parts.power)
+        self.monitor = Monitor(self.cloud)
+        self.sightings = Sightings(self.cloud, lambda: self.monitor.silent)
+        self.recoverer = Recoverer(self.cloud, me)
+        self.restarter = Restarter(self.cloud, me)
+        self.drainer = Drainer(self.cloud, me)
+        self.alarms = Alarms(self.cloud, me, self.monitor)
         hosts.on_change = self.cloud.fleet.stale
         hosts.on_report = self._report
         hosts.on_up = self._resume
         hosts.seek_proof = self.monitor.seek
         hosts.vouch = self.monitor.vouch
+        hosts.sighted = self.sightings.sees
         self._changes: set[asyncio.Task[None]] = set()
 
     def _work(self, held: Held) -> Work:
@@ -183,6 +200,11 @@ class Controller:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.runner.serve(), name="operations")
                 group.create_task(self.monitor.serve(), name="monitor")
+                group.create_task(self.sightings.serve(), name="sightings")
+                group.create_task(self.recoverer.serve(), name="recovery")
+                group.create_task(self.restarter.serve(), name="restarts")
+                group.create_task(self.drainer.serve(), name="drains")
+                group.create_task(self.alarms.serve(), name="alarms")
                 if self.cloud.rounds is not None:
                     group.create_task(self.cloud.rounds.serve(), name="duties")
                 if self.cloud.notices is not None:

@@ -18,10 +18,15 @@ from renova.model.errors import BadSetup
 
 # Upper limits, too: they keep out what is no number or has no end.
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+StageSeconds = Annotated[float, Meta(gt=0, le=86_400)]
 Multiplier = Annotated[float, Meta(ge=-1_000_000, le=1_000_000)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-ProofName = Literal["power_off", "operator", "heartbeat_age"]
+ProofName = Literal["power_off", "lease_revoked", "operator", "heartbeat_age"]
 LogLevel = Annotated[str, Meta(pattern="(?i)^(debug|info|warning|error|critical)$")]
+
+
+# Seconds that a guard may need to look at its clock, to freeze all guests, and to see those killed that do not freeze.
+STOP_S = 0.25 + 1.0 + 3.0
 
 
 class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,11 +53,24 @@ class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"Setting lease.ttl = {self.ttl:g} is too short: it must be at least 3 x renew + 1 + failover "
                 f"= {3 * self.renew + 1 + self.failover:g} seconds."
             )
+        if self.stop_budget < STOP_S:
+            raise BadSetup(
+                f"Setting lease.stop_budget = {self.stop_budget:g} is too short: a guard needs up to {STOP_S:g} "
+                "seconds to see its deadline, freeze the guests and kill them."
+            )
         if (self.ttl + self.margin) * (1 - self.drift) < (self.ttl + self.stop_budget) * (1 + self.drift):
             raise BadSetup(
                 f"Setting lease.margin = {self.margin:g} is unsafe: (ttl + margin)(1 - drift) must be at least "
                 f"(ttl + stop_budget)(1 + drift). Raise lease.margin."
             )
+
+
+class BrakeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many hosts may be taken for dead at once, without anybody's word; more, and an operator is waited for."""
+
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.3  # of all hosts; 1: all of them, there is no brake
+    hosts: Annotated[int, Meta(ge=1, le=100_000)] = 2  # that may be in small clouds, though not more than half of them
+    window: Annotated[float, Meta(gt=0, le=86_400)] = 600.0  # seconds that are "at once", and for which a release holds
 
 
 class DutyTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +104,35 @@ class SchedulerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     restrict_isolated_hosts_to_isolated_images: bool = True
 
 
+class RecoverySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether and how servers of dead hosts come back, and how long each stage is expected to take, in seconds."""
+
+    automatic: bool = True  # whether servers of hosts that are proven dead are evacuated without anybody's command
+    forced_down: bool = False  # also those of hosts that are forced down: who does that usually evacuates them
+    again: Annotated[float, Meta(gt=0, le=86_400)] = 30.0  # until what could not be recovered is tried again
+    restarts: Annotated[int, Meta(ge=0, le=1000)] = 3  # how often a guest that crashes is started again; 0: never
+    restart_pause: Seconds = 10.0  # before the second time; doubling
+    restart_window: Seconds = 3600.0  # without a crash, after which they are counted anew
+    default: Literal["recover", "leave", "stop"] = "recover"  # what becomes of servers of which nobody says it
+    at_once: Annotated[int, Meta(ge=1, le=100_000)] = 2000  # servers that are brought back at the same time
+    at_once_per_host: Annotated[int, Meta(ge=1, le=10_000)] = 4  # of these, on one destination
+    detect: Seconds = 5.0  # until a host that died is suspected
+    prove: Seconds = 30.0  # until its death is proven
+    plan: Seconds = 2.0
+    start: StageSeconds = 5.0  # until a guest is started on the disks it has
+    start_anew: StageSeconds = 15.0  # the same where its disks are made anew
+    up: Seconds = 30.0  # from there until it is up
+
+
+class MaintenanceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How hosts are emptied at which somebody is to work."""
+
+    at_once: Annotated[int, Meta(ge=1, le=1000)] = 2  # servers that leave a host at the same time
+    # How a guest that runs leaves: with its memory, and where that cannot be, or has failed, cold; or only one of them.
+    leave: Literal["live, else cold", "live", "cold"] = "live, else cold"
+    again: Annotated[float, Meta(gt=0, le=86_400)] = 30.0  # seconds until one that could not leave is tried again
+
+
 class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a controller needs to know."""
 
@@ -105,11 +152,22 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     lease: LeaseTimes = LeaseTimes()
     scheduler: SchedulerSettings = SchedulerSettings()
     duties: DutyTimes = DutyTimes()
-    accepted_proofs: tuple[ProofName, ...] = ("power_off", "operator")  # of a host's death
+    recovery: RecoverySettings = RecoverySettings()
+    brake: BrakeSettings = BrakeSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
+    accepted_proofs: tuple[ProofName, ...] = ("power_off", "lease_revoked", "operator")  # of a host's death
+    accept_weak_guard: bool = False  # whether a revoked lease proves death, too, where the guard is of class B or C
+    accept_virtual_guard: bool = False  # likewise class V, where clocks can be stopped from outside: for labs only
+    masakari_notifications_vouch: bool = False  # whether Masakari's notifications count as an operator's word
     heartbeat_age: Seconds = 60.0  # of silence that counts as death, only where accepted_proofs has "heartbeat_age"
+    fencing: bool = True  # whether silent hosts that have a power controller are switched off, to prove them dead
+    fence_after: Seconds = 20.0  # of silence, before that
+    fence_isolated: bool = False  # also those that others see alive, whose guests nothing has stopped
+    witness: str = ""  # a directory on storage that the armed hosts share, where revoked leases are shown; "": none
     power: str = ""  # how to read and switch hosts' power: "" (not at all) or "command:<command>"
     policy_file: str = ""
     soft_reboot_wait: Seconds = 120.0  # seconds a guest is given to restart by itself
+    live_migration_wait: Seconds = 800.0  # for a guest's memory to be copied, for each GiB of it (Nova's)
     shutdown_wait: Seconds = 60.0  # seconds a guest is given to power off before it is forced
     orphan_guests: Literal["report", "destroy"] = "report"  # what becomes of guests of no known server
     start_wait: Annotated[float, Meta(gt=0, le=86_400)] = 600.0  # seconds a host is given to have a guest running
@@ -130,6 +188,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     log_level: LogLevel = "info"
 
     def check(self) -> None:
+        _check_witness(self.witness)
         if "://" in self.database and not self.several:
             raise BadSetup("Setting database names neither a file nor a postgresql:// address.")
         for name in ("api_address", "agents_address", "agents_names"):
@@ -176,6 +235,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instances_dir: str = "/var/lib/renova/instances"
     controllers: tuple[str, ...] = ()  # host:port of each controller's agent port; taken from the join token at first
     join_token_file: str = ""
+    system_uuid: Annotated[str, Meta(max_length=64)] = ""  # of the machine, as its BMC knows it; "": asked of firmware
     underlay_device: str = ""  # "" is the device that reaches the controllers
     libvirt_uri: str = "qemu:///system"
     role: Literal["compute", "storage"] = "compute"  # a storage host holds volumes, and no guest ever
@@ -184,9 +244,20 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nbd_ports: Annotated[int, Meta(ge=1, le=65_535)] = 1000  # how many: each compute host has one of its own
     nbd_tls: bool = True  # whether volumes are served only to hosts of this cloud, encrypted
     nbd_tls_dir: str = ""  # the host's certificates for QEMU; "" is nbd-tls in state_dir
+    guard_armed: bool = False  # whether the guests are stopped where the lease ends, so that others may have them then
+    watchdog: str = "/dev/watchdog"  # what resets an armed host whose guard stands still
+    watchdog_timeout: Annotated[int, Meta(ge=1, le=600)] = 5  # seconds; twice that and 1 s must fit lease.stop_budget
+    witness: str = ""  # the directory where controllers show which leases they have revoked; "": the host has none
+    # To which guests come with their memory; 0: they neither come nor leave so.
+    migration_port: Annotated[int, Meta(ge=0, le=65_535)] = 8777
+    guard_port: Port = 8776  # on which guards tell one another whether they have a lease
+    gate: str = ""  # the cgroup that guests are started in, for the guard to freeze; "" is the usual place
     builds_at_once: Annotated[int, Meta(ge=1, le=1000)] = 10  # guests that are made or started at a time
     aside_days: Annotated[float, Meta(ge=0, le=3650)] = 7.0  # days for which disks that were set aside are kept
     log_level: LogLevel = "info"
+
+    def check(self) -> None:
+        _check_witness(self.witness)
 
 
 S = TypeVar("S", ControllerSettings, AgentSettings)
@@ -216,11 +287,16 @@ def load(kind: type[S], path: Path | None, environment: Mapping[str, str] = os.e
                 raise BadSetup(f"Setting {name} has a character that cannot be printed. Write it anew.")
     if isinstance(settings, ControllerSettings):
         settings.lease.check()
-        settings.check()
+    settings.check()
     return settings
 
 
 _LISTS = ("controllers", "agents_names", "extra_peers", "accepted_proofs")
+
+
+def _check_witness(path: str) -> None:
+    if path and not os.path.isabs(path):  # noqa: PTH117  (a text)
+        raise BadSetup(f"Setting witness = {path!r} is no absolute path of a directory, such as /mnt/shared/witness.")
 
 
 def _is_web_address(text: str) -> bool:

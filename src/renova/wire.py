@@ -1,12 +1,15 @@
 """The messages between controller and host, and their encoding. Both ends import this; neither owns it.
 
-An agent holds one TLS WebSocket to each controller, with its host's client certificate, at PATH. Any of them carries
-commands; one is home, and carries the lease's renewals and reports of guests (`agent.home`). Every frame is one
-message, msgpack-encoded, tagged by its kind; unknown kinds and malformed frames end the connection. New fields have
-defaults, so that neighbours of different releases understand each other.
+A host has two processes, and each holds one TLS WebSocket to each controller, with the host's client certificate, at
+PATH; which of them speaks follows from its first message. Any connection of the agent carries commands; one is home,
+and carries reports of guests (`agent.home`). The guard has a home of its own, over which it renews the host's lease
+(`guard.home`). Every frame is one message, msgpack-encoded, tagged by its kind; unknown kinds and malformed frames end
+the connection. New fields have defaults, so that neighbours of different releases understand each other.
 
-    agent → controller    Hello, Renew, Answer, Report, Cleaned, NotCleaned, WantImage, ImageBytes
-    controller → agent    Welcome, Renewed, Fenced, Standing, Command, StorageCommand, Read, Tidy, Clean, Peers,
+    guard → controller    GuardHello, Renew
+    controller → guard    GuardWelcome, Renewed, Fenced, Peers, Controllers
+    agent → controller    Hello, Answer, Report, Cleaned, NotCleaned, WantImage, ImageBytes
+    controller → agent    Welcome, Fenced, Standing, Command, StorageCommand, Read, Tidy, Clean, Peers,
                           Controllers, Reported, ImagePiece, ImageTaken
 
 A host speaks only for itself: whose message it is follows from the certificate of the connection, never from its text.
@@ -23,6 +26,7 @@ from renova.model.guest import (
     Aside,
     CachedImage,
     Count,
+    Departure,
     FoundDevices,
     FoundGuest,
     Guest,
@@ -31,8 +35,10 @@ from renova.model.guest import (
     LocalDisks,
     Nic,
     VolumeDisk,
+    Way,
 )
 from renova.model.ids import ImageId, PortId, ServerId, SnapshotId, VolumeId
+from renova.model.sighting import Heart
 from renova.model.storage import Export, StorageFacts, WantedVolume
 
 PATH = "/host"
@@ -41,9 +47,11 @@ MAX_FRAME = 4 * 1024 * 1024  # bytes; images travel in pieces of at most 1 MiB
 
 
 MOST_GUESTS = 10_000  # of a host
+MOST_SOUGHT = 1_000  # hosts that one is asked about
 Text = Annotated[str, Meta(max_length=1024)]
 Mark = Annotated[str, Meta(max_length=64, pattern="^[ -~]*$")]  # an id, an address, a digest
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+HostMark = Annotated[str, Meta(max_length=36, pattern="^[0-9a-f-]*$")]  # a `HostId`, good as the name of a file
 Interval = Annotated[float, Meta(ge=0.05, le=86_400)]  # in seconds, after which something is done again: never at once
 
 
@@ -100,9 +108,9 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     epoch: Count  # of the host's lease, highest seen
     facts: HostFacts
     guests: Annotated[tuple[FoundGuest, ...], Meta(max_length=MOST_GUESTS)]
-    guard: Annotated[str, Meta(max_length=8, pattern="^[A-Za-z]*$")] = "none"
     role: Literal["compute", "storage"] = "compute"
     storage: StorageFacts | None = None  # of a storage host
+    system: Mark = ""  # the machine's UUID as its firmware tells it; "" where it tells none
 
 
 class Duty(msgspec.Struct, frozen=True):
@@ -134,6 +142,32 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     controllers: tuple[str, ...] = ()  # host:port of all agents' ports; none: not known
 
 
+class GuardHello(Message, frozen=True, kw_only=True, tag="guard-hello"):
+    """A guard introduces its host, and says the highest era and epoch that it has ever kept its lease under."""
+
+    name: Text
+    boot: Mark
+    era: Count  # 0 for none
+    epoch: Count
+
+
+class GuardTimes(msgspec.Struct, frozen=True):
+    """What the controllers allow for, against which a guard checks what it has (settings.LeaseTimes)."""
+
+    stop_budget: float  # seconds from the deadline until nothing of the host runs
+    drift: float  # share by which its clock may be wrong
+
+
+class GuardWelcome(Message, frozen=True, kw_only=True, tag="guard-welcome"):
+    """The guard may renew over this connection. Under which lease, `Fenced` tells it: this is no renewal."""
+
+    controller: Mark  # one run of a controller
+    renew: Interval  # seconds between renewals
+    times: GuardTimes
+    peers: tuple[str, ...] = ()
+    controllers: tuple[str, ...] = ()
+
+
 class Renew(Message, frozen=True, kw_only=True, tag="renew"):
     """The host asks for its lease to be prolonged; the deadline will count from when this was sent."""
 
@@ -142,6 +176,10 @@ class Renew(Message, frozen=True, kw_only=True, tag="renew"):
     era: Count
     epoch: Count
     counter: Count  # last heard
+    guard: Annotated[str, Meta(max_length=8, pattern="^[A-Za-z]*$")] = "none"  # a `GuardClass`, as it is now
+    clock: float = 0.0  # the guard's clock as this was sent; 0: not told
+    home: Mark | None = None  # the controller that the agent calls home, "": the agent is away; None: who sends this
+    witness: Mark | None = None  # the word that the guard has read in the witness, "": none yet; None: it reads none
 
 
 class Renewed(Message, frozen=True, kw_only=True, tag="renewed"):
@@ -152,12 +190,20 @@ class Renewed(Message, frozen=True, kw_only=True, tag="renewed"):
     epoch: Count
     counter: Count
     ttl: Seconds
+    returning: bool = False  # the host is not in its place yet: an armed guard keeps its gate closed
+    witness: Annotated[float, Meta(ge=0, le=86_400)] = 0.0  # seconds for which a read of the witness counts; 0: none
 
 
 class Fenced(Message, frozen=True, kw_only=True, tag="fenced"):
-    """The lease was revoked: this epoch is over. A host that is not beyond it must stop acting and say hello again."""
+    """The lease was revoked: this epoch is over. A host that is not beyond it must stop acting and say hello again.
+
+    To a guard it says which lease the host has now. There is none while `next_epoch` is 0: then its agent has to
+    register the host first, for it has booted, or is proven dead.
+    """
 
     epoch: Count
+    next_era: Count = 0
+    next_epoch: Count = 0
 
 
 class Standing(Message, frozen=True, kw_only=True, tag="standing"):
@@ -244,11 +290,13 @@ class Start(Act, frozen=True, tag="start"):
     """Have the guest running, its nics plugged; its disks are ready. A running guest of this incarnation is left so.
 
     `resume`: it goes on from the memory that Suspend saved, where that is here; else, as always, it boots.
+    `arrived`: it goes on where it stood, if that incarnation has arrived here with its memory; likewise.
     Result: State.
     """
 
     guest: Guest
     resume: bool = False
+    arrived: Count = 0
 
 
 class Define(Act, frozen=True, tag="define"):
@@ -311,6 +359,37 @@ class DropSnapshot(Act, frozen=True, tag="drop-snapshot"):
     image: ImageId
 
 
+class Expect(Act, frozen=True, tag="expect"):
+    """Have this host ready for the guest to arrive with its memory: its nics plugged, the way open, nothing of it here.
+
+    It arrives standing still. Nothing of this host's makes it go on but a Start of an incarnation of its own.
+    Result: Expected.
+    """
+
+    guest: Guest
+    source: HostMark
+
+
+class TurnAway(Act, frozen=True, tag="turn-away"):
+    """Have the guest not expected, and nothing here of what arrived. Burns nothing. Result: State(None)."""
+
+
+class Depart(Act, frozen=True, tag="depart"):
+    """Have the guest leave with its memory, and return when it has, when it cannot, or after `wait_s`: it goes on then.
+
+    `hurry`: it stands still meanwhile, so that nothing of its memory changes any more. The incarnation is burnt with
+    the answer that it has left, so that is a release; it may still be asked for then. Result: Departing.
+    """
+
+    to: Way
+    wait_s: float
+    hurry: bool = False
+
+
+class Stay(Act, frozen=True, tag="stay"):
+    """Have the guest not be leaving, but go on here, unless it has left: then it is burnt, too. Result: Departing."""
+
+
 class DropDisks(Act, frozen=True, tag="drop-disks"):
     """Delete the server's disks here except those of the generation `keep`. Result: State(None)."""
 
@@ -345,8 +424,11 @@ class DetachNic(Act, frozen=True, tag="detach-nic"):
 
 
 class Remove(Act, frozen=True, tag="remove"):
-    """Have nothing of the server here: guest, definition, nics, and disks where `disks`. Burns the incarnation: no
-    command of it or of a lower one is obeyed any more, but this one and `DropSnapshot`. Result: State(None)."""
+    """Have nothing of the server here: guest, definition, nics, and disks where `disks`. Burns the incarnation.
+
+    No command of it or of a lower one is obeyed any more, but this one, `DropSnapshot` and `Depart`.
+    Result: State(None).
+    """
 
     disks: bool
 
@@ -363,6 +445,10 @@ AnyAct: TypeAlias = (
     | Snapshot
     | Upload
     | DropSnapshot
+    | Expect
+    | TurnAway
+    | Depart
+    | Stay
     | DropDisks
     | AttachVolume
     | DetachVolume
@@ -400,6 +486,18 @@ class LetGo(msgspec.Struct, frozen=True, tag="let-go"):
     """Whether the guest has let go of the device."""
 
     done: bool
+
+
+class Expected(msgspec.Struct, frozen=True, tag="expected"):
+    """The way by which the guest is expected."""
+
+    way: Way
+
+
+class Departing(msgspec.Struct, frozen=True, tag="departing"):
+    """How far the guest is."""
+
+    departure: Departure
 
 
 class State(msgspec.Struct, frozen=True, tag="state"):
@@ -444,8 +542,35 @@ class Stored(msgspec.Struct, frozen=True, tag="stored"):
     exports: tuple[Export, ...] = ()
 
 
+class Sighted(msgspec.Struct, frozen=True, tag="sighted"):
+    """The addresses at which a machine answers, of those that were asked for."""
+
+    addresses: tuple[str, ...]
+
+
+class Heard(msgspec.Struct, frozen=True, tag="heard"):
+    """The heartbeats that were found on the storage, of those that were asked for."""
+
+    hearts: Annotated[tuple[Heart, ...], Meta(max_length=MOST_SOUGHT)]
+
+
 Result: TypeAlias = (
-    Prepared | Rebooted | Copied | LetGo | Saved | State | ConsoleText | Asides | Guests | Devices | Tidied | Stored
+    Prepared
+    | Rebooted
+    | Copied
+    | LetGo
+    | Saved
+    | Expected
+    | Departing
+    | State
+    | ConsoleText
+    | Asides
+    | Guests
+    | Devices
+    | Tidied
+    | Stored
+    | Sighted
+    | Heard
 )
 
 
@@ -457,8 +582,12 @@ RESULTS: Mapping[type[Act], type[Result]] = {
     Upload: Copied,
     DetachVolume: LetGo,
     DetachNic: LetGo,
+    Expect: Expected,
+    Depart: Departing,
+    Stay: Departing,
     **dict.fromkeys(
-        (Start, Define, Stop, Pause, Unpause, DropSnapshot, DropDisks, AttachVolume, AttachNic, Remove), State
+        (Start, Define, Stop, Pause, Unpause, DropSnapshot, TurnAway, DropDisks, AttachVolume, AttachNic, Remove),
+        State,
     ),
 }
 
@@ -540,7 +669,19 @@ class ReadDevices(Act, frozen=True, tag="read-devices"):
     server: ServerId
 
 
-Question: TypeAlias = ReadConsole | ReadAsides | ListGuests | ReadGuest | ReadDevices
+class LookFor(Act, frozen=True, tag="look-for"):
+    """Say at which of these addresses on the underlay a machine answers. Result: Sighted."""
+
+    addresses: tuple[str, ...]
+
+
+class ListenFor(Act, frozen=True, tag="listen-for"):
+    """Say whether the heartbeats of these hosts go on, which share their instances directory with it. Result: Heard."""
+
+    hosts: Annotated[tuple[HostMark, ...], Meta(max_length=MOST_SOUGHT)]
+
+
+Question: TypeAlias = ReadConsole | ReadAsides | ListGuests | ReadGuest | ReadDevices | LookFor | ListenFor
 
 
 class Tidy(Message, frozen=True, kw_only=True, tag="tidy"):
@@ -608,9 +749,10 @@ class ImageTaken(Message, frozen=True, kw_only=True, tag="image-taken"):
     why: str = ""
 
 
-FromAgent: TypeAlias = Hello | Renew | Answer | Report | Cleaned | NotCleaned | WantImage | ImageBytes
+FromAgent: TypeAlias = Hello | GuardHello | Renew | Answer | Report | Cleaned | NotCleaned | WantImage | ImageBytes
 FromController: TypeAlias = (
     Welcome
+    | GuardWelcome
     | Renewed
     | Fenced
     | Standing
@@ -640,7 +782,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode_from_agent(frame: bytes) -> FromAgent:
-    """Return the message an agent sent; `Broken` when it is none."""
+    """Return the message that an agent or a guard sent; `Broken` when it is none."""
     try:
         message: FromAgent = _from_agent.decode(frame)
     except _NO_MESSAGE as error:

@@ -1,4 +1,4 @@
-"""A host in memory, its agent, and a controller that does what the test says."""
+"""A host in memory, its agent and its guard, and a controller that does what the test says."""
 
 import asyncio
 import hashlib
@@ -9,7 +9,6 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from renova.agent.controllers import MemoryBook
 from renova.agent.journal import Journal, MemoryJournal
 from renova.agent.service import Agent
 from renova.drivers.hypervisor import Hypervisor
@@ -17,6 +16,8 @@ from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network import Network
 from renova.drivers.network.simulated import SimulatedNetwork
+from renova.guard.page import MemoryPage
+from renova.guard.service import Guard
 from renova.model.chance import SeededChance
 from renova.model.channel import Channel, Closed
 from renova.model.guest import Address, Guest, GuestChanged, LocalDisks, Nic, Personal, RootDisk
@@ -25,6 +26,7 @@ from renova.settings import AgentSettings
 from renova.simulation.channel import Line
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.simulation.processes import Process
+from renova.uplink.controllers import MemoryBook
 from renova.wire import (
     Answer,
     AnyAct,
@@ -33,6 +35,9 @@ from renova.wire import (
     Duty,
     Fenced,
     FromController,
+    GuardHello,
+    GuardTimes,
+    GuardWelcome,
     Hello,
     ImageBytes,
     ImagePiece,
@@ -111,9 +116,11 @@ class Controller:
     sent: list[ImageBytes] = field(default_factory=list)
     refuses_bytes: str = ""
     heard: list[tuple[float, str]] = field(default_factory=list)  # when, and the kind of each message
+    registered: Callable[[], bool] = lambda: False  # whether the guard is told of the lease that there is
     process: Process = field(default_factory=lambda: Process("controller"))
     session: str = ""
     channel: Channel | None = None
+    guard_channel: Channel | None = None
     on_piece: Callable[[WantImage], None] = lambda _want: None
     _sessions: int = 0
     _commands: int = 0
@@ -154,10 +161,18 @@ class Controller:
                 )
                 await channel.send(encode(welcome))
                 self.session, self.channel = session, channel
+            case GuardHello():
+                times = GuardTimes(stop_budget=11.0, drift=0.01)
+                guard_welcome = GuardWelcome(
+                    controller=self.name, renew=self.renew, times=times, controllers=self.controllers
+                )
+                await channel.send(encode(guard_welcome))
+                self.guard_channel = channel
             case Renew():
                 self.renewals.append(message)
-                if message.epoch != self.epoch:
-                    await channel.send(encode(Fenced(epoch=message.epoch)))
+                if (message.era, message.epoch) != (self.era, self.epoch):
+                    there = {"next_era": self.era, "next_epoch": self.epoch} if self.registered() else {}
+                    await channel.send(encode(Fenced(epoch=message.epoch, **there)))
                 elif self.acknowledges:
                     self._counter += 1
                     renewed = Renewed(
@@ -193,6 +208,10 @@ class Controller:
     async def say(self, message: FromController) -> None:
         assert self.channel
         await self.channel.send(encode(message))
+
+    async def tell_guard(self, message: FromController) -> None:
+        assert self.guard_channel
+        await self.guard_channel.send(encode(message))
 
     async def welcomed(self, sessions: int = 1) -> None:
         """Wait until the agent was welcomed so often."""
@@ -306,18 +325,53 @@ class Host:
         self.hypervisor = kind(self.clock, self.storage, start_s=start_s, shut_down_s=shut_down_s)
         self.network = SimulatedNetwork()
         self.journal = MemoryJournal(self.chance)
-        self.lines = [
-            Line(one.accept, f"controller-{at}", listener=lambda one=one: one.process)  # type: ignore[misc]
-            for at, one in enumerate(controllers)
-        ]
+        self.lines = [line_to(one, f"controller-{at}") for at, one in enumerate(controllers)]
         self.boot = "boot-1"
         self.book = MemoryBook()
         self.dialer_to: Callable[[str], Line] | None = None
         self.life = Life()
+        self.guard_page = MemoryPage()
+        self.guard: Guard | None = None
+        self.local = Line(self._serve_agent, "guard")
+        self._guarding: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._former: list[tuple[asyncio.Task[None], Life]] = []
 
+    async def _serve_agent(self, channel: Channel) -> None:
+        assert self.guard is not None
+        await self.guard.serve_agent(channel)
+
+    def start_guard(self) -> None:
+        """Have the host's guard run; it goes on whatever becomes of the agent."""
+        if self._guarding is not None:
+            return
+        self.guard = Guard(
+            "host",
+            self.guard_page,
+            self.clock,
+            self.chance,
+            [line.beside for line in self.lines if line.beside is not None],
+            boot=self.boot,
+            dialer_to=self.dialer_to and self._guard_dialer_to,
+        )
+        self._guarding = asyncio.get_running_loop().create_task(self.guard.run(), name="guard")
+
+    def _guard_dialer_to(self, address: str) -> Line:
+        assert self.dialer_to is not None
+        line = self.dialer_to(address)
+        assert line.beside is not None
+        return line.beside
+
+    async def end_guard(self) -> None:
+        """Kill the guard."""
+        guarding, self._guarding = self._guarding, None
+        if guarding is not None:
+            guarding.cancel()
+            await asyncio.wait([guarding])
+        self.local.hang_up()
+
     def start(self, ends_at: int | None = None) -> None:
+        self.start_guard()
         self.life = Life(ends_at)
 
         def mortal(part: object, name: str) -> Any:
@@ -331,6 +385,7 @@ class Host:
             self.clock,
             self.chance,
             self.lines,
+            self.local,
             boot=self.boot,
             address="192.0.2.1",
             dialer_to=self.dialer_to,
@@ -344,8 +399,8 @@ class Host:
         self.life.over.set()
         self._former.append((self._running, self.life))
         self._running = None
-        for line in self.lines:
-            line.reset()
+        for line in (*self.lines, self.local):
+            line.hang_up()
 
     async def stop(self) -> None:
         """Ask the agent to end, and wait until it has."""
@@ -356,7 +411,8 @@ class Host:
         assert running.cancelled(), running.exception()
 
     async def end(self) -> None:
-        """Leave nothing of any agent behind."""
+        """Leave nothing of any agent behind, nor of the guard."""
+        await self.end_guard()
         for dead, life in self._former:
             life.bury()
             dead.cancel()
@@ -373,6 +429,13 @@ class Host:
             "owners": dict(self.storage.owners),
             "segments": {vni: sorted(ports) for vni, ports in self.network.segments.items()},
         }
+
+
+def line_to(controller: Controller, address: str) -> Line:
+    """Return the agent's line to a controller, and beside it the guard's."""
+    of_agent, of_guard = (Line(controller.accept, address, listener=lambda: controller.process) for _ in range(2))
+    of_agent.beside = of_guard
+    return of_agent
 
 
 def with_a_host(test: Callable[[Host, Controller], Awaitable[None]], **options: Any) -> None:

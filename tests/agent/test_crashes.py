@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from renova.agent.journal import ServerPage
+from renova.agent.journal import HostPage, ServerPage
 from renova.model.errors import NotNow
 from renova.model.ids import ServerId
 from renova.simulation.loop import run_virtual
@@ -158,6 +158,28 @@ def test_without_a_journal_nothing_is_done(reached_the_disk: bool) -> None:
         assert list(host.storage.disks) == [(SERVER, 1)]
         host.journal.write_server = write  # type: ignore[method-assign]
         assert (await controller.send(order(number=3), Remove(disks=True))).error is None
+        await host.end()
+
+    run_virtual(main())
+
+
+def test_an_agent_begins_once_its_journal_can_be_written() -> None:
+    async def main() -> None:
+        controller = Controller()
+        host = Host(controller)
+        write, failed = host.journal.write_host, 0
+
+        async def fail(page: HostPage) -> None:
+            nonlocal failed
+            failed += 1
+            if failed < 5:
+                raise NotNow("the disk gives errors")
+            await write(page)
+
+        host.journal.write_host = fail  # type: ignore[method-assign]
+        host.start()
+        await controller.leased()
+        assert failed >= 5
         await host.end()
 
     run_virtual(main())

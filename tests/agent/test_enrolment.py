@@ -11,12 +11,12 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from renova.agent.connection import TlsDialer
 from renova.agent.enrolment import enrolled
-from renova.agent.identity import Identity, read_identity
 from renova.model.errors import BadSetup, Broken, NotNow
 from renova.model.ids import HostId
 from renova.settings import AgentSettings
+from renova.uplink.connection import TlsDialer
+from renova.uplink.identity import Identity, read_identity
 from renova.wire import Enrolled, encode
 
 from .authority import Authority, Port, a_port, unused_address
@@ -165,7 +165,7 @@ async def test_a_damaged_identity_is_named(port: Port, tmp_path: Path) -> None:
 
 
 def test_tls_is_of_the_newest_kind() -> None:
-    from renova.agent.connection import trusting
+    from renova.uplink.connection import trusting
 
     context = trusting(pem=Authority().pem)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_3

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from renova.agent.connection import TlsDialer
-from renova.agent.controllers import FileBook
 from renova.agent.enrolment import enrolled
 from renova.agent.journal import FileJournal, MemoryJournal
 from renova.agent.service import Agent
@@ -20,7 +18,10 @@ from renova.model.clock import SystemClock
 from renova.model.errors import BadSetup, NotNow
 from renova.model.guest import FoundGuest, PowerState
 from renova.settings import AgentSettings
+from renova.uplink.connection import TlsDialer
+from renova.uplink.controllers import FileBook
 from renova.wire import MAX_FRAME, Prepare, Prepared, Start, State
+from tests.guarded import guard_beside, run_host
 
 from .authority import Authority, Port, a_port, unused_address
 from .host import SERVER, guest, order, until
@@ -47,6 +48,7 @@ async def test_an_agent_obeys_over_real_tls_and_remembers_on_a_real_disk(port: P
     for run in (1, 2):
         journal = FileJournal(state_dir / "journal", chance)
         dialers = [TlsDialer(port.address, state_dir)]
+        guard, line = guard_beside("host1", clock, chance, dialers, boot="boot")
         agent = Agent(
             AgentSettings(name="host1"),
             hypervisor,
@@ -55,10 +57,11 @@ async def test_an_agent_obeys_over_real_tls_and_remembers_on_a_real_disk(port: P
             clock,
             chance,
             dialers,
+            line,
             boot="boot",
             address="192.0.2.1",
         )
-        running = asyncio.get_running_loop().create_task(agent.run())
+        running = asyncio.get_running_loop().create_task(run_host(agent, guard))
         await port.controller.leased(run)
         if run == 1:
             assert (await port.controller.insist(order(), Prepare(guest()))).result == Prepared(made=True)
@@ -80,6 +83,9 @@ async def test_home_moves_to_another_controller_within_two_seconds(port: Port, s
         clock = SystemClock()
         book = FileBook(state_dir)
         port.controller.controllers = (port.address, second.address)  # of the second one it is only told
+        dialers = [TlsDialer(port.address, state_dir)]
+        chance, dialer_to = SystemChance(), lambda address: TlsDialer(address, state_dir)
+        guard, line = guard_beside("host1", clock, chance, dialers, boot="boot", dialer_to=dialer_to)
         agent = Agent(
             AgentSettings(name="host1"),
             SimulatedHypervisor(clock, SimulatedStorage("storage")),
@@ -87,13 +93,14 @@ async def test_home_moves_to_another_controller_within_two_seconds(port: Port, s
             MemoryJournal(SystemChance()),
             clock,
             SystemChance(),
-            [TlsDialer(port.address, state_dir)],
+            dialers,
+            line,
             boot="boot",
             address="192.0.2.1",
-            dialer_to=lambda address: TlsDialer(address, state_dir),
+            dialer_to=dialer_to,
             book=book,
         )
-        running = asyncio.get_running_loop().create_task(agent.run())
+        running = asyncio.get_running_loop().create_task(run_host(agent, guard))
         await second.controller.leased()
         assert await book.read() == tuple(sorted((port.address, second.address)))
         assert second.controller.renewals == []

@@ -185,13 +185,16 @@ def storage_of(cloud: Cloud) -> StorageAtHand:
     return cloud.volumes.hosts
 
 
+_PACKAGES = (identity, image, network, placement, volume)
+_RULES = {rule: check for package in _PACKAGES for rule, check in package.POLICY.items()}
+_DEFAULTS = Policy(_RULES)  # made once: it takes as long as many a test
+
+
 def make_app(cloud: Cloud, policy_file: str = "") -> Any:
     """Return the ASGI application with every service of this package."""
-    packages = (identity, image, network, placement, volume)
-    rules = {rule: check for package in packages for rule, check in package.POLICY.items()}
     services = [root.service(cloud), *volume.services_of(cloud)]
     services += [package.service(cloud) for package in (identity, image, network, placement)]
-    return build(services, Dispatcher(cloud, Policy(rules, policy_file)))
+    return build(services, Dispatcher(cloud, Policy(_RULES, policy_file) if policy_file else _DEFAULTS))
 
 
 @asynccontextmanager

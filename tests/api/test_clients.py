@@ -132,7 +132,7 @@ def column(rows: list[dict[str, Any]], name: str) -> list[Any]:
 
 def test_identity(url: str, admin: Command, demo: Command) -> None:
     assert len(demo.show("token", "issue")["id"]) > 40
-    kinds = ["identity", "image", "network", "compute", "placement", "block-storage", "volumev3"]
+    kinds = ["identity", "image", "network", "compute", "placement", "block-storage", "volumev3", "instance-ha"]
     assert column(demo.show("catalog", "list"), "Type") == kinds
     assert column(admin.show("service", "list"), "Type") == kinds
     assert column(admin.show("endpoint", "list", "--service", "image"), "URL") == [f"{url}/image"] * 3

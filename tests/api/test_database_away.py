@@ -58,6 +58,7 @@ SHAPES = {
     "compute": fault("serviceUnavailable"),
     "placement": fault("errors", 0),
     "renova": fault("error"),
+    "root": fault("error"),
 }
 
 

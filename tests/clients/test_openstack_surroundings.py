@@ -23,6 +23,7 @@ def test_the_catalog_leads_to_every_service(cloud: WholeCloud, demo: OpenStack) 
         "placement",
         "block-storage",
         "volumev3",
+        "instance-ha",
     ]
     assert all(service["Endpoints"] for service in found)
     versions = {row["Service Type"]: row for row in demo.show("versions show") if row["Status"] == "CURRENT"}

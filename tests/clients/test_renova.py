@@ -97,8 +97,47 @@ def test_hosts_are_listed_and_shown(renova: Renova) -> None:
 
 def test_who_is_no_administrator_is_told_so(cloud: WholeCloud, renova: Renova) -> None:
     demo = Renova(cloud, "demo")
-    for command in (("host", "list"), ("status",), ("proofs",), ("duties",), ("host", "vouch", "host1", "--now")):
+    for command in (
+        ("host", "list"),
+        ("status",),
+        ("proofs",),
+        ("duties",),
+        ("rehearse", "host1"),
+        ("recoveries",),
+        ("brake", "release"),
+        ("host", "vouch", "host1", "--now"),
+    ):
         assert demo.refused(*command).startswith("Only an administrator may do this")
+    assert state(renova, "host1") == "up"
+
+
+def test_recoveries_are_listed_and_the_brake_is_off_where_nobody_died(renova: Renova) -> None:
+    assert renova.json("recoveries", "list") == []
+    assert "Server" in renova("recoveries")
+    assert "There is no recovery web" in renova.refused("recoveries", "show", "web")
+    assert "The brake is not on" in renova.refused("brake", "release")
+    assert renova.json("status")["brake"] is None
+
+
+def test_a_death_is_rehearsed_and_nobody_dies(cloud: WholeCloud, admin: OpenStack, renova: Renova) -> None:
+    admin(f"{CREATE} --host host1 --wait rehearsed")
+    found = renova.json("rehearse", "host1")
+    [step] = [step for step in found["steps"] if step["name"] == "rehearsed"]
+    assert (step["source"], step["outcome"]) == ("host1", "placed")
+    assert step["target"] in {*HOSTS} - {"host1"}
+    shown = renova("rehearse", "host1")
+    assert "rehearsed" in shown
+    assert "If host1 died now: " in shown
+    assert "Any 1 host may die, and every server finds a place" in renova("rehearse", "--any", "1")
+    survival = renova.json("rehearse", "--any", "1")
+    assert (survival["survived"], survival["of"]) == (True, len(HOSTS))
+    lost = renova.run("rehearse", "--zone", "nova", "--json")
+    assert lost.returncode == 1, "a server that finds no place"
+    assert json.loads(lost.stdout)["summary"]["unplaceable"] >= 1
+    together = renova.run("rehearse", "--any", "10")
+    assert (together.returncode, "Not survived: if " in together.stdout) == (1, True)
+    assert "There is no host nobody" in renova.refused("rehearse", "nobody")
+    assert renova.run("rehearse", "host1", "--any", "1").returncode == 2
     assert state(renova, "host1") == "up"
 
 

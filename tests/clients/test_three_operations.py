@@ -162,6 +162,7 @@ def test_nova_rebuilds_with_its_options(cloud: WholeCloud, demo_nova: Nova, vers
     nova(f"rebuild --poll --name two --meta a=b --rebuild-password geheim {options} one renova-guest-2")
     shown = cloud.settled("two")
     assert (shown["metadata"], shown["image"]["id"]) == ({"a": "b"}, cloud.images["renova-guest-2"])
+    cloud.booted(shown["id"], [1])  # else the reboot might come before the guest has counted its first boot
     nova("reboot --hard --poll two")
     cloud.booted(shown["id"], [1, 2])
     assert [row["Action"] for row in nova.rows("instance-action-list two")] == ["create", "rebuild", "reboot"]

@@ -18,20 +18,24 @@ from typing import Protocol
 
 import pytest
 
+from renova.drivers.guard.enclosure import Enclosure
+from renova.drivers.guard.place import NAME, enclosure_at
 from renova.drivers.hypervisor import Hypervisor
+from renova.drivers.hypervisor.behind_gate import BehindGate
 from renova.drivers.hypervisor.disks import Disks
 from renova.drivers.hypervisor.libvirt import LibvirtHypervisor
+from renova.drivers.hypervisor.passage import Credentials, Passage
 from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network import bridge_name
-from renova.lab import guest_image, processes
+from renova.lab import cgroups, guest_image, processes
 from renova.lab.home import Home
 from renova.lab.hosts import Host
 from renova.lab.rack import Rack
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
 from renova.model.guest import Guest, GuestChanged, LocalDisks, Nic, Personal, RootDisk, VolumeDisk
-from renova.model.ids import ImageId, ProjectId, ServerId, UserId
+from renova.model.ids import HostId, ImageId, ProjectId, ServerId, UserId
 from renova.model.volume import Connection, NbdExport
 
 # A boot sector. It counts its boots in the disk's second sector, says "GUEST-READY boots=<n>" on the serial port and
@@ -79,7 +83,7 @@ class Images:
         return RootDisk(image, image_format, len(content), hashlib.sha256(content).hexdigest(), size_gb)
 
 
-def a_guest(root: RootDisk) -> Guest:
+def a_guest(root: RootDisk | None) -> Guest:
     """Return the first incarnation of a new server."""
     number = next(_numbers)
     return Guest(
@@ -146,6 +150,9 @@ class Bench(Protocol):
         ...
 
 
+FIRST, SECOND = (HostId(f"00000000-0000-4000-8000-00000000000{number}") for number in (1, 2))
+
+
 class SimulatedBench:
     """Simulated hosts; all guests are up at once."""
 
@@ -153,7 +160,10 @@ class SimulatedBench:
         storage = SimulatedStorage(str(uuid.uuid4()))
         self._first = SimulatedHypervisor(SystemClock(), storage)
         self.first: Hypervisor = self._first
-        self.second: Hypervisor = SimulatedHypervisor(SystemClock(), storage)
+        second = SimulatedHypervisor(SystemClock(), storage)
+        self.second: Hypervisor = second
+        self._first.neighbour = second.neighbour = {"first": self._first, "second": second}.get
+        self._first.address, second.address = "first", "second"
         self.changes: list[GuestChanged] = []
         self.images = Images()
 
@@ -199,7 +209,10 @@ async def _from_the_host(_volumes: Iterable[VolumeDisk]) -> None:
 class LibvirtBench:
     """Lab hosts, each with its own libvirtd; `linux` gives an image whose guest hears the power button."""
 
-    def __init__(self, first: Host, second: Host, linux: Callable[[], Path]) -> None:
+    def __init__(
+        self, first: Host, second: Host, linux: Callable[[], Path], certificates: Callable[[HostId], Credentials]
+    ) -> None:
+        self._certificates = certificates
         self._hosts = {"first": first, "second": second}
         self._linux = linux
         self._daemons: dict[str, asyncio.subprocess.Process] = {}
@@ -291,10 +304,20 @@ class LibvirtBench:
         self.first = self._hypervisor(host)
         await self.first.connect(self.changes.append)
 
-    @staticmethod
-    def _hypervisor(host: Host) -> LibvirtHypervisor:
-        disks = Disks(host.home.instances, SystemClock(), SystemChance())
-        return LibvirtHypervisor(disks, SystemClock(), "tcg", uri=uri(host), reach=_from_the_host)
+    def _hypervisor(self, host: Host) -> LibvirtHypervisor:
+        clock, gate = SystemClock(), gate_of(host)
+        socket, credentials = (
+            host.directories.run / "libvirt-sock",
+            self._certificates((FIRST, SECOND)[host.number - 1]),
+        )
+        passage = Passage("127.0.0.1", 0, credentials, libvirtd=socket, sockets=host.home.path)
+        if gate is None:
+            disks = Disks(host.home.instances, clock, SystemChance())
+            return LibvirtHypervisor(disks, clock, "tcg", uri=uri(host), reach=_from_the_host, passage=passage)
+        disks = Disks(host.home.instances, clock, SystemChance(), gate.argv_inside)
+        # The one that arrives beside the one that leaves: each host puts its own behind its gate.
+        behind = BehindGate(gate, lambda _domain, server: qemu(server, host))
+        return LibvirtHypervisor(disks, clock, "tcg", uri=uri(host), reach=_from_the_host, gate=behind, passage=passage)
 
 
 @contextmanager
@@ -333,12 +356,20 @@ def uri(host: Host) -> str:
     return f"qemu:///system?socket={host.directories.run}/libvirt-sock"
 
 
-def qemu(server: ServerId) -> int:
-    """Return the pid of the QEMU that runs a server on any lab host."""
+def gate_of(host: Host) -> Enclosure | None:
+    """Return what is behind a lab host's gate, seen from outside the host; None where the machine shows no cgroups."""
+    root = cgroups.root()
+    return None if root is None else enclosure_at(root / host.cgroup / NAME)
+
+
+def qemu(server: ServerId, host: Host | None = None) -> int:
+    """Return the pid of the QEMU that runs a server on this lab host, or on any."""
+    space = None if host is None else str(Path(f"/proc/{host_pid(host)}/ns/net").readlink())
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
-            if words[0].endswith(b"qemu-system-x86_64") and server.encode() in words:
+            here = space is None or str((process / "ns/net").readlink()) == space
+            if here and words[0].endswith(b"qemu-system-x86_64") and server.encode() in words:
                 return int(process.name)
     raise LookupError(f"no QEMU runs {server}")
 

@@ -69,6 +69,15 @@ async def test_a_root_disk_is_made_once_and_kept(bench: Bench) -> None:
     assert bench.images.reads == [root_of(guest).image]
 
 
+async def test_a_disk_that_was_carried_here_needs_no_image_but_the_one_that_it_is_built_on(bench: Bench) -> None:
+    guest = bench.deaf_guest()
+    await bench.first.prepare(guest, bench.images)
+    gone = msgspec.structs.replace(root_of(guest), image=ImageId(str(uuid.uuid4())), image_sha256="0" * 64)
+    disks = msgspec.structs.replace(guest.disks, root=gone)
+    assert not await bench.first.prepare(msgspec.structs.replace(guest, disks=disks), bench.images)
+    assert bench.images.reads == [root_of(guest).image]
+
+
 async def test_a_shared_disk_is_found_by_the_other_host(bench: Bench) -> None:
     guest = bench.deaf_guest()
     await bench.first.prepare(guest, bench.images)

@@ -1,116 +1,162 @@
-"""Whoever reads power: only a clear answer is an answer, and nothing that goes wrong is an error or an OFF."""
+"""Power switches, simulated and real: what they say is so, and what they were asked for comes about.
+
+The real ones speak to sushy-tools' BMC, whose machines are processes: Redfish by our own switch, and by fence_redfish,
+one of the fence-agents.
+"""
 
 import asyncio
-import stat
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
-import structlog
 
-from renova.model.errors import BadSetup
+from renova.aside import Aside
+from renova.lab.bmc import USER
+from renova.model.errors import NotNow, Refused
 from renova.model.ids import HostId
-from renova.power import NoPower, Power, Reading
-from renova.power.command import CommandPower
-from renova.simulation.cloud import SimulatedCloud, SwitchBoard
+from renova.model.power import Reading, same_system
+from renova.power import HostPower, PowerSwitch
+from renova.power.redfish import RedfishSwitch
+from renova.simulation.cloud import SimulatedCloud
 from renova.simulation.loop import run_virtual
+from tests.contract.bmc import PASSWORD, Bmc, fence_redfish, needs_fence_agents, redfish_switch
 
 HOST = HostId("11111111-1111-4111-8111-111111111111")
+OTHER = "99999999-9999-4999-8999-999999999999"
 
 
-def script(directory: Path, body: str) -> str:
-    """Return the path of a program with this body."""
-    path = directory / "power"
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return str(path)
+@dataclass
+class Bench:
+    """A switch, and what it is wired to."""
+
+    switch: PowerSwitch
+    runs: Callable[[], bool]  # whether the machine does, seen without the switch
+    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
+    tells: str = ""  # the system UUID that it tells, if any
+
+    async def until(self, wanted: Reading) -> None:
+        for _ in range(100):
+            if (await self.switch.read()).reading is wanted:
+                return
+            await self.sleep(0.1)
+        raise TimeoutError(f"the power was never read as {wanted}")
 
 
-async def read(power: Power, name: str = "host1") -> Reading:
-    with structlog.testing.capture_logs():
-        return await power.read(HOST, name)
+Story = Callable[[Bench], Awaitable[None]]
+Tell = Callable[[Story], None]
 
 
-@pytest.mark.parametrize(
-    ("body", "reading"),
-    [
-        ("echo on", Reading.ON),
-        ("echo off", Reading.OFF),
-        ("echo ' OFF '", Reading.OFF),
-        ("printf on", Reading.ON),
-        ("", Reading.UNKNOWN),
-        ("echo powering off", Reading.UNKNOWN),
-        ("echo off; echo on", Reading.UNKNOWN),
-        ("echo unknown", Reading.UNKNOWN),
-        ("echo off; exit 1", Reading.UNKNOWN),
-        ("echo off; kill -9 $$", Reading.UNKNOWN),
-        ("echo off >&2", Reading.UNKNOWN),
-        ("printf '\\377\\376off'", Reading.UNKNOWN),
-        ("head -c 1000000 /dev/zero", Reading.UNKNOWN),
-    ],
-)
-async def test_a_command_is_believed_only_when_it_is_clear(tmp_path: Path, body: str, reading: Reading) -> None:
-    assert await read(CommandPower(script(tmp_path, body))) is reading
+@pytest.fixture(params=["simulated", "redfish", pytest.param("fence_redfish", marks=needs_fence_agents)])
+def tell(request: pytest.FixtureRequest) -> Tell:
+    """Have stories told of a machine that is on."""
+    if request.param == "simulated":
+
+        async def simulated(story: Story) -> None:
+            cloud = SimulatedCloud(count=1)
+            await cloud.up()
+            power = await cloud.power.of(HOST, "host1")
+            assert power is not None
+            await story(Bench(power.switch, lambda: cloud.hosts["host1"].agent is not None, cloud.clock.sleep))
+            await cloud.down()
+
+        return lambda story: run_virtual(simulated(story))
+
+    found: Bmc = request.getfixturevalue("a_bmc")
+
+    def real(story: Story) -> None:
+        async def whole() -> None:
+            switch: PowerSwitch = redfish_switch(found) if request.param == "redfish" else fence_redfish(found)
+            tells = found.system if request.param == "redfish" else ""
+            bench = Bench(switch, lambda: found.process(found.system) is not None, tells=tells)
+            await switch.switch_on()
+            await bench.until(Reading.ON)
+            await story(bench)
+
+        asyncio.run(whole())
+
+    return real
 
 
-async def test_a_command_is_told_the_hosts_name_as_one_word_after_its_own(tmp_path: Path) -> None:
-    command = script(tmp_path, """printf '%s|' "$@" > $(dirname $0)/said; echo on""")
-    power = CommandPower(f"{command} --rack 'row 7'")
-    assert await read(power, "host 1; rm -rf /") is Reading.ON
-    assert (tmp_path / "said").read_text() == "--rack|row 7|host 1; rm -rf /|"
+def test_a_machine_that_is_switched_off_does_not_run_and_then_says_off(tell: Tell) -> None:
+    async def story(bench: Bench) -> None:
+        assert bench.runs()
+        await bench.switch.switch_off()
+        await bench.until(Reading.OFF)
+        assert not bench.runs()
+        await bench.switch.switch_on()
+        await bench.until(Reading.ON)
+        assert bench.runs()
+
+    tell(story)
 
 
-@pytest.mark.parametrize("command", ["/no/such/command", "{tmp}", "{tmp}/not-executable"])
-async def test_a_command_that_cannot_be_run_reads_nothing(tmp_path: Path, command: str) -> None:
-    (tmp_path / "not-executable").write_text("#!/bin/sh\necho off\n")
-    assert await read(CommandPower(command.format(tmp=tmp_path))) is Reading.UNKNOWN
+def test_what_is_so_already_may_be_asked_for(tell: Tell) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.switch.switch_on()
+        await bench.until(Reading.ON)
+        for _ in range(2):
+            await bench.switch.switch_off()
+            await bench.until(Reading.OFF)
+        assert not bench.runs()
+
+    tell(story)
 
 
-@pytest.mark.parametrize("command", ["", " ", "'unbalanced", "trailing\\"])
-def test_a_command_that_is_none_is_refused_at_the_start(command: str) -> None:
-    """Without one, the host's name would be run as a program."""
-    with pytest.raises(BadSetup, match="Setting power"):
-        CommandPower(command)
+def test_a_reading_says_whose_it_is_where_that_can_be_told(tell: Tell) -> None:
+    async def story(bench: Bench) -> None:
+        said = await bench.switch.read()
+        assert said.reading is Reading.ON
+        if bench.tells:
+            assert said.system == bench.tells
+
+    tell(story)
 
 
-@pytest.mark.parametrize("body", ["exec sleep 600", "sleep 600 & wait", "trap '' TERM; echo off; sleep 600"])
-async def test_a_command_that_is_silent_is_ended_with_all_it_began(tmp_path: Path, body: str) -> None:
-    power = CommandPower(script(tmp_path, f"echo $$ > {tmp_path}/pid; {body}"), limit_s=1.0)
-    async with asyncio.timeout(60):
-        assert await read(power) is Reading.UNKNOWN
-    group = (tmp_path / "pid").read_text().strip()
-    async with asyncio.timeout(60):
-        while living(group):  # noqa: ASYNC110  (a process's end is no event here)
-            await asyncio.sleep(0.01)
+async def test_powering_off_is_not_off(a_bmc: Bmc) -> None:
+    machine = redfish_switch(a_bmc, system=f"/redfish/v1/Systems/{a_bmc.add()}")
+    a_bmc.lag(1.0)
+    try:
+        await machine.switch_off()
+        said = await machine.read()
+        assert (said.reading, said.why) == (Reading.UNKNOWN, "its power state is 'PoweringOff'")
+        await Bench(machine, lambda: True).until(Reading.OFF)
+    finally:
+        a_bmc.lag(0)
 
 
-def living(group: str) -> list[str]:
-    """List the processes of the group; those that only nobody has taken note of yet do not count."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, _parent, of = file.read_text().rpartition(") ")[2].split()[:3]
-            if of == group and state != "Z":
-                found.append(file.parent.name)
-    return found
+async def test_a_reading_of_another_machine_counts_for_nothing(a_bmc: Bmc) -> None:
+    switch = redfish_switch(a_bmc)
+    await switch.switch_off()
+    power = HostPower(switch, by="", system=OTHER)
+    said = await power.read()
+    assert (said.reading, said.system) == (Reading.UNKNOWN, a_bmc.system)
+    assert OTHER in said.why
+    assert (await HostPower(switch, by="", system=a_bmc.system.upper()).read()).reading is Reading.OFF
 
 
-async def test_who_has_no_power_to_read_says_so() -> None:
-    assert await read(NoPower()) is Reading.UNKNOWN
+async def test_a_bmc_of_several_machines_is_to_be_told_which(a_bmc: Bmc) -> None:
+    a_bmc.add()
+    with pytest.raises(Refused, match="option system"):
+        await RedfishSwitch(a_bmc.url, USER, {"verify": str(a_bmc.authority)}, {"password": PASSWORD}, Aside()).read()
 
 
-def test_the_simulated_switch_says_what_is_so() -> None:
-    async def story() -> list[Reading]:
-        cloud = SimulatedCloud(count=1)
-        await cloud.up()
-        power = SwitchBoard(cloud)
-        readings = [await power.read(HOST, "host1")]
-        await cloud.cut_power("host1")
-        readings.append(await power.read(HOST, "host1"))
-        await cloud.power_on("host1")
-        readings.append(await power.read(HOST, "host1"))
-        await cloud.down()
-        return readings
+async def test_a_wrong_password_is_refused_and_shown_nowhere(a_bmc: Bmc) -> None:
+    wrong = {"password": "w0rds that are wrong"}
+    options = {"verify": str(a_bmc.authority), "system": f"/redfish/v1/Systems/{a_bmc.system}"}
+    with pytest.raises(Refused, match="refuses user 'fencer'") as caught:
+        await RedfishSwitch(a_bmc.url, USER, options, wrong, Aside()).read()
+    assert wrong["password"] not in repr([caught.value, caught.value.__cause__])
 
-    with structlog.testing.capture_logs():
-        assert run_virtual(story()) == [Reading.ON, Reading.OFF, Reading.ON]
+
+async def test_a_bmc_that_nobody_vouches_for_is_told_no_password(a_bmc: Bmc) -> None:
+    with pytest.raises(NotNow, match="certificate"):
+        await redfish_switch(a_bmc, verify="yes").read()
+
+
+def test_a_system_uuid_is_the_same_in_either_byte_order_and_case() -> None:
+    assert same_system("00112233-4455-6677-8899-AABBCCDDEEFF", "00112233-4455-6677-8899-aabbccddeeff")
+    assert same_system("33221100-5544-7766-8899-aabbccddeeff", "00112233-4455-6677-8899-aabbccddeeff")
+    assert not same_system("00112233-4455-6677-8899-aabbccddeefe", "00112233-4455-6677-8899-aabbccddeeff")
+    assert not same_system("", "00112233-4455-6677-8899-aabbccddeeff")
+    assert not same_system("not a uuid", "nota-uuid-x")

@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from renova.agent.identity import authority_file, certificate_file, key_file
 from renova.agent.nbd_certificates import lay_out
 from renova.drivers.volume.nbd import NbdStorage
 from renova.hosts.authority import Authority
 from renova.model.clock import SystemClock
 from renova.model.ids import HostId
 from renova.model.storage import Export
+from renova.uplink.identity import authority_file, certificate_file, key_file
 from tests.contract.test_storage import COPY, ELSEWHERE, FIRST, HOST, OTHER_HOST, PORT, Images, want
 
 STORAGE = HostId("00000000-0000-4000-8000-000000000051")

@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from renova.agent.connection import TlsDialer
 from renova.agent.enrolment import enrolled
 from renova.agent.journal import MemoryJournal
 from renova.agent.service import Agent
@@ -23,6 +22,8 @@ from renova.model.ids import HostId
 from renova.settings import AgentSettings
 from renova.store import executors, hosts
 from renova.store.database import Database
+from renova.uplink.connection import TlsDialer
+from tests.guarded import guard_beside, run_host
 
 from .processes import ControllerProcess, controllers, sign_in
 from .test_taking_over import reading
@@ -44,6 +45,8 @@ async def an_agent(place: Path, to: Sequence[ControllerProcess], token: str) -> 
     settings = AgentSettings(name=NAME, state_dir=str(place / "agent"), join_token_file=str(join_token))
     identity = await enrolled(settings)
     clock, chance = SystemClock(), SystemChance()
+    dialers = [TlsDialer(f"127.0.0.1:{one.agents_port}", place / "agent") for one in to]
+    guard, line = guard_beside(NAME, clock, chance, dialers, boot="boot")
     agent = Agent(
         settings,
         SimulatedHypervisor(clock, SimulatedStorage("storage")),
@@ -51,11 +54,12 @@ async def an_agent(place: Path, to: Sequence[ControllerProcess], token: str) -> 
         MemoryJournal(chance),
         clock,
         chance,
-        [TlsDialer(f"127.0.0.1:{one.agents_port}", place / "agent") for one in to],
+        dialers,
+        line,
         boot="boot",
         address="192.0.2.1",
     )
-    running = asyncio.get_running_loop().create_task(agent.run())
+    running = asyncio.get_running_loop().create_task(run_host(agent, guard))
     try:
         yield identity.host
     finally:

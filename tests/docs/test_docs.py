@@ -11,7 +11,16 @@ import typer
 
 from renova.api.everything import WITH_RULES
 from renova.main.commands import app
-from renova.settings import AgentSettings, ControllerSettings, DutyTimes, LeaseTimes, SchedulerSettings
+from renova.settings import (
+    AgentSettings,
+    BrakeSettings,
+    ControllerSettings,
+    DutyTimes,
+    LeaseTimes,
+    MaintenanceSettings,
+    RecoverySettings,
+    SchedulerSettings,
+)
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -112,7 +121,8 @@ def defaults(kind: type[msgspec.Struct]) -> dict[str, str]:
     return {
         field.name: msgspec.json.encode(field.default).decode()
         for field in msgspec.structs.fields(kind)
-        if field.type not in (LeaseTimes, SchedulerSettings, DutyTimes)
+        if field.type
+        not in (LeaseTimes, SchedulerSettings, DutyTimes, RecoverySettings, BrakeSettings, MaintenanceSettings)
     }
 
 
@@ -121,8 +131,11 @@ def defaults(kind: type[msgspec.Struct]) -> dict[str, str]:
     [
         ("Controller", ControllerSettings),
         ("Lease", LeaseTimes),
+        ("Brake", BrakeSettings),
+        ("Maintenance settings", MaintenanceSettings),
         ("Scheduler", SchedulerSettings),
         ("Duties", DutyTimes),
+        ("Recovery", RecoverySettings),
         ("Agent", AgentSettings),
     ],
 )

@@ -31,7 +31,17 @@ STORY = "tests/live/test_story.py::test_the_story_comes_true"
 ELSEWHERE = {
     "script/run": STORY,
     ".venv/bin/renova controller --config /etc/renova/controller.toml": STORY,
+    ".venv/bin/renova guard --config /etc/renova/agent.toml &": STORY,
     ".venv/bin/renova agent --config /etc/renova/agent.toml": STORY,
+    ".venv/bin/renova witness --config /etc/renova/agent.toml &": (
+        "tests/contract/test_witness.py::test_a_reader_reads_for_the_guard_of_its_host_whenever_that_asks"
+    ),
+    # On a host that has one.
+    "renova witness show --config /etc/renova/agent.toml": (
+        "tests/contract/test_witness.py::test_an_operator_reads_what_the_guard_reads"
+    ),
+    # As root, and nowhere in class A.
+    "renova guard test": "tests/contract/test_guard_trial.py::test_a_trial_shows_that_the_gate_works",
     "install -d -m 2750 -g libvirt-qemu /etc/renova/nbd-tls": (
         "tests/live/test_volumes.py::test_a_volume_is_plugged_in_kept_and_taken_along"
     ),

@@ -21,6 +21,10 @@ NO_BODY = (
     "POST /duties/{duty}",
     "POST /hosts/{host}/clean",
     "POST /hosts/{host}/trust-power",
+    "POST /hosts/{host}/power/test",
+    "POST /hosts/{host}/power/rehearse",
+    "POST /power/reseal",
+    "POST /brake/release",
     "POST /eras",
     "POST /servers/{server}/migrations/{migration}/action",
     "POST /servers/{server}/remote-consoles",
@@ -39,7 +43,7 @@ def _server_action(rng: random.Random, shapes: Shapes, version: Version) -> Any:
 
 _OFTEN = (
     *("os-start", "os-stop", "reboot", "rebuild", "lock", "unlock", "pause", "unpause", "suspend", "resume"),
-    *("os-resetState", "createImage", "createBackup", "evacuate", "os-getConsoleOutput"),
+    *("os-resetState", "createImage", "createBackup", "evacuate", "migrate", "os-getConsoleOutput"),
 )
 
 
@@ -217,6 +221,27 @@ def _class(rng: random.Random, shapes: Shapes, version: Version) -> Any:
     return {"name": f"CUSTOM_{shapes.ascii().upper()}"}
 
 
+def _segment(rng: random.Random, shapes: Shapes, version: Version) -> Any:
+    method = rng.choice(("auto", "reserved_host", "auto_priority", "rh_priority"))
+    return {"segment": {"name": shapes.word(), "recovery_method": method, "service_type": "COMPUTE"}}
+
+
+def _segment_host(rng: random.Random, shapes: Shapes, version: Version) -> Any:
+    name = rng.choice(("host1", "host2", "host3"))
+    return {"host": {"name": name, "type": "COMPUTE", "control_attributes": "SSH", "reserved": rng.random() < 0.2}}
+
+
+def _notification(rng: random.Random, shapes: Shapes, version: Version) -> Any:
+    """One that may be heeded: of a server, a process, or a host that is said to be back, or down."""
+    event = rng.choice(("STARTED", "STOPPED"))
+    guest = {"event": "LIFECYCLE", "vir_domain_event": "STOPPED_FAILED", "instance_uuid": shapes.known("server")}
+    kind, payload = rng.choice(
+        (("VM", guest), ("PROCESS", {"event": event, "process_name": "libvirtd"}), ("COMPUTE_HOST", {"event": event}))
+    )
+    said = {"hostname": rng.choice(("host1", "host2")), "generated_time": "2026-01-02T03:04:05"}
+    return {"notification": {"type": kind, "payload": payload, **said}}
+
+
 # Instead of what types tell, where it is sure to be one; beside it, half of the time, where it is only better.
 BY_HAND: dict[str, Make] = {
     "POST /servers/{server}/action": _server_action,
@@ -260,6 +285,9 @@ BETTER: dict[str, Make] = {
     "POST /resource_classes": _class,
     "PUT /os-services/enable": _enabled_service,
     "PUT /os-services/disable": _enabled_service,
+    "POST /segments": _segment,
+    "POST /segments/{segment}/hosts": _segment_host,
+    "POST /notifications": _notification,
 }
 
 # The Block Storage API's handlers take their shapes out of a wrapping: the name of the thing.

@@ -209,7 +209,8 @@ class Episode:
         target = self._target(rng, number, over)
         shapes = Shapes(rng, self.world.known)
         who = rng.choices(("admin", "demo", "reader", "other", "nobody", "lost", "garbage"), (50, 34, 4, 4, 4, 2, 2))[0]
-        pristine = rng.random() < 0.4  # without some that are taken, nothing would ever be there
+        # Without some that are taken, nothing would ever be there; and the deeper a route, the more of it has to fit.
+        pristine = rng.random() < (0.7 if target.route.path.count("{") > 1 else 0.4)
         request = self._fitting(rng, target, shapes, who, pristine=pristine)
         if not pristine:
             request = self._spoilt(rng, request)
@@ -257,7 +258,8 @@ class Episode:
             headers.append(("X-Auth-Token", f"{{{who}}}"))
         if target.service.versions.headers(version) and version != NO_VERSION:
             word = version_word(target.service, version)
-            if word is not None and (version != target.oldest or rng.random() < 0.5):
+            unasked = target.service.versions.asked({})  # the version that is served to who asks for none
+            if word is not None and (version != unasked or rng.random() < 0.5):
                 headers.append(("OpenStack-API-Version", f"{word} {version[0]}.{version[1]}"))
         method = target.route.method if target.route.method != "GET" or rng.random() < 0.93 else "HEAD"
         if "/auth/tokens" in target.route.path and target.route.method != "POST":

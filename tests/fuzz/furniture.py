@@ -17,6 +17,7 @@ _BY_ADMIN: tuple[tuple[str, Any], ...] = (
     ("POST /compute/v2.1/os-aggregates", {"aggregate": {"name": "g"}}),
     ("POST /volume/v3/types", {"volume_type": {"name": "g"}}),
     ("POST /placement/resource_providers", {"name": "g"}),
+    ("POST /instance-ha/v1/segments", {"segment": {"name": "g", "recovery_method": "auto", "service_type": "COMPUTE"}}),
     ("POST /placement/resource_classes", {"name": "CUSTOM_GOLD"}),
     ("PUT /placement/traits/CUSTOM_RED", None),
 )
@@ -57,6 +58,12 @@ async def furnish(world: World) -> None:
         volumes.append(made["volume"]["id"])
     for what, body in _BY_DEMO:
         await world.have("demo", what, body)
+    segment = (await world.have("admin", "GET /instance-ha/v1/segments"))["segments"][0]["uuid"]
+    place = {"name": "host1", "type": "COMPUTE", "control_attributes": ""}
+    await world.have("admin", f"POST /instance-ha/v1/segments/{segment}/hosts", {"host": place})
+    said = {"type": "COMPUTE_HOST", "hostname": "host1", "generated_time": "2026-01-02T03:04:05"}
+    alarm = {"notification": said | {"payload": {"event": "STARTED"}}}
+    await world.have("admin", "POST /instance-ha/v1/notifications", alarm)
     await world.cloud.clock.sleep(5)
     for path in _LOOKED_AT:
         await world.have("admin", f"GET {path}")

@@ -39,6 +39,13 @@ _NOUNS = {
 }
 
 
+# Whose values are worth keeping though nothing is about them; and what they stand for, if their names do not say it.
+_TELLING = {
+    **dict.fromkeys(("request_id", "attachment_id", "hypervisor_hostname", "zoneName", "port_id", "net_id"), ""),
+    **{"notification_uuid": "", "failover_segment_id": "segment"},
+}
+
+
 def noun(word: str) -> str:
     """Return what a field, parameter or part of an answer is about: `flavorRef`, `flavor_id` and `flavors` are one."""
     text = "".join(f"_{sign.lower()}" if sign.isupper() else sign for sign in word).replace("-", "_")
@@ -105,5 +112,7 @@ class Known:
                     self.learn(value, api, noun(key), depth + 1)
                 elif key.endswith("generation") and isinstance(value, int):
                     self.add("generation", str(value))
-                elif key in ("request_id", "attachment_id", "hypervisor_hostname", "zoneName", "port_id", "net_id"):
-                    self.add(noun(key), str(value))
+                elif key in _TELLING:
+                    self.add(_TELLING[key] or noun(key), str(value))
+            if "failover_segment_id" in answer:
+                self.add("segment_host", str(answer.get("uuid")))

@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import TextClause, text
 
 from renova.model.channel import Channel, Closed
-from renova.model.errors import Broken
+from renova.model.errors import Broken, Conflict
 from renova.model.ids import ServerId
 from renova.model.server import VmState
 from renova.operations.reboot import accept_reboot
@@ -349,10 +349,10 @@ class _Episode:
             self._played.faults.append("another host is down")
             return
         for server in others:
-            await told.ask(accept_reboot, server, hard=True)
             try:
+                await told.ask(accept_reboot, server, hard=True)
                 row = await told.idle(server)
-            except TimeoutError as error:
+            except (Conflict, TimeoutError) as error:
                 self._played.faults.append(str(error))
                 continue
             runs = row.vm_state is VmState.ACTIVE and cloud.running(server) == [row.host_name]

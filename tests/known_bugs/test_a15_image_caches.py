@@ -4,11 +4,13 @@ from renova.model.ids import ServerId
 from renova.operations.delete import accept_delete
 from renova.operations.rounds import Round
 from renova.settings import ControllerSettings, DutyTimes
-from renova.simulation.cloud import QUICK_LEASE
+from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
 from tests.operations.failing_hosts import dead_host_of
 from tests.operations.story import Told, an_image, told_story
 
-SETTINGS = ControllerSettings(lease=QUICK_LEASE, duties=DutyTimes(images=0, image_grace=60))
+SETTINGS = ControllerSettings(
+    lease=QUICK_LEASE, recovery=BY_HAND, brake=NO_BRAKE, duties=DutyTimes(images=0, image_grace=60)
+)
 
 
 async def clean(told: Told) -> Round:

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from renova.agent.identity import Identity, check_name
 from renova.model.errors import BadSetup, Broken, Conflict, Invalid, NotNow, Refused
 from renova.model.guest import PowerState
 from renova.model.host import HostState, ProofKind
@@ -13,9 +12,10 @@ from renova.model.server import Server, VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.settings import AgentSettings, ControllerSettings
-from renova.simulation.cloud import QUICK_LEASE
+from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
 from renova.simulation.hosts import SimulatedHost
 from renova.store import hosts, migrations, rights
+from renova.uplink.identity import Identity, check_name
 from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import Told, told_story
 
@@ -64,7 +64,7 @@ def test_a1_without_a_proof_nothing_is_evacuated_and_the_refusal_says_what_is_mi
         server = await told.get(await told.created())
         host_of(told, server).line.cut()
         await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(server.host))
-        with pytest.raises(Invalid, match=r"nothing proves.*Switch its power off.*in 1\d s.*no guard runs there"):
+        with pytest.raises(Invalid, match=r"nothing proves.*Switch its power off.*in 1\d s.*no armed guard runs there"):
             await told.ask(accept_evacuate, server.id, Evacuation())
         host_of(told, server).line.heal()
         await told.host_up(server.host_name or "")
@@ -112,7 +112,13 @@ def test_a1_a_wrong_word_meets_the_disks_lock_where_storage_is_shared() -> None:
 
 def test_a1_silence_alone_counts_only_where_it_was_chosen() -> None:
     settings = ControllerSettings(
-        lease=QUICK_LEASE, accepted_proofs=("heartbeat_age",), heartbeat_age=30.0, shutdown_wait=10, soft_reboot_wait=10
+        lease=QUICK_LEASE,
+        recovery=BY_HAND,
+        brake=NO_BRAKE,
+        accepted_proofs=("heartbeat_age",),
+        heartbeat_age=30.0,
+        shutdown_wait=10,
+        soft_reboot_wait=10,
     )
 
     async def story(told: Told) -> None:

@@ -17,7 +17,7 @@ from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.settings import ControllerSettings
-from renova.simulation.cloud import QUICK_LEASE
+from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
 from renova.store import actions, migrations, servers
 from renova.store.actions import Action, Event
 from renova.store.placement import allocations
@@ -413,7 +413,7 @@ def test_a10_an_operator_may_forbid_to_lose_disks() -> None:
         await told.cloud.until(lambda: told.cloud.running(server) == [source])
         await told.idle(server)
 
-    settings = ControllerSettings(lease=QUICK_LEASE, evacuate_keeping_disks_only=True)
+    settings = ControllerSettings(lease=QUICK_LEASE, recovery=BY_HAND, brake=NO_BRAKE, evacuate_keeping_disks_only=True)
     told_story(story, shared=False, settings=settings)
 
 

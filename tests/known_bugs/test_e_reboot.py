@@ -17,13 +17,15 @@ from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_suspend
 from renova.partners.network import PortWish
 from renova.settings import ControllerSettings
-from renova.simulation.cloud import QUICK_LEASE
+from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
 from renova.simulation.loop import run_virtual
 from renova.store import actions, ports, servers
 from tests.operations.failing_hosts import dead_host_of
 from tests.operations.story import Told, told_story
 
-SETTINGS = ControllerSettings(lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10, start_wait=60)
+SETTINGS = ControllerSettings(
+    lease=QUICK_LEASE, recovery=BY_HAND, brake=NO_BRAKE, soft_reboot_wait=10, shutdown_wait=10, start_wait=60
+)
 
 
 async def last_event(told: Told, server: ServerId) -> tuple[str, str | None, str | None]:

@@ -5,6 +5,7 @@ import base64
 import os
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -108,7 +109,7 @@ async def test_a_guest_outlives_libvirtd_and_is_told_of_again(
     stays, dies = await running(hypervisor), await running(hypervisor)
     pid = qemu(stays.server)
     signal_libvirtd(hosts[0], "KILL")
-    await until_away(hypervisor, 10.0)
+    await until_away(hypervisor)
     os.kill(qemu(dies.server), signal.SIGKILL)
     changes.clear()
     await asyncio.to_thread(hosts[0].up)
@@ -117,8 +118,37 @@ async def test_a_guest_outlives_libvirtd_and_is_told_of_again(
     async def told() -> bool:
         return {(change.server, change.power) for change in changes} >= expected
 
-    await until(told, 20.0)
+    await until(told)
     assert qemu(stays.server) == pid
+
+
+async def test_guests_are_told_of_again_though_the_way_to_look_at_them_comes_back_after_the_events(
+    hosts: tuple[Host, Host], hypervisor: LibvirtHypervisor, changes: list[GuestChanged]
+) -> None:
+    guest = await running(hypervisor)
+    held = threading.Event()
+    holding = asyncio.ensure_future(hypervisor._eyes.call(lambda _connection: held.wait(60.0)))
+    signal_libvirtd(hosts[0], "KILL")
+
+    async def events_come() -> bool:
+        with suppress(NotNow):
+            return await hypervisor.devices(guest.server) is not None
+        return False
+
+    async def looks_fail() -> bool:
+        return hypervisor._eyes._open is None
+
+    await until(looks_fail)
+    await asyncio.to_thread(hosts[0].up)
+    await until(events_come)
+    changes.clear()
+    held.set()
+
+    async def told() -> bool:
+        return (guest.server, PowerState.RUNNING) in [(change.server, change.power) for change in changes]
+
+    await until(told)
+    assert await holding
 
 
 async def test_a_frozen_libvirtd_is_away_and_comes_back(
@@ -209,7 +239,7 @@ def signal_libvirtd(host: Host, name: str) -> None:
     subprocess.run(host.exec_argv(["kill", f"-{name}", pid]), check=True)
 
 
-async def until_away(hypervisor: LibvirtHypervisor, limit_s: float) -> None:
+async def until_away(hypervisor: LibvirtHypervisor) -> None:
     async def away() -> bool:
         try:
             await hypervisor.guests()
@@ -217,7 +247,7 @@ async def until_away(hypervisor: LibvirtHypervisor, limit_s: float) -> None:
             return True
         return False
 
-    await until(away, limit_s)
+    await until(away)
 
 
 async def until_back(hypervisor: LibvirtHypervisor) -> None:
@@ -227,4 +257,4 @@ async def until_back(hypervisor: LibvirtHypervisor) -> None:
             return True
         return False
 
-    await until(back, 20.0)
+    await until(back)

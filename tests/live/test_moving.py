@@ -169,6 +169,30 @@ def test_a_guest_waits_for_a_volume_that_is_away_and_goes_on_unharmed(lab: Lab, 
     case.guest("umount /mnt/v")
 
 
+def test_a_host_is_drained_and_a_migration_brings_its_server_back_with_all_that_it_has(lab: Lab, case: Case) -> None:
+    """On shared disks and on local ones, which are carried: nothing of either, nor of the volume, is lost."""
+    source, elsewhere, macs = lab.host(case.server), lab.host(case.neighbour), case.nics()
+    url = (
+        f"{str(lab.admin.config.get_auth_args()['auth_url']).partition('/identity')[0]}/renova/v1/hosts/{source}/drain"
+    )
+    drain = lab.admin.session.put(url, json={"reason": "new fans"}).json()["drain"]
+    assert [each["server"] for each in (*drain["waiting"], *drain["moving"])] == [case.server]
+    lab.until(lambda: lab.admin.session.get(url).json()["drain"]["state"] == "drained", "the host was not drained")
+    target = lab.host(case.server)
+    assert target not in (source, elsewhere), f"the group keeps them apart: {case.fault()}"
+    for host in (target, source):
+        if host == source:
+            assert lab.admin.session.delete(url).status_code == 204
+            case.act({"migrate": {"host": source}})
+        lab.active(case.server)
+        assert lab.host(case.server) == host, case.fault()
+        assert lab.running_on(case.server) == [host]
+        assert (case.on_root(), case.on_volume()) == ("root", "volume")
+        assert case.nics() == macs
+        assert len(case.attachments()) == 1
+    assert lab.migrations(case.server)[:2] == ["confirmed", "confirmed"]
+
+
 def test_an_evacuation_keeps_what_it_can_and_its_source_cleans_up(lab: Lab, case: Case) -> None:
     source, macs = lab.host(case.server), case.nics()
     elsewhere = lab.host(case.neighbour)

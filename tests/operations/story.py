@@ -175,7 +175,7 @@ class Told:
                 strays = set(host.hypervisor.executing()) - ids
                 assert not strays, f"guests of no server on {host.name}: {strays}"
             for migration in migrations.find(tx):
-                assert migration.status in ("done", "completed", "failed", "error"), migration
+                assert migration.status in ("done", "completed", "confirmed", "failed", "error", "cancelled"), migration
             for host in cloud.hosts.values():
                 assert not host.storage.copies, f"copies of disks are left on {host.name}"
             unfinished = [image.id for image, _ in cloud.images.images.values() if image.status != "active"]

@@ -9,6 +9,7 @@ from renova.model.errors import Refused
 from renova.model.guest import PowerState
 from renova.model.ids import ServerId
 from renova.model.server import Server, VmState
+from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
@@ -18,7 +19,7 @@ from renova.simulation.database import Backup
 from renova.simulation.loop import run_virtual
 from renova.simulation.world import World
 from renova.store import servers
-from tests.operations.failing_hosts import break_start, dead_host_of
+from tests.operations.failing_hosts import break_start, dead_host_of, fails
 from tests.operations.story import Told, an_image, told_story
 from tests.operations.test_duties import do
 from tests.operations.test_hold import in_world, restore, until_standing
@@ -133,6 +134,71 @@ def test_a_rebuild_that_was_done_in_what_was_lost_does_not_put_back_disks_that_a
         assert (after.image, after.root_generation, after.fault) == ("image-two", 2, None)
         assert after.vm_state is (VmState.STOPPED if stopped else VmState.ACTIVE)
         assert disks_of(told, server) == {2: "image-two"}
+        await told.check()
+        await world.down()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_rebuild_asked_for_before_its_host_has_told_of_a_lost_one_puts_no_disks_back_that_are_gone(
+    stopped: bool,
+) -> None:
+    async def main() -> None:
+        world, told = await in_world(count=2, storage_count=0, shared=True)
+        server = await told.created()
+        if stopped:
+            await told.ask(accept_stop, server)
+        home = (await told.idle(server)).host_name or ""
+        backup = world.data.back_up()
+        await told.ask(accept_rebuild, server, TWO)
+        await told.idle(server)
+        await world.kill_agent(home)
+        await restore(world, backup)
+        await world.start_controller()
+        await until_standing(told, "held")
+        await told.ask(accept_rebuild, server, TWO)
+        hypervisor, why = world.hosts[home].hypervisor, Refused("it could not be told on")
+        works = [fails(hypervisor, begin, why) for begin in ("start", "define")]
+        world.start_agent(home)
+        await until_standing(told, "free")
+        for name in world.hosts:
+            await told.host_up(name)
+        await told.idle(server)
+        for mend in works:
+            mend()
+        assert (await demand_works(told, server)).root_generation == 2
+        await world.down()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_deletion_asked_for_before_its_host_has_told_what_was_lost_is_done(moved: bool) -> None:
+    async def main() -> None:
+        world, told = await in_world(count=2, storage_count=0, shared=True)
+        server = await told.created()
+        backup = world.data.back_up()
+        if moved:
+            await dead_host_of(told, server)
+            await told.ask(accept_evacuate, server, Evacuation())
+        else:
+            await told.ask(accept_rebuild, server, TWO)
+        home = (await told.idle(server)).host_name or ""
+        await world.kill_agent(home)
+        await restore(world, backup)
+        await world.start_controller()
+        await until_standing(told, "held")
+        await told.ask(accept_delete, server)
+        world.start_agent(home)
+        for name in world.hosts:
+            if name != home and moved:
+                await world.power_on(name)
+        await until_standing(told, "free")
+        for name in world.hosts:
+            await told.host_up(name)
+        assert (await told.idle(server)).deleted
+        assert disks_of(told, server) == {}
         await told.check()
         await world.down()
 

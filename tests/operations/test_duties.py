@@ -15,20 +15,20 @@ from renova.model.errors import NotFound, OnHold
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.ids import ExecutorId, HostId, ImageId, ServerId
 from renova.model.server import Server, VmState
-from renova.operations.create_image import describe
+from renova.operations.create_image import CARRIED, describe
 from renova.operations.duties.mending import mend
 from renova.operations.pause import accept_pause
 from renova.operations.reboot import accept_reboot
 from renova.operations.rounds import Duty, Finding, Round, Rounds, Tally
 from renova.settings import ControllerSettings
-from renova.simulation.cloud import QUICK_LEASE
+from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import actions, cluster, rights, servers
 from renova.store.database import Tx
 from renova.store.everything import open_database
 from tests.operations.story import PROJECT, Told, told_story
 
-QUIET = ControllerSettings(lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10)
+QUIET = ControllerSettings(lease=QUICK_LEASE, recovery=BY_HAND, brake=NO_BRAKE, soft_reboot_wait=10, shutdown_wait=10)
 
 
 async def do(told: Told, duty: str) -> Round:
@@ -323,6 +323,20 @@ def test_an_image_that_was_described_and_never_accepted_is_removed_after_an_hour
         assert (await do(told, "images")).mended == (0 if left else 1)
         assert (image in images.images) is left
         await images.remove(image)
+
+    told_story(story)
+
+
+def test_a_disk_that_was_carried_and_is_nobodys_is_removed_though_it_is_whole() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        images, at = told.cloud.images, stamp(told.cloud.clock.wall() - timedelta(minutes=61))
+        image = ImageId("carried")
+        described = describe(server, None, image=image, name="n", metadata={}, owner=PROJECT)
+        carried = {**described.properties, "image_type": CARRIED}
+        images.images[image] = (replace(described, created_at=at, status="active", properties=carried), b"all of it")
+        assert (await do(told, "images")).mended == 1
+        assert image not in images.images
 
     told_story(story)
 

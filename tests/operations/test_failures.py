@@ -18,7 +18,7 @@ from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.settings import ControllerSettings
-from renova.simulation.cloud import QUICK_LEASE
+from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
 from renova.store import actions, hosts, migrations, operations, rights
 from renova.store.database import Tx
 from renova.store.placement import allocations
@@ -248,6 +248,39 @@ def test_a_destination_that_refuses_is_given_up_for_another() -> None:
         assert ended.host_name not in (source, first)
 
     told_story(story)
+
+
+def test_a_destination_whose_agent_is_started_anew_as_it_gives_the_server_up_is_waited_for() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        source = await dead_host_of(told, server)
+        first = sorted(name for name in told.cloud.hosts if name != source)[0]
+        break_start(told.cloud, first, Refused("no such machine type"))
+        ended = ends_its_agent(told, first)
+        await told.ask(accept_evacuate, server, Evacuation())
+        await told.cloud.until(ended.is_set, 30)
+        await told.cloud.clock.sleep(2)
+        told.cloud.start_agent(first)
+        after = await told.idle(server)
+        assert (after.vm_state, after.fault) == (VmState.ACTIVE, None)
+        assert after.host_name not in (source, first)
+
+    told_story(story)
+
+
+def ends_its_agent(told: Told, name: str) -> asyncio.Event:
+    """Have the host's agent end as it is to end a guest; what is returned is set then."""
+    hypervisor: Any = told.cloud.hosts[name].hypervisor
+    really, ended = hypervisor.kill, asyncio.Event()
+
+    async def kill(_server: ServerId) -> None:
+        hypervisor.kill = really
+        told.cloud.end_agent(name)
+        ended.set()
+        await asyncio.get_running_loop().create_future()
+
+    hypervisor.kill = kill
+    return ended
 
 
 def test_an_evacuation_that_no_host_takes_leaves_the_server_as_it_was() -> None:
@@ -534,4 +567,7 @@ def test_a_guest_whose_host_boots_before_its_start_has_ended_follows_the_setting
         wanted = (VmState.ACTIVE, PowerState.RUNNING) if resume else (VmState.STOPPED, PowerState.SHUTDOWN)
         assert (ended.vm_state, ended.power_state) == wanted, ended.fault
 
-    told_story(story, settings=ControllerSettings(lease=QUICK_LEASE, resume_guests_on_boot=resume))
+    told_story(
+        story,
+        settings=ControllerSettings(lease=QUICK_LEASE, recovery=BY_HAND, brake=NO_BRAKE, resume_guests_on_boot=resume),
+    )

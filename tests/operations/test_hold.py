@@ -11,6 +11,8 @@ from renova.model.ids import HostId, VolumeId
 from renova.model.server import TaskState, VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.migrate import accept_migrate
+from renova.operations.migrate_live import accept_migrate_live
 from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
 from renova.operations.start import accept_start
@@ -63,7 +65,7 @@ def test_a_database_set_back_gives_nothing_twice_and_learns_from_the_hosts() -> 
             rights.put(tx, before.id, HostId(before.host or ""), 1, 1)
             servers.change(tx, before.id, host=before.host, host_name=before.host_name)
             for each in hosts.all_leases(tx):
-                values = {"boot": each.boot, "ttl": each.ttl, "margin": each.margin, "guard": each.guard}
+                values = {"boot": each.boot, "ttl": each.ttl, "margin": each.margin}
                 hosts.begin_lease(tx, each.host, epochs[each.host] - 1 or 1, **values)  # type: ignore[arg-type]
 
         await set_back(told, backup)
@@ -308,6 +310,32 @@ def test_an_operation_of_a_restored_database_does_not_start_a_server_where_it_wa
             await world.clock.sleep(0.05)
         assert ran == {moved.host_name}, "an operation that the database brought back started it elsewhere"
         await told.idle(server.id)
+        await told.check()
+        await world.down()
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("accept", [accept_migrate, accept_migrate_live])
+def test_a_move_that_a_restored_database_has_under_way_holds_no_room_where_the_server_is_not(accept: Any) -> None:
+    async def main() -> None:
+        world, told = await in_world(count=2, storage_count=0, shared=True, copy_s=4.0, shut_down_s=4.0)
+        for host in world.hosts.values():
+            host.hypervisor.tears = lambda _server: False
+        server = await told.created()
+        before = await told.get(server)
+        await told.ask(accept, server)
+        await world.clock.sleep(2)  # room is held at the other host, and the guest is on its way off this one
+        backup = world.data.back_up()
+        moved = await told.idle(server)
+        assert moved.host_name != before.host_name, moved.fault
+        await restore(world, backup)
+        await world.start_controller()
+        await until_standing(told, "free")
+        await told.idle(server)
+        await world.clock.sleep(5)
+        after = await told.get(server)
+        assert (after.host_name, world.running(server)) == (moved.host_name, [moved.host_name])
         await told.check()
         await world.down()
 

@@ -11,6 +11,7 @@ from renova.model.ids import ServerId
 from renova.model.server import VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.migrate import accept_migrate
 from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
@@ -19,7 +20,7 @@ from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
 from renova.partners.notifications import CloudEvent
 from renova.settings import ControllerSettings
-from renova.simulation.cloud import QUICK_LEASE
+from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
 from renova.simulation.loop import run_virtual
 from renova.store import actions, hosts, notices
 from renova.store.database import Tx
@@ -27,7 +28,9 @@ from tests.operations.crashes import Fuse, controller_fuse
 from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import FLAVOR, Told, an_image
 
-SETTINGS = ControllerSettings(lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10)
+SETTINGS = ControllerSettings(
+    lease=QUICK_LEASE, recovery=BY_HAND, brake=NO_BRAKE, soft_reboot_wait=10, shutdown_wait=10
+)
 
 
 class Listener:
@@ -158,6 +161,24 @@ SEQUENCES: dict[str, tuple[Ready, Callable[..., Any], tuple[Any, ...], dict[str,
             "active reboot_started",
             "active -",
             "reboot.end",
+        ],
+    ),
+    "migrate": (
+        nothing,
+        accept_migrate,
+        (),
+        {},
+        [
+            "active resize_prep",
+            "resize_prep.start",
+            "resize_prep.end",
+            "active resize_migrating",
+            "resize.start",
+            "resize.end",
+            "active resize_finish",
+            "resize_finish.start",
+            "active -",
+            "resize_finish.end",
         ],
     ),
     "hard reboot": (

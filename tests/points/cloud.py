@@ -34,6 +34,7 @@ STORAGE_WAIT_S = 3 * LATE_S  # so that only storage that refuses is given up
 GUESTS = ("prepare", "start", "resume", "define", "shut_down", "kill", "undefine", "drop_disks", "set_aside")
 DEVICES = ("attach_volume", "detach_volume", "attach_nic", "detach_nic")
 OTHERS = ("pause", "unpause", "suspend", "snapshot", "drop_snapshot")
+TRAVELLERS = ("expect", "turn_away", "depart", "stay", "take_in")
 PAGES = ("write_server", "write_host", "write_thing")
 STORES = ("have", "drop", "have_snapshot", "drop_snapshot")
 IMAGES = ("add", "image", "write", "having", "remove")
@@ -165,7 +166,7 @@ class TappedCloud(SimulatedCloud):
     def _tap(self, host: Any) -> None:
         if isinstance(host, SimulatedHost):
             self._note_births(host.hypervisor, host.storage)
-            host.hypervisor = Tapped(host.hypervisor, self.taps, Seam.DRIVER, GUESTS + DEVICES + OTHERS)  # type: ignore[assignment]
+            host.hypervisor = Tapped(host.hypervisor, self.taps, Seam.DRIVER, GUESTS + DEVICES + OTHERS + TRAVELLERS)  # type: ignore[assignment]
             host.network = Tapped(host.network, self.taps, Seam.DRIVER, ("plug", "unplug"))  # type: ignore[assignment]
         if host.volumes is not None:
             host.volumes = Tapped(host.volumes, self.taps, Seam.DRIVER, STORES)

@@ -11,15 +11,17 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 import structlog
 
 from renova.model.channel import Closed
+from renova.simulation.history import quiet_logs
 from renova.simulation.loop import VirtualLoop, run_virtual
 from tests.points.asking import Asking
 from tests.points.cases import CASES, Case
-from tests.points.faults import Fault
+from tests.points.faults import KILLS, Fault
 from tests.points.picture import difference, picture
 from tests.points.taps import Point
 
@@ -44,11 +46,8 @@ class Prepared:
 
     def __init__(self, case: Case, controllers: int = 1) -> None:
         self.case = case
-        self._controllers = controllers
-        run_virtual(self._rehearse())  # here, so that what is compiled and imported then is there for every telling
         self._loop = VirtualLoop()
-        self._told: Asking
-        self._run(self._prepare())
+        self._told: Asking = self._run(made_ready(case, controllers))
         self.undisturbed = self.tell()
         assert not self.undisturbed.error, self.undisturbed.error
         by_itself = set() if case.by_itself else {point[:3] for point in forked(self._tell_calm).passed}
@@ -64,7 +63,7 @@ class Prepared:
             assert fault is not None
             if not outcome.fired:
                 outcome.error = "the point was not reached"
-            elif not (fault.final or self.case.varies) and (
+            elif not (self._may_fail(point, fault) or self.case.varies) and (
                 differs := difference(self.undisturbed.picture, outcome.picture)
             ):
                 outcome.error = "not as undisturbed:\n" + "\n".join(differs)
@@ -74,20 +73,6 @@ class Prepared:
 
     def _run(self, main: Any) -> Any:
         return self._loop.run_until_complete(main)
-
-    async def _rehearse(self) -> None:
-        await self._prepare()
-        await self._whole(self._told, None)
-        await picture(self._told, 0)
-        await self._told.cloud.down()
-
-    async def _prepare(self) -> None:
-        case = self.case
-        self._told = told = Asking(controller_count=self._controllers, **{**QUICK, **case.options})
-        await told.begin()
-        await case.ready(told)
-        await told.all_done()
-        await told.cloud.clock.sleep(1)
 
     # --- in the process that tells ---
 
@@ -102,7 +87,8 @@ class Prepared:
         try:
             if self.case.arm_at_once:
                 taps.arm()
-            self._run(self._whole(told, fault))
+            may_fail = point is not None and fault is not None and self._may_fail(point, fault)
+            self._run(whole(told, self.case, may_fail=may_fail))
             outcome.picture = self._run(picture(told, births))
             for failure in self._loop.failures:
                 if not isinstance(failure, Closed):  # which those who were killed no longer heard
@@ -112,22 +98,51 @@ class Prepared:
         outcome.passed, outcome.fired = taps.passed, taps.fired
         return outcome
 
-    async def _whole(self, told: Asking, fault: Fault | None) -> None:
-        await self.case.ask(told)
-        await told.all_done()
-        await told.mend()
-        if fault is not None and fault.final:
-            await self.case.ask_again(told)
-            await told.check(tolerating=self.case.tolerates)
-        else:
-            await told.check()
-            await self.case.check_end(told)
+    def _may_fail(self, point: Point, fault: Fault) -> bool:
+        """Say whether the operation may fail of the fault; else it ends as if nothing had been."""
+        return fault.final or (fault in KILLS and str(point) in self.case.dies_with)
 
     def _tell_calm(self) -> Outcome:
         told = self._told
         told.cloud.taps.arm()
         self._run(told.cloud.clock.sleep(CALM_S))
         return Outcome(told.cloud.taps.passed)
+
+
+async def made_ready(case: Case, controllers: int) -> Asking:
+    """Return a cloud in which the case can be told."""
+    told = Asking(controller_count=controllers, **{**QUICK, **case.options})
+    await told.begin()
+    await case.ready(told)
+    await told.all_done()
+    await told.cloud.clock.sleep(1)
+    return told
+
+
+async def whole(told: Asking, case: Case, *, may_fail: bool = False) -> None:
+    """Tell the case to its end, and check that."""
+    await case.ask(told)
+    await told.all_done()
+    await told.mend()
+    if may_fail:
+        await case.check_failed(told)
+    else:
+        await told.check()
+        await case.check_end(told)
+
+
+@cache
+def rehearse(case: str, controllers: int = 1) -> None:
+    """Tell the case once here: what is compiled and imported then is there for every process that is forked off."""
+
+    async def main() -> None:
+        told = await made_ready(CASES[case], controllers)
+        await whole(told, CASES[case])
+        await picture(told, 0)
+        await told.cloud.down()
+
+    with quiet_logs():
+        run_virtual(main())
 
 
 @dataclass
@@ -142,6 +157,7 @@ class Told:
 
 def undone(case: str) -> set[str]:
     """Name the steps that are taken back in the case, undisturbed."""
+    rehearse(case)
     passed = forked(lambda: Prepared(CASES[case]).undisturbed.passed)
     return {name for point in passed if "_take_back" in point.what for name in STEP.findall(point.what)}
 
@@ -177,6 +193,7 @@ class Scope:
 
 def tell_case(case: str, scope: Scope) -> Told:
     """Tell a case with what is in the scope, in processes of their own."""
+    rehearse(case, scope.controllers)
     return forked(lambda: _tell_case(case, scope))
 
 

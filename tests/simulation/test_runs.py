@@ -11,7 +11,7 @@ import pytest
 from renova.simulation.campaign import Figures, Part
 from renova.simulation.fault_kinds import KINDS
 from renova.simulation.run import Outcome, Plan, run, short
-from tests.simulation.planted import BUGS, LATER, hunt
+from tests.simulation.planted import BUGS, IN_STORIES, KNOWN, LATER, broken_in_story, hunt
 
 pytestmark = pytest.mark.first
 
@@ -27,6 +27,20 @@ def test_no_invariant_breaks_in_a_short_run(part: int) -> None:
         outcome = run(short(seed, **SHORTEST))
         history = "\n".join(outcome.history[-100:])
         assert outcome.error is None, f"seed {seed}: {outcome.error}\n{history}"
+
+
+def test_no_invariant_breaks_on_armed_hosts() -> None:
+    for seed in range(1, 21):
+        outcome = run(short(seed, **SHORTEST, armed=True))
+        history = "\n".join(outcome.history[-100:])
+        assert outcome.error is None, f"seed {seed}: {outcome.error}\n{history}"
+
+
+def test_an_ailing_control_plane_costs_no_guest_on_an_armed_host_its_life() -> None:
+    ailing = ("database away", "controller killed", "controller frozen", "agent killed")
+    for seed in range(1, 6):
+        outcome = run(short(seed, faults=ailing, armed=True, minutes=0.7))
+        assert outcome.error is None, f"seed {seed}: {outcome.error}"
 
 
 def test_a_run_is_the_same_each_time() -> None:
@@ -77,10 +91,11 @@ def test_a_campaign_aims_at_crash_points_at_which_nobody_has_died() -> None:
     begun = part.tell(lambda _figures, outcome: told.append(outcome))
     silent = begun.silent_points()
     assert silent  # a fifth of a minute is short
-    figures = part.aim(begun, 4, lambda _figures, outcome: told.append(outcome))
-    assert [outcome.plan.seed for outcome in told] == [1, 2, 1, 2, 3, 4, 5, 6], "first those that passed them"
+    passed = {seed: {point for point in silent if begun.met[point].seed == seed} for seed in (1, 2)}
+    figures = part.aim(begun, 1, lambda _figures, outcome: told.append(outcome))
+    assert [outcome.plan.seed for outcome in told] == [1, 2, 1, 2, 3, 4], "first those that passed them"
     assert not any(outcome.plan.aims for outcome in told[:2])
-    assert told[2].plan.aims == told[3].plan.aims == tuple(silent)
+    assert {outcome.plan.seed: set(outcome.plan.aims) for outcome in told[2:4]} == passed
     died = {point for outcome in told[2:4] for point in outcome.points}
     assert died & set(silent)
     assert not died & set(figures.silent_points())
@@ -93,14 +108,20 @@ def test_whoever_passed_a_point_dies_there_in_the_same_run_when_it_is_aimed_at()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # when the known seed no longer finds it, and all have to be tried
 @pytest.mark.parametrize("number", BUGS)
-def test_every_planted_bug_is_found(number: str, cache: pytest.Cache) -> None:
+def test_every_planted_bug_is_found(number: str) -> None:
     """Begin with the seed that found it the last time: some take many."""
-    seed, outcome = hunt(BUGS[number], cache.get(f"planted/{number}", 1))
+    _, outcome = hunt(BUGS[number], KNOWN.get(number, 1))
     assert outcome is not None, f"{BUGS[number].name}: not found in {BUGS[number].seeds} seeds"
-    cache.set(f"planted/{number}", seed)
+
+
+@pytest.mark.parametrize("number", IN_STORIES)
+def test_every_bug_planted_in_a_story_breaks_it(number: str) -> None:
+    assert broken_in_story(IN_STORIES[number]) == IN_STORIES[number].found_by
 
 
 def test_every_bug_of_the_protocol_is_planted_or_waits_for_its_part() -> None:
-    assert {int(number) for number in {*BUGS, *LATER} if number.isdecimal()} == set(range(1, 39))
-    assert not set(BUGS) & set(LATER)
+    numbers = [*BUGS, *IN_STORIES, *LATER]
+    assert {int(number) for number in numbers if number.isdecimal()} == set(range(1, 39))
+    assert len(set(numbers)) == len(numbers)

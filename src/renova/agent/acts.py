@@ -14,19 +14,23 @@ from renova.agent.uploads import Uploads
 from renova.drivers.hypervisor import Hypervisor, ImageSource
 from renova.drivers.network import Network
 from renova.model.errors import Broken, Refused
-from renova.model.guest import FoundGuest, Guest, Nic, PowerState
-from renova.model.ids import ServerId
+from renova.model.guest import Departure, FoundGuest, Guest, Nic, PowerState
+from renova.model.ids import HostId, ServerId
 from renova.wire import (
     Act,
     AttachNic,
     AttachVolume,
     Copied,
     Define,
+    Depart,
+    Departing,
     DetachNic,
     DetachVolume,
     DropDisks,
     DropSnapshot,
     Duty,
+    Expect,
+    Expected,
     LetGo,
     Order,
     Pause,
@@ -40,8 +44,10 @@ from renova.wire import (
     SoftReboot,
     Start,
     State,
+    Stay,
     Stop,
     Suspend,
+    TurnAway,
     Unpause,
     Upload,
 )
@@ -87,7 +93,7 @@ class Acts:
             case Start():
                 async with self._turn:
                     self._may_start()  # now, not when it began to wait
-                    return State(await self._start(_started_by(order, act.guest), known, resume=act.resume))
+                    return State(await self._start(_started_by(order, act.guest), known, act))
             case Define():
                 self._may_start()
                 await self._network.plug(act.guest.nics)
@@ -119,6 +125,18 @@ class Acts:
             case DropSnapshot():
                 await self._hypervisor.drop_snapshot(server, act.image)
                 return State(await self.found(server))
+            case Expect():
+                self._may_start()
+                await self._network.plug(act.guest.nics)
+                return Expected(await self._hypervisor.expect(act.guest, HostId(act.source)))
+            case TurnAway():
+                await self._hypervisor.turn_away(server)
+                await self._network.unplug(known)
+                return State(None)
+            case Depart():
+                return Departing(await self._hypervisor.depart(server, act.to, hurry=act.hurry, wait_s=act.wait_s))
+            case Stay():
+                return Departing(Departure(left=await self._hypervisor.stay(server)))
             case DropDisks():
                 await self._drop_disks(act, order)
                 return State(None)
@@ -165,10 +183,15 @@ class Acts:
             )
         return Prepared(await self._hypervisor.prepare(act.guest, self._images))
 
-    async def _start(self, guest: Guest, known: Sequence[Nic], *, resume: bool = False) -> FoundGuest:
+    async def _start(self, guest: Guest, known: Sequence[Nic], act: Start | None = None) -> FoundGuest:
         await self._network.plug(guest.nics)
         self._may_start()  # again: plugging may have taken long
-        found = await (self._hypervisor.resume(guest) if resume else self._hypervisor.start(guest))
+        if act is not None and act.arrived:
+            found = await self._hypervisor.take_in(guest, act.arrived)
+        elif act is not None and act.resume:
+            found = await self._hypervisor.resume(guest)
+        else:
+            found = await self._hypervisor.start(guest)
         await self._unplug_former(guest, known)
         return found
 
@@ -203,6 +226,7 @@ class Acts:
         return True
 
     async def _remove(self, server: ServerId, nics: Sequence[Nic]) -> None:
+        await self._hypervisor.turn_away(server)
         await self._hypervisor.kill(server)
         await self._network.unplug(nics)
         await self._hypervisor.undefine(server)

@@ -18,8 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from websockets.exceptions import ConnectionClosed
 
-from renova.agent.connection import open_connection, trusting
-from renova.agent.identity import (
+from renova.drivers.blocking import in_thread
+from renova.model.errors import BadSetup, Broken, NotNow
+from renova.model.ids import HostId
+from renova.settings import AgentSettings
+from renova.uplink.connection import open_connection, trusting
+from renova.uplink.identity import (
     Identity,
     authority_file,
     certificate_file,
@@ -27,11 +31,7 @@ from renova.agent.identity import (
     key_file,
     read_identity,
 )
-from renova.agent.whole_file import write_whole
-from renova.drivers.blocking import in_thread
-from renova.model.errors import BadSetup, Broken, NotNow
-from renova.model.ids import HostId
-from renova.settings import AgentSettings
+from renova.uplink.whole_file import write_whole
 from renova.wire import ENROL_PATH, Enrol, Enrolled, JoinToken, NotEnrolled, decode_to_new_host, encode
 
 log = structlog.get_logger()

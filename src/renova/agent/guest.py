@@ -16,7 +16,7 @@ from renova.agent.journal import Journal, ServerPage
 from renova.agent.orders import noted, settled
 from renova.model.errors import CloudError, NotNow, Refused, Stale
 from renova.model.ids import ServerId
-from renova.wire import Act, Duty, LetGo, Order, Result
+from renova.wire import Act, Duty, Order, Result
 
 log = structlog.get_logger()
 
@@ -117,8 +117,7 @@ class GuestActor:
         where = log.bind(server=order.server, incarnation=order.incarnation, number=order.number, act=name)
         try:
             result = await self._acts.perform(order, act, page.nics)
-            if not isinstance(result, LetGo) or result.done:
-                await self._note(lambda page: settled(act, page))
+            await self._note(lambda page: settled(order, act, result, page))
         except Refused as error:
             where.warning("act refused", reason=str(error))
             raise

@@ -1,134 +1,88 @@
-"""Home: the one connection over which this host renews its lease and reports its guests.
+"""Home: the one connection over which the agent reports its guests; the controllers know by it who reaches this host.
 
-Every controller that has welcomed the host may command it; one of these connections is home. It stays so until it
-ends, leaves a ping unanswered (its controller is frozen or cut off) or a renewal unacknowledged (likewise, or its
-database is away from it): then the next one in turn is home at once. So a lease outlives any controller.
-
-Pings are only for leaving home: they cost no database anything, and move no deadline. A controller that was slow once
-is not dialled anew, keeps its connection, and may be home again.
+Every controller that has welcomed the host may command it. One of the connections is home, until it ends or leaves a
+ping or a report unanswered: then the next one in turn is. The guard renews the host's lease over a home of its own.
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Callable
 
 import structlog
 
-from renova.agent.lease import Lease
-from renova.agent.session import Session, Sessions
-from renova.model.channel import Closed
-from renova.wire import Renewed
+from renova.agent.session import AgentSession, AgentSessions
+from renova.uplink.pings import PING_EVERY_S, answers
 
 log = structlog.get_logger()
 
-# Of the time between renewals: how long one may stay unacknowledged before it is sent over the next connection.
-PATIENCE = 0.5
-# Seconds between a ping's answer and the next ping, and for its answer: a home that froze is left after their sum at
-# most, which with the next home's first renewal stays below 2 s.
-PING_EVERY_S, PONG_S = 0.75, 1.0
-
 
 class Home:
-    """Chooses among the welcomed `sessions`, and renews the `lease`."""
+    """Chooses among the welcomed `sessions`; `moved` is called when another one is home, or none."""
 
-    def __init__(self, sessions: Sessions, lease: Lease) -> None:
-        self.renew_s = 2.0  # between renewals, until a welcome says how often
+    def __init__(self, sessions: AgentSessions) -> None:
+        self.moved: Callable[[], None] = lambda: None
         self._sessions = sessions
-        self._lease = lease
-        self._session: Session | None = None
-        self._silent: set[Session] = set()  # that left something unanswered, since a renewal was acknowledged
-        self._moved = asyncio.Event()
-        self._woken = asyncio.Event()
+        self._session: AgentSession | None = None
+        self._left: set[AgentSession] = set()  # that left something unanswered, since it was home
+        self._chosen = asyncio.Event()
+        self._lost = asyncio.Event()
 
-    async def session(self) -> Session:
+    @property
+    def controller(self) -> str:
+        """Who is at its other end; "" while there is none."""
+        return self._session.controller if self._session is not None and not self._session.ended else ""
+
+    async def session(self) -> AgentSession:
         """Return the connection that is home; wait while there is none."""
         while self._session is None or self._session.ended:
-            self._moved.clear()
-            await self._moved.wait()
+            self._chosen.clear()
+            await self._chosen.wait()
         return self._session
 
-    def wake(self) -> None:
-        """Renew at once: a connection was welcomed, perhaps under a new lease."""
-        self._woken.set()
-
-    def lost(self, session: Session) -> None:
+    def lost(self, session: AgentSession) -> None:
         """Have another home if this connection, which has ended, was it."""
+        self._left.discard(session)
         if session is self._session:
-            self.wake()
+            self._lost.set()
 
-    def heard(self, renewed: Renewed) -> None:
-        """Take a controller's answer to a renewal."""
-        trails = self._lease.trails(renewed)
-        if self._lease.acknowledged(renewed) or trails:
-            self.wake()
+    def leave(self, session: AgentSession) -> None:
+        """Have another home than this one, if there is one: it left something unanswered."""
+        if session is self._session and not self._sessions.all_in([session]):
+            self._left.add(session)
+            self._lost.set()
 
     async def serve(self) -> None:
-        """Have a home and renew the lease over it, until cancelled."""
+        """Have a home, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._renew())
+            group.create_task(self._choose())
             group.create_task(self._watch())
 
-    async def _renew(self) -> None:
-        loop = asyncio.get_running_loop()
-        home: Session | None = None
+    async def _choose(self) -> None:
+        home: AgentSession | None = None
         while True:
-            if home is None or home.ended or home in self._silent:
-                home = await self._sessions.one(after=home)
-                self._move(home)
-            next_s = loop.time() + self.renew_s
-            if await self._renewed(home):
-                self._silent.clear()
-            elif home.ended:
+            home = await self._sessions.one(after=home)
+            if home in self._left and not self._sessions.all_in(self._left):
                 continue
-            else:
-                self._silent.add(home)
-                if not self._sessions.all_in(self._silent):
-                    continue
-                self._silent.clear()  # nobody acknowledges: go round again, but no faster than usually
-            await self._rest(home, next_s - loop.time())
+            self._left.discard(home)
+            self._lost.clear()
+            if home is not self._session:
+                former = self._session and self._session.address
+                log.info("host has a home", controller=home.address, former=former)
+                self._session = home
+            self._chosen.set()
+            self.moved()
+            while not (home.ended or home in self._left):
+                await self._lost.wait()
+                self._lost.clear()
+            if home.ended:
+                self.moved()
 
     async def _watch(self) -> None:
         """Find out before long when home stands still, as long as there is another one to go to."""
         while True:
             home = await self.session()
             await asyncio.sleep(PING_EVERY_S)
-            if self._sessions.all_in([home]) or await _answers(home):
+            if self._sessions.all_in([home]) or await answers(home):
                 continue
             if home is self._session and not home.ended:
                 log.warning("home does not answer", controller=home.address)
-                self._silent.add(home)
-                self.wake()
-
-    async def _renewed(self, home: Session) -> bool:
-        """Renew the lease over this connection; say whether that was acknowledged in time."""
-        with suppress(TimeoutError, Closed):
-            async with asyncio.timeout(PATIENCE * self.renew_s):
-                while not home.ended and home not in self._silent:
-                    self._woken.clear()
-                    await home.send(self._lease.renewal())
-                    await self._woken.wait()
-                    if self._lease.heard:
-                        return True
-                    # Else it only told how far the counter is: the next renewal, with that, will count.
-        return False
-
-    async def _rest(self, home: Session, seconds: float) -> None:
-        if home.ended or home in self._silent:
-            return
-        self._woken.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-
-    def _move(self, home: Session) -> None:
-        if home is not self._session:
-            log.info("host has a home", controller=home.address, former=self._session and self._session.address)
-            self._session = home
-        self._moved.set()
-
-
-async def _answers(home: Session) -> bool:
-    with suppress(TimeoutError, Closed):
-        async with asyncio.timeout(PONG_S):
-            await home.ping()
-            return True
-    return False
+                self.leave(home)

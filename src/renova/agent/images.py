@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from renova.agent.session import Session, Sessions
+from renova.agent.session import AgentSession, AgentSessions
 from renova.model.channel import Closed
 from renova.model.clock import Clock
 from renova.model.errors import NotNow, Refused
@@ -26,7 +26,7 @@ PAUSE_S = 0.5  # after a controller said that it cannot give the image now
 class Images:
     """The host's `ImageSource`."""
 
-    def __init__(self, sessions: Sessions, clock: Clock) -> None:
+    def __init__(self, sessions: AgentSessions, clock: Clock) -> None:
         self._sessions = sessions
         self._clock = clock
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
@@ -34,7 +34,7 @@ class Images:
     async def read(self, image: ImageId) -> AsyncIterator[bytes]:
         """Yield the image's bytes in order. `Refused` if it is not to be had, `NotNow` if no controller gives it."""
         offset = 0
-        session: Session | None = None
+        session: AgentSession | None = None
         while True:
             data, session = await self._piece(image, offset, session)
             if not data:
@@ -42,7 +42,7 @@ class Images:
             yield data
             offset += len(data)
 
-    async def _piece(self, image: ImageId, offset: int, session: Session | None) -> tuple[bytes, Session]:
+    async def _piece(self, image: ImageId, offset: int, session: AgentSession | None) -> tuple[bytes, AgentSession]:
         """Return the piece and who gave it: `session` if it can, which gave the one before."""
         reason = "no controller is connected"
         try:

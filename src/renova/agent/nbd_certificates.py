@@ -7,8 +7,8 @@ else of the agent's state: the directory's group, where it was made with the set
 import os
 from pathlib import Path
 
-from renova.agent.identity import authority_file, certificate_file, key_file
 from renova.model.errors import BadSetup
+from renova.uplink.identity import authority_file, certificate_file, key_file
 
 
 def lay_out(state_dir: Path, directory: Path) -> None:

@@ -4,9 +4,9 @@ import asyncio
 
 import structlog
 
-from renova.agent.pauses import Pauses
 from renova.drivers.network import Network
 from renova.model.errors import NotNow
+from renova.uplink.pauses import Pauses
 
 log = structlog.get_logger()
 

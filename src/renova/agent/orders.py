@@ -12,14 +12,20 @@ from renova.wire import (
     Act,
     AttachNic,
     Define,
+    Depart,
+    Departing,
     DetachNic,
     DropSnapshot,
+    Expect,
+    LetGo,
     Order,
     Prepare,
     Remove,
+    Result,
     SoftReboot,
     Start,
     StorageOrder,
+    TurnAway,
 )
 
 
@@ -28,9 +34,9 @@ def check(order: Order, act: Act, session: str, host: HostPage, server: ServerPa
     _check_place(order, session, host)
     if order.incarnation < server.incarnation:
         raise Stale(f"incarnation {order.incarnation} is over: this host has seen {server.incarnation}")
-    if order.incarnation <= server.burnt and not isinstance(act, Remove | DropSnapshot):
-        # Remove burns the incarnation and may be repeated; where it fails, a copy of a disk may still have to go.
-        # Neither brings anything to life.
+    if order.incarnation <= server.burnt and not isinstance(act, Remove | DropSnapshot | Depart):
+        # Remove and Depart burn the incarnation and may be repeated; where a copy of a disk was not dropped, it may
+        # still have to go. None of them brings anything to life.
         raise Stale(f"incarnation {order.incarnation} was given up here")
     # A database that lost commits counts operations from where it stands; who speaks for a former one is refused above.
     numbered_anew = 0 < server.era < order.era
@@ -62,7 +68,7 @@ def _check_place(order: Order | StorageOrder, session: str, host: HostPage) -> N
 
 def check_shape(order: Order, act: Act) -> None:
     """Raise `Broken` if the act is about another guest than the order."""
-    if isinstance(act, Prepare | Start | Define | SoftReboot):
+    if isinstance(act, Prepare | Start | Define | SoftReboot | Expect):
         guest = act.guest
         if (guest.server, guest.incarnation) != (order.server, order.incarnation):
             raise Broken(
@@ -76,7 +82,7 @@ def noted(order: Order, act: Act, page: ServerPage) -> ServerPage:
     page = replace(page, incarnation=order.incarnation, number=order.number, epoch=order.epoch, era=order.era)
     if isinstance(act, Remove):
         page = replace(page, burnt=max(page.burnt, order.incarnation))
-    if isinstance(act, Start | Define | SoftReboot):
+    if isinstance(act, Start | Define | SoftReboot | Expect):
         # Those of the former definition too, until the act has taken them away.
         ports = {nic.port for nic in act.guest.nics}
         page = replace(page, nics=act.guest.nics + tuple(nic for nic in page.nics if nic.port not in ports))
@@ -85,12 +91,16 @@ def noted(order: Order, act: Act, page: ServerPage) -> ServerPage:
     return page
 
 
-def settled(act: Act, page: ServerPage) -> ServerPage:
-    """Return the page to be written when the act has been done."""
-    if isinstance(act, Start | Define | SoftReboot):
+def settled(order: Order, act: Act, result: Result, page: ServerPage) -> ServerPage:
+    """Return the page to be written when the act has been done, with this result, and before that is answered."""
+    if isinstance(result, LetGo) and not result.done:
+        return page
+    if isinstance(result, Departing) and result.departure.left:
+        return replace(page, burnt=max(page.burnt, order.incarnation))
+    if isinstance(act, Start | Define | SoftReboot | Expect):
         return replace(page, nics=act.guest.nics)
     if isinstance(act, DetachNic):
         return replace(page, nics=tuple(nic for nic in page.nics if nic.port != act.port))
-    if isinstance(act, Remove):
+    if isinstance(act, Remove | TurnAway):
         return replace(page, nics=())
     return page

@@ -11,12 +11,12 @@ from itertools import islice
 import structlog
 
 from renova.agent.home import Home
-from renova.agent.pauses import Pauses
 from renova.model.chance import Chance
 from renova.model.channel import Closed
 from renova.model.clock import Clock
 from renova.model.guest import GuestChanged
 from renova.model.ids import ServerId
+from renova.uplink.pauses import Pauses
 
 log = structlog.get_logger()
 
@@ -73,5 +73,6 @@ class Reports:
                 await home.report(changes)
         except (Closed, TimeoutError) as error:
             log.info("report not taken", controller=home.address, reason=str(error) or "no answer in time")
+            self._home.leave(home)
             return False
         return True

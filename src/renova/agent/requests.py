@@ -1,19 +1,23 @@
 """What controllers ask of this host: commands, questions and duties. Each is answered, whatever goes wrong."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
 
 from renova.agent import orders
 from renova.agent.guests import Guests
+from renova.agent.heart import Heartbeat
 from renova.agent.journal import HostPage, ServerPage, ThingPage
-from renova.agent.pauses import Pauses
-from renova.agent.session import Session
+from renova.agent.session import AgentSession
 from renova.agent.stores import Stores
 from renova.drivers.hypervisor import Hypervisor
+from renova.drivers.network import Network
 from renova.model.channel import Closed
 from renova.model.errors import NotNow, Refused, Stale, StorageAway
+from renova.model.ids import HostId
+from renova.model.sighting import Heart
+from renova.uplink.pauses import Pauses
 from renova.wire import (
     Answer,
     Asides,
@@ -22,7 +26,10 @@ from renova.wire import (
     ConsoleText,
     Devices,
     Duty,
+    Heard,
+    ListenFor,
     ListGuests,
+    LookFor,
     NotCleaned,
     Question,
     Read,
@@ -30,6 +37,7 @@ from renova.wire import (
     ReadDevices,
     ReadGuest,
     Result,
+    Sighted,
     State,
     StorageCommand,
     Stored,
@@ -49,18 +57,22 @@ class Requests:
     def __init__(
         self,
         hypervisor: Hypervisor,
+        network: Network,
         guests: Guests,
         stores: Stores | None,
+        heartbeat: Heartbeat | None,
         page: Callable[[], HostPage],
         pauses: Callable[[], Pauses],
     ) -> None:
         self._hypervisor = hypervisor
+        self._network = network
         self._guests = guests
         self._stores = stores
+        self._heartbeat = heartbeat
         self._page = page
         self._pauses = pauses
 
-    async def command(self, session: Session, command: Command) -> None:
+    async def command(self, session: AgentSession, command: Command) -> None:
         order = command.order
         in_turn = session.takes(command.id, order.session)
         where = log.bind(server=order.server, number=order.number, act=type(command.act).__name__)
@@ -82,7 +94,7 @@ class Requests:
         with self._guests.busy_with(order.server):
             await _answer(session, command.id, obey(), lambda: where.exception("command failed"))
 
-    async def storage_command(self, session: Session, command: StorageCommand) -> None:
+    async def storage_command(self, session: AgentSession, command: StorageCommand) -> None:
         order = command.order
         in_turn = session.takes(command.id, order.session)
 
@@ -99,7 +111,7 @@ class Requests:
         failed = "storage command failed"
         await _answer(session, command.id, obey(), lambda: log.exception(failed, thing=order.thing))
 
-    async def question(self, session: Session, question: Read) -> None:
+    async def question(self, session: AgentSession, question: Read) -> None:
         what = question.what
         failed = "question failed"
         await _answer(
@@ -114,17 +126,24 @@ class Requests:
             return Devices(await self._hypervisor.devices(what.server))
         if isinstance(what, ReadAsides):
             return Asides(tuple(await self._hypervisor.asides()))
+        if isinstance(what, LookFor):
+            return Sighted(await self._network.answering(what.addresses))
+        if isinstance(what, ListenFor):
+            return Heard(await self._listen([HostId(host) for host in what.hosts]))
         if isinstance(what, ListGuests):
             return FoundGuests(tuple(await self._hypervisor.guests()))
         return ConsoleText(await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE)))
 
-    async def tidy(self, session: Session, wanted: Tidy) -> None:
+    async def _listen(self, hosts: Sequence[HostId]) -> tuple[Heart, ...]:
+        return await self._heartbeat.listen(hosts) if self._heartbeat is not None else ()
+
+    async def tidy(self, session: AgentSession, wanted: Tidy) -> None:
         async def drop() -> Tidied:
             return Tidied(tuple(await self._hypervisor.drop_images(wanted.in_use, wanted.grace_s)))
 
         await _answer(session, wanted.id, drop(), lambda: log.exception("images not tidied"))
 
-    async def duty(self, session: Session, duty: Duty) -> None:
+    async def duty(self, session: AgentSession, duty: Duty) -> None:
         """Do the duty, however often it takes: until it is done the host is not up again."""
         if duty in session.duties:
             return  # a reminder
@@ -154,7 +173,7 @@ def _must_be_in_turn(in_turn: bool) -> None:
         raise NotNow("the command came twice, or later than one that was sent after it")
 
 
-async def _answer(session: Session, number: int, work: Awaitable[Result], unforeseen: Callable[[], None]) -> None:
+async def _answer(session: AgentSession, number: int, work: Awaitable[Result], unforeseen: Callable[[], None]) -> None:
     """Answer with the result of the work, or with why there is none; nobody is left who would hear of a closed one."""
     with suppress(Closed):
         try:

@@ -6,7 +6,7 @@ server run at a time; and when a lease ends, everything begun under it has ended
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -14,28 +14,31 @@ import structlog
 from msgspec.structs import replace
 
 from renova.agent.acts import Acts
-from renova.agent.connection import Dialer
-from renova.agent.controllers import AddressBook, KnownControllers, MemoryBook
+from renova.agent.guard_line import GuardLine
 from renova.agent.guests import Guests
+from renova.agent.heart import Heartbeat
 from renova.agent.home import Home
 from renova.agent.images import Images
 from renova.agent.journal import HostPage, Journal
-from renova.agent.lease import Lease
 from renova.agent.neighbours import Neighbours
-from renova.agent.pauses import Pauses
 from renova.agent.reports import Reports
 from renova.agent.requests import Requests
-from renova.agent.session import Session, Sessions
+from renova.agent.session import AgentSession, AgentSessions
 from renova.agent.stores import Stores
 from renova.agent.uploads import Uploads
+from renova.drivers.heartbeat import Heartbeats
 from renova.drivers.hypervisor import Hypervisor
 from renova.drivers.network import Network
 from renova.drivers.volume import Storage
 from renova.model.chance import Chance
 from renova.model.channel import Closed
 from renova.model.clock import Clock
-from renova.model.errors import BadSetup, Broken, NotNow, Refused
+from renova.model.errors import Broken, NotNow
 from renova.settings import AgentSettings
+from renova.uplink.connection import Dialer, LocalDialer
+from renova.uplink.controllers import AddressBook, KnownControllers, MemoryBook
+from renova.uplink.keeping import keep_connected
+from renova.uplink.pauses import Pauses
 from renova.wire import (
     Clean,
     Command,
@@ -45,7 +48,6 @@ from renova.wire import (
     Hello,
     Peers,
     Read,
-    Renewed,
     Standing,
     StorageCommand,
     Tidy,
@@ -71,26 +73,29 @@ class Agent:
         clock: Clock,
         chance: Chance,
         dialers: Sequence[Dialer],
+        guard: LocalDialer,
         *,
         boot: str,
         address: str,
         storage: Storage | None = None,
+        heartbeats: Heartbeats | None = None,  # on the storage of its guests; None: it has none
         dialer_to: Callable[[str], Dialer] | None = None,  # for controllers that are told of; None: not dialled
         book: AddressBook | None = None,
     ) -> None:
         self._name = settings.name
         self._address = address
         self._boot = boot
+        self._system = settings.system_uuid
         self._hypervisor = hypervisor
         self._journal = journal
         self._clock = clock
         self._chance = chance
         self._controllers = KnownControllers(dialers, dialer_to, book or MemoryBook(), clock)
         self._page = HostPage("")  # read when it runs
-        self.lease = Lease(clock, boot)
-        self._sessions = Sessions()  # welcomed ones
-        self._connections: list[Session] = []  # all
-        self._home = Home(self._sessions, self.lease)
+        self._sessions = AgentSessions()  # welcomed ones
+        self._connections: list[AgentSession] = []  # all
+        self._home = Home(self._sessions)
+        self._guard = GuardLine(guard, clock, self._pauses(), self._home, self._lease_over)
         images = Images(self._sessions, clock)
         self._forced_down = False
         self._keep_asides_s = settings.aside_days * DAY_S
@@ -101,9 +106,13 @@ class Agent:
             Acts(hypervisor, network, images, Uploads(self._sessions), self._may_start, settings.builds_at_once),
             self._idle,
         )
-        self._requests = Requests(hypervisor, self._guests, self._stores, lambda: self._page, self._pauses)
+        self._heartbeat = Heartbeat(heartbeats, clock) if heartbeats is not None else None
+        self._requests = Requests(
+            hypervisor, network, self._guests, self._stores, self._heartbeat, lambda: self._page, self._pauses
+        )
         self._reports = Reports(self._home, self._guests.is_busy, clock, chance)
         self._welcoming = asyncio.Lock()
+        self._ending = asyncio.Lock()  # held while acts of a revoked lease are ended
         self._answering: set[asyncio.Task[None]] = set()
         self._neighbours = Neighbours(network, address, self._pauses())
 
@@ -111,15 +120,18 @@ class Agent:
         """Serve until cancelled; then end what runs. Guests are left as they are."""
         self._page = await self._journal.open()
         try:
-            self.lease.enter(self._page.era, self._page.epoch)
-            await self._note(replace(self._page, boot=self._boot))
-            await self._reach_hypervisor()
+            booted = replace(self._page, boot=self._boot)
+            await self._patiently("journal not written", lambda: self._note(booted))
+            await self._patiently("hypervisor not reached", lambda: self._hypervisor.connect(self._reports.change))
             if self._storage is not None:
                 await self._storage.open(self._exports_lost)
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._guard.serve(), name=f"guard-line-{self._name}")
                 group.create_task(self._home.serve(), name=f"home-{self._name}")
                 group.create_task(self._reports.serve(), name=f"reports-{self._name}")
                 group.create_task(self._neighbours.serve(), name=f"peers-{self._name}")
+                if self._heartbeat is not None:
+                    group.create_task(self._heartbeat.serve(), name=f"heartbeat-{self._name}")
                 group.create_task(self._sweep(), name=f"sweep-{self._name}")
                 group.create_task(self._controllers.serve(self._keep_connected), name=f"controllers-{self._name}")
         finally:
@@ -133,37 +145,15 @@ class Agent:
     # Connections.
 
     async def _keep_connected(self, dialer: Dialer) -> None:
-        where = log.bind(controller=dialer.address)
-        pauses, last_reason, controller = self._pauses(), "", ""
-        while self._controllers.wanted(dialer.address):
-            if controller and self._sessions.reach(controller):
-                # It is reached by another of its addresses. A second connection would end that one.
-                await pauses.pause()
-                continue
-            session: Session | None = None
-            try:
-                await self._hypervisor.facts()  # a host that can say nothing of itself need not call
-                session = Session(await dialer.dial(), dialer.address)
-                await self._converse(session)
-                reason = "the controller ended the connection"
-            except (NotNow, BadSetup, Refused) as error:
-                reason = str(error)
-            except Broken as error:
-                reason = str(error)
-                where.error("connection ended for a fault", reason=reason)
-            except Exception as error:  # noqa: BLE001  (a fault here must not take the other connections along)
-                reason = str(error) or type(error).__name__
-                where.exception("connection failed")
-            if session is not None and session.id:
-                where.warning("controller lost", reason=reason)
-                controller = session.controller
-                pauses.reset()
-            elif reason != last_reason:
-                where.warning("controller not reached", reason=reason)
-            last_reason = reason
-            await pauses.pause()
+        await keep_connected(dialer, self._controllers, self._sessions, self._call, self._converse, self._pauses())
 
-    async def _converse(self, session: Session) -> None:
+    async def _call(self, dialer: Dialer) -> AgentSession:
+        await self._hypervisor.facts()  # a host that can say nothing of itself need not call
+        async with self._ending:
+            pass  # what was begun under a lease that was revoked has ended: the hello tells of all that is here
+        return AgentSession(await dialer.dial(), dialer.address)
+
+    async def _converse(self, session: AgentSession) -> None:
         """Serve one connection from hello to its end."""
         self._connections.append(session)
         children: set[asyncio.Task[None]] = set()
@@ -203,9 +193,10 @@ class Agent:
             guests=tuple(await self._hypervisor.guests()),
             role="compute" if self._storage is None else "storage",
             storage=None if self._storage is None else await self._storage.facts(),
+            system=self._system,
         )
 
-    async def _enter(self, session: Session, welcome: Welcome) -> None:
+    async def _enter(self, session: AgentSession, welcome: Welcome) -> None:
         """Take the place that the welcome gives. Under a new lease, first end what was begun under the old."""
         async with self._welcoming:
             known = self._page
@@ -217,15 +208,13 @@ class Agent:
             if (welcome.era, welcome.epoch) != (known.era, known.epoch):
                 log.info("host enters a lease", host=welcome.host, era=welcome.era, epoch=welcome.epoch)
                 await self._note(replace(known, era=welcome.era, epoch=welcome.epoch))
-                self.lease.enter(welcome.era, welcome.epoch)
                 self._end_older((welcome.era, welcome.epoch))
                 await self._halt("the host has a new lease")
-            session.id, session.controller = welcome.session, welcome.controller
+            session.welcomed, session.id, session.controller = True, welcome.session, welcome.controller
             session.lease = (welcome.era, welcome.epoch)
-            self._home.renew_s = welcome.renew
             self._forced_down = welcome.forced_down
             self._sessions.add(session)
-            self._home.wake()
+            self._guard.registered(welcome.era, welcome.epoch)
             self._neighbours.take(welcome.peers)
         await self._controllers.tell(welcome.controllers)
 
@@ -239,7 +228,7 @@ class Agent:
             if session.id and session.lease < lease:
                 _spawn(self._answering, session.close(), "close")
 
-    async def _heard(self, session: Session, message: FromController, children: "set[asyncio.Task[None]]") -> None:
+    async def _heard(self, session: AgentSession, message: FromController, children: "set[asyncio.Task[None]]") -> None:
         match message:
             case Command():
                 _spawn(self._answering, self._requests.command(session, message), f"command-{message.order.server}")
@@ -247,8 +236,6 @@ class Agent:
                 _spawn(
                     self._answering, self._requests.storage_command(session, message), f"command-{message.order.thing}"
                 )
-            case Renewed():
-                self._home.heard(message)
             case Read():
                 _spawn(self._answering, self._requests.question(session, message), f"read-{message.id}")
             case Tidy():
@@ -273,19 +260,23 @@ class Agent:
 
     def _may_start(self) -> None:
         """Raise `NotNow` while this host must not start guests."""
-        self.lease.must_hold()
+        self._guard.must_hold(self._page.era, self._page.epoch)
         if self._forced_down:
             raise NotNow("an operator has forced this host down: it starts no guest")
+
+    def _lease_over(self, epoch: int) -> None:
+        """Act on the end of the lease, which the guard has heard of first."""
+        _spawn(self._answering, self._be_fenced(Fenced(epoch=epoch)), "fenced")
 
     async def _be_fenced(self, fenced: Fenced) -> None:
         if fenced.epoch < self._page.epoch:
             return  # a controller that is behind speaks of a lease that this host has left
         log.warning("host fenced", epoch=fenced.epoch)
-        self.lease.lapse()
         # Every controller has to welcome this host anew: a late command of the old lease finds no connection. In this
         # order: once the acts are being ended, no connection may bring another one.
         closing = [session.close() for session in self._connections]
-        await asyncio.gather(*closing, self._halt("the host's lease was revoked"))
+        async with self._ending:
+            await asyncio.gather(*closing, self._halt("the host's lease was revoked"))
 
     async def _halt(self, reason: str) -> None:
         """End whatever acts, to be tried again; return when it has ended."""
@@ -314,14 +305,14 @@ class Agent:
     def _idle(self) -> None:
         self._reports.look_again()
 
-    async def _reach_hypervisor(self) -> None:
+    async def _patiently(self, trouble: str, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Try until it is done; what is not there yet ends no agent."""
         pauses = self._pauses()
         while True:
             try:
-                await self._hypervisor.connect(self._reports.change)
-                return
+                return await attempt()
             except NotNow as error:
-                log.warning("hypervisor not reached", reason=str(error))
+                log.warning(trouble, reason=str(error))
             await pauses.pause()
 
     def _pauses(self) -> Pauses:

@@ -4,56 +4,43 @@
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeAlias, TypeVar
 
-from renova.agent.connection import DialledChannel
 from renova.model.channel import Closed
 from renova.model.errors import Broken, Stale
 from renova.model.guest import GuestChanged
 from renova.model.ids import ImageId
+from renova.uplink.connection import DialledChannel
+from renova.uplink.session import Session, Sessions
 from renova.wire import (
     Duty,
-    FromAgent,
     FromController,
     ImageBytes,
     ImagePiece,
     ImageTaken,
+    Message,
     Report,
     Reported,
     WantImage,
     decode_from_controller,
-    encode,
 )
 
 _Reply: TypeAlias = ImagePiece | ImageTaken | Reported
 R = TypeVar("R", ImagePiece, ImageTaken, Reported)
 
 
-class Session:
-    """A connection, from hello to its end. `id` comes with the welcome; commands must carry it."""
+class AgentSession(Session):
+    """A connection by which the agent is commanded. `id` comes with the welcome; commands must carry it."""
 
     def __init__(self, channel: DialledChannel, address: str) -> None:
-        self.address = address
+        super().__init__(channel, address)
         self.id = ""
-        self.controller = ""  # whoever welcomed: the same one may be reached by several addresses
         self.lease = (0, 0)  # era and epoch under which it was welcomed
-        self.ended = False
         self.duties: set[Duty] = set()  # that are being done for who is at its other end
-        self._channel = channel
         self._commanded = 0
         self._asked = 0
         self._waiting: dict[int, tuple[type[_Reply], asyncio.Future[Any]]] = {}
-
-    async def send(self, message: FromAgent) -> None:
-        """Send a message; `Closed` when the connection has ended."""
-        if self.ended:
-            raise Closed(f"the connection to {self.address} ended")
-        try:
-            await self._channel.send(encode(message))
-        except Closed:
-            self.ended = True
-            raise
 
     def must_go_on(self) -> None:
         """Raise `Stale` when it has ended: what came by it is not to be begun any more."""
@@ -73,13 +60,9 @@ class Session:
         self._commanded = number
         return True
 
-    async def ping(self) -> None:
-        """Return once the controller has shown that it runs; `Closed` when the connection ends first."""
-        await self._channel.ping()
-
     async def messages(self) -> AsyncGenerator[FromController, None]:
         """Give what the controller says, until the connection ends; `Broken` for what is no message."""
-        async for frame in self._channel.frames():
+        async for frame in self.channel.frames():
             message = decode_from_controller(frame)
             if isinstance(message, _Reply):
                 self._answered(message)
@@ -92,7 +75,7 @@ class Session:
         for _, waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(Closed(f"the connection to {self.address} ended"))
-        await self._channel.close()
+        await super().close()
 
     async def piece(self, image: ImageId, offset: int) -> ImagePiece:
         """Ask for the image's next bytes from `offset` on, and wait for them."""
@@ -108,7 +91,7 @@ class Session:
         """Report the changes, and wait until they are taken."""
         await self._ask(Reported, lambda number: Report(id=number, changes=changes))
 
-    async def _ask(self, kind: type[R], make: Callable[[int], FromAgent]) -> R:
+    async def _ask(self, kind: type[R], make: Callable[[int], Message]) -> R:
         self._asked += 1
         number = self._asked
         waiting: asyncio.Future[R] = asyncio.get_running_loop().create_future()
@@ -129,42 +112,9 @@ class Session:
             waiting.set_result(message)
 
 
-class Sessions:
-    """The sessions that were welcomed and go on."""
+class AgentSessions(Sessions[AgentSession]):
+    """Those by which the agent is commanded now."""
 
-    def __init__(self) -> None:
-        self._open: list[Session] = []
-        self._more = asyncio.Event()
-
-    def add(self, session: Session) -> None:
-        self._open.append(session)
-        self._more.set()
-
-    def remove(self, session: Session) -> None:
-        if session in self._open:
-            self._open.remove(session)
-
-    def named(self, session: str) -> Session | None:
+    def named(self, session: str) -> AgentSession | None:
         """Return the open session of this id."""
-        return next((each for each in self._usable() if each.id == session), None)
-
-    def reach(self, controller: str) -> bool:
-        """Say whether a session with this controller goes on."""
-        return any(each.controller == controller for each in self._usable())
-
-    def all_in(self, sessions: Collection[Session]) -> bool:
-        """Say whether there is no other session than these."""
-        return all(each in sessions for each in self._usable())
-
-    async def one(self, after: Session | None = None) -> Session:
-        """Return a session, the next one after `after` in turn; wait while there is none."""
-        while True:
-            usable = self._usable()
-            if usable:
-                at = usable.index(after) + 1 if after in usable else 0
-                return usable[at % len(usable)]
-            self._more.clear()
-            await self._more.wait()
-
-    def _usable(self) -> list[Session]:
-        return [session for session in self._open if not session.ended]
+        return next((each for each in self.usable() if each.id == session), None)

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from renova.agent.session import Sessions
+from renova.agent.session import AgentSessions
 from renova.model.channel import Closed
 from renova.model.errors import NotNow, Refused
 from renova.model.ids import ImageId
@@ -16,7 +16,7 @@ PIECE_S = 60.0  # a controller that takes nothing for so long is not waited for
 class Uploads:
     """What this host gives to the image service."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: AgentSessions) -> None:
         self._sessions = sessions
 
     async def send(self, session_id: str, image: ImageId, pieces: AsyncGenerator[bytes]) -> int:

@@ -5,6 +5,7 @@ from starlette.types import ASGIApp
 from renova.api import app, root
 from renova.api.compute import service as compute
 from renova.api.dispatch import Dispatcher, Service
+from renova.api.ha import service as ha
 from renova.api.hosts import service as hosts
 from renova.api.identity import service as identity
 from renova.api.image import service as image
@@ -15,7 +16,7 @@ from renova.api.volume import service as volume
 from renova.operations.cloud import Cloud
 
 OF_ONE_VERSION = (root, identity, image, network, placement, hosts)
-WITH_RULES = (identity, image, network, volume, compute, placement, hosts)
+WITH_RULES = (identity, image, network, volume, compute, placement, ha, hosts)
 
 
 def rules(policy_file: str = "") -> Policy:
@@ -33,5 +34,6 @@ def every_service(cloud: Cloud) -> list[Service]:
     return [
         *compute.services(cloud),
         *volume.services_of(cloud),
+        *ha.services_of(cloud),
         *(module.service(cloud) for module in OF_ONE_VERSION),
     ]

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from renova.api.dispatch import Service
 from renova.api.http import Call, Reply, Route
+from renova.api.metrics import metrics
 from renova.operations.cloud import Cloud
 from renova.partners.identity.catalog import services
 
@@ -104,6 +105,7 @@ def _error(status: int, message: str, request_id: str) -> Reply:
 _ROUTES = [
     Route("GET", "/", root, public=True),
     Route("GET", "/healthcheck", healthcheck, public=True),
+    Route("GET", "/metrics", metrics, public=True),
     Route("GET", "/identity", identity, public=True),
     Route("GET", "/image", image, public=True),
     Route("GET", "/image/versions", image_versions, public=True),

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from renova.model.host import HostState, ProofKind
+from renova.model.host import GuardClass, HostState, ProofKind
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,9 +15,20 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     silent_s: float  # observed here, on the monotonic clock
     suspect_after_s: float
     lapsed_after_s: float  # ttl + margin of its lease
-    accepted: tuple[str, ...] = ("power_off", "operator")  # the kinds of proof that count
+    accepted: tuple[str, ...] = ("power_off", "lease_revoked", "operator")  # the kinds of proof that count
+    guard: GuardClass = GuardClass.NONE  # what stops its guests when its lease ends, as it said last
+    weak_guard_counts: bool = False
+    virtual_guard_counts: bool = False
     heartbeat_age_s: float = 60.0
     power_barred: bool = False  # its power was once read wrongly
+    fences: bool = False  # it may be switched off to prove it dead
+    fence_after_s: float = 20.0  # how long it must have been silent for that
+    seen_alive: bool = False  # by others, of late
+    fences_isolated: bool = False  # whoever is seen alive is switched off, too
+    witnessed: bool = False  # its guard may go on beyond the end of its lease, by what the witness shows
+    revoked: bool = False  # its lease is, and the witness is to show that
+    shown_s: float | None = None  # for how long the witness has shown that, as seen here; None: it does not
+    braked: bool = False  # too many hosts are silent: until somebody has looked, only words count
 
 
 class Next(StrEnum):
@@ -25,7 +36,10 @@ class Next(StrEnum):
 
     NOTHING = "nothing"
     READ_POWER = "read power"  # two readings of off would prove it dead
+    SWITCH_OFF = "switch off"  # and read its power then
     TAKE_WORD = "take the operator's word"  # forced down, and its lease has lapsed
+    REVOKE = "revoke its lease"  # which has lapsed, and have the witness show that to its guard
+    TAKE_LAPSE = "take the end of its lease"  # its guard has stopped the guests
     TAKE_AGE = "take its silence"  # Nova's rule, where somebody chose it
 
 
@@ -40,8 +54,47 @@ def decide(host: Watched) -> Next:
     lapsed = host.silent_s >= host.lapsed_after_s
     if host.forced_down and lapsed and ProofKind.OPERATOR in host.accepted:
         return Next.TAKE_WORD
-    if ProofKind.HEARTBEAT_AGE in host.accepted and lapsed and host.silent_s >= host.heartbeat_age_s:
+    by_lease = ProofKind.LEASE_REVOKED in host.accepted and guard_counts(host)
+    if by_lease and host.revoked and host.shown_s is not None and host.shown_s >= host.lapsed_after_s:
+        return Next.TAKE_LAPSE  # the brake let it be revoked
+    if host.braked:
+        return Next.NOTHING
+    if by_lease and lapsed and not host.witnessed:
+        return Next.TAKE_LAPSE
+    if by_lease and lapsed and not host.revoked:
+        return Next.REVOKE
+    aged = lapsed and host.silent_s >= host.heartbeat_age_s and not host.seen_alive
+    if ProofKind.HEARTBEAT_AGE in host.accepted and aged:
         return Next.TAKE_AGE
-    if ProofKind.POWER_OFF in host.accepted and not host.power_barred:
-        return Next.READ_POWER
-    return Next.NOTHING
+    if ProofKind.POWER_OFF not in host.accepted or host.power_barred:
+        return Next.NOTHING
+    if host.fences and host.silent_s >= host.fence_after_s and not is_spared(host):
+        return Next.SWITCH_OFF
+    return Next.READ_POWER
+
+
+def is_spared(host: Watched) -> bool:
+    """Say whether the host is isolated, so that cutting its power would end guests that may be well.
+
+    Where a guard is armed nothing is lost by it: the guests have been stopped when the lease ended, unless it goes by a
+    witness.
+    """
+    runs_on = host.guard is GuardClass.NONE or host.witnessed
+    return host.seen_alive and runs_on and not host.fences_isolated
+
+
+def guard_counts(host: Watched) -> bool:
+    """Say whether the host's guard is one whose lapsed lease proves that its guests have stopped (protocol, section 7).
+
+    B and C are not strong enough where the whole host can stand still and go on: its guests run then, for some ms,
+    before the guard does. V counts clocks that others can stop, and without a guard nothing stops anything.
+    """
+    match host.guard:
+        case GuardClass.A:
+            return True
+        case GuardClass.B | GuardClass.C:
+            return host.weak_guard_counts
+        case GuardClass.V:
+            return host.virtual_guard_counts
+        case GuardClass.NONE:
+            return False

@@ -9,27 +9,30 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from renova.ha.decide import Next, Watched, decide
-from renova.hosts import eras
+from renova.ha import brake, segments
+from renova.ha.count import Count
+from renova.ha.decide import Next, Watched, decide, is_spared
+from renova.ha.fencing import read_off, switch_off
+from renova.ha.replication import replication
+from renova.ha.revoking import Revoking
 from renova.hosts.leases import Silence
 from renova.model.channel import Closed
-from renova.model.errors import Conflict, NotFound, NotNow
-from renova.model.host import Host, HostState, ProofKind
+from renova.model.errors import Conflict, NotFound, NotNow, Refused
+from renova.model.host import Host, HostState, ProofKind, Role
 from renova.model.ids import HostId
 from renova.operations.cloud import Cloud
-from renova.operations.leave_as_found import leave_as_found
-from renova.power import Power, Reading
+from renova.power import HostPower
 from renova.store import cluster, executors, rights
 from renova.store import hosts as host_rows
-from renova.store.cluster import Cluster
 from renova.store.database import Tx
 
 log = structlog.get_logger()
 
 LOOK = 1.0  # seconds between looks
-TICK = 5.0  # seconds between counts
 REMIND = 10.0  # seconds between reminders of the same host
-BETWEEN_READINGS = 1.0  # seconds: a single reading of "off" may be a machine that is being reset
+PROVEN_AFTER = "proven_after_s"  # the reading that says how long the host had been silent then
+ASK_POWER = (Next.READ_POWER, Next.SWITCH_OFF)  # a power controller, which may take long to answer
+FENCE_AGAIN = 10.0  # seconds after a host was switched off in vain; its power is read meanwhile
 
 
 @dataclass(slots=True)
@@ -37,24 +40,35 @@ class Monitor:
     """One controller's watch."""
 
     cloud: Cloud
-    power: Power
     _alive: dict[HostId, bool] = field(default_factory=dict)
     _reminded: dict[HostId, float] = field(default_factory=dict)
-    _seeking: set[HostId] = field(default_factory=set)  # whose proofs are being sought
-    _tick: int = 0  # the highest count that this controller saw committed
-    _era: int = 0  # in which that was
-    _reached: tuple[int, bool] = (0, False)  # the newest era seen, and whether its hold had ended
-    _ticked: float = float("-inf")
+    _seeking: set[tuple[HostId, bool]] = field(default_factory=set)  # whose proofs are sought, and whether by power
+    _fenced: dict[HostId, float] = field(default_factory=dict)  # monotonic, when each was last switched off, or in vain
+    _spared: set[HostId] = field(default_factory=set)  # that are left on, for others see that they live
+    _silent: frozenset[HostId] = frozenset()  # that should be heard, nobody being at work there
+    _dead: frozenset[HostId] = frozenset()  # when it was looked last
+    _braked: bool = False
+    _count: Count = field(init=False)
+    _revoking: Revoking = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._count = Count(self.cloud)
+        self._revoking = Revoking(self.cloud)
 
     async def serve(self) -> None:
-        """Watch until cancelled. A power controller that is slow to answer holds up only its own host's proof."""
+        """Watch until cancelled. A power controller that is slow to answer holds up no proof but its own."""
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
                     for host, silence in await self._look_around():
-                        if host.id not in self._seeking:
-                            self._seeking.add(host.id)
-                            group.create_task(self._seek_apart(host, silence), name=f"proof-{host.name}")
+                        if silence.lease.revoked:
+                            group.create_task(self._revoking.show(host, silence.lease), name=f"witness-{host.name}")
+                        wanted = self._next(host, silence)
+                        seeking = host.id, wanted in ASK_POWER
+                        if wanted is not Next.NOTHING and seeking not in self._seeking:
+                            self._seeking.add(seeking)
+                            seek = self._seek_apart(wanted, host, silence)
+                            group.create_task(seek, name=f"proof-{host.name}")
                 except NotNow:
                     log.warning("hosts not watched", exc_info=True)
                 await self.cloud.clock.sleep(LOOK)
@@ -64,67 +78,45 @@ class Monitor:
         # Together: a rack's worth of silent hosts must not be proven dead one after the other.
         await asyncio.gather(*(self.consider(host, silence) for host, silence in await self._look_around()))
 
-    async def _seek_apart(self, host: Host, silence: Silence) -> None:
+    async def _seek_apart(self, wanted: Next, host: Host, silence: Silence) -> None:
         try:
-            await self.consider(host, silence)
+            await self._seek(wanted, host, silence)
         except NotNow:
             log.warning("host not watched", host=host.name, exc_info=True)
+        except Exception:  # the driver's mistake, or ours; it is tried again
+            # It keeps no other dead host from its proof.
+            log.error("proof of a host's death failed", host=host.name, exc_info=True)
         finally:
-            self._seeking.discard(host.id)
+            self._seeking.discard((host.id, wanted in ASK_POWER))
 
     async def _look_around(self) -> list[tuple[Host, Silence]]:
         """Follow the cluster and its hosts; returns those that are silent."""
         if not await self._follow_cluster():
             return []
         began = self.cloud.clock.monotonic()
-        silences = {silence.lease.host: silence for silence in await self.cloud.hosts.leases.look()}
+        await self.cloud.hosts.leases.look()
         hosts = await self.cloud.database.read(host_rows.every)
         self.cloud.agents.learn(hosts, await self.cloud.database.read(executors.agents_addresses), began)
+        # Under the epoch of their deaths: no number says that they were welcomed, until they renew.
+        for host in hosts:
+            if host.id in self._dead and host.state is not HostState.DEAD:
+                self.cloud.hosts.leases.returned(host.id)
+        self._dead = frozenset(host.id for host in hosts if host.state is HostState.DEAD)
         await self._call_in_debts()
+        self._silent = frozenset(host.id for host in hosts if self._is_missed(host))
         silent = []
         for host in hosts:
             self._note_change(host)
-            if (silence := silences.get(host.id)) is not None:
+            if (silence := self.cloud.hosts.leases.silence(host.id)) is not None:
                 silent.append((host, silence))
         return silent
 
     async def _follow_cluster(self) -> bool:
         """Go by era and hold; False while the database is known to have lost commits: then nobody is judged by it."""
-        standing = await self._count()
-        if standing.restoring:
-            standing = await self.cloud.database.transact(self._try_end)
-        self._reached = max(self._reached, _reached(standing))
+        standing = await self._count.go_on()
+        self._braked = standing.brake is not None
         self.cloud.agents.follow(standing)
         return standing.hold is None or standing.restoring
-
-    def _try_end(self, tx: Tx) -> Cluster:
-        """End the hold if nothing is waited for; what rests on what the database knew wrongly ends with it."""
-        for each in eras.try_end(tx) or ():
-            leave_as_found(self.cloud, tx, each)
-        return cluster.get(tx)
-
-    async def _count(self) -> Cluster:
-        """Count on in the database, now and then, and put the cluster on hold if it has fallen behind the count."""
-        standing = await self.cloud.database.read(cluster.get)
-        # An unbroken history never goes back from where an era's hold has ended.
-        if _reached(standing) < self._reached and (standing.hold is None or standing.restoring):
-            era = self._reached[0]
-            lost = f"this controller has seen era {era} go on, the database is at the beginning of era {standing.era}"
-            await self.cloud.database.transact(lambda tx: eras.hold(tx, lost, era))
-            return await self.cloud.database.read(cluster.get)
-        if standing.restoring or standing.era > self._era:
-            # The operator has said that this is the database to go on with, maybe while this controller was away.
-            self._tick, self._era = standing.tick, standing.era
-        elif standing.hold is None and standing.tick < self._tick:
-            lost = f"this controller has counted to {self._tick}, the database to {standing.tick}"
-            await self.cloud.database.transact(lambda tx: eras.hold(tx, lost))
-            return await self.cloud.database.read(cluster.get)
-        now = self.cloud.clock.monotonic()
-        if standing.hold is None and now - self._ticked >= TICK:
-            self._ticked = now
-            # After the commit: only what is certain to have been there can be missed.
-            self._tick = await self.cloud.database.transact(cluster.tick)
-        return standing
 
     async def _call_in_debts(self) -> None:
         """Remind hosts that are here of what they owe: they were away, or their connection broke, when it came up."""
@@ -144,50 +136,155 @@ class Monitor:
             self._alive[host.id] = alive
             self.cloud.fleet.stale()
 
-    async def consider(self, host: Host, silence: Silence) -> bool:
-        """Seek the proof that fits the host's silence; True when it is now proven dead."""
-        times = self.cloud.settings.lease
-        watched = Watched(
-            state=host.state,
-            forced_down=host.forced_down,
-            silent_s=self.cloud.clock.monotonic() - silence.since,
-            suspect_after_s=times.suspect_after,
-            lapsed_after_s=silence.lease.ttl + silence.lease.margin,
-            accepted=self.cloud.settings.accepted_proofs,
-            heartbeat_age_s=self.cloud.settings.heartbeat_age,
-            power_barred=host.power_barred is not None,
-        )
-        readings = {"silent_s": f"{watched.silent_s:.1f}", "counter": str(silence.lease.counter)}
-        match decide(watched):
+    async def consider(self, host: Host, silence: Silence, *, fence: bool = True) -> bool:
+        """Seek the proof that fits the host's silence; True when it is now proven dead. `fence`: it may be made so."""
+        if silence.lease.revoked:
+            await self._revoking.show(host, silence.lease)
+        return await self._seek(self._next(host, silence, fence=fence), host, silence)
+
+    def _next(self, host: Host, silence: Silence, *, fence: bool = True) -> Next:
+        """Say what to do about the host's silence now."""
+        watched = self._watched(host, silence, fence=fence)
+        self._note_spared(host, watched)
+        return decide(watched)
+
+    async def _seek(self, wanted: Next, host: Host, silence: Silence) -> bool:
+        silent_s = self.cloud.clock.monotonic() - silence.since
+        readings = {"silent_s": f"{silent_s:.1f}", "counter": str(silence.lease.counter)}
+        match wanted:
             case Next.NOTHING:
                 return False
             case Next.TAKE_WORD:
                 who = f"{host.forced_down_by or 'operator'} (service forced down)"
                 return await self._prove(host, silence, ProofKind.OPERATOR, readings, who)
+            case Next.REVOKE | Next.TAKE_LAPSE:
+                # A failover that loses commits could lose the revocation, and the host would renew under its old epoch.
+                if (await replication(self.cloud)).trouble is not None:
+                    return False
+                if wanted is Next.REVOKE:
+                    await self._revoking.revoke(host, silence.lease, self._silent)
+                    return False  # nothing is proven before the witness has shown it for long enough
+                if silence.lease.revoked:
+                    if not await self._revoking.still_shows(host, silence.lease):
+                        return False
+                    readings["witness_shows_s"] = f"{self._revoking.shown_for(host, silence.lease) or 0.0:.1f}"
+                readings["guard"] = silence.lease.guard
+                readings["lapsed_after_s"] = f"{_lapsed_after_s(silence):g}"
+                who = f"controller {self.cloud.settings.name}"
+                return await self._prove(host, silence, ProofKind.LEASE_REVOKED, readings, who)
             case Next.TAKE_AGE:
                 return await self._prove(host, silence, ProofKind.HEARTBEAT_AGE, readings, "setting accepted_proofs")
-            case Next.READ_POWER:
-                for number in (1, 2):
-                    if await self.power.read(host.id, host.name) is not Reading.OFF:
-                        return False
-                    readings[f"reading_{number}"] = "off"
-                    if number == 1:
-                        await self.cloud.clock.sleep(BETWEEN_READINGS)
-                return await self._prove(host, silence, ProofKind.POWER_OFF, readings, "power switch")
+            case Next.READ_POWER | Next.SWITCH_OFF:
+                power = await self.cloud.power.of(host.id, host.name)
+                if power is None:
+                    return False
+                if wanted is Next.SWITCH_OFF and power.can_switch:
+                    off = await self._switch_off(host, silence, power)
+                else:
+                    off = await read_off(power, self.cloud.clock)
+                if off is None:
+                    return False
+                who = f"controller {self.cloud.settings.name}, by {power.by}"
+                return await self._prove(host, silence, ProofKind.POWER_OFF, readings | off, who)
+
+    def _note_spared(self, host: Host, watched: Watched) -> None:
+        """Say once that the host would be switched off, did not others see that it lives."""
+        spared = watched.fences and watched.silent_s >= watched.fence_after_s and is_spared(watched)
+        if spared and host.id not in self._spared:
+            self._spared.add(host.id)
+            log.warning("host isolated, and left on", host=host.name, **self.cloud.hosts.sighted(host.id).readings)
+        elif not spared:
+            self._spared.discard(host.id)
+
+    def _watched(self, host: Host, silence: Silence, *, fence: bool) -> Watched:
+        settings = self.cloud.settings
+        return Watched(
+            state=host.state,
+            forced_down=host.forced_down,
+            silent_s=self.cloud.clock.monotonic() - silence.since,
+            suspect_after_s=settings.lease.suspect_after,
+            lapsed_after_s=_lapsed_after_s(silence),
+            accepted=settings.accepted_proofs,
+            heartbeat_age_s=settings.heartbeat_age,
+            power_barred=host.power_barred is not None,
+            fences=fence and self._may_fence(host),
+            fence_after_s=settings.fence_after,
+            seen_alive=self.cloud.hosts.sighted(host.id).alive is True,
+            fences_isolated=settings.fence_isolated,
+            braked=self._braked,
+            guard=silence.lease.guard,
+            weak_guard_counts=settings.accept_weak_guard,
+            virtual_guard_counts=settings.accept_virtual_guard,
+            witnessed=bool(silence.lease.witness),
+            revoked=bool(silence.lease.revoked),
+            shown_s=self._revoking.shown_for(host, silence.lease),
+        )
+
+    async def _switch_off(self, host: Host, silence: Silence, power: HostPower) -> dict[str, str] | None:
+        """Have the host switched off, unless it is heard meanwhile; None when it is not known to be off."""
+        if not await self.cloud.database.transact(lambda tx: brake.admits(self.cloud, tx, host.id, self._silent)):
+            return None
+        self._fenced[host.id] = self.cloud.clock.monotonic()
+        log.warning("host to be switched off", host=host.name, by=power.by)
+        try:
+            return await switch_off(power, self.cloud.clock, lambda: self._still_silent(host, silence))
+        except (NotNow, Refused) as error:
+            log.error("host not known to be off", host=host.name, by=power.by, reason=str(error))
+            return None
+        finally:
+            self._fenced[host.id] = self.cloud.clock.monotonic()
+
+    async def _still_silent(self, host: Host, silence: Silence) -> bool:
+        """Say whether nothing has changed since the host was found silent, and we are those who may say so."""
+
+        def unchanged(tx: Tx) -> bool:
+            row, lease, standing = host_rows.get(tx, host.id), host_rows.lease(tx, host.id), cluster.get(tx)
+            if row is None or lease is None or row.state is HostState.DEAD or row.power_barred is not None:
+                return False
+            same = (lease.epoch, lease.counter) == (silence.lease.epoch, silence.lease.counter)
+            return same and (standing.hold is None or standing.restoring)
+
+        if not await self.cloud.database.read(unchanged):
+            return False
+        # Last: a controller that stood still, or whose own lease has lapsed, has observed no silence.
+        silent_s = self.cloud.hosts.leases.silent_for(host.id)
+        if silent_s is None or silent_s < self.cloud.settings.lease.suspect_after:
+            return False
+        return not is_spared(self._watched(host, silence, fence=True))
+
+    def _may_fence(self, host: Host) -> bool:
+        """Say whether the host may be switched off now: it runs guests, nobody is at work there, it is worth a try."""
+        settings = self.cloud.settings
+        since = self.cloud.clock.monotonic() - self._fenced.get(host.id, -FENCE_AGAIN)
+        return settings.fencing and host.role is Role.COMPUTE and not host.disabled and since >= FENCE_AGAIN
+
+    def _is_missed(self, host: Host) -> bool:
+        """Say whether the host should be heard, and has not been for as long as makes it suspect."""
+        if host.state not in (HostState.UP, HostState.RETURNING) or host.disabled or host.forced_down:
+            return False
+        silent_s = self.cloud.hosts.leases.silent_for(host.id)
+        return silent_s is not None and silent_s >= self.cloud.settings.lease.suspect_after
+
+    @property
+    def silent(self) -> frozenset[HostId]:
+        """The hosts that should be heard and are not, nobody being at work there."""
+        return self._silent
 
     async def seek(self, host: HostId) -> bool:
         """Seek a proof now, for somebody who waits for it; True when the host is proven dead."""
         row = await self.cloud.database.read(lambda tx: host_rows.get(tx, host))
         silence = self.cloud.hosts.leases.silence(host)
         if row is not None and silence is not None:
-            await self.consider(row, silence)
+            # Who waits is not to wait for a machine to go off: whoever watches sees to that.
+            await self.consider(row, silence, fence=False)
         # Whoever wrote it: a look that had begun before may have been first.
         return await self.cloud.database.read(lambda tx: host_rows.proof(tx, host)) is not None
 
-    async def vouch(self, host: HostId, who: str, at_once: bool) -> None:
+    async def vouch(self, host: HostId, who: str, at_once: bool, *, program: bool = False) -> None:
         """Take somebody's word that the host is off. `Conflict` says why it is not taken.
 
-        Not while the host renews its lease; nor, unless `at_once`, before the lease has lapsed.
+        Not while the host renews its lease; nor, unless `at_once`, before the lease has lapsed. The brake holds up a
+        program's word: it may be cut off as a controller may.
         """
         row = await self.cloud.database.read(lambda tx: host_rows.get(tx, host))
         if row is None:
@@ -197,20 +294,22 @@ class Monitor:
         silence = self.cloud.hosts.leases.silence(host)
         if silence is None:
             return await self._vouch_unseen(row, who)
-        if self.cloud.hosts.leases.alive(host):
+        if self.cloud.hosts.leases.renews(host):
             raise Conflict(
                 f"Host {row.name} still renews its lease, so its guests may run: it is not believed dead. Switch it "
                 "off first; or have it stop a server by `openstack server stop`, which it confirms."
             )
         silent_s = self.cloud.clock.monotonic() - silence.since
-        left = silence.lease.ttl + silence.lease.margin - silent_s
+        left = _lapsed_after_s(silence) - silent_s
         if left > 0 and not at_once:
             raise Conflict(
                 f"The lease of host {row.name} lapses in {left:.0f} s; say it again then. If you are sure that the "
                 "host is off, say --now."
             )
         readings = {"silent_s": f"{silent_s:.1f}", "at_once": "yes" if at_once else "no"}
-        if row.state is HostState.DEAD or await self._prove(row, silence, ProofKind.OPERATOR, readings, who):
+        if row.state is HostState.DEAD:
+            return None
+        if await self._prove(row, silence, ProofKind.OPERATOR, readings, who, program=program):
             return None
         raise Conflict(f"Host {row.name} was heard just now, or the cluster is on hold (`renova status`).")
 
@@ -225,9 +324,27 @@ class Monitor:
             raise NotNow("this controller has just begun, and has not looked at the hosts yet")
         await self.cloud.database.transact(work)
 
-    async def _prove(self, host: Host, silence: Silence, kind: str, readings: dict[str, str], who: str) -> bool:
+    async def _prove(
+        self,
+        host: Host,
+        silence: Silence,
+        kind: str,
+        readings: dict[str, str],
+        who: str,
+        *,
+        program: bool = False,
+    ) -> bool:
+        readings = readings | self.cloud.hosts.sighted(host.id).readings
+        readings = readings | {PROVEN_AFTER: f"{self.cloud.clock.monotonic() - silence.since:.1f}"}
+
         def work(tx: Tx) -> bool:
-            return host_rows.prove_dead(tx, silence.lease, kind, readings, who)
+            somebodys_word = kind == ProofKind.OPERATOR and not program
+            if not somebodys_word and not brake.admits(self.cloud, tx, host.id, self._silent):
+                return False
+            if not host_rows.prove_dead(tx, silence.lease, kind, readings, who):
+                return False
+            segments.call_up(self.cloud, tx, host)
+            return True
 
         proven = await self.cloud.database.transact(work)
         if proven:
@@ -237,6 +354,6 @@ class Monitor:
         return proven
 
 
-def _reached(standing: Cluster) -> tuple[int, bool]:
-    """Return how far the cluster has come: its era, and whether the hold with which it began has ended."""
-    return standing.era, not standing.restoring
+def _lapsed_after_s(silence: Silence) -> float:
+    """Return for how long a host must be silent before an armed guard there has had its guests stopped."""
+    return silence.lease.ttl + silence.lease.margin

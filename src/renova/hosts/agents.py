@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from renova.engine.executor import Executor
 from renova.engine.journal import Elsewhere
+from renova.hosts.guards import Guards
 from renova.hosts.link import Link
 from renova.hosts.peers import PeerList
-from renova.hosts.registration import duty
+from renova.hosts.registration import duties_of
 from renova.hosts.registry import Hosts
 from renova.hosts.uploads import Uploads
 from renova.model.clock import Clock
@@ -21,7 +22,7 @@ from renova.model.errors import Broken, NotNow, OnHold, Refused, Stale, StorageA
 from renova.model.guest import Aside, CachedImage, FoundDevices, FoundGuest
 from renova.model.host import Host, HostState
 from renova.model.ids import ExecutorId, HostId, ServerId, SnapshotId, VolumeId
-from renova.store import rights
+from renova.model.sighting import Heart
 from renova.store.cluster import Cluster
 from renova.store.database import Database
 from renova.wire import (
@@ -37,7 +38,10 @@ from renova.wire import (
     Fenced,
     Guests,
     HaveVolume,
+    Heard,
+    ListenFor,
     ListGuests,
+    LookFor,
     Order,
     Question,
     Read,
@@ -46,6 +50,7 @@ from renova.wire import (
     ReadDevices,
     ReadGuest,
     Result,
+    Sighted,
     Standing,
     State,
     Stop,
@@ -77,7 +82,8 @@ class Agents:
         self._saying: set[asyncio.Task[None]] = set()
         self._held: str | None = None  # why the cluster is on hold, as last read
         self.controllers: tuple[str, ...] = ()  # where agents reach those that there are, host:port, as last read
-        self.peers = PeerList(database, clock, self._links.values, extra_peers)
+        self.guards = Guards(hosts.leases, database, me)
+        self.peers = PeerList(database, clock, self._links.values, self.guards, extra_peers)
         self.uploads = Uploads()  # images that operations are asking hosts for
         self.join_token: Callable[[str], str] = _no_agents_port  # set by who opens the agents' port
 
@@ -148,6 +154,17 @@ class Agents:
         """Return the disks that the host has set aside; `NotNow` when it is away."""
         return (await self._read(host, ReadAsides(), Asides)).asides
 
+    async def look_for(self, host: HostId, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Return at which of these addresses a machine answers the host; `NotNow` when that is away."""
+        return (await self._read(host, LookFor(addresses=tuple(addresses)), Sighted)).addresses
+
+    async def listen_for(self, host: HostId, sharers: Sequence[HostId]) -> tuple[Heart, ...]:
+        """Return what the host reads of the heartbeats of those that share its storage.
+
+        `NotNow` when it is away, or the storage.
+        """
+        return (await self._read(host, ListenFor(hosts=tuple(sharers)), Heard)).hearts
+
     async def guest(self, host: HostId, server: ServerId) -> FoundGuest | None:
         """Return the server's guest as it is on the host; `NotNow` when the host is away."""
         return (await self._read(host, ReadGuest(server=server), State)).guest
@@ -207,8 +224,7 @@ class Agents:
         link = self._links.get(host)
         if link is None or self._held is not None or link.place.hold is not None:
             return
-        duties = await self._database.read(lambda tx: [duty(tx, debt) for debt in rights.debts_of(tx, host)])
-        for owed in duties:
+        for owed in await self._database.read(lambda tx: duties_of(tx, host)):
             await link.tell(Clean(duty=owed))
 
     async def fence(self, host: HostId) -> None:
@@ -275,6 +291,7 @@ class Agents:
             self.controllers = tuple(controllers)
             for link in self._links.values():
                 self._soon(link.mention(Controllers(addresses=self.controllers)))
+            self._soon(self.guards.tell(self.controllers))
 
     def _check(self, link: Link, row: Host | None) -> None:
         """End a connection with which the database does not agree any more."""

@@ -1,4 +1,4 @@
-"""The agents' connections: each is welcomed, and what its host sends is served until it ends."""
+"""The hosts' connections, of agents and of guards: each is welcomed, and served until it ends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -27,6 +27,7 @@ from renova.wire import (
     Answer,
     Cleaned,
     FromAgent,
+    GuardHello,
     Hello,
     ImageBytes,
     ImagePiece,
@@ -46,7 +47,7 @@ HELLO_LIMIT = 10.0  # seconds in which a new connection must introduce its host
 
 
 class Connections:
-    """Serves every connection that the agents' port accepts."""
+    """Serves every connection that the agents' port accepts; those of guards by `hosts.guards`."""
 
     def __init__(
         self,
@@ -94,6 +95,9 @@ class Connections:
             frames = channel.frames()
             async with asyncio.timeout(HELLO_LIMIT):
                 first = decode_from_agent(await anext(frames))
+            if isinstance(first, GuardHello):
+                await self._agents.guards.serve(channel, frames, host, certificate, first, self._agents.controllers)
+                return
             link = await self._hello(channel, host, certificate, first)
             if isinstance(first, Hello) and not link.place.booted and first.guests:
                 # What happened to its guests while nobody listened.
@@ -179,7 +183,7 @@ class Connections:
                     await link.tell(await self._agents.uploads.take(host, message))
                 case WantImage():
                     await link.tell(await self._image_piece(message))
-                case Hello():
+                case Hello() | GuardHello():
                     raise Broken("a host says hello once a connection")
         except Closed:
             pass

@@ -55,21 +55,9 @@ def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
     `Refused` when it says what no loss can explain: it lies, or its journal does, and nobody else is kept up by that.
     """
     standing = cluster.get(tx)
-    era = standing.era
-    if hello.era > era + MOST_ERAS:
-        raise Refused(f"host {host.name} cannot have seen era {hello.era}: the database is at era {era}")
-    if hello.era > era:
-        return f"host {host.name} has seen era {hello.era}, the database is at era {era}"
-    if 0 < host.era < hello.era == era:
-        return f"host {host.name} has been in era {era}, and the database has not seen it there"
-    if 0 < hello.era < era or (hello.era == 0 and standing.restoring and host.era < era):
-        return None  # it has yet to enter this era, and is asked all it knows then, whatever became of its journal
-    lease = host_rows.lease(tx, host.id)
-    epoch = lease.epoch if lease else 0
-    if hello.epoch > epoch + GAP:
-        raise Refused(f"host {host.name} cannot have seen epoch {hello.epoch}: the database is at epoch {epoch}")
-    if hello.epoch > epoch:
-        return f"host {host.name} has seen epoch {hello.epoch} of its lease, the database is at epoch {epoch}"
+    reason = lease_loss(tx, host, hello.era, hello.epoch)
+    if reason is not None or _has_yet_to_enter(standing, host, hello.era):
+        return reason
     for guest in hello.guests:
         known = rights.incarnation(tx, guest.server)
         if guest.incarnation <= max(known, standing.floor):
@@ -88,6 +76,32 @@ def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
     return None
 
 
+def lease_loss(tx: Tx, host: Host, seen_era: int, seen_epoch: int) -> str | None:
+    """Say what is known at the host of eras and of its lease's epochs that the database does not know; as `loss`."""
+    standing = cluster.get(tx)
+    era = standing.era
+    if seen_era > era + MOST_ERAS:
+        raise Refused(f"host {host.name} cannot have seen era {seen_era}: the database is at era {era}")
+    if seen_era > era:
+        return f"host {host.name} has seen era {seen_era}, the database is at era {era}"
+    if 0 < host.era < seen_era == era:
+        return f"host {host.name} has been in era {era}, and the database has not seen it there"
+    if _has_yet_to_enter(standing, host, seen_era):
+        return None
+    lease = host_rows.lease(tx, host.id)
+    epoch = lease.epoch if lease else 0
+    if seen_epoch > epoch + GAP:
+        raise Refused(f"host {host.name} cannot have seen epoch {seen_epoch}: the database is at epoch {epoch}")
+    if seen_epoch > epoch:
+        return f"host {host.name} has seen epoch {seen_epoch} of its lease, the database is at epoch {epoch}"
+    return None
+
+
+def _has_yet_to_enter(standing: cluster.Cluster, host: Host, seen_era: int) -> bool:
+    """Say whether it is asked all it knows when it enters this era, whatever became of its journal."""
+    return 0 < seen_era < standing.era or (seen_era == 0 and standing.restoring and host.era < standing.era)
+
+
 def hold(tx: Tx, reason: str, seen_era: int = 0) -> None:
     """Put the cluster on hold, if it is not yet. That of a new era no longer ends by itself then."""
     cluster.report(tx, seen_era)
@@ -99,6 +113,7 @@ def hold(tx: Tx, reason: str, seen_era: int = 0) -> None:
 def begin(tx: Tx, who: str) -> int:
     """Begin a new era with the database as it is, on hold until every host has been accounted for."""
     found_guests.forget(tx)
+    host_rows.forget_guards(tx)  # one may have been disarmed since, or go by a witness of which nothing is known here
     for host in host_rows.every(tx):
         if host.state is HostState.DEAD:
             # It may have come back in what was lost: it is proven dead anew, or says hello.
@@ -111,8 +126,8 @@ def begin(tx: Tx, who: str) -> int:
 
 
 def take_stock(tx: Tx, host: HostId, hello: Hello) -> None:
-    """Note what the host has, as it registers in the era that is being begun."""
-    known = [guest for guest in hello.guests if servers.get(tx, guest.server) is not None]
+    """Note what the host has, as it registers in the era that is being begun; what arrives is still another's."""
+    known = [guest for guest in hello.guests if not guest.arriving and servers.get(tx, guest.server) is not None]
     found_guests.note(tx, host, known)
 
 

@@ -7,22 +7,27 @@ or nobody could be heard. A controller that was away declares nobody dead (docs/
 """
 
 import asyncio
+import dataclasses
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import structlog
+from msgspec.structs import replace
 
 from renova.engine.executor import Executor
 from renova.hosts import eras
+from renova.hosts.clocks import Clocks
+from renova.hosts.witnessing import Witnessing
 from renova.model.clock import Clock
-from renova.model.host import Lease
+from renova.model.host import GuardClass, HostState, Lease
 from renova.model.ids import HostId
 from renova.settings import LeaseTimes
 from renova.store import cluster
 from renova.store import hosts as host_rows
 from renova.store.database import Database, Tx
 from renova.wire import Fenced, Renew, Renewed
+from renova.witness import LeaseName
 
 log = structlog.get_logger()
 
@@ -43,31 +48,43 @@ class Silence:
     since: float  # monotonic; anew also when nobody knows what was missed
     heard: bool  # whether it changed since this controller started to look
     heard_at: float = -math.inf  # monotonic, when it was last seen to change
+    agent_at: float = -math.inf  # monotonic, when it was last known to have an agent that calls a controller home
 
 
-def _heard(lease: Lease, now: float) -> Silence:
-    return Silence(lease, now, heard=True, heard_at=now)
+def _heard(lease: Lease, now: float, before: Silence | None = None) -> Silence:
+    agent_at = now if lease.home else before.agent_at if before is not None else -math.inf
+    return Silence(lease, now, heard=True, heard_at=now, agent_at=agent_at)
 
 
 class Leases:
     """Renews leases, and knows how long each host has been silent."""
 
-    def __init__(self, database: Database, clock: Clock, times: LeaseTimes, me: Executor) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        times: LeaseTimes,
+        me: Executor,
+        witnessing: Witnessing | None = None,  # None: this controller has no witness
+    ) -> None:
         self._me = me  # who renews
+        self._witnessing = witnessing
         self._database = database
         self._clock = clock
-        self._times = times
+        self.times = times
         self._silences: dict[HostId, Silence] = {}
         self._waiting: list[_Waiting] = []
         self._gathering: asyncio.Task[None] | None = None
         self._noted: dict[HostId, float] = {}
         self._began = clock.monotonic()
         self._standing = database.standing
+        self._clocks = Clocks(times.drift)
         self._deaf_at = -math.inf  # monotonic, when renewals were heard last that could not be committed
 
     async def renew(self, host: HostId, renewal: Renew) -> Renewed | Fenced | None:
         """Renew the host's lease; None when the database gave no answer: silence, which moves no deadline."""
         future: asyncio.Future[Renewed | Fenced | None] = asyncio.get_running_loop().create_future()
+        self._clocks.told(host, renewal.boot, renewal.clock, self._clock.monotonic())
         self._waiting.append((host, renewal, future))
         if self._gathering is None or self._gathering.done():
             self._gathering = asyncio.get_running_loop().create_task(self._gather())
@@ -96,52 +113,98 @@ class Leases:
             self._deaf_at = self._clock.monotonic()
         else:
             self._noted.update(dict.fromkeys(noting, now))
-        for (host, _, future), answer in zip(batch, answers, strict=True):
+        for (host, renewal, future), answer in zip(batch, answers, strict=True):
             if isinstance(answer, Renewed) and answer.nonce:
-                self._hear(host, answer)
+                self._hear(host, answer, self._home_in(renewal))
+                if self._witnessing is not None and renewal.witness is not None and not answer.witness:
+                    self._witnessing.want(LeaseName(host, answer.era, answer.epoch))
             if not future.done():
                 future.set_result(answer)
 
     def _renew(self, tx: Tx, era: int, host: HostId, renewal: Renew, *, note: bool) -> Renewed | Fenced:
         lease = host_rows.lease(tx, host)
-        # It is told which epoch is over: by now it may have entered the next one, welcomed elsewhere.
-        over = Fenced(epoch=renewal.epoch)
-        if lease is None or (renewal.era, renewal.epoch, renewal.boot) != (era, lease.epoch, lease.boot):
-            return over
+        if (
+            lease is None
+            or lease.revoked
+            or (renewal.era, renewal.epoch, renewal.boot) != (era, lease.epoch, lease.boot)
+        ):
+            return self._over(tx, era, host, renewal, lease)
         if renewal.counter > lease.counter + MOST_LOST:
             log.error("renewal not believed", host=host, counter=renewal.counter, known=lease.counter)
-            return over
+            return Fenced(epoch=renewal.epoch)
         if renewal.counter > lease.counter:
             name = host_rows.name(tx, host)
             eras.hold(tx, f"host {name} has heard of renewal {renewal.counter}, the database of {lease.counter}")
         if lease.counter - renewal.counter > TRAILING:
             # No nonce: it tells the counter and moves no deadline.
             return Renewed(nonce=0, era=renewal.era, epoch=lease.epoch, counter=lease.counter, ttl=lease.ttl)
-        counter = host_rows.renew(tx, host, renewal.epoch, renewal.boot, self._me.id)
+        guard = self._worth(host, renewal, lease)
+        word = renewal.witness or ""
+        # Only the newest renewal says that the guard goes by no witness any more; any says that it may.
+        witness = word if word or renewal.counter == lease.counter else lease.witness
+        home = self._home_in(renewal)
+        counter = host_rows.renew(tx, host, renewal.epoch, renewal.boot, home, guard, witness)
         if counter is None:
-            return over
+            return Fenced(epoch=renewal.epoch)
         if note:
             host_rows.seen(tx, host)
-        return Renewed(nonce=renewal.nonce, era=renewal.era, epoch=lease.epoch, counter=counter, ttl=lease.ttl)
+        return Renewed(
+            nonce=renewal.nonce,
+            era=renewal.era,
+            epoch=lease.epoch,
+            counter=counter,
+            ttl=lease.ttl,
+            returning=lease.returns,
+            witness=lease.ttl if self._reads_witness(LeaseName(host, era, lease.epoch), word) else 0.0,
+        )
 
-    def _hear(self, host: HostId, answer: Renewed) -> None:
+    def _reads_witness(self, lease: LeaseName, word: str) -> bool:
+        return self._witnessing is not None and self._witnessing.is_read(lease, word)
+
+    def _over(self, tx: Tx, era: int, host: HostId, renewal: Renew, lease: Lease | None) -> Fenced:
+        """Say which epoch is over, and which lease the host has now, if it is registered under one."""
+        # Which is over: by now it may have entered the next one, welcomed elsewhere.
+        row = host_rows.get(tx, host)
+        if row is None or lease is None or lease.boot != renewal.boot or row.era != era:
+            return Fenced(epoch=renewal.epoch)
+        if row.state in (HostState.DEAD, HostState.ENROLLED) or lease.revoked or lease.epoch < renewal.epoch:
+            return Fenced(epoch=renewal.epoch)
+        return Fenced(epoch=renewal.epoch, next_era=era, next_epoch=lease.epoch)
+
+    def _worth(self, host: HostId, renewal: Renew, lease: Lease) -> GuardClass:
+        """Return the class of guard that the lease rests on from now on.
+
+        A late renewal may say what is no longer so: only the newest makes the class stronger, any makes it weaker. So
+        a guard that has heard of a weaker class may act on it.
+        """
+        try:
+            said = GuardClass(renewal.guard)
+        except ValueError:  # of a newer release
+            said = GuardClass.NONE
+        if self._clocks.slow(host, renewal.boot):
+            said = max(said, GuardClass.V, key=lambda each: each.weakness)
+        if renewal.counter == lease.counter:
+            return said
+        return max(said, lease.guard, key=lambda each: each.weakness)
+
+    def _home_in(self, renewal: Renew) -> str:
+        return self._me.id if renewal.home is None else renewal.home
+
+    def _hear(self, host: HostId, answer: Renewed, home: str) -> None:
         known = self._silences.get(host)
         if known is not None and known.lease.epoch == answer.epoch:
-            lease = Lease(
-                host=host,
-                epoch=answer.epoch,
-                counter=answer.counter,
-                boot=known.lease.boot,
-                ttl=known.lease.ttl,
-                margin=known.lease.margin,
-                guard=known.lease.guard,
-                home=self._me.id,
-            )
-            self._silences[host] = _heard(lease, self._clock.monotonic())
+            lease = replace(known.lease, counter=answer.counter, home=home, returns=answer.returning)
+            self._silences[host] = _heard(lease, self._clock.monotonic(), known)
 
     def begin(self, lease: Lease) -> None:
-        """Note that the host registered just now under this lease."""
-        self._silences[lease.host] = _heard(lease, self._clock.monotonic())
+        """Note that the host registered just now, here, under this lease."""
+        self._silences[lease.host] = _heard(replace(lease, home=self._me.id), self._clock.monotonic())
+
+    def returned(self, host: HostId) -> None:
+        """Note that a host that was dead has been welcomed, wherever: a silence from before that is none of its own."""
+        known = self._silences.get(host)
+        if known is not None:
+            self._silences[host] = dataclasses.replace(known, since=self._clock.monotonic())
 
     async def look(self) -> list[Silence]:
         """Read all leases, note which changed, and return what is known of each host's silence."""
@@ -157,15 +220,18 @@ class Leases:
                 fresh[lease.host] = Silence(lease, now, heard=False)
             elif not missed and (lease.epoch, lease.counter) < (known.lease.epoch, known.lease.counter):
                 fresh[lease.host] = known  # heard while we read: what was read is older
-            elif known.lease.epoch != lease.epoch:
+            elif known.lease.epoch == lease.revoked and not missed:
+                fresh[lease.host] = dataclasses.replace(known, lease=lease)  # revoked for this very silence
+            elif (known.lease.epoch, known.lease.revoked) != (lease.epoch, lease.revoked):
                 # A proof of death raised it, or a welcome elsewhere: only a renewal under it says that the host lives.
                 fresh[lease.host] = Silence(lease, now, heard=False)
             elif known.lease.counter < lease.counter:
-                fresh[lease.host] = _heard(lease, now)
+                fresh[lease.host] = _heard(lease, now, known)
             elif missed:
-                fresh[lease.host] = Silence(lease, now, heard=known.heard, heard_at=known.heard_at)
+                fresh[lease.host] = dataclasses.replace(known, lease=lease, since=now)
             else:
-                fresh[lease.host] = known
+                said = replace(known.lease, guard=lease.guard, witness=lease.witness)
+                fresh[lease.host] = dataclasses.replace(known, lease=said)
         self._silences = fresh
         return [self._observed(silence) for silence in fresh.values()]
 
@@ -181,7 +247,7 @@ class Leases:
     def _observed(self, silence: Silence) -> Silence:
         """Return the silence as far as this controller was there to observe it."""
         since = max(silence.since, self._listening_since)
-        return silence if since == silence.since else replace(silence, since=since)
+        return silence if since == silence.since else dataclasses.replace(silence, since=since)
 
     @property
     def _listening_since(self) -> float:
@@ -192,16 +258,26 @@ class Leases:
         return max(self._began, self._me.steady_since, self._deaf_at)
 
     def home(self, host: HostId) -> str | None:
-        """Return the executor that has the host connected and renews its lease; None when it is silent."""
+        """Return the executor that the host's agent calls home; None when that is away, or the host is silent."""
         known = self._silences.get(host)
-        return known.lease.home or None if known is not None and self.alive(host) else None
+        return known.lease.home or None if known is not None and self.renews(host) else None
 
     @property
     def settled(self) -> bool:
         """Say whether this controller has listened long enough to know who is silent; before, silence means nothing."""
-        return self._clock.monotonic() - self._listening_since >= self._times.suspect_after
+        return self._clock.monotonic() - self._listening_since >= self.times.suspect_after
+
+    def renews(self, host: HostId) -> bool:
+        """Say whether the host's lease was renewed within the time after which the host becomes suspect."""
+        known = self._silences.get(host)
+        return known is not None and self._lately(known.heard_at)
 
     def alive(self, host: HostId) -> bool:
-        """Say whether the host was heard within the time after which it becomes suspect."""
+        """Say whether the host's lease is renewed, and its agent is there to be commanded, or will soon be again."""
+        # A guard renews on while its agent is away: one that is started anew is no more missed than a lost connection.
         known = self._silences.get(host)
-        return known is not None and self._clock.monotonic() - known.heard_at < self._times.suspect_after
+        return known is not None and self._lately(min(known.heard_at, known.agent_at))
+
+    def _lately(self, moment: float) -> bool:
+        """Say whether it was so short ago that whose last sign it was is not suspect yet."""
+        return self._clock.monotonic() - moment < self.times.suspect_after

@@ -1,14 +1,19 @@
-"""Peers: every host that runs guests is told where the others are, so that their guests reach one another."""
+"""Peers: every host that runs guests is told where the others are, so that their guests reach one another.
+
+Its guard is told of some of them, whom it may ask.
+"""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
+from renova.hosts.guards import Guards
 from renova.hosts.link import Link
 from renova.model.clock import Clock
 from renova.model.errors import NotNow
 from renova.model.host import Host, Role
+from renova.model.ids import HostId
 from renova.store import hosts as host_rows
 from renova.store.database import Database
 from renova.wire import Peers
@@ -21,21 +26,30 @@ GATHER_PEERS, GATHER_PEERS_PER_HOST = 0.5, 0.01
 
 
 class PeerList:
-    """Underlay addresses of all hosts that run guests, and `extra` ones; told over the `links` when they change."""
+    """Underlay addresses of all hosts that run guests, and `extra` ones.
+
+    When they change they are told over the `links`, and `guards` introduce the hosts' guards to one another.
+    """
 
     def __init__(
-        self, database: Database, clock: Clock, links: Callable[[], Collection[Link]], extra: tuple[str, ...]
+        self,
+        database: Database,
+        clock: Clock,
+        links: Callable[[], Collection[Link]],
+        guards: Guards,
+        extra: tuple[str, ...],
     ) -> None:
         self._database = database
         self._clock = clock
         self._links = links
+        self._guards = guards
         self._extra = extra
         self._addresses: tuple[str, ...] | None = None  # as last learnt
         self._changed = False
         self._telling: asyncio.Task[None] | None = None
 
     async def addresses(self) -> tuple[str, ...]:
-        return (*await self._database.read(host_rows.addresses), *self._extra)
+        return self._everybody(await self._database.read(host_rows.addresses))
 
     def learn(self, rows: Sequence[Host]) -> None:
         """Compare with what the database says of all hosts: others write it, too."""
@@ -56,10 +70,14 @@ class PeerList:
             await self._clock.sleep(GATHER_PEERS + GATHER_PEERS_PER_HOST * len(self._links()))
             self._changed = False  # before they are read: whoever comes later counts again
             try:
-                addresses = await self.addresses()
+                known = await self._database.read(host_rows.addresses)
             except NotNow:
                 log.warning("hosts not told their peers yet", exc_info=True)
                 self._changed = True
                 continue
             # Together: one that does not read must not keep the others waiting.
-            await asyncio.gather(*(link.mention(Peers(addresses=addresses)) for link in list(self._links())))
+            peers = Peers(addresses=self._everybody(known))
+            await asyncio.gather(*(link.mention(peers) for link in list(self._links())), self._guards.introduce(known))
+
+    def _everybody(self, known: Mapping[HostId, str]) -> tuple[str, ...]:
+        return (*known.values(), *self._extra)

@@ -108,9 +108,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         epoch = 1 if known is None else known.epoch + (1 if forgot and not dead else 0)
         if enters:
             epoch = max(epoch, hello.epoch + 1)
-        host_rows.begin_lease(
-            tx, host_id, epoch=epoch, boot=hello.boot, ttl=times.ttl, margin=times.margin, guard=hello.guard
-        )
+        host_rows.begin_lease(tx, host_id, epoch=epoch, boot=hello.boot, ttl=times.ttl, margin=times.margin)
     lease = host_rows.lease(tx, host_id)
     assert lease is not None
     _weigh_proof(tx, host, proof, known, hello, lease.epoch)
@@ -142,6 +140,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
         journal=hello.journal,
         era=era,
         facts=hello.facts,
+        system=hello.system,
         last_seen=tx.now,
     )
     duties = tuple(duty(tx, debt) for debt in debts)
@@ -165,12 +164,16 @@ def _check_address(text: str) -> None:
 
 
 def _weigh_proof(tx: Tx, host: Host, proof: Proof | None, known: Lease | None, hello: Hello, epoch: int) -> None:
-    """Hold what the host says against the proof by which it was dead: the same boot heard again belies it."""
+    """Hold what the host says against the proof by which it was dead: the same boot heard again belies most."""
     if known is None:
         return
     if known.boot != hello.boot:
         readings = {"former_boot": known.boot, "boot": hello.boot}
         host_rows.note_proof(tx, host.id, ProofKind.NEW_BOOT, epoch, readings, "the host")
+    elif proof is not None and proof.kind == ProofKind.LEASE_REVOKED:
+        # It said that the guests had stopped, not that the host had: that is as true as it was.
+        host_rows.withdraw(tx, proof.id, f"the host came back at {tx.now}, its guests having been stopped")
+        log.info("host back after its lease was revoked", host=host.name, epoch=proof.epoch)
     elif proof is not None:
         host_rows.withdraw(tx, proof.id, f"the host was heard again at {tx.now}, and has not booted since")
         log.error("proof contradicted", host=host.name, proof=proof.kind, epoch=proof.epoch)
@@ -229,7 +232,10 @@ def outdated(tx: Tx, host: HostId, found: FoundGuest) -> int | None:
 
     A guest that was given to it in what was lost is outdated, too, where the server has gone on elsewhere: above its
     own number, so that it goes whatever the database knew, and below all that this era grants (decision 0023).
+    One that is arriving stands still until it is granted, and stays for as long as it is on its way.
     """
+    if found.arriving and migrations.arrives(tx, found.server, host):
+        return None
     right = rights.right(tx, found.server)
     if right is None or right.host != host:
         newest = rights.incarnation(tx, found.server)
@@ -254,6 +260,11 @@ def duty(tx: Tx, debt: rights.Debt) -> Duty:
     own = _storage_of(tx, debt.host)
     local = own != "" and all(_storage_of(tx, home) not in ("", own) for home in homes)
     return Duty(debt.server, debt.below, disks=moved and local, aside=moved and local)
+
+
+def duties_of(tx: Tx, host: HostId) -> list[Duty]:
+    """List what the host has to clean up, as it is known now: when it was welcomed its storage may not have been."""
+    return [duty(tx, debt) for debt in rights.debts_of(tx, host)]
 
 
 def _storage_of(tx: Tx, host_id: HostId | None) -> str:

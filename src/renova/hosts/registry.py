@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from renova.engine.executor import Executor
 from renova.hosts.leases import Leases
+from renova.hosts.witnessing import Witnessing
 from renova.model.clock import Clock
 from renova.model.errors import NotNow
 from renova.model.guest import GuestChanged
 from renova.model.host import Host, HostState, Role
 from renova.model.ids import HostId
+from renova.model.sighting import Sighting
 from renova.settings import LeaseTimes
 from renova.store.database import Database
 
@@ -27,12 +29,15 @@ class _Known(NamedTuple):
 class Hosts:
     """Who is up, and who is told when that changes."""
 
-    def __init__(self, *, database: Database, clock: Clock, times: LeaseTimes, me: Executor) -> None:
+    def __init__(
+        self, *, database: Database, clock: Clock, times: LeaseTimes, me: Executor, witnessing: Witnessing | None = None
+    ) -> None:
         self._clock = clock
         self._states: dict[HostId, _Known] = {}
-        self.leases = Leases(database, clock, times, me)
+        self.leases = Leases(database, clock, times, me, witnessing)
         self.seek_proof: Callable[[HostId], Awaitable[bool]] = _seek_nothing  # set by who watches the hosts
         self.vouch: Callable[[HostId, str, bool], Awaitable[None]] = _believe_nobody  # set likewise
+        self.sighted: Callable[[HostId], Sighting] = lambda _host: Sighting()  # set likewise: what others see of it
         self.on_change: Callable[[HostId], None] = lambda _host: None  # a host came, went or changed
         self.on_up: Callable[[HostId], None] = lambda _host: None  # a host is up, or has cleaned something up
         self.on_storage: Callable[[HostId], None] = lambda _host: None  # a storage host is here, and serves nothing

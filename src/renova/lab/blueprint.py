@@ -27,6 +27,11 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     local_disks: bool = False  # each host has an instances directory of its own, instead of one for all
     controllers: int = 1  # several have PostgreSQL for their database, and a load balancer has the API's port
     ports: tuple[int, ...] = ()  # with several: those of two database servers, then two for each controller
+    recovery: bool = False  # servers of dead hosts come back by themselves, instead of by hand
+    armed: bool = False  # guards stop the hosts' guests where a lease ends; that proves them dead, and no power is read
+    witness: bool = False  # armed hosts have one: they go on while nothing controls them
+    usual_lease: bool = False  # times of the lease are a controller's defaults, instead of ones soon over
+    bmc_port: int = 0  # of the BMC that switches the hosts' power; 0: there is none
     furnished: bool = False  # images, flavors, network and key were made; what users delete afterwards stays deleted
 
     @property
@@ -100,6 +105,9 @@ def plan(
     api_port: int | None,
     local_disks: bool | None = None,
     controllers: int | None = None,
+    recovery: bool | None = None,
+    armed: bool | None = None,
+    witness: bool | None = None,
 ) -> Blueprint:
     """Return what is to be, given what is. None stands for: as it is, else the usual.
 
@@ -110,6 +118,10 @@ def plan(
     most = MOST_SIMULATED_HOSTS if simulated else MOST_REAL_HOSTS
     if hosts is not None and not 1 <= hosts <= most:
         raise BadSetup(f"A {_kind(simulated)} cloud has 1 to {most} hosts, not {hosts}.")
+    if simulated and armed:
+        raise BadSetup("Simulated hosts of the lab have no gate to close: they cannot be armed. Choose real ones.")
+    if known is None and witness and not armed:
+        raise BadSetup("A witness is for hosts that are armed: choose --armed, too.")
     if known is None:
         port = api_port or DEFAULT_API_PORT
         many = controllers or 1
@@ -121,6 +133,9 @@ def plan(
             local_disks=bool(local_disks),
             controllers=many,
             ports=tuple(free_ports(2 + 2 * many)) if many > 1 else (),
+            recovery=bool(recovery),
+            armed=bool(armed),
+            witness=bool(witness),
         )
     if known.simulated != simulated:
         raise BadSetup(
@@ -130,6 +145,11 @@ def plan(
     if local_disks is not None and known.local_disks != local_disks:
         raise BadSetup(
             "Whether the hosts of a cloud share their instances directory is settled when it is made. Choose another "
+            "home (RENOVA_HOME), or remove this one."
+        )
+    if armed not in (None, known.armed) or witness not in (None, known.witness):
+        raise BadSetup(
+            "Whether the hosts of a cloud are armed, and have a witness, is settled when it is made. Choose another "
             "home (RENOVA_HOME), or remove this one."
         )
     if controllers is not None and known.controllers != controllers:
@@ -146,6 +166,7 @@ def plan(
     return msgspec.structs.replace(
         known,
         hosts=hosts or known.hosts,
+        recovery=known.recovery if recovery is None else recovery,
         api_port=api_port or known.api_port,
         agents_port=(api_port or 0) + 1 if moved else known.agents_port,
     )

@@ -16,9 +16,11 @@ from openstack import exceptions as sdk
 from renova.cli.hosts import HostsClient
 from renova.lab import access, blueprint, furniture, processes
 from renova.lab.blueprint import STORAGE_HOST, Blueprint
+from renova.lab.bmc import LabBmc
 from renova.lab.control_plane import ControlPlane
 from renova.lab.home import Home
 from renova.lab.machines import Machine, Machines
+from renova.lab.ports import free_ports
 from renova.lab.progress import Teller
 from renova.lab.real_machines import RealMachines
 from renova.lab.simulated_machines import SimulatedMachines
@@ -80,6 +82,7 @@ class LabCloud:
         self.plan = plan
         self.machines: Machines = SimulatedMachines(home, plan) if plan.simulated else RealMachines(home, plan)
         self.control = ControlPlane(home, plan, self.machines)
+        self.bmc = LabBmc(home, plan)
 
     @classmethod
     def found(cls, home: Home) -> "LabCloud":
@@ -110,6 +113,8 @@ class LabCloud:
                     else "controller"
                 )
                 stage.done(f"{who} {state} at {self.plan.api_url}")
+            if self.plan.bmc_port:
+                self.bmc.up()
             with teller.stage(f"{self.plan.hosts} hosts") as stage, _told_errors():
                 admin = access.connect(self.home, access.ADMIN)
                 self._have_hosts(HostsClient(admin), self.plan.every_name, stage.doing)
@@ -158,10 +163,26 @@ class LabCloud:
             with teller.stage("stopping the controller") as stage:
                 # First: nobody is left who would see hosts fall silent, and conclude something.
                 self.control.down()
+                self.bmc.down()
                 stage.done("controllers are stopped" if self.control.several else "controller is stopped")
             with teller.stage("stopping the hosts") as stage:
                 self.machines.down()
                 stage.done("hosts are off")
+
+    def wire_power(self, teller: Teller) -> None:
+        """Have a BMC that really switches the hosts' power, and each host wired to it: silent ones are switched off."""
+        self.machines.check()
+        self.bmc.check()
+        with self._alone(), teller.stage("BMC") as stage, _told_errors():
+            if not self.plan.bmc_port:
+                [port] = free_ports(1)
+                self.plan = msgspec.structs.replace(self.plan, bmc_port=port)
+                blueprint.write(self.home, self.plan)
+                self.bmc = LabBmc(self.home, self.plan)
+            self.bmc.up()
+            stage.doing("wiring")
+            self.bmc.wire(HostsClient(access.connect(self.home, access.ADMIN)))
+            stage.done(f"a BMC at https://127.0.0.1:{self.plan.bmc_port} switches the power of every host")
 
     def start(self, name: str) -> None:
         """Power a host on, with its agent."""

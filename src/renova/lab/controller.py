@@ -79,8 +79,6 @@ class LabController:
         processes.stop(self.home.pid_file(self.name))
 
     def _settings(self, database: str) -> dict[str, object]:
-        # By this very program; what it says counts, so that a host's death can be proven.
-        switch = [sys.executable, "-m", "renova.lab.power_switch", str(self.home.path)]
         address = self.machines.agents_address
         settings: dict[str, object] = {
             "name": self.name,
@@ -90,9 +88,20 @@ class LabController:
             "agents_port": self.blueprint.controller_agents_port(self.name),
             "agents_names": [address],
             "extra_peers": list(self.machines.extra_peers),
-            "power": f"command:{shlex.join(switch)}",
-            "lease": lease_times(self.blueprint.hosts, failover=5.0 if database else 0.0),
+            "recovery": {"automatic": self.blueprint.recovery},
+            "brake": {"share": 1.0},
         }
+        if self.blueprint.armed:
+            # Hosts of the lab have no watchdog, and the machine that they are on is often a virtual one.
+            settings |= {"accept_weak_guard": True, "accept_virtual_guard": True}
+            if self.blueprint.witness:
+                settings["witness"] = str(self.home.witness)
+        else:
+            # By this very program; what it says counts, so that a host's death can be proven.
+            switch = [sys.executable, "-m", "renova.lab.power_switch", str(self.home.path)]
+            settings["power"] = f"command:{shlex.join(switch)}"
+        if not self.blueprint.usual_lease:
+            settings["lease"] = lease_times(self.blueprint.hosts, failover=5.0 if database else 0.0)
         if database:
             settings["database"] = database
             settings["shared_dir"] = str(self.home.controller)

@@ -139,6 +139,11 @@ class Home:
         return self.path / "postgresql"
 
     @property
+    def bmc(self) -> Path:
+        """What the BMC of the hosts keeps, where there is one."""
+        return self.path / "bmc"
+
+    @property
     def load_balancer(self) -> Path:
         """The configuration of what stands before several controllers."""
         return self.path / "haproxy.cfg"
@@ -168,6 +173,11 @@ class Home:
         return self.path / "logs"
 
     @property
+    def witness(self) -> Path:
+        """Where controllers show which leases they have revoked, at the same path everywhere."""
+        return self.path / "shared" / "witness"
+
+    @property
     def instances(self) -> Path:
         """The instances directory that all lab hosts share, at the same path everywhere."""
         return self.path / "shared" / "instances"
@@ -185,7 +195,7 @@ class Home:
         return HostHome(self.path / "hosts" / name)
 
     def pid_file(self, process: str) -> Path:
-        """Where a process is recorded: `controller`, `controller2`, `rack`, `host-NAME`, `agent-NAME`, `simulated`."""
+        """Where a process is recorded: `controller`, `controller2`, `rack`, `host-NAME`, `agent-NAME`, `bmc`, ..."""
         return self.run / f"{process}.pid"
 
     def log_file(self, process: str) -> Path:

@@ -1,10 +1,11 @@
 #!/bin/sh
 # The first process of a lab host: makes the host's own view of the machine, then reaps orphans until the power goes.
-#   host-init.sh NAME HOST_DIR LIBVIRT_CACHE [DEVICE...]    DEVICE: what of /dev the host gets besides the usual
+#   host-init.sh NAME HOST_DIR LIBVIRT_CACHE CGROUP [DEVICE...]
+# CGROUP: the host's own, below the root of version 2; DEVICE: what of /dev the host gets besides the usual
 # Runs alone in new pid, mount, net, uts and ipc namespaces with /proc mounted. Creates HOST_DIR/run/booted when done.
 set -eu
-name=$1 dir=$2 cache=$3
-shift 3
+name=$1 dir=$2 cache=$3 cgroup=$4
+shift 4
 
 hostname "$name"
 
@@ -21,6 +22,17 @@ mkdir -p /var/lib/libvirt/qemu /var/log/libvirt/qemu /var/cache/libvirt/qemu
 
 # Without a fresh /sys libvirt would see the network devices and cgroups of the machine below.
 mount -t sysfs sysfs /sys
+
+# Of the machine's cgroups it sees its own and those below, empty as after any boot: so a gate holds this host's guests
+# and nobody else's. A kernel without version 2 gives it none.
+all=$(mktemp -d)
+if mount -t cgroup2 cgroup2 "$all"; then
+    mkdir -p "$all/$cgroup"
+    find "$all/$cgroup" -mindepth 1 -depth -type d -exec rmdir {} +
+    mount --bind "$all/$cgroup" /sys/fs/cgroup
+    umount "$all"
+fi
+rmdir "$all"
 
 # A /dev of its own: its own terminals, and only the devices a host needs.
 dev=$(mktemp -d)

@@ -5,6 +5,7 @@ its disk: domains that were defined are still defined after a power cut, though 
 """
 
 import fcntl
+import hashlib
 import os
 import re
 import socket
@@ -16,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree, which
 
-from renova.lab import links, processes
+from renova.lab import cgroups, links, processes
 from renova.lab.home import Home, HostHome
 from renova.lab.namespaces import apart, in_all_argv, inside_net, require_root
 from renova.lab.rack import RACK_ADDRESS, Rack, host_address
+from renova.lab.system_uuid import system_uuid
 from renova.model.errors import BadSetup, NotNow
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,11}")  # "to-" and the name must fit an interface name
@@ -87,6 +89,12 @@ class Host:
     def directories(self) -> HostHome:
         return self.home.host(self.name)
 
+    @property
+    def cgroup(self) -> Path:
+        """The cgroup that is the root of the host's own, below that of version 2."""
+        cloud = hashlib.sha256(bytes(self.home.path)).hexdigest()[:12]  # of several on one machine
+        return Path("renova-lab", cloud, self.name)
+
     def up(self) -> None:
         """Have the host powered, joined to the rack, and its libvirtd answering; the rack must be up."""
         require_root()
@@ -110,6 +118,7 @@ class Host:
             # Somebody else may have powered it on again meanwhile; the record of the dead one does no harm.
             if not self.powered():
                 Rack(self.home).leave(self.name)
+                cgroups.remove(self.cgroup)
 
     def mute(self) -> None:
         """Have nothing of what the host sends reach the controllers, while it hears them; until `speak` or a boot."""
@@ -154,7 +163,7 @@ class Host:
         (directories.etc / "qemu.conf").write_text(f'{_QEMU_CONF}nbd_tls_x509_cert_dir = "{directories.nbd_tls}"\n')
         self.home.libvirt_cache.mkdir(parents=True, exist_ok=True)
         log = self.home.log_file(f"host-{self.name}")
-        places = [str(directories.path), str(self.home.libvirt_cache)]
+        places = [str(directories.path), str(self.home.libvirt_cache), str(self.cgroup)]
         init = ["sh", str(_INIT), self.name, *places, *(["kvm"] if self.kvm else [])]
         # The file names unshare at first, so that there is no moment when nobody could cut the power.
         unshare = processes.start(self._pid_file, [*_UNSHARE, *_OWN_MOUNTS, *init], log)
@@ -213,9 +222,7 @@ def _furnish(directories: HostHome) -> None:
     ):
         directory.mkdir(parents=True, exist_ok=True)
     directories.boot_id.write_text(f"{uuid.uuid4()}\n")
-    if not directories.host_uuid.exists():
-        directories.host_uuid.write_text(f"{uuid.uuid4()}\n")
-    host_uuid = directories.host_uuid.read_text().strip()
+    host_uuid = system_uuid(directories)
     for accounts in ("passwd", "group"):
         (directories.path / accounts).write_text(_with_libvirt_user(accounts))
     (directories.etc / "libvirtd.conf").write_text(f'{_LIBVIRTD_CONF}host_uuid = "{host_uuid}"\n')

@@ -63,6 +63,8 @@ class RealMachines:
         if not self.ready():
             # The rack is also the hosts' power supply: cables to one that died would lead nowhere.
             self._at_once(self.blueprint.every_name, lambda host: host.kill())
+        if self.blueprint.witness:
+            self.home.witness.mkdir(parents=True, exist_ok=True)
         Rack(self.home).up()
 
     def agents_socket(self, port: int) -> int:
@@ -126,7 +128,8 @@ class RealMachines:
     def _agent(self, host: Host) -> LabAgent:
         ports = [self.blueprint.controller_agents_port(name) for name in self.blueprint.controller_names]
         several = tuple(f"{RACK_ADDRESS}:{port}" for port in ports) if len(ports) > 1 else ()
-        return LabAgent(host, several)
+        armed = self.blueprint.armed and not host.storage
+        return LabAgent(host, several, armed, armed and self.blueprint.witness)
 
     def _host(self, name: str) -> Host:
         return Host(

@@ -7,36 +7,45 @@ and the command line, has been done before and is not loaded here: `renova agent
 import asyncio
 import socket
 import sys
+import uuid
 from pathlib import Path
 
 import structlog
 from msgspec.structs import replace
 
 from renova import log as logs
-from renova.agent.connection import TlsDialer
-from renova.agent.controllers import FileBook
-from renova.agent.identity import check_name, read_identity
 from renova.agent.journal import FileJournal
 from renova.agent.nbd_certificates import lay_out
 from renova.agent.service import Agent
+from renova.drivers.guard.place import enclosure_at, usual_place
+from renova.drivers.heartbeat import Heartbeats
+from renova.drivers.heartbeat.files import FileHeartbeats
 from renova.drivers.hypervisor import Hypervisor
 from renova.drivers.hypervisor.accelerator import probe_kvm
+from renova.drivers.hypervisor.behind_gate import BehindGate
 from renova.drivers.hypervisor.disks import Disks
 from renova.drivers.hypervisor.none import NoHypervisor
+from renova.drivers.hypervisor.passage import Credentials, Passage
 from renova.drivers.network import Network
 from renova.drivers.network.linux_bridge import LinuxBridge
 from renova.drivers.network.none import NoNetwork
 from renova.drivers.volume import Storage
 from renova.main.ending import until_told
+from renova.main.underlay import underlay_address
 from renova.model.chance import Chance, SystemChance
 from renova.model.clock import Clock, SystemClock
 from renova.model.errors import BadSetup
 from renova.settings import AgentSettings, load
+from renova.uplink.connection import TlsDialer
+from renova.uplink.controllers import FileBook
+from renova.uplink.identity import authority_file, certificate_file, check_name, key_file, read_identity
+from renova.uplink.local_socket import SocketDialer
 
 log = structlog.get_logger()
 
 LAST_PORT = 65_535
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+SYSTEM_UUID = Path("/sys/class/dmi/id/product_uuid")
 
 
 def serve(settings: AgentSettings) -> None:
@@ -47,7 +56,8 @@ def serve(settings: AgentSettings) -> None:
 
 
 async def _serve(settings: AgentSettings) -> None:
-    settings = replace(settings, name=settings.name or socket.gethostname())
+    name, system = settings.name or socket.gethostname(), settings.system_uuid or firmware_uuid(SYSTEM_UUID)
+    settings = replace(settings, name=name, system_uuid=system)
     clock, chance = SystemClock(), SystemChance()
     state = Path(settings.state_dir)
     identity = read_identity(state)
@@ -59,6 +69,7 @@ async def _serve(settings: AgentSettings) -> None:
     tls = Path(settings.nbd_tls_dir) if settings.nbd_tls_dir else state / "nbd-tls"
     lay_out(state, tls)
     storage: Storage | None = None
+    heartbeats: Heartbeats | None = None
     hypervisor: Hypervisor = NoHypervisor()
     network: Network = NoNetwork()
     if settings.role == "storage":
@@ -67,7 +78,15 @@ async def _serve(settings: AgentSettings) -> None:
         served = tls if settings.nbd_tls else None
         storage = NbdStorage(Path(settings.volumes_dir), clock, address=address, ports=nbd_ports(settings), tls=served)
     else:
-        hypervisor, network = await _guests(settings, clock, chance), LinuxBridge(address)
+        passage = None
+        if settings.migration_port:
+            passage = Passage(
+                address,
+                settings.migration_port,
+                Credentials(authority_file(state), certificate_file(state), key_file(state)),
+            )
+        hypervisor, network = await _guests(settings, clock, chance, passage), LinuxBridge(address)
+        heartbeats = FileHeartbeats(Path(settings.instances_dir), identity.host)
     agent = Agent(
         settings,
         hypervisor,
@@ -76,22 +95,37 @@ async def _serve(settings: AgentSettings) -> None:
         clock,
         chance,
         [TlsDialer(controller, state) for controller in controllers],
+        SocketDialer(state),
         boot=BOOT_ID.read_text().strip(),
         address=address,
         storage=storage,
+        heartbeats=heartbeats,
         dialer_to=lambda controller: TlsDialer(controller, state),
         book=FileBook(state),
     )
     await until_told(agent.run())
 
 
-async def _guests(settings: AgentSettings, clock: Clock, chance: Chance) -> Hypervisor:
+async def _guests(settings: AgentSettings, clock: Clock, chance: Chance, passage: Passage | None) -> Hypervisor:
     from renova.drivers.hypervisor.libvirt import LibvirtHypervisor  # a storage host has no libvirt
 
     accelerator = await asyncio.to_thread(probe_kvm)
     log.info("accelerator chosen", kind=accelerator.kind, reason=accelerator.reason)
-    disks = Disks(Path(settings.instances_dir), clock, chance)
-    return LibvirtHypervisor(disks, clock, accelerator.kind, uri=settings.libvirt_uri)
+    enclosure = enclosure_at(Path(settings.gate) if settings.gate else usual_place())
+    log.info("guests are started behind the gate", at=str(enclosure.path), held_by=enclosure.holds_by)
+    disks = Disks(Path(settings.instances_dir), clock, chance, enclosure.argv_inside)
+    gate = BehindGate(enclosure)
+    return LibvirtHypervisor(disks, clock, accelerator.kind, uri=settings.libvirt_uri, gate=gate, passage=passage)
+
+
+def firmware_uuid(file: Path) -> str:
+    """Return the machine's UUID as its firmware tells it; "" where it tells none, or what every board of a kind has."""
+    try:
+        text = file.read_text().strip().lower()
+        raw = uuid.UUID(text).bytes
+    except (OSError, ValueError):
+        return ""
+    return "" if len(set(raw)) == 1 else text
 
 
 def nbd_ports(settings: AgentSettings) -> range:
@@ -102,24 +136,6 @@ def nbd_ports(settings: AgentSettings) -> range:
             f"nbd_ports ({settings.nbd_ports}) from nbd_port ({settings.nbd_port}) on go beyond {LAST_PORT}. Lower one."
         )
     return ports
-
-
-def underlay_address(settings: AgentSettings, controllers: tuple[str, ...]) -> str:
-    """Return this host's own address on the network that joins the hosts: the one it reaches controllers from."""
-    if not controllers:
-        raise BadSetup("No controller is known. Give the agent a join token (RENOVA_JOIN_TOKEN_FILE).")
-    host, _, port = controllers[0].rpartition(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            if settings.underlay_device:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, settings.underlay_device.encode())
-            probe.connect((host.strip("[]"), int(port)))  # sends nothing: it only asks for the route
-        except (OSError, ValueError) as error:
-            raise BadSetup(
-                f"No address of this host leads to the controller {controllers[0]} ({error}). Check the network, or "
-                "RENOVA_CONTROLLERS and RENOVA_UNDERLAY_DEVICE."
-            ) from error
-        return str(probe.getsockname()[0])
 
 
 if __name__ == "__main__":

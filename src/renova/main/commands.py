@@ -9,8 +9,13 @@ from typing import Annotated
 
 import typer
 
+from renova.main.guard_commands import guard
 from renova.main.lab_commands import lab
-from renova.main.operator_commands import database, duties, duty, host, proofs, status
+from renova.main.maintenance_commands import drain
+from renova.main.operator_commands import brake, database, duties, duty, host, proofs, rehearse, status
+from renova.main.power_commands import power
+from renova.main.recovery_commands import recoveries
+from renova.main.witness_commands import witness
 
 app = typer.Typer(
     name="renova",
@@ -23,10 +28,17 @@ app = typer.Typer(
 app.command(epilog="Example: renova status --json")(status)
 app.command(epilog="Example: renova proofs")(proofs)
 app.command(epilog="Example: renova duties --json")(duties)
+app.command(epilog="Example: renova rehearse compute7 compute8, or renova rehearse --any 2")(rehearse)
+host.add_typer(power, name="power")
+host.command(epilog="Example: renova host drain compute7 --reason 'new fans'")(drain)
 app.add_typer(host, name="host")
+app.add_typer(recoveries, name="recoveries")
+app.add_typer(brake, name="brake")
 app.add_typer(database, name="database")
 app.add_typer(lab, name="lab")
 app.add_typer(duty, name="duty")
+app.add_typer(guard, name="guard")
+app.add_typer(witness, name="witness")
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings; RENOVA_<NAME> overrides it.")

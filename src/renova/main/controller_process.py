@@ -36,9 +36,13 @@ from renova.partners.notifications.log_sink import LogSink
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.power import NoPower, Power
 from renova.power.command import CommandPower
+from renova.power.kinds import every_kind
+from renova.power.seals import Seals
+from renova.power.wired import WiredPower
 from renova.settings import ControllerSettings
 from renova.store.database import Database
 from renova.store.everything import open_database
+from renova.witness.directory import WitnessDirectory
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -81,7 +85,8 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
             images=images,
             networks=BuiltinNetworks(database, clock, chance),
             volumes=lambda hosts, agents: BuiltinVolumes(database, clock, chance, images, hosts, agents),
-            power=_power(settings),
+            power=WiredPower(database, Seals(Path(settings.shared) / "power-keys"), every_kind(), _power(settings)),
+            witness=WitnessDirectory(Path(settings.witness)) if settings.witness else None,
             sink=_sink(settings),
             api_address=f"{settings.api_address}:{settings.api_port}",
             release=installed_version("renova"),

@@ -5,10 +5,10 @@ from pathlib import Path
 import structlog
 
 from renova.agent.enrolment import enrolled
-from renova.agent.identity import Identity
 from renova.model.clock import Clock
 from renova.model.errors import NotNow
 from renova.settings import AgentSettings
+from renova.uplink.identity import Identity
 
 log = structlog.get_logger()
 

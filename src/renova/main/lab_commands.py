@@ -52,6 +52,31 @@ Controllers = Annotated[
         help="How many controllers; several have PostgreSQL and a load balancer. As it is, else one.",
     ),
 ]
+Recovery = Annotated[
+    bool | None,
+    typer.Option(
+        "--recovery/--no-recovery",
+        help="Whether servers of dead hosts come back by themselves; as it is, else not: the story evacuates by hand.",
+        show_default=False,
+    ),
+]
+Armed = Annotated[
+    bool | None,
+    typer.Option(
+        "--armed/--not-armed",
+        help="Whether the hosts' guards are armed: what proves a dead host is its lease then, and no power is read. As "
+        "it is, else not.",
+        show_default=False,
+    ),
+]
+Witness = Annotated[
+    bool | None,
+    typer.Option(
+        "--witness/--no-witness",
+        help="Whether armed hosts have a witness: then they go on while nothing controls them. As it is, else not.",
+        show_default=False,
+    ),
+]
 LocalDisks = Annotated[
     bool | None,
     typer.Option(
@@ -70,6 +95,9 @@ def up(
     api_port: ApiPort = None,
     local_disks: LocalDisks = None,
     controllers: Controllers = None,
+    recovery: Recovery = None,
+    armed: Armed = None,
+    witness: Witness = None,
 ) -> None:
     """Have the cloud up: what is down is started, what was made stays. Mends a half-dead cloud, too."""
     from renova.lab.progress import Teller
@@ -82,6 +110,9 @@ def up(
         simulated=None if simulated is None else True,
         local_disks=local_disks,
         controllers=controllers,
+        recovery=recovery,
+        armed=armed,
+        witness=witness,
     ).up(Teller(Console()))
 
 
@@ -182,6 +213,14 @@ def power(host: HostName, home: Home) -> None:
     sys.stdout.write("on\n" if powered(homes.Home(home), host) else "off\n")
 
 
+@lab.command(epilog="Example: renova lab bmc")
+def bmc(home: Home) -> None:
+    """Have a BMC (Redfish) that really switches the hosts' power, and each host wired to it."""
+    from renova.lab.progress import Teller
+
+    _found(home).wire_power(Teller(Console()))
+
+
 @lab.command("exec", epilog="Example: renova lab exec host1 -- virsh list --all")
 def execute(host: HostName, command: Annotated[list[str], typer.Argument(metavar="COMMAND...")], home: Home) -> None:
     """Run a command on a host with real guests; its exit status becomes ours."""
@@ -209,6 +248,9 @@ def _planned(
     simulated: bool | None,
     local_disks: bool | None,
     controllers: int | None,
+    recovery: bool | None = None,
+    armed: bool | None = None,
+    witness: bool | None = None,
 ) -> "LabCloud":
     """Return the cloud as it is to be."""
     _need_clients()
@@ -219,7 +261,15 @@ def _planned(
     lab_home = LabHome(home)
     known = known_in(lab_home)
     plan = blueprint.plan(
-        known, simulated=simulated, hosts=hosts, api_port=api_port, local_disks=local_disks, controllers=controllers
+        known,
+        simulated=simulated,
+        hosts=hosts,
+        api_port=api_port,
+        local_disks=local_disks,
+        controllers=controllers,
+        recovery=recovery,
+        armed=armed,
+        witness=witness,
     )
     return LabCloud(lab_home, plan)
 

@@ -9,16 +9,16 @@ import contextlib
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakSet
 
 import structlog
 import uvloop
 from msgspec.structs import replace
 
 from renova import log as logs
-from renova.agent.connection import DialledChannel, TlsDialer
-from renova.agent.controllers import FileBook
 from renova.agent.journal import MemoryJournal
 from renova.agent.service import Agent
+from renova.drivers.heartbeat.simulated import SimulatedHeartbeats
 from renova.drivers.hypervisor.none import NoHypervisor
 from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.drivers.hypervisor.simulated.machine import SMALL_HOST
@@ -26,9 +26,12 @@ from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network.none import NoNetwork
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.drivers.volume.simulated import SimulatedVolumes
+from renova.guard.page import MemoryPage
+from renova.guard.service import Guard
 from renova.lab import switches
 from renova.lab.blueprint import STORAGE_HOST
 from renova.lab.home import Home
+from renova.lab.system_uuid import system_uuid
 from renova.main.ending import until_told
 from renova.main.joining import join
 from renova.model.chance import SystemChance
@@ -37,10 +40,14 @@ from renova.model.clock import SystemClock
 from renova.model.errors import NotFound, NotNow
 from renova.model.volume import Connection
 from renova.settings import AgentSettings
+from renova.simulation.channel import Line
+from renova.uplink.connection import DialledChannel, TlsDialer
+from renova.uplink.controllers import FileBook
 
 log = structlog.get_logger()
 
 START_S, BOOT_S, SHUT_DOWN_S = 0.0, 0.3, 0.2  # how long pretended guests take
+COPY_S = 0.5  # of a guest's memory to another host
 AT_ONCE = 32  # hosts that enrol or dial at the same time
 VCPUS = 64  # of a host: with what placement makes of them, room for the hundred servers that a benchmark evacuates
 
@@ -50,17 +57,17 @@ class Cable:
 
     def __init__(self) -> None:
         self.plugged = True
-        self._channels: dict[str, Channel] = {}  # by the controller's address
+        self._channels: WeakSet[Channel] = WeakSet()
 
-    async def carry(self, address: str, channel: Channel) -> None:
+    async def carry(self, channel: Channel) -> None:
         """Carry a channel that was just opened; one that came too late is closed."""
-        self._channels[address] = channel
+        self._channels.add(channel)
         if not self.plugged:
             await channel.close()
 
     async def pull(self) -> None:
         self.plugged = False
-        for channel in list(self._channels.values()):
+        for channel in list(self._channels):
             await channel.close()
 
 
@@ -81,7 +88,7 @@ class CutDialer:
             raise NotNow("the host's cable is out")
         async with self._at_once:
             channel = await self._dialer.dial()
-        await self._cable.carry(self.address, channel)
+        await self._cable.carry(channel)
         return channel
 
 
@@ -95,11 +102,14 @@ class _Host:
     network: SimulatedNetwork | NoNetwork
     journal: MemoryJournal
     volumes: SimulatedVolumes | None = None  # of a storage host
+    storage: SimulatedStorage | None = None  # of another
+    heartbeats: SimulatedHeartbeats | None = None  # on that
     cable: Cable = field(default_factory=Cable)
     state: Path = Path()
     controllers: tuple[str, ...] = ()
     boot: str = ""
-    agent: "asyncio.Task[None] | None" = None
+    guard_page: MemoryPage = field(default_factory=MemoryPage)
+    agent: "asyncio.Task[None] | None" = None  # and its guard
 
     @property
     def powered(self) -> bool:
@@ -156,7 +166,15 @@ class Rack:
             ),
             SimulatedNetwork(),
             MemoryJournal(self._chance),
+            storage=storage,
         )
+
+    def _hypervisor_at(self, address: str) -> SimulatedHypervisor | None:
+        """Return who runs guests at this address, if it is reached."""
+        for host in self._hosts.values():
+            if host.address == address and host.cable.plugged and isinstance(host.hypervisor, SimulatedHypervisor):
+                return host.hypervisor
+        return None
 
     def _storage_answers(self, _way: Connection) -> bool:
         storage = self._hosts.get(STORAGE_HOST)
@@ -170,6 +188,12 @@ class Rack:
         async with self._at_once:
             identity = await join(settings, self._clock)
         host.state, host.controllers = Path(settings.state_dir), identity.controllers
+        if host.storage is not None:
+            host.heartbeats = SimulatedHeartbeats(host.storage, identity.host)
+            host.heartbeats.reaches = lambda: host.cable.plugged
+        if isinstance(host.hypervisor, SimulatedHypervisor):
+            host.hypervisor.address, host.hypervisor.copy_s = host.address, COPY_S
+            host.hypervisor.neighbour = lambda to: self._hypervisor_at(to) if host.cable.plugged else None
         self._hosts[host.name] = host
         self._boot(host)
 
@@ -178,21 +202,34 @@ class Rack:
             return CutDialer(TlsDialer(controller, host.state), host.cable, self._at_once)
 
         host.boot = self._chance.uuid()
+        dialers = [dialer(controller) for controller in host.controllers]
+        guard = Guard(
+            host.name,
+            host.guard_page,
+            self._clock,
+            self._chance,
+            dialers,
+            boot=host.boot,
+            dialer_to=dialer,
+            book=FileBook(host.state, "guard-controllers.json"),
+        )
         agent = Agent(
-            AgentSettings(name=host.name),
+            AgentSettings(name=host.name, system_uuid=system_uuid(self._home.host(host.name))),
             host.hypervisor,
             host.network,
             host.journal,
             self._clock,
             self._chance,
-            [dialer(controller) for controller in host.controllers],
+            dialers,
+            Line(guard.serve_agent, "guard"),
             boot=host.boot,
             address=host.address,
             storage=host.volumes,
+            heartbeats=host.heartbeats,
             dialer_to=dialer,
             book=FileBook(host.state),
         )
-        host.agent = asyncio.get_running_loop().create_task(agent.run(), name=host.name)
+        host.agent = asyncio.get_running_loop().create_task(_both(agent, guard), name=host.name)
         host.agent.add_done_callback(_say_why)
 
     def _host(self, name: str) -> _Host:
@@ -233,6 +270,12 @@ class Rack:
             if host.agent is not None:
                 host.agent.cancel()
         await asyncio.gather(*(h.agent for h in self._hosts.values() if h.agent), return_exceptions=True)
+
+
+async def _both(agent: Agent, guard: Guard) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(guard.run())
+        group.create_task(agent.run())
 
 
 def _say_why(agent: "asyncio.Task[None]") -> None:

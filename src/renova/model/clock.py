@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -38,3 +38,15 @@ class SystemClock:
 def stamp(moment: datetime) -> str:
     """Return the form in which times are stored: UTC with microseconds, so that text order is time order."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6]  # without its +00:00
+
+
+def later(moment: str, seconds: float) -> str:
+    """Return the stored time that is so many seconds after another one."""
+    return stamp(datetime.fromisoformat(f"{moment}+00:00") + timedelta(seconds=seconds))
+
+
+def between(moment: str | None, other: str | None) -> float | None:
+    """Return how many seconds lie between two stored times; None where one is not known."""
+    if moment is None or other is None:
+        return None
+    return (datetime.fromisoformat(other) - datetime.fromisoformat(moment)).total_seconds()

@@ -165,6 +165,7 @@ class FoundGuest(msgspec.Struct, frozen=True):
     incarnation: Count
     power: PowerState
     generation: Count = 0  # of the local disks that it runs on, or ran on last; 0: its host does not say
+    arriving: bool = False  # its memory comes here from another host, or has come: it has not executed here
 
 
 class FoundDevices(msgspec.Struct, frozen=True):
@@ -172,6 +173,26 @@ class FoundDevices(msgspec.Struct, frozen=True):
 
     serials: tuple[Name, ...] = ()  # of its disks: a volume's is the volume's id
     macs: tuple[Name, ...] = ()  # of its nics
+
+
+class Way(msgspec.Struct, frozen=True):
+    """How a guest's memory reaches the host that expects it."""
+
+    address: Name  # on the underlay
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    host: Name = ""  # whom its certificate is made out to
+    key: Name = ""  # by which that host knows whom it expects: a secret, good for this one arrival
+
+
+class Departure(msgspec.Struct, frozen=True):
+    """How far a guest is that leaves its host with its memory. Amounts are of that memory, in bytes."""
+
+    left: bool = False  # for certain: it is there, whole, and does not execute here any more
+    under_way: bool = False
+    reason: str = ""  # why it has neither left nor is under way
+    total: Count = 0
+    processed: Count = 0
+    remaining: Count = 0
 
 
 class GuestChanged(msgspec.Struct, frozen=True):
@@ -197,6 +218,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     evacuate: bool = True  # servers of other hosts can be made anew here
     rebuild: bool = False  # in a way of its own; without, a guest is stopped, and defined anew on new disks
     preserve_ephemeral: bool = False  # while it rebuilds
+    live_migration: bool = False  # guests leave it, and come to it, with their memory
 
 
 class HostFacts(msgspec.Struct, frozen=True):

@@ -47,11 +47,28 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     resume: bool = False  # it has booted, and its servers that were active are still to be started again
     journal: str = ""
     era: int = 0  # in which it registered last, with an inventory of its guests
+    system: str = ""  # the machine's UUID, as it says itself
     power_barred: str | None = None  # why readings of its power are not believed
+    condemned_at: str | None = None  # when it was last to be taken for dead by itself (`ha.brake`)
     facts: HostFacts | None = None
     last_seen: str | None = None  # for people; no decision reads it
     created_at: str
     updated_at: str
+
+
+class GuardClass(StrEnum):
+    """What stops a host's guests when its lease ends, strongest first; measured, and said with each renewal."""
+
+    A = "A"  # a hardware watchdog that counts while the CPUs stand
+    B = "B"  # a watchdog of the kernel: it stands when the whole host does
+    C = "C"  # the guard's process only, and the service manager that starts it anew
+    V = "V"  # the host is itself a virtual machine: its clocks can be stopped from outside
+    NONE = "none"  # nothing does: no guard, or one that is not armed
+
+    @property
+    def weakness(self) -> int:
+        """Return a number that is the higher the weaker it is."""
+        return list(GuardClass).index(self)
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +80,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     boot: str
     ttl: float  # seconds, as granted
     margin: float  # seconds
-    guard: str  # class of what stops the host's guests at its deadline: none, V, C, B, A
-    home: str = ""  # the executor that renewed it last: over its connection the host can be commanded
+    guard: GuardClass = GuardClass.NONE  # as it was said with the last renewal
+    home: str = ""  # the executor over whose connection the host's agent can be commanded; "": the agent is away
+    returns: bool = False  # the host is not up yet under it: an armed guard keeps its gate closed
+    witness: str = ""  # the word of the lease's file in the witness, by which its guard may go; "": it goes by none
+    revoked: int = 0  # the epoch that was revoked by this one, which has yet to be shown in the witness; 0: none
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +103,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 class ProofKind(StrEnum):
     """How it is known that a host's guests have stopped; each is real only under a condition."""
 
+    LEASE_REVOKED = "lease_revoked"  # it has lapsed, and an armed guard has stopped the guests; as real as that guard
     POWER_OFF = "power_off"  # read twice; real if who reads the power is truthful, and reads this host's
     NEW_BOOT = "new_boot"  # the host says so; proves that what ran before that boot does not
     OPERATOR = "operator"  # somebody's word: as good as he is
@@ -108,6 +129,7 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     storage: str  # identity of its instances directory
     architecture: str
     evacuates: bool = True  # its hypervisor can make servers of other hosts anew
+    receives_live: bool = False  # guests come to it with their memory
     total: dict[str, float]  # by resource class, what may be claimed in all: (total - reserved) x ratio
     used: dict[str, int]
     servers: int  # that hold something of it

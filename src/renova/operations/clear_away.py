@@ -22,7 +22,7 @@ from renova.operations.parts import run_guest
 from renova.operations.parts.leaves import Leaves
 from renova.operations.parts.state import close_failed
 from renova.operations.stop import FOREVER
-from renova.operations.submission import Asked, Submission, submit
+from renova.operations.submission import Asked, Submission, for_owner, submit
 from renova.operations.work import Work
 from renova.store import actions, operations, rights
 from renova.store.database import Tx
@@ -50,7 +50,7 @@ def have_cleared_away(
         other_disks and not any(want.other_disks for want in waiting),
     )
     if left != Leaves():
-        asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
+        asked = for_owner(server, cloud.chance)
         accept_clear_away(cloud, tx, asked, server.id, left)
 
 

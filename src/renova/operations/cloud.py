@@ -1,12 +1,13 @@
 """What the steps of an operation work with: every part of the controller that touches the world, passed in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from renova.hosts.agents import Agents
 from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.operations.health import Health
+from renova.operations.measures import Measures
 from renova.operations.parts.fleet import Fleet
 from renova.operations.rounds import Rounds
 from renova.operations.submission import Operations
@@ -15,8 +16,10 @@ from renova.partners.image import Images
 from renova.partners.network import Networks
 from renova.partners.notifications.outbox import Outbox
 from renova.partners.volume import Volumes
+from renova.power import NoPower, Power
 from renova.settings import ControllerSettings
 from renova.store.database import Database
+from renova.witness import Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +41,6 @@ class Cloud:
     rounds: Rounds | None = None  # None: no duties are done
     notices: Outbox | None = None  # None: nobody is told
     health: Health | None = None  # None: nobody asks for it
+    power: Power = field(default_factory=NoPower)
+    witness: Witness | None = None  # where revoked leases are shown to guards; None: nowhere
+    measures: Measures = field(default_factory=Measures)

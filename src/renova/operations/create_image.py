@@ -43,6 +43,8 @@ log = structlog.get_logger()
 NOT_INHERITED = frozenset({"cache_in_nova", "bittorrent"})
 NOT_INHERITED_PREFIXES = ("img_signature", "cinder_encryption_", "os_glance_")
 
+CARRIED = "disk on its way"  # the type of an image that no user has asked for (`carry_disk`)
+
 REMOVAL_PAUSES = (0.1, 0.4, 0.5)  # seconds between tries to remove an image
 
 
@@ -206,7 +208,7 @@ async def rotate_backups(work: Work, want: CreateImage) -> None:
     found = await work.cloud.images.having(of_kind)
     for old in [image for image in found if image.status == "active"][want.backup.rotation :]:
         try:
-            await _patiently(work, partial(work.cloud.images.remove, old.id))
+            await patiently(work, partial(work.cloud.images.remove, old.id))
         except CloudError:
             log.warning("old backup not removed", image=old.id, exc_info=True)
 
@@ -253,9 +255,9 @@ def _left_by(held: Held) -> tuple[ImageId, ...]:
 
 
 async def remove_unless_whole(work: Work, image: ImageId) -> None:
-    """Have the image gone, unless it is whole: then it is what its owner asked for."""
+    """Have the image gone, unless it is whole, and what its owner asked for."""
     found = await work.cloud.images.image(image, None)
-    if found is not None and found.status != "active":
+    if found is not None and (found.status != "active" or found.properties.get("image_type") == CARRIED):
         await work.cloud.images.remove(image)
 
 
@@ -274,13 +276,13 @@ async def have_no_unfinished_images(work: Work, images: tuple[ImageId, ...]) -> 
 
 async def _remove_unfinished(work: Work, image: ImageId) -> None:
     try:
-        await _patiently(work, partial(remove_unless_whole, work, image))
+        await patiently(work, partial(remove_unless_whole, work, image))
     except NotNow as away:
         # What took its place must not wait for the image service; the image is seen, unfinished, and can be deleted.
         log.warning("unfinished image not removed", image=image, reason=str(away))
 
 
-async def _patiently(work: Work, remove: Callable[[], Awaitable[None]]) -> None:
+async def patiently(work: Work, remove: Callable[[], Awaitable[None]]) -> None:
     """Have it removed, though the image service be away for a moment."""
     for pause in REMOVAL_PAUSES:
         try:

@@ -10,7 +10,7 @@ import msgspec
 from renova.engine.operation import Failure, Run, Story, act, end
 from renova.model.guest import PowerState
 from renova.model.ids import HostId, ImageId, ServerId
-from renova.model.server import TaskState, VmState
+from renova.model.server import Server, TaskState, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.create_image import (
     have_no_unfinished_images,
@@ -18,11 +18,12 @@ from renova.operations.create_image import (
     unfinished_images,
 )
 from renova.operations.parts import volumes
+from renova.operations.parts.moving import take_back_move, turn_arrival_away
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.run_guest import drop_copy, remove
 from renova.operations.parts.state import close_failed, fault
-from renova.operations.submission import Asked, Submission, drop_waiting, submit, supersede
+from renova.operations.submission import Asked, Submission, drop_waiting, for_owner, submit, supersede
 from renova.operations.work import Work
 from renova.store import actions, block_devices, hosts, migrations, personal_files, rights, servers
 from renova.store.database import Tx
@@ -40,11 +41,24 @@ class DeleteServer(msgspec.Struct, frozen=True):
 def accept_delete(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId) -> None:
     """Begin to delete the server; deleting one that is being deleted is fine and changes nothing."""
     server = permitted(tx, server_id, "delete", asked)
-    if server.task_state is TaskState.DELETING:
-        return
+    if server.task_state is not TaskState.DELETING:
+        _begin(cloud, tx, asked, server, "superseded: the server is being deleted")
+
+
+def delete_anew(cloud: Cloud, tx: Tx, server: Server, reason: str) -> None:
+    """Begin the server's deletion anew, which is under way and does not know where the server is.
+
+    In the owner's name: who asked for the one that ends, for this reason, is told by that one's action.
+    """
+    _begin(cloud, tx, for_owner(server, cloud.chance), server, reason)
+
+
+def _begin(cloud: Cloud, tx: Tx, asked: Asked, server: Server, reason: str) -> None:
+    """Begin to delete the server in place of what is under way, which ends for this reason."""
     unfinished = unfinished_images(tx, server.id)
-    supersede(tx, cloud.operations, server.id, "superseded: the server is being deleted", at_once=True)
+    supersede(tx, cloud.operations, server.id, reason, at_once=True)
     servers.change(tx, server.id, task_state=TaskState.DELETING, progress=0)
+    turn_arrival_away(tx, server.id)
     right = rights.right(tx, server.id)
     want = DeleteServer(right.host if right else None, rights.incarnation(tx, server.id), unfinished)
     held = submit(tx, cloud.operations, asked, server.id, Submission(DELETE, "delete", want))
@@ -127,6 +141,11 @@ def mark_deleted(work: Work, tx: Tx, want: DeleteServer) -> None:
 
 def settle_delete(work: Work, tx: Tx, want: DeleteServer, failure: Failure) -> None:
     """Leave the server in ERROR with the reason: it can be deleted again."""
+    server = work.server_now(tx)
+    if want.host not in (None, server.host):
+        # It was on its way there, and lives on where it was: nothing of it is to stay.
+        rights.owe(tx, want.host, server.id, want.incarnation + 1)
+    take_back_move(work.cloud, tx, server)
     servers.change(tx, work.held.server, vm_state=VmState.ERROR, task_state=None, fault=fault(tx, failure))
     close_failed(tx, work.held.action, failure)
 

@@ -5,12 +5,14 @@ root disk is kept where the hosts share storage, else made afresh from the image
 final in one transaction. The former host owes the clean-up, and is not up again before it has paid.
 """
 
+from contextlib import suppress
+
 import msgspec
 from msgspec.structs import replace
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
-from renova.model.errors import Broken, Conflict, Invalid, NotFound
-from renova.model.host import Host, ProofKind
+from renova.model.errors import Broken, Conflict, Invalid, NotFound, NotNow
+from renova.model.host import GuardClass, Host, Lease, ProofKind
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.clear_away import have_cleared_away
@@ -18,8 +20,10 @@ from renova.operations.cloud import Cloud
 from renova.operations.create_image import remove_unfinished_images, unfinished_images
 from renova.operations.delete import DELETE
 from renova.operations.parts import volumes
+from renova.operations.parts.bind_ports import bind_ports
 from renova.operations.parts.claim import Claim, claim, give_claim_back
-from renova.operations.parts.guest import attached_networks, bind_all_ports, disks_of, has_any
+from renova.operations.parts.guest import disks_of, has_any
+from renova.operations.parts.moving import move_to, note_claimed, note_move, take_back_move
 from renova.operations.parts.needs import needs
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import demand_permitted
@@ -28,11 +32,13 @@ from renova.operations.parts.state import close_failed, fault, get_server
 from renova.operations.rebuild import leaves_other_disks, take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
-from renova.store import actions, aggregates, cluster, hosts, migrations, rights, servers, steps
+from renova.scheduling.request import Request
+from renova.store import actions, cluster, hosts, migrations, rights, servers, steps
 from renova.store.database import Tx
 from renova.store.placement import allocations, claims
 
 EVENT = "compute_rebuild_instance"
+TYPE = "evacuation"  # of its record, as Nova says it
 
 
 class Evacuation(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +49,7 @@ class Evacuation(msgspec.Struct, frozen=True, kw_only=True):
     admin_pass: str | None = None
     on_shared_storage: bool | None = None
     end_stopped: bool = False
+    planned: str | None = None  # the host to try first, by name; another will do as well
 
 
 class EvacuateServer(msgspec.Struct, frozen=True):
@@ -60,11 +67,15 @@ class EvacuateServer(msgspec.Struct, frozen=True):
     keeping_disks_only: bool
     attempts: int
     unfinished_images: tuple[ImageId, ...] = ()  # that were being made of it
+    planned: str | None = None  # the host to try first, by name
     other_disks: bool = False  # a rebuild under way may have made, where it lived
 
 
-def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, evacuation: Evacuation) -> None:
-    """Begin the evacuation: whatever else was under way on the server is superseded, another evacuation is not."""
+def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, evacuation: Evacuation) -> int:
+    """Begin the evacuation: whatever else was under way on the server is superseded, another evacuation is not.
+
+    Returns the number of its record among the migrations.
+    """
     server = get_server(tx, server_id)
     if evacuation.host is not None:
         if hosts.compute_host_named(tx, evacuation.host) is None:
@@ -72,7 +83,8 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         if evacuation.host == server.host_name:
             raise Invalid("The target host can't be the same one.")
     demand_permitted(server, "evacuate", asked)
-    if migrations.active(tx, server.id) is not None:
+    under_way = migrations.active(tx, server.id)
+    if under_way is not None and under_way.type == TYPE:
         raise Conflict(f"Cannot 'evacuate' instance {server.id}: another evacuation of it is under way")
     source = _dead_source(cloud, tx, server)
     other_disks = leaves_other_disks(tx, server.id)
@@ -80,20 +92,9 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
     unfinished = unfinished_images(tx, server.id)
     reason = "superseded: the server is being evacuated"
     supersede(tx, cloud.operations, server.id, reason, at_once=True, sparing=(DELETE,))
+    take_back_move(cloud, tx, server)
     proof = hosts.proof(tx, source.id)
-    migration = migrations.add(
-        tx,
-        uuid=cloud.chance.uuid(),
-        server=server.id,
-        type="evacuation",
-        status="accepted",
-        source=source.id,
-        source_name=source.name,
-        destination_name=evacuation.host,
-        user=asked.user,
-        project=asked.project,
-        proof=proof.id if proof else None,
-    )
+    migration = note_move(cloud, tx, asked, server, source, TYPE, "accepted", to=evacuation.host, proof=proof)
     servers.change(tx, server.id, task_state=TaskState.REBUILDING)
     notify(cloud, tx, server.id, "instance.evacuate")
     want = EvacuateServer(
@@ -109,10 +110,12 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
         keeping_disks_only=cloud.settings.evacuate_keeping_disks_only,
         attempts=1 if evacuation.host else cloud.settings.create_attempts,
         unfinished_images=unfinished,
+        planned=evacuation.planned,
         other_disks=other_disks,
     )
     held = submit(tx, cloud.operations, asked, server.id, Submission(EVACUATE, "evacuate", want))
     actions.open_event(tx, held.action, "rebuild_server", None)
+    return migration
 
 
 def _dead_source(cloud: Cloud, tx: Tx, server: Server) -> Host:
@@ -128,7 +131,7 @@ def _dead_source(cloud: Cloud, tx: Tx, server: Server) -> Host:
         raise Invalid(f"Compute service of {source.name} is still in use: {reason}.")
     right = rights.right(tx, server.id)
     # Usually the source; after an evacuation that failed, the destination whose stop nobody has confirmed yet.
-    holder = hosts.get(tx, right.host) if right else None
+    holder = source if right and right.host == source.id else hosts.get(tx, right.host) if right else None
     proof = hosts.proof(tx, holder.id) if holder else None
     if right is None or holder is None or (proof is not None and proof.epoch > right.host_epoch):
         return source
@@ -146,6 +149,8 @@ def missing_proof(cloud: Cloud, tx: Tx, host: Host, silent_s: float) -> str:
     if ProofKind.POWER_OFF in accepted:
         barred = f" (not believed of this host: {host.power_barred})" if host.power_barred else ""
         ways.append(f"switch its power off where its power can be read{barred}")
+        if cloud.hosts.sighted(host.id).alive and cloud.settings.fencing and not cloud.settings.fence_isolated:
+            ways[-1] += ", which is not done by itself while others see that it lives (setting fence_isolated)"
     lease = hosts.lease(tx, host.id)
     left = max((lease.ttl + lease.margin if lease else 0.0) - silent_s, 0.0)
     if ProofKind.OPERATOR in accepted:
@@ -155,11 +160,34 @@ def missing_proof(cloud: Cloud, tx: Tx, host: Host, silent_s: float) -> str:
     if ProofKind.HEARTBEAT_AGE in accepted:
         wait = max(cloud.settings.heartbeat_age - silent_s, left)
         ways.append(f"or wait {wait:.0f} s, after which its silence is accepted as setting accepted_proofs says")
+    if (braked := cluster.get(tx).brake) is not None and ways:
+        ways.append(f"but first see whether it is the hosts that are dead, and `renova brake release`: {braked}")
     way = ", ".join(ways) or "no kind of proof is accepted (setting accepted_proofs)"
-    return (
-        f"{way[0].upper()}{way[1:]}. Its lease alone will never prove it: no guard runs there, so nothing stops its "
-        "guests when the lease lapses."
-    )
+    return f"{way[0].upper()}{way[1:]}. {_lease_words(cloud, lease, left)}"
+
+
+def _lease_words(cloud: Cloud, lease: Lease | None, left: float) -> str:
+    """Say whether the host's lease will prove it dead, when, and why not (safety protocol, section 7)."""
+    settings, guard = cloud.settings, lease.guard if lease else GuardClass.NONE
+    if guard is GuardClass.NONE:
+        return "Its lease alone will never prove it: no armed guard runs there, so nothing stops its guests."
+    if ProofKind.LEASE_REVOKED not in settings.accepted_proofs:
+        return "Its lease proves nothing here (setting accepted_proofs), though its guard is armed."
+    if guard in (GuardClass.B, GuardClass.C) and not settings.accept_weak_guard:
+        return (
+            f"Its lease alone will never prove it: its guard is of class {guard}, and a host that stood still as a "
+            "whole could wake and write. That needs power off, or setting accept_weak_guard."
+        )
+    if guard is GuardClass.V and not settings.accept_virtual_guard:
+        return "Its lease alone will never prove it: it is a virtual machine, whose clocks can be stopped from outside."
+    if lease is not None and lease.witness:
+        further = lease.ttl + lease.margin
+        begun = "Its lease is revoked" if lease.revoked else f"Else its lease is revoked in {left:.0f} s"
+        return (
+            f"{begun}; its guard of class {guard} goes by the witness, and has stopped its guests {further:.0f} s "
+            "after that shows it."
+        )
+    return f"Else its lease is revoked in {left:.0f} s, and its guard of class {guard} has stopped its guests by then."
 
 
 async def evacuate_server(run: Run, want: EvacuateServer) -> None:
@@ -169,7 +197,7 @@ async def evacuate_server(run: Run, want: EvacuateServer) -> None:
     reason = ""
     for _attempt in range(want.attempts):
         taken = await run(claim_destination, want, failed, reason)
-        networks = await run(bind_ports, want, taken)
+        networks = await run(bind_ports, taken.name)
         await run(note_spawning, want)
         built = await run(build_guest, want, taken)
         if built.refused is None:
@@ -194,21 +222,15 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
         forced=want.forced,
         not_on=frozenset((want.source, *failed)),
     )
-    must_share = want.on_shared_storage or (want.keeping_disks_only and has_any(disks_of(server)))
-    request = replace(request, storage=want.source_storage if must_share else None, evacuated=True)
-    taken = claim(work, tx, server, request, migration=want.migration, failed=reason)
+    request = evacuated(
+        request, server, want.source_storage, keeping_disks_only=want.keeping_disks_only, share=want.on_shared_storage
+    )
+    taken = _claim_planned(work, tx, server, request, want) if want.planned and not failed else None
+    if taken is None:
+        taken = claim(work, tx, server, request, migration=want.migration, failed=reason)
     if want.on_shared_storage is False and _shared(want, taken):
         raise Conflict("Invalid state of instance files on shared storage: the host shares them.")
-    host = hosts.get(tx, taken.host)
-    migrations.move(
-        tx,
-        want.migration,
-        migrations.ACTIVE,
-        "pre-migrating",
-        destination=taken.host,
-        destination_name=taken.name,
-        destination_address=host.address if host else None,
-    )
+    note_claimed(tx, want.migration, "pre-migrating", taken)
     outcome = _outcome(want, taken, server)
     if failed:
         actions.fail_event(tx, work.held.action, EVENT, reason)
@@ -219,6 +241,25 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
         notify(work.cloud, tx, server.id, event, host=taken.name)
     servers.change(tx, server.id, task_state=TaskState.REBUILD_BLOCK_DEVICE_MAPPING)
     return taken
+
+
+def _claim_planned(work: Work, tx: Tx, server: Server, request: Request, want: EvacuateServer) -> Claim | None:
+    """Claim the host that a plan has for the server; None where that will not do any more."""
+    with suppress(Conflict, NotNow):
+        return claim(work, tx, server, replace(request, only=want.planned), migration=want.migration)
+    return None
+
+
+def evacuated(
+    request: Request, server: Server, source_storage: str, *, keeping_disks_only: bool, share: bool | None = None
+) -> Request:
+    """Return what the server needs of a host that is to make it anew from what its dead one left.
+
+    With `share` that host has to share the dead one's storage, whatever the server has on it; `keeping_disks_only`
+    demands the same of those with disks there.
+    """
+    must_share = share or (keeping_disks_only and has_any(disks_of(server)))
+    return replace(request, storage=source_storage if must_share else None, evacuated=True)
 
 
 def _outcome(want: EvacuateServer, taken: Claim, server: Server) -> str:
@@ -255,20 +296,6 @@ def _ends_stopped(want: EvacuateServer) -> bool:
 def _shared(want: EvacuateServer, taken: Claim) -> bool:
     """Say whether source and destination share their instances directory: by its identity, not by looking for files."""
     return bool(taken.storage) and taken.storage == want.source_storage
-
-
-@act()
-async def bind_ports(work: Work, want: EvacuateServer, taken: Claim) -> tuple[AttachedNetwork, ...]:
-    """Bind the server's ports to the destination before its guest starts there."""
-    await bind_all_ports(work, taken.name)
-    return await attached_networks(work)
-
-
-@bind_ports.undo
-async def bind_ports_back(work: Work, want: EvacuateServer, taken: Claim) -> None:
-    """Bind the ports to where the server still lives; it is the same whichever destination failed."""
-    server = await work.server()
-    await bind_all_ports(work, server.host_name or "")
 
 
 @write()
@@ -323,19 +350,8 @@ def move_server(
 ) -> None:
     """Switch host, state and migration together: nobody ever sees the server finished on its dead host."""
     stopped = _ends_stopped(want)
-    servers.change(
-        tx,
-        work.held.server,
-        host=taken.host,
-        host_name=taken.name,
-        availability_zone=aggregates.zone_of(tx, taken.host),
-        vm_state=VmState.STOPPED if stopped else VmState.ACTIVE,
-        task_state=None,
-        power_state=built.power,
-        launched_at=tx.now,
-        networks=networks,
-        fault=None,
-    )
+    vm_state = VmState.STOPPED if stopped else VmState.ACTIVE
+    move_to(work, tx, taken, vm_state=vm_state, power_state=built.power, launched_at=tx.now, networks=networks)
     notify(work.cloud, tx, work.held.server, "instance.rebuild.end")
     # A source that came back and cleaned up meanwhile holds nothing any more: then all is completed. But disks of its
     # own it was told to keep, for the server still lived there.

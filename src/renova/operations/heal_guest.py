@@ -17,7 +17,7 @@ from renova.operations.heal_ports import have_ports_follow
 from renova.operations.parts import run_guest
 from renova.operations.parts.state import close_failed
 from renova.operations.reboot import NOT_CUT_OFF, accept_reboot
-from renova.operations.submission import Asked, Submission, submit, under_way
+from renova.operations.submission import Asked, Submission, for_owner, submit, under_way
 from renova.operations.work import Work
 from renova.store import actions, operations, rights, servers
 from renova.store.database import Tx
@@ -52,7 +52,7 @@ def bring_back(cloud: Cloud, tx: Tx, server: Server) -> None:
         servers.change(tx, server.id, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)
         have_ports_follow(cloud, tx, server)
         return
-    asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
+    asked = for_owner(server, cloud.chance)
     accept_reboot(cloud, tx, asked, server.id, hard=True)
     log.info("server resumes", server=server.id, host=server.host_name)
 

@@ -13,7 +13,7 @@ from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.parts.guest import bind_all_ports
 from renova.operations.parts.state import close_failed
-from renova.operations.submission import Asked, Submission, submit
+from renova.operations.submission import Asked, Submission, for_owner, submit
 from renova.operations.work import Work
 from renova.store import actions, operations
 from renova.store.database import Tx
@@ -37,7 +37,7 @@ def have_ports_follow(cloud: Cloud, tx: Tx, server: Server) -> None:
     """
     held = operations.active(tx, server.id)
     if held is None or held.quiet:
-        asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
+        asked = for_owner(server, cloud.chance)
         accept_heal_ports(cloud, tx, asked, server.id)
 
 

@@ -5,6 +5,7 @@ until the new guest is up, everything can be taken back, and is. A stopped serve
 """
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.errors import Invalid
@@ -237,7 +238,7 @@ def _put_back(tx: Tx, server: ServerId, want: RebuildServer) -> None:
     """Have the row say again what it said before the request; the disks that were to be are given up."""
     row = get_server(tx, server)
     burnt = max(row.root_generation, row.burnt_generation)
-    servers.change(tx, server, burnt_generation=burnt, **msgspec.structs.asdict(want.before))
+    servers.change(tx, server, burnt_generation=burnt, **asdict(want.before))
     personal_files.put(tx, server, want.files_before)
 
 
@@ -251,9 +252,9 @@ def take_back_rebuild(tx: Tx, server: ServerId) -> None:
         _put_back(tx, server, want)
 
 
-def disks_before_rebuild(tx: Tx, server: ServerId) -> int | None:
-    """Return the generation that `take_back_rebuild` would put back; None when there is nothing to take back."""
-    return next((want.before.root_generation for want in _not_up(tx, server)), None)
+def as_before_rebuild(tx: Tx, server: Server) -> Server | None:
+    """Return the server as `take_back_rebuild` would put it back; None when there is nothing to take back."""
+    return next((replace(server, **asdict(want.before)) for want in _not_up(tx, server.id)), None)
 
 
 def _not_up(tx: Tx, server: ServerId) -> list[RebuildServer]:

@@ -14,7 +14,7 @@ from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.heal_ports import have_ports_follow
-from renova.store import rights, servers
+from renova.store import restarts, rights, servers
 from renova.store.database import Tx
 
 log = structlog.get_logger()
@@ -38,16 +38,27 @@ def take_report(
         server = _idle_here(tx, host, change)
         if server is None:
             continue
-        values = followed(server, change.power)
+        values, crashed = followed(server, change.power), False
         if "vm_state" in values:
             if seen is not None and seen.get(server.id) != server.last_number:
                 continue
             have_ports_follow(cloud, tx, server)
+            crashed = change.power is PowerState.CRASHED and server.vm_state is VmState.ACTIVE
             log.info("guest stopped by itself", server=server.id, power=change.power.name)
         elif server.vm_state is VmState.STOPPED and change.power is PowerState.RUNNING:
             log.warning("guest of a stopped server runs", server=server.id)
         if server.power_state is not change.power or len(values) > 1:
             servers.change(tx, server.id, **values)
+        if crashed:
+            note_crash(cloud, tx, server.id)
+
+
+def note_crash(cloud: Cloud, tx: Tx, server_id: ServerId) -> None:
+    """Write down, where somebody follows it, that the server's guest did not end by its own or anybody's will."""
+    server, recovery = servers.get(tx, server_id), cloud.settings.recovery
+    # Else a guest would be started again when that is turned on, long after its user had seen it stopped.
+    if server is not None and recovery.automatic and recovery.restarts:
+        restarts.note_crash(tx, server_id, server.last_number, cloud.settings.recovery.restart_window)
 
 
 def would_stop(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> dict[ServerId, int]:

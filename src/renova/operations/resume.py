@@ -9,7 +9,7 @@ from renova.model.ids import HostId
 from renova.model.server import TaskState
 from renova.operations.cloud import Cloud
 from renova.operations.heal_guest import accept_heal_guest, bring_back
-from renova.operations.submission import Asked
+from renova.operations.submission import for_owner
 from renova.store import cluster, hosts, rights, servers
 from renova.store.database import Tx
 
@@ -17,7 +17,8 @@ from renova.store.database import Tx
 def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> None:
     """Resume the host's servers that nobody may run any more, and, after a boot, those it has the right to run.
 
-    Nobody may run a server whose evacuation failed after the right had gone to another host that could not run it.
+    Nobody may run a server whose evacuation, or other move, failed after the right had gone to another host that could
+    not run it: that has confirmed it, or is proven dead.
     """
     host = hosts.get(tx, host_id)
     if host is None or host.state is not HostState.UP or host.forced_down or cluster.get(tx).hold is not None:
@@ -26,7 +27,7 @@ def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> None:
         _ask_for_others(cloud, tx, host_id)
     for server in servers.on_host(tx, host_id):
         right = rights.right(tx, server.id)
-        ended = right is None and not rights.owes(tx, host_id, server.id)
+        ended = rights.has_ended(tx, right) and not rights.owes(tx, host_id, server.id)
         off = host.resume and server.power_state not in LIVES
         mine = ended or (off and right is not None and right.host == host_id)
         if mine:
@@ -47,5 +48,5 @@ def _ask_for_others(cloud: Cloud, tx: Tx, host_id: HostId) -> None:
         if server is None or server.task_state is TaskState.DELETING:
             continue
         if server.task_state is not None or server.power_state in LIVES:
-            asked = Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)
+            asked = for_owner(server, cloud.chance)
             accept_heal_guest(cloud, tx, asked, server_id)

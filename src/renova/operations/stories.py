@@ -15,6 +15,8 @@ from renova.operations.evacuate import EVACUATE
 from renova.operations.heal_attachments import HEAL_ATTACHMENTS
 from renova.operations.heal_guest import HEAL_GUEST
 from renova.operations.heal_ports import HEAL_PORTS
+from renova.operations.migrate import MIGRATE
+from renova.operations.migrate_live import MIGRATE_LIVE
 from renova.operations.pause import PAUSE, UNPAUSE
 from renova.operations.reboot import REBOOT
 from renova.operations.rebuild import REBUILD
@@ -34,6 +36,8 @@ ALL: tuple[Story[Any], ...] = (
     HEAL_ATTACHMENTS,
     HEAL_GUEST,
     HEAL_PORTS,
+    MIGRATE,
+    MIGRATE_LIVE,
     PAUSE,
     REBOOT,
     REBUILD,

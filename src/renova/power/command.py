@@ -1,26 +1,24 @@
 """Power by a command of the operator's: `COMMAND HOST` prints "on" or "off". The lab's power switch is one."""
 
-import asyncio
-import os
 import shlex
-import signal
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import structlog
 
-from renova.model.errors import BadSetup
+from renova.aside import Aside
+from renova.model.errors import BadSetup, NotNow, Refused
 from renova.model.ids import HostId
-from renova.power import Reading
+from renova.model.power import Reading, Said
+from renova.power import HostPower
+from renova.power.program import run
 
 log = structlog.get_logger()
 
 LIMIT = 5.0  # seconds a reading may take
-AT_ONCE = 8  # readings: a rack's worth of silent hosts must not keep the controller from hearing the others
 
 
 class CommandPower:
-    """Asks a command; whatever is not a clear answer is UNKNOWN."""
+    """Asks a command about every host; whatever is not a clear answer is UNKNOWN. It switches nothing."""
 
     def __init__(self, command: str, limit_s: float = LIMIT) -> None:
         try:
@@ -31,33 +29,39 @@ class CommandPower:
             raise BadSetup("Setting power names no command. Use command:<command>, or leave it empty.")
         self._limit_s = limit_s
         # In threads: starting a process holds up the event loop, uvloop's for tens of milliseconds on a busy machine.
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="power")
+        self._aside = Aside()
 
-    async def read(self, host: HostId, name: str) -> Reading:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, name)
+    async def of(self, host: HostId, name: str) -> HostPower | None:
+        switch = CommandSwitch([*self._command, name], self._limit_s, self._aside)
+        return HostPower(switch, by=f"the command {self._command[0]}", can_switch=False)
 
-    def _read(self, name: str) -> Reading:
+
+class CommandSwitch:
+    """One host's power as the command tells it."""
+
+    def __init__(self, argv: list[str], limit_s: float, aside: Aside) -> None:
+        self._argv = argv
+        self._limit_s = limit_s
+        self._aside = aside
+
+    async def check(self) -> None:
+        """Nothing more is to be checked than was when it was made."""
+
+    async def read(self) -> Said:
+        name = self._argv[-1]
         try:
-            process = subprocess.Popen(
-                [*self._command, name],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # so that what it began ends with it
-            )
-        except OSError as error:
-            log.warning("power command cannot be run", command=self._command, error=str(error))
-            return Reading.UNKNOWN
-        with process:
-            try:
-                output, errors = process.communicate(timeout=self._limit_s)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                log.warning("power command is silent", host=name)
-                return Reading.UNKNOWN
-        answer = output.decode(errors="replace").strip().lower()
-        if process.returncode != 0 or answer not in (Reading.ON, Reading.OFF):
-            said = errors.decode(errors="replace")[-200:]
-            log.warning("power command failed", host=name, output=answer[:200], errors=said)
-            return Reading.UNKNOWN
-        return Reading(answer)
+            # A moment more for the thread, so that it is the program that is ended.
+            ended = await self._aside.call(partial(run, self._argv, self._limit_s), self._limit_s + 1, "the command")
+        except NotNow as error:
+            log.warning("power command does not answer", host=name, reason=str(error))
+            raise
+        answer = ended.output.strip().lower()
+        if ended.status != 0 or answer not in (Reading.ON, Reading.OFF):
+            log.warning("power command failed", host=name, output=answer[:200], errors=ended.errors[-200:])
+            return Said(Reading.UNKNOWN, why=f"the command ended with status {ended.status} and said {answer[:40]!r}")
+        return Said(Reading(answer))
+
+    async def switch_off(self) -> None:
+        raise Refused("the setting's command only reads power: give the host a power controller (`renova host power`)")
+
+    switch_on = switch_off

@@ -5,9 +5,11 @@ different facts there are: a test that all of them pass looks at no host.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 from functools import partial
 from typing import Generic, TypeVar
+
+from msgspec.structs import replace
 
 from renova.model.host import HostView
 from renova.model.ids import HostId
@@ -24,6 +26,12 @@ class Facts(Generic[F]):
         self._counts: Counter[F] = Counter()
         for host in hosts:
             self.add(host)
+
+    def copy(self) -> "Facts[F]":
+        """Return the same, to be changed apart."""
+        other = Facts(self._read)
+        other.at, other._counts = self.at[:], self._counts.copy()
+        return other
 
     def add(self, host: HostView) -> None:
         fact = self._read(host)
@@ -76,14 +84,36 @@ class Board:
         self._free: dict[str, list[float]] = {}
         self._units: dict[str, Facts[Units | None]] = {}
         self._places: dict[HostId, int] = {}
+        self._named: dict[str, int] = {}
         for host in hosts:
             self.put(host)
+
+    def copy(self) -> "Board":
+        """Return the same, to be changed apart: what would be if, at the price of some lists."""
+        other = Board()
+        other.views = self.views[:]
+        other.up = self.up.copy()
+        other.disabled = self.disabled.copy()
+        other.zone = self.zone.copy()
+        other.architecture = self.architecture.copy()
+        other.hypervisor_types = self.hypervisor_types.copy()
+        other.traits = self.traits.copy()
+        other._marks = self._marks.copy()
+        other._free = {name: column[:] for name, column in self._free.items()}
+        other._units = {name: facts.copy() for name, facts in self._units.items()}
+        other._places = self._places.copy()
+        other._named = self._named.copy()
+        return other
 
     def __len__(self) -> int:
         return len(self.views)
 
     def place(self, host: HostId) -> int | None:
         return self._places.get(host)
+
+    def named(self, name: str) -> int | None:
+        """Return the place of the host of this name."""
+        return self._named.get(name)
 
     def view(self, host: HostId) -> HostView | None:
         place = self._places.get(host)
@@ -112,7 +142,7 @@ class Board:
                 self._units[name] = Facts(partial(_units, name=name), self.views)
         place = self._places.get(host.id)
         if place is None:
-            self._places[host.id] = len(self.views)
+            self._places[host.id] = self._named[host.name] = len(self.views)
             self.views.append(host)
             for facts in self._facts():
                 facts.add(host)
@@ -122,21 +152,40 @@ class Board:
             self._set(place, host)
 
     def _set(self, place: int, host: HostView) -> None:
+        self._unname(place)
+        self._named[host.name] = place
         self.views[place] = host
         for facts in self._facts():
             facts.put(place, host)
         for name, column in self._free.items():
             column[place] = _free(host, name)
 
+    def _unname(self, place: int) -> None:
+        name = self.views[place].name
+        if self._named.get(name) == place:  # else another host has it by now: this one was removed, and is still to go
+            del self._named[name]
+
     def _facts(self) -> tuple[Facts[bool] | Facts[str] | Facts[frozenset[str]] | Facts[Units | None], ...]:
         named = (self.up, self.disabled, self.zone, self.architecture, self.hypervisor_types, self.traits, self._marks)
         return (*named, *self._units.values())
+
+    def claim(self, host: HostId, amounts: Mapping[str, int]) -> None:
+        """Have one server more on the host, which holds these amounts of it."""
+        place = self._places[host]
+        view = self.views[place]
+        used = view.used | {name: view.used.get(name, 0) + amount for name, amount in amounts.items()}
+        self.views[place] = claimed = replace(view, used=used, servers=view.servers + 1)
+        for name in amounts:
+            if (column := self._free.get(name)) is None:
+                column = self._free[name] = [_free(each, name) for each in self.views]
+            column[place] = _free(claimed, name)
 
     def drop(self, host: HostId) -> None:
         """Take the host from the board, if it is there; the last one gets its place."""
         place = self._places.pop(host, None)
         if place is None:
             return
+        self._unname(len(self.views) - 1)
         last = self.views.pop()
         for facts in self._facts():
             facts.pop()

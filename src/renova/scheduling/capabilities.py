@@ -27,6 +27,7 @@ _ATTRIBUTES: dict[str, Callable[[HostView], Any]] = {
 }
 
 SCOPE = "capabilities:"
+CHANGING = frozenset({"free_ram_mb", "free_disk_mb", "vcpus_used", "num_instances"})  # with every claim
 
 
 def asked_of_host(extra_specs: dict[str, str]) -> dict[str, str]:

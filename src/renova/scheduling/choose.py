@@ -15,10 +15,13 @@ from renova.scheduling.weights import weigh
 class Ranking:
     """Hosts that will do, the best first, and how many will not for which reason; worked out as far as it is asked."""
 
-    def __init__(self, request: Request, board: Board, rules: Sequence[Rule], fit: list[int]) -> None:
+    def __init__(
+        self, request: Request, board: Board, tested: Sequence[tuple[Rule, list[int]]], fit: list[int]
+    ) -> None:
+        """`tested` has each rule that refused a host, with the places that it was asked for; `fit` those left."""
         self._request = request
         self._board = board
-        self._rules = rules
+        self._tested = tested
         self._fit = fit
         self._weights = weigh(request, board, fit)
 
@@ -60,13 +63,13 @@ class Ranking:
     @cached_property
     def refusals(self) -> dict[str, int]:
         """How many hosts will not do, by the reason of the first rule that refuses each."""
-        found: Counter[str] = Counter()
-        fit = set(self._fit)
-        for place, host in enumerate(self._board.views):
-            if place not in fit:
-                reasons = (rule(self._request, host) for rule in self._rules)
-                found[next(reason for reason in reasons if reason is not None)] += 1
-        return dict(found)
+        found: Counter[str | None] = Counter()
+        left = self._fit
+        for rule, places in reversed(self._tested):
+            kept = set(left)
+            found.update(rule(self._request, self._board.views[place]) for place in places if place not in kept)
+            left = places
+        return {reason: count for reason, count in found.items() if reason is not None}
 
     def explanation(self) -> str:
         """Say it as an operator reads it: "2 hosts: needs 4096 MEMORY_MB, 512 free; 1 host: down"."""
@@ -77,17 +80,26 @@ class Ranking:
         return "; ".join(parts) or "there are no hosts"
 
 
+def no_host(why: str, failed: str = "") -> str:
+    """Say that there is no host for a server; `failed` is why the last that was tried could not have it."""
+    told = f" The last that was tried: {failed}." if failed else ""
+    return f"No valid host was found. {why}.{told}"
+
+
 def rank(request: Request, board: Board, rules: Sequence[Rule] | None = None) -> Ranking:
     """Test the hosts by the rules in order (those that the request needs, unless told), and weigh those left.
 
     The board must not change while the ranking is read.
     """
-    tested = rules_for(request) if rules is None else rules
     fit = list(range(len(board)))
-    for rule in tested:
+    tested = []
+    for rule in rules_for(request) if rules is None else rules:
         if not fit:
             break
-        fit = COLUMNS.get(rule, _one_by_one(rule))(request, board, fit)
+        left = COLUMNS.get(rule, _one_by_one(rule))(request, board, fit)
+        if len(left) < len(fit):
+            tested.append((rule, fit))
+        fit = left
     return Ranking(request, board, tested, fit)
 
 

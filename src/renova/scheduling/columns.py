@@ -16,7 +16,10 @@ Column = Callable[[Request, Board, list[int]], list[int]]
 
 
 def _asked_for(request: Request, board: Board, places: list[int]) -> list[int]:
-    return places if request.only is None else [place for place in places if board.views[place].name == request.only]
+    if request.only is None:
+        return places
+    place = board.named(request.only)
+    return [] if place is None or place not in places else [place]
 
 
 def _without(hosts: Iterable[HostId], board: Board, places: list[int]) -> list[int]:

@@ -36,6 +36,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     not_on: frozenset[HostId] = frozenset()  # the dead source, and hosts that failed already
     storage: str | None = None  # identity of the instances directory that the host must share
     evacuated: bool = False  # the server is made anew from what another host left
+    live: bool = False  # its guest comes with its memory
     group: GroupPlaces | None = None
     apart_from: frozenset[HostId] = frozenset()  # hosts of servers that the hint different_host names
     beside: frozenset[HostId] | None = None  # hosts of servers that the hint same_host names; None: no hint

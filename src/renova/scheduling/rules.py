@@ -109,12 +109,15 @@ def isolated_as_image(request: Request, host: HostView) -> str | None:
     return None
 
 
-def few_enough(request: Request, host: HostView) -> str | None:
-    most = request.settings.max_instances_per_host
+def most_servers(request: Request, host: HostView) -> int | None:
+    """Return how many servers the host may have; None: as many as fit."""
     limits = [int(value) for value in host.marks.get(MOST_SERVERS, ()) if value.isdecimal()]
-    if limits:
-        most = min(limits)
-    return f"has {most} servers or more" if (most or limits) and host.servers >= most else None
+    return min(limits) if limits else request.settings.max_instances_per_host or None
+
+
+def few_enough(request: Request, host: HostView) -> str | None:
+    most = most_servers(request, host)
+    return f"has {most} servers or more" if most is not None and host.servers >= most else None
 
 
 def apart_as_hinted(request: Request, host: HostView) -> str | None:
@@ -149,6 +152,10 @@ def shares_storage(request: Request, host: HostView) -> str | None:
 
 def evacuates(request: Request, host: HostView) -> str | None:
     return "its hypervisor does not support evacuation" if request.evacuated and not host.evacuates else None
+
+
+def receives_live(request: Request, host: HostView) -> str | None:
+    return "guests do not come to it with their memory" if request.live and not host.receives_live else None
 
 
 def has_room(request: Request, host: HostView) -> str | None:
@@ -197,6 +204,7 @@ ALL: tuple[Rule, ...] = (
     beside_group,
     shares_storage,
     evacuates,
+    receives_live,
     has_room,
     claimable,
 )
@@ -237,5 +245,6 @@ def rules_for(request: Request) -> tuple[Rule, ...]:
         beside_group: policy is not GroupPolicy.AFFINITY,
         shares_storage: request.storage is None,
         evacuates: not request.evacuated,
+        receives_live: not request.live,
     }
     return tuple(rule for rule in ALL if not idle.get(rule, False))

@@ -18,6 +18,7 @@ from renova.simulation.run import Outcome, Plan, run, short
 SHOWN = 300  # lines of a failure's history
 SAY_S = 10.0  # between words of progress
 AIMED = 100  # runs at most that aim at crash points at which nobody has died
+NAMED = 20  # faults and crash points that never fired, where a campaign need not be complete
 
 
 def _arguments() -> argparse.Namespace:
@@ -126,7 +127,9 @@ def _end(arguments: argparse.Namespace, figures: Figures, plan: Plan) -> int:
         )
     silent = [*figures.silent_faults(plan), *figures.silent_points()]
     if silent:
-        sys.stdout.write(f"\nnever fired: {', '.join(silent)}\n")
+        named = silent if arguments.complete else silent[:NAMED]
+        more = f", and {len(silent) - len(named)} more" if len(silent) > len(named) else ""
+        sys.stdout.write(f"\nnever fired: {', '.join(named)}{more}\n")
     return 1 if figures.failed or (arguments.complete and silent) else 0
 
 

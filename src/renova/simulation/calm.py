@@ -27,6 +27,8 @@ from renova.store import (
     notices,
     operations,
     ports,
+    recoveries,
+    restarts,
     rights,
     servers,
     volume_attachments,
@@ -77,7 +79,7 @@ def disagreements(
     for server in known.values():
         yield from _server(world, tx, server, _runs(server, was_deleted=server.id in deleted) if lost else None)
         if server.vm_state in AT_HOME and server.id not in (deleted if lost else ()):
-            yield from _root_disk(world, server, lost=lost)
+            yield from _root_disk(world, server)
     if lost:
         return
     for server in known.values():
@@ -106,8 +108,12 @@ def _operations(tx: Tx, promises: Sequence[Promise]) -> Iterator[str]:
         yield f"operation {held.id} ({held.story} of {held.server}) is not at its end"
     for event in actions.open_events(tx):
         yield f"event {event.event} of action {event.action} is open"
+    for crash in restarts.pending(tx):
+        yield f"of the crash of {crash.server} at {crash.crashed_at} nothing is decided"
+    for recovery in recoveries.unsettled(tx):
+        yield f"recovery {recovery.id} of {recovery.server} is {recovery.state}: {recovery.reason}"
     for migration in migrations.find(tx):
-        if migration.status not in ("completed", "failed", "error"):
+        if migration.status not in ("completed", "confirmed", "failed", "error", "cancelled"):
             yield f"migration {migration.id} of {migration.server} is {migration.status}"
     written = actions.requests(tx)
     deleted = {server for (server, _), action in written.items() if action == "delete"}
@@ -161,16 +167,11 @@ def _server(world: World, tx: Tx, server: Server, runs: bool | None) -> Iterator
         yield f"the right to {who} is with {right.host}, but it lives on {server.host_name}"
 
 
-def _root_disk(world: World, server: Server, *, lost: bool) -> Iterator[str]:
-    """Ask for the disks that the server's row names, and that its guest runs on no others.
-
-    After commits were lost, of guests that run: what one that is off was defined with, nobody believes where the
-    server was rebuilt once more before its host had said so.
-    """
+def _root_disk(world: World, server: Server) -> Iterator[str]:
+    """Ask for the disks that the server's row names, and that its guest runs on no others."""
     home = world.hosts[server.host_name or ""]
     disk = home.storage.disks.get((server.id, server.root_generation))
-    known = not lost or home.hypervisor.executes(server.id) is not None
-    if disk is None and known and has_any(disks_of(server)):
+    if disk is None and has_any(disks_of(server)):
         yield f"disk {server.root_generation} of {server.name} ({server.vm_state}) is not in {home.storage.identity}"
     if disk is not None and home.hypervisor.executes(server.id) is not None and not home.hypervisor.has_open(disk):
         yield f"{server.name} ({server.vm_state}) does not run on its disk {server.root_generation}"

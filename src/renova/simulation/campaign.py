@@ -35,6 +35,13 @@ class Failed(msgspec.Struct):
     aims: list[str] = []
 
 
+class Met(msgspec.Struct, frozen=True):
+    """The run that passed a crash point first: told again, it comes there again."""
+
+    seed: int
+    aims: tuple[str, ...]
+
+
 class Figures(msgspec.Struct):
     """What a campaign has come to; this is kept between its parts."""
 
@@ -53,7 +60,7 @@ class Figures(msgspec.Struct):
     fired: dict[str, int] = {}
     points: dict[str, int] = {}
     passed: dict[str, int] = {}
-    met: dict[str, int] = {}  # by crash point: the seed in which it was passed first
+    met: dict[str, Met] = {}  # by crash point
     asked: dict[str, int] = {}
     failed: list[Failed] = []
 
@@ -77,7 +84,7 @@ class Figures(msgspec.Struct):
             for name, count in more.items():
                 mine[name] = mine.get(name, 0) + count
         for point in outcome.passed:
-            self.met.setdefault(point, outcome.plan.seed)
+            self.met.setdefault(point, Met(outcome.plan.seed, outcome.plan.aims))
         if outcome.error is not None:
             seed, aims = outcome.plan.seed, list(outcome.plan.aims)
             self.failed.append(Failed(seed, outcome.invariant or "", outcome.error, outcome.digest, aims))
@@ -123,13 +130,18 @@ class Part:
     def aim(self, figures: Figures, most: int, heard: Heard, until: float | None = None) -> Figures:
         """Run on after `figures`, aiming at the crash points that never fired.
 
-        First in the runs that passed them, which go as they went until somebody dies there; then in `most` runs at
-        most that follow.
+        First in the runs that passed them, which go as they went until somebody dies there: of all the points that one
+        has passed this is sure of the first only, so they are told again as long as it helps, `most` times at most.
+        Then in as many runs that follow.
         """
-        if aims := figures.silent_points():
-            plan = partial(_aimed, self.plan, tuple(aims))
-            passed = sorted({figures.met[point] for point in aims if point in figures.met})
-            figures = Part(passed, plan, self.jobs, self.file, again=True).tell(heard, until, figures)
+        before: set[str] = set()
+        for _ in range(most):
+            if not (aims := figures.silent_points()) or before == set(aims):
+                break
+            before = set(aims)
+            plans = self._once_more(figures, aims)
+            again = Part(range(len(plans)), plans.__getitem__, self.jobs, self.file, again=True)
+            figures = again.tell(heard, until, figures)
         each = self.jobs * QUEUED  # what is in hand at a time has the same aims
         for _ in range(0, most, each):
             if not (aims := figures.silent_points()) or (until is not None and time.monotonic() > until):
@@ -138,6 +150,13 @@ class Part:
             plan = partial(_aimed, self.plan, tuple(aims))
             figures = Part(range(following, following + each), plan, self.jobs, self.file).tell(heard, until, figures)
         return figures
+
+    def _once_more(self, figures: Figures, aims: Iterable[str]) -> list[Plan]:
+        """Return the plans of the runs that passed these points, which they aim at now."""
+        passed: dict[Met, list[str]] = {}
+        for point in aims:
+            passed.setdefault(figures.met[point], []).append(point)
+        return [_aimed(self.plan, (*met.aims, *points), met.seed) for met, points in passed.items()]
 
     def tell(self, heard: Heard, until: float | None = None, after: Figures | None = None) -> Figures:
         """Run them, and return the figures of the whole campaign, which those `after` which it comes are a part of.

@@ -237,7 +237,7 @@ class Line:
     """The path between one host and one controller: the host's `Dialer`, with its faults.
 
     `accept` is the controller's end: it serves one connection and returns when that has ended. `listener` is the
-    process that does so; None when nobody listens.
+    process that does so; None when nobody listens. `beside` goes through the same cable: cut, healed and reset with it.
     """
 
     def __init__(
@@ -260,6 +260,7 @@ class Line:
         self._listener = listener
         self._tasks: set[asyncio.Task[None]] = set()
         self._cuts = 0
+        self.beside: Line | None = None
 
     async def dial(self) -> End:
         self.dialled += 1
@@ -287,6 +288,8 @@ class Line:
         self.to_host.cut |= to_host
         self._cuts += 1
         asyncio.get_running_loop().call_later(self._keepalive_s, self._give_up, self._cuts, context=outside())
+        if self.beside is not None:
+            self.beside.cut(to_controller=to_controller, to_host=to_host)
 
     def heal(self) -> None:
         """Let everything through again, what was held first."""
@@ -294,9 +297,17 @@ class Line:
         self._cuts += 1
         for link in self.links:
             link.heal()
+        if self.beside is not None:
+            self.beside.heal()
 
     def reset(self) -> None:
         """End all connections at once; what was on its way is lost."""
+        self.hang_up()
+        if self.beside is not None:
+            self.beside.hang_up()
+
+    def hang_up(self) -> None:
+        """End those of this line only: the process at its end is gone."""
         links, self.links = self.links, []
         for link in links:
             link.reset()
@@ -309,4 +320,4 @@ class Line:
 
     def _give_up(self, cuts: int) -> None:
         if cuts == self._cuts:
-            self.reset()
+            self.hang_up()

@@ -7,21 +7,31 @@ any point; what they keep (database, journals, storage) outlives them, as on dis
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import IPv4Address
 from typing import Any
 
 from msgspec.structs import replace
 
 from renova.agent.service import Agent
 from renova.controller import Controller, Parts
+from renova.drivers.guard.closing import close_or_kill
+from renova.drivers.guard.simulated import SimulatedGate, SimulatedWatchdog
+from renova.drivers.heartbeat.simulated import SimulatedHeartbeats
 from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.drivers.hypervisor.simulated.machine import SMALL_HOST
 from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network.simulated import SimulatedNetwork
+from renova.guard.keeper import Keeper
+from renova.guard.reader import Reader
+from renova.guard.service import Guard
+from renova.guard.witnessed import Witnessed
 from renova.hosts.registration import enrol
 from renova.model.chance import Chance, SeededChance
 from renova.model.channel import Channel
 from renova.model.clock import Clock
 from renova.model.guest import HostFacts
+from renova.model.host import GuardClass
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server
 from renova.model.volume import Connection, NbdExport
@@ -30,8 +40,8 @@ from renova.partners.network.builtin import BuiltinNetworks
 from renova.partners.notifications import Sink
 from renova.partners.volume import StorageAgents, StorageHosts
 from renova.partners.volume.builtin import BuiltinVolumes
-from renova.power import Power, Reading
-from renova.settings import AgentSettings, ControllerSettings, LeaseTimes
+from renova.power import Power
+from renova.settings import AgentSettings, BrakeSettings, ControllerSettings, LeaseTimes, RecoverySettings
 from renova.simulation.channel import Line
 from renova.simulation.controllers import Inside, SimulatedController
 from renova.simulation.hosts import (
@@ -42,23 +52,24 @@ from renova.simulation.hosts import (
     StorageHostVolumes,
 )
 from renova.simulation.loop import VirtualClock
-from renova.simulation.processes import Process
+from renova.simulation.neighbours import SimulatedNeighbours
+from renova.simulation.power import SwitchBoard
+from renova.simulation.processes import Process, outside
 from renova.simulation.surroundings import MemoryImages, NoIdentity
+from renova.simulation.witness import SimulatedWitness
 from renova.store import servers
 from renova.store.database import Database
 from renova.store.everything import open_database
 
 QUICK_LEASE = LeaseTimes(renew=1.0, ttl=5.0, margin=12.0, failover=0.0)
+BY_HAND, NO_BRAKE = RecoverySettings(automatic=False), BrakeSettings(share=1.0)
 
 
-class SwitchBoard:
-    """The power switch of all simulated hosts."""
-
-    def __init__(self, cloud: "SimulatedCloud") -> None:
-        self._cloud = cloud
-
-    async def read(self, host: HostId, name: str) -> Reading:
-        return Reading.ON if self._cloud.any_host(name).powered else Reading.OFF
+UNDERLAY = IPv4Address("10.1.0.0")
+FIRST_OF_STORAGE = 50_000  # there are fewer hosts of guests
+CONTROLLERS_WAIT_S = 5.0  # for an answer of the witness
+LEAST_S = 0.1  # between looks whether a watchdog has timed out
+RESET_S = 2.0  # until a host that was reset boots
 
 
 @dataclass
@@ -70,16 +81,23 @@ class SimulatedCloud:
     shared: bool = True
     facts: HostFacts = SMALL_HOST
     settings: ControllerSettings = field(
-        default_factory=lambda: ControllerSettings(lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10)
+        default_factory=lambda: ControllerSettings(
+            lease=QUICK_LEASE, soft_reboot_wait=10, shutdown_wait=10, recovery=BY_HAND, brake=NO_BRAKE
+        )
     )
     agent_settings: AgentSettings = field(default_factory=AgentSettings)
     start_s: float = 0.05
     boot_s: float = 1.0
     shut_down_s: float = 0.3
+    copy_s: float = 2.0  # of a guest's memory to another host
     latency_s: float = 0.001
     sink: Sink | None = None
     storage_count: int = 1  # hosts that hold volumes
     controller_count: int = 1
+    armed: bool = False  # whether compute hosts have a guard with a gate and a watchdog
+    witnessed: bool = False  # whether armed hosts, and the controllers, have a witness
+    watchdogs: GuardClass = GuardClass.A  # of which class; all others stand still when the host does
+    switchable: bool = False  # whether power controllers switch silent hosts off; else their power is only read
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
@@ -92,7 +110,10 @@ class SimulatedCloud:
         self.controllers = {name: SimulatedController(name) for name in names}
         self.hosts: dict[str, SimulatedHost] = {}
         self.storage_hosts: dict[str, SimulatedStorageHost] = {}
-        self.power: Power = SwitchBoard(self)
+        self.switches = SwitchBoard(self, switchable=self.switchable)
+        self.power: Power = self.switches
+        self.witness = SimulatedWitness() if self.armed and self.witnessed else None
+        self._resets: set[asyncio.Task[None]] = set()  # of hosts, and stop hooks, that are under way
         self.ended: list[str] = []  # parts that ended by an error, which none should
 
     # --- what a world with faults has otherwise ---
@@ -122,9 +143,9 @@ class SimulatedCloud:
         common = SimulatedStorage("shared-storage")
         for number in range(1, self.count + 1):
             storage = common if self.shared else SimulatedStorage(f"storage-{number}")
-            await self.add_host(f"host{number}", f"10.1.0.{number}", storage)
+            await self.add_host(f"host{number}", _address(number), storage)
         for number in range(1, self.storage_count + 1):
-            await self.add_storage_host(f"storage{number}", f"10.1.0.{200 + number}")
+            await self.add_storage_host(f"storage{number}", _address(FIRST_OF_STORAGE + number))
         every = [host.id for host in self.every_host()]
         running = self.controllers.values()
         await self.until(lambda: all(each.cloud.hosts.up(host) for host in every for each in running))
@@ -161,11 +182,30 @@ class SimulatedCloud:
                 storage_answers=self.storage_answers,
             ),
             network=SimulatedNetwork(),
+            heartbeats=SimulatedHeartbeats(storage, host_id),
             journal=SimulatedJournal(chance),
             lines=self._lines(name),
         )
+        host.network.reaches = self.answers
+        host.hypervisor.address, host.hypervisor.copy_s = address, self.copy_s
+        host.hypervisor.neighbour = lambda to: None if host.walled else self._hypervisor_at(to)
+        host.heartbeats.reaches = lambda: not host.walled
+        if self.armed:
+            host.gate = SimulatedGate(host.hypervisor)
+            host.hypervisor.freeze()  # as a host boots
         self.hosts[name] = host
+        self.start_guard(name)
+        self.start_reader(name)
         self.start_agent(name)
+
+    def answers(self, address: str) -> bool:
+        """Say whether a machine answers at this address on the underlay."""
+        return any(host.address == address and host.powered and not host.walled for host in self.hosts.values())
+
+    def _hypervisor_at(self, address: str) -> SimulatedHypervisor | None:
+        """Return who runs guests at this address on the underlay, if that answers."""
+        found = [host.hypervisor for host in self.hosts.values() if host.address == address]
+        return found[0] if found and self.answers(address) else None
 
     def storage_answers(self, way: Connection) -> bool:
         """Say whether the storage host that serves a volume there answers to connections."""
@@ -188,6 +228,7 @@ class SimulatedCloud:
             journal=SimulatedJournal(chance),
             lines=self._lines(name),
         )
+        self.start_guard(name)
         self.start_agent(name)
 
     def _lines(self, host: str) -> dict[str, Line]:
@@ -201,7 +242,12 @@ class SimulatedCloud:
             assert one.controller is not None, f"{controller} is down"
             await one.controller.connections.serve(channel, self.any_host(host).id, f"certificate-{host}")
 
-        return Line(accept, controller, latency_s=self.latency_s, listener=lambda: one.process)
+        def line() -> Line:
+            return Line(accept, controller, latency_s=self.latency_s, listener=lambda: one.process)
+
+        of_agent = line()
+        of_agent.beside = line()  # the guard's
+        return of_agent
 
     def any_host(self, name: str) -> SimulatedHost | SimulatedStorageHost:
         return self.hosts.get(name) or self.storage_hosts[name]
@@ -237,6 +283,7 @@ class SimulatedCloud:
             networks=networks,
             volumes=volumes,
             power=self.power,
+            witness=None if self.witness is None else self.witness.seen_from(name, CONTROLLERS_WAIT_S),
             sink=self.sink,
         )
         one.controller = process.run(Controller, parts)
@@ -266,9 +313,11 @@ class SimulatedCloud:
             host.clock,
             host.chance,
             list(host.lines.values()),
+            host.local,
             boot=f"boot-{name}-{host.boots}",
             address=host.address,
             storage=host.volumes,
+            heartbeats=host.heartbeats,
         )
         self._begin(process, agent.run(), f"agent-{name}")
 
@@ -285,48 +334,136 @@ class SimulatedCloud:
                 host.volumes.cut_power()
             else:
                 host.hypervisor.disconnect()
-        for line in host.lines.values():
-            line.reset()
+        for line in (*host.lines.values(), host.local):
+            line.hang_up()
+
+    def start_guard(self, name: str) -> None:
+        host = self.any_host(name)
+        host.guard_runs += 1
+        process = host.guard = Process(f"guard-{name}")
+        keeper = self._keeper(host)
+        guard = host.guarding = process.run(
+            Guard,
+            name,
+            host.guard_page,
+            host.clock,
+            self.chance_of(f"guard-{name}-{host.guard_runs}"),
+            host.guard_lines,
+            boot=f"boot-{name}-{host.boots}",
+            keeper=keeper,
+            witnessed=None if keeper is None or self.witness is None else Witnessed(host.id, host.clock),
+        )
+        self._begin(process, guard.run(), f"guard-{name}")
+
+    def start_reader(self, name: str) -> None:
+        """Start the process that reads the witness for the host's guard, where there is one to be read."""
+        host = self.any_host(name)
+        if self.witness is None:
+            return
+        process = host.reader = Process(f"reader-{name}")
+        reader = process.run(Reader, host.to_reader, self.witness.seen_from(name), host.clock)
+        self._begin(process, reader.run(), f"reader-{name}")
+
+    def end_reader(self, name: str) -> None:
+        host = self.any_host(name)
+        process, host.reader = host.reader, None
+        if process is not None:
+            process.kill()
+        host.to_reader.hang_up()
+
+    def _keeper(self, host: AnyHost) -> Keeper | None:
+        if not isinstance(host, SimulatedHost) or host.gate is None:
+            return None
+        if host.watchdog is not None:
+            host.watchdog.disarm()  # it is one device: whoever opens it has it count anew
+        later = _later if self.watchdogs is GuardClass.A else partial(_later_by, host.clock)
+        host.watchdog = SimulatedWatchdog(lambda: self._reset(host.name), later, strength=self.watchdogs)
+        return Keeper(host.gate, host.watchdog, host.clock, SimulatedNeighbours(self, host.name))
+
+    def _reset(self, name: str) -> None:
+        """Switch the host off and on, as its watchdog does."""
+
+        async def power_cycle() -> None:
+            await self.cut_power(name)
+            await asyncio.sleep(RESET_S)
+            await self.power_on(name)
+
+        task = asyncio.get_running_loop().create_task(power_cycle(), name=f"reset-{name}", context=outside())
+        self._resets.add(task)
+        task.add_done_callback(self._resets.discard)
+
+    def end_guard(self, name: str) -> None:
+        host = self.any_host(name)
+        process, host.guard = host.guard, None
+        if process is not None:
+            process.kill()
+            if isinstance(host, SimulatedHost):
+                self._close_after(host)
+        for line in (*host.guard_lines, host.local, host.to_reader):
+            line.hang_up()
 
     async def cut_power(self, name: str) -> None:
         host = self.any_host(name)
+        if not host.powered:
+            return
         host.powered = False
+        self.end_guard(name)
+        self.end_reader(name)
         await self.kill_agent(name)
         if isinstance(host, SimulatedHost):
+            if host.watchdog is not None:
+                host.watchdog.disarm()
             host.hypervisor.cut_power()
             host.network.cut_power()
 
     async def power_on(self, name: str) -> None:
         host = self.any_host(name)
+        if host.powered:
+            return
         host.powered = True
         host.boots += 1
         if isinstance(host, SimulatedHost):
             host.hypervisor.power_on()
+            if host.gate is not None:
+                host.hypervisor.freeze()
             host.network.power_on()
+            self.start_reader(name)
+        self.start_guard(name)
         self.start_agent(name)
 
     async def down(self) -> None:
         for host in self.every_host():
+            self.end_guard(host.name)
+            self.end_reader(host.name)
             await self.kill_agent(host.name)
         for name in self.controllers:
             await self.kill_controller(name)
         self.database.close()
 
+    def _close_after(self, host: SimulatedHost) -> None:
+        """Have the gate closed, as the service manager does when it finds the guard gone."""
+        if host.gate is not None and host.powered:
+            task = asyncio.get_running_loop().create_task(
+                _stop_hook(host.gate, self.clock), name=f"stop-hook-{host.name}", context=outside()
+            )
+            self._resets.add(task)
+            task.add_done_callback(self._resets.discard)
+
     # --- what tests look at ---
 
     def lease_left(self, name: str) -> float:
-        """Return for how many seconds of its own clock the host's agent still believes in its lease."""
+        """Return for how many seconds of its own clock the host's guard still believes in its lease."""
         host = self.any_host(name)
-        if host.agent is None or host.serving is None:
+        if host.guard is None or host.guarding is None:
             return 0.0
-        return host.serving.lease.deadline - host.clock.boottime()
+        return host.guarding.lease.deadline - host.clock.boottime()
 
     def lease_reached(self, name: str) -> tuple[int, int, int]:
-        """Return how far the host's agent knows its lease to be: era, epoch and counter; zeros where none runs."""
+        """Return how far the host's guard knows its lease to be: era, epoch and counter; zeros where none runs."""
         host = self.any_host(name)
-        if host.agent is None or host.serving is None:
+        if host.guard is None or host.guarding is None:
             return 0, 0, 0
-        return host.serving.lease.reached
+        return host.guarding.lease.reached
 
     async def until(self, true: Callable[[], bool], limit_s: float = 600.0) -> None:
         """Wait until the state is as wanted, for at most `limit_s` virtual seconds."""
@@ -352,3 +489,30 @@ class SimulatedCloud:
 
     def _has_ended(self, process: Process, name: str, error: BaseException) -> None:
         self.ended.append(f"{name}: {error!r}")
+
+
+def _address(number: int) -> str:
+    """Return the address of the machine of this number on the underlay."""
+    return str(UNDERLAY + number)
+
+
+async def _stop_hook(gate: SimulatedGate, clock: Clock) -> None:
+    await close_or_kill(gate, clock)
+
+
+def _later_by(clock: Clock, seconds: float, call: Callable[[], None]) -> None:
+    """Have it done after so many seconds for which the host did not stand still."""
+    due = clock.monotonic() + seconds
+
+    def look() -> None:
+        left = due - clock.monotonic()
+        if left <= 0:
+            call()
+        else:
+            _later(max(left, LEAST_S), look)
+
+    look()
+
+
+def _later(seconds: float, call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, call, context=outside())

@@ -1,4 +1,4 @@
-"""Simulated hosts: what outlives an agent (guests, disks, journal, wires), and its process while it runs."""
+"""Simulated hosts: what outlives agent and guard (guests, disks, journals, wires), and the processes while they run."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -6,6 +6,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from renova.agent.journal import HostPage, MemoryJournal, ServerPage, ThingPage
 from renova.agent.service import Agent
+from renova.drivers.guard.simulated import SimulatedGate, SimulatedWatchdog
+from renova.drivers.heartbeat.simulated import SimulatedHeartbeats
 from renova.drivers.hypervisor import ImageSource
 from renova.drivers.hypervisor.none import NoHypervisor
 from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
@@ -13,7 +15,10 @@ from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network.none import NoNetwork
 from renova.drivers.network.simulated import SimulatedNetwork
 from renova.drivers.volume.simulated import SimulatedVolumes
+from renova.guard.page import MemoryPage
+from renova.guard.service import Guard
 from renova.model.chance import Chance
+from renova.model.channel import Channel
 from renova.model.clock import Clock
 from renova.model.ids import HostId, ServerId, SnapshotId, VolumeId
 from renova.model.storage import Export, WantedVolume
@@ -85,11 +90,34 @@ class AnyHost:
     clock: Clock
     chance: Chance
     journal: SimulatedJournal
-    lines: dict[str, Line]  # to each controller, by its name
+    lines: dict[str, Line]  # of the agent to each controller, by its name
+    guard_page: MemoryPage = field(default_factory=MemoryPage)
     boots: int = 1
     powered: bool = True
+    walled: bool = False  # other hosts do not reach it, nor it them, nor its storage
     agent: Process | None = None
     serving: Agent | None = None  # what runs in that process
+    guard: Process | None = None
+    guarding: Guard | None = None  # likewise
+    guard_runs: int = 0
+    reader: Process | None = None  # of the witness, where there is one
+
+    def __post_init__(self) -> None:
+        self.local = Line(self._serve_agent, "guard", listener=lambda: self.guard)  # between agent and guard
+        self.to_reader = Line(self._serve_reader, "guard", listener=lambda: self.guard)  # between reader and guard
+
+    async def _serve_agent(self, channel: Channel) -> None:
+        assert self.guarding is not None
+        await self.guarding.serve_agent(channel)
+
+    async def _serve_reader(self, channel: Channel) -> None:
+        assert self.guarding is not None
+        await self.guarding.serve_reader(channel)
+
+    @property
+    def guard_lines(self) -> list[Line]:
+        """The guard's own lines, which go through the agent's cables."""
+        return [line.beside for line in self.lines.values() if line.beside is not None]
 
     @property
     def line(self) -> Line:
@@ -104,6 +132,9 @@ class SimulatedHost(AnyHost):
     storage: SimulatedStorage
     hypervisor: SimulatedHypervisor
     network: SimulatedNetwork
+    heartbeats: SimulatedHeartbeats
+    gate: SimulatedGate | None = None  # of an armed host
+    watchdog: SimulatedWatchdog | None = None  # likewise, while its guard runs
     volumes: None = None  # it holds none
 
 
@@ -114,3 +145,4 @@ class SimulatedStorageHost(AnyHost):
     volumes: StorageHostVolumes
     hypervisor: NoHypervisor = field(default_factory=NoHypervisor)
     network: NoNetwork = field(default_factory=NoNetwork)
+    heartbeats: None = None

@@ -11,15 +11,16 @@ import msgspec
 FOLLOWED: dict[str, tuple[str, ...]] = {
     "rights": ("server", "host", "incarnation"),
     "debts": ("host", "server", "below"),
-    "hosts": ("id", "state"),
+    "hosts": ("id", "state", "disabled", "forced_down", "power_barred"),
     "leases": ("host", "epoch", "counter", "boot", "ttl"),
-    "proofs": ("id", "host", "kind", "epoch", "readings"),
+    "proofs": ("id", "host", "kind", "epoch", "readings", "who", "withdrawn", "created_at"),
     "operations": ("id", "server", "number", "state", "executor", "epoch", "undoing", "story", "want"),
     "steps": ("operation", "place", "step"),
     "executors": ("id",),
     "servers": ("id", "host", "vm_state", "task_state", "launched_at", "root_generation", "deleted"),
+    "recoveries": ("id", "server", "host", "proof", "state", "target", "reached", "reason"),
     "notices": ("number", "id", "server"),
-    "cluster": ("era", "hold"),
+    "cluster": ("era", "hold", "brake", "brake_lifted_until"),
     "inventories": ("provider", "resource_class", "total", "reserved", "allocation_ratio", "used"),
 }
 

@@ -39,6 +39,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     _ready: Any  # asyncio's own: a deque of handles, and whether the loop is to end
     _stopping: bool
+    _check_closed: Callable[[], None]
 
     def __init__(self, limit_s: float = 86_400.0) -> None:
         self._now = 0.0
@@ -56,6 +57,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._now
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        self._check_closed()
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None

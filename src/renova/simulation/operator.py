@@ -41,6 +41,7 @@ class Operator:
             (10, self._disable),
             (10, self._clean),
             (12, self._do_duty),
+            (8, self._release_brake),
             (6, self._aggregate),
         ]
         while not self._stopping:
@@ -96,6 +97,11 @@ class Operator:
         duty = self._random.choice(names)
         await self._ask("POST", f"/renova/v1/duties/{duty}", what="duty", about=duty)
 
+    async def _release_brake(self, _host: str) -> None:
+        """Say that silent hosts are dead where most are off; refused unless the brake is on."""
+        if any(self._hosts.is_off(name) for name in self._hosts.names()):
+            await self.release_brake()
+
     async def _aggregate(self, host: str) -> None:
         body = {"aggregate": {"name": self._asking.name("aggregate")}}
         made = await self._ask("POST", f"{COMPUTE}/os-aggregates", body, what="create_aggregate")
@@ -116,6 +122,10 @@ class Operator:
             for host in self._hosts.names()
         ]
         return all(taken)
+
+    async def release_brake(self) -> None:
+        """Say that it is the hosts that are dead; refused where the brake is not on."""
+        await self._ask("POST", "/renova/v1/brake/release", what="release_brake")
 
     async def look_over(self) -> None:
         """Have the duties done that bring the database to what hosts really have."""

@@ -63,9 +63,9 @@ class Process:
         """End it at once, wherever it stands; it may be the one that runs now, which then goes on to its next await."""
         if self.alive:
             self.alive = self.runs = False
-            self.held.clear()
             loop: Any = asyncio.get_running_loop()
-            loop.entomb(self)
+            loop.entomb(self)  # first: what is held may be all that still refers to a task
+            self.held.clear()
             for call in self.at_end:
                 call()
 

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
 
 from renova.drivers.hypervisor.simulated.machine import SMALL_HOST
-from renova.model.errors import Invalid
-from renova.settings import ControllerSettings, ProofName
-from renova.simulation.announcements import Announcements
+from renova.model.errors import Invalid, Refused
+from renova.model.host import GuardClass
+from renova.settings import BrakeSettings, ControllerSettings, MaintenanceSettings, ProofName, RecoverySettings
 from renova.simulation.calm import CALM_S, disagreements
 from renova.simulation.cloud import QUICK_LEASE, SimulatedCloud
 from renova.simulation.fault_kinds import KINDS
@@ -19,19 +19,20 @@ from renova.simulation.fault_kinds.crash_points import AIMED
 from renova.simulation.faults import Injector, Kind
 from renova.simulation.front import Front
 from renova.simulation.history import History, listening, quiet_logs
-from renova.simulation.invariants import Invariants
 from renova.simulation.invariants.checks import Violation
-from renova.simulation.ledger import Ledger
+from renova.simulation.last_death import lose_a_host
 from renova.simulation.loop import Stuck, run_virtual
-from renova.simulation.processes import current
 from renova.simulation.receiver import Receiver
 from renova.simulation.surroundings import Users, an_image
+from renova.simulation.watch import Watch
 from renova.simulation.workload import CONTENT, IMAGES, Workload
 from renova.simulation.world import World
 from renova.store.database import Tx
 
 CPU_RATIO = 4  # virtual CPUs that a host offers for each of its own
 LOOK_S = 0.5  # virtual seconds between looks at what tells nobody when it changes: writes, exports
+BRAKE = BrakeSettings(window=30.0)
+CARE_S = 12.0  # seconds for which a host that was switched off stays so, at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,15 @@ class Plan:
     aims: tuple[str, ...] = ()  # crash points at which somebody is to die first
     room: int = 12  # servers that fit on a host
     margin: float = 12.0  # of the hosts' lease, in seconds
+    brake: BrakeSettings = BRAKE
     told: bool | None = None  # whether somebody is told of events; None: in one seed of four
     by_silence: bool | None = None  # whether silence proves a host dead; None: in one seed of eight
+    fencing: bool | None = None  # whether silent hosts are switched off; None: in one seed of four
+    armed: bool | None = None  # whether hosts have armed guards; None: in one seed of four
+    witnessed: bool | None = None  # whether armed hosts have a witness; None: in every other seed of these
+    weak: bool | None = None  # whether armed hosts' watchdogs stand still when these do; None: in half of these seeds
+    recovers: bool | None = None  # whether servers of dead hosts come back by themselves; None: in one seed of three
+    maintained: bool | None = None  # whether hosts that live are emptied, servers moved; None: in two seeds of five
 
     @property
     def shared(self) -> bool:
@@ -60,17 +68,50 @@ class Plan:
         return self.seed % 3 != 0
 
     @property
+    def fences(self) -> bool:
+        return self.seed % 4 == 2 if self.fencing is None else self.fencing
+
+    @property
+    def guards(self) -> bool:
+        """Whether the hosts' guards are armed."""
+        return self.seed % 4 == 3 if self.armed is None else self.armed
+
+    @property
+    def witness(self) -> bool:
+        """Whether armed hosts go by a witness."""
+        return self.guards and (self.seed % 8 == 7 if self.witnessed is None else self.witnessed)
+
+    @property
+    def maintains(self) -> bool:
+        """Whether somebody empties hosts that live, and moves servers."""
+        return self.seed % 5 in (1, 3) if self.maintained is None else self.maintained
+
+    @property
+    def watchdogs(self) -> GuardClass:
+        """The class of armed hosts' watchdogs."""
+        weak = self.seed % 16 >= 8 if self.weak is None else self.weak
+        return GuardClass.B if weak else GuardClass.A
+
+    @property
     def settings(self) -> ControllerSettings:
         """The controllers'."""
         lease = replace(QUICK_LEASE, margin=self.margin)
         by_silence = self.seed % 8 == 5 if self.by_silence is None else self.by_silence
-        proofs: tuple[ProofName, ...] = ("power_off", "operator")
+        proofs: tuple[ProofName, ...] = ("power_off", "lease_revoked", "operator")
         return ControllerSettings(
             lease=lease,
             soft_reboot_wait=10,
             shutdown_wait=10,
+            accept_weak_guard=self.watchdogs is GuardClass.B,
             accepted_proofs=(*proofs, "heartbeat_age") if by_silence else proofs,
             heartbeat_age=lease.ttl + lease.margin,
+            fence_after=lease.ttl,
+            fence_isolated=self.seed % 8 != 6,
+            brake=self.brake,
+            maintenance=MaintenanceSettings(again=5.0),
+            recovery=RecoverySettings(
+                automatic=self.seed % 3 == 2 if self.recovers is None else self.recovers, again=10.0
+            ),
         )
 
     def kinds(self) -> Sequence[Kind]:
@@ -137,6 +178,10 @@ class Run:
             storage_count=plan.storage_hosts,
             controller_count=plan.controllers,
             settings=plan.settings,
+            switchable=plan.fences,
+            armed=plan.guards,
+            witnessed=plan.witness,
+            watchdogs=plan.watchdogs,
             facts=replace(SMALL_HOST, vcpus=max(plan.room // CPU_RATIO, 1)),
         )
         self.history = History(asyncio.get_running_loop().time)
@@ -152,24 +197,13 @@ class Run:
             seed=plan.seed,
             servers=plan.servers,
             pause_s=plan.pause_s,
+            maintained=plan.maintains,
         )
-        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.ledger = Ledger(self.world.data.raw)
-        self.invariants = Invariants(
-            self.history,
-            self.world.hosts,
-            self.world.storage_hosts,
-            now=asyncio.get_running_loop().time,
-            lease_left=self.world.lease_left,
-            reached=self.world.lease_reached,
-            lied=self._lied,
-            stopped=lambda host: self.world.clock_of(host).was_stopped,
-            broken=self._break,
-        )
-        self.announcements = Announcements(self.invariants.checks.demand)
+        struck_by = [kind.name for kind in plan.kinds()]
+        self.watch = Watch(self.world, self.history, plan.settings, struck_by)
+        self.watch.lost.append(self.workload.promises.clear)  # of what was lost nobody can hold them
         if plan.told if plan.told is not None else plan.seed % 4 == 0:
-            self.world.sink = Receiver(self.world.chance_of("receiver"), self.announcements.heard)
-        self.history.alarm = lambda what: self._break(Violation("unexpected", what))
+            self.world.sink = Receiver(self.world.chance_of("receiver"), self.watch.announcements.heard)
         self._passed: Callable[[], Counter[str]] = Counter  # crash points, so far, while faults struck
         self._calm_s = 0.0
 
@@ -178,72 +212,69 @@ class Run:
         outcome = Outcome(self.plan)
         with listening(self.history):
             try:
-                await self._unless_broken(self._whole())
+                await self.watch.unless_broken(self._whole())
             except Exception as error:  # noqa: BLE001  (whatever it is: the run failed, and says why)
                 first = _first(error)
                 outcome.error = f"{type(first).__name__}: {first}"
                 outcome.invariant = first.invariant if isinstance(first, Violation) else type(first).__name__
                 outcome.history = self.history.newest()
         outcome.digest, outcome.lines = self.history.digest, self.history.count
-        outcome.checks, outcome.virtual_s = self.invariants.checks.made, asyncio.get_running_loop().time()
+        outcome.checks, outcome.virtual_s = self.watch.invariants.checks.made, asyncio.get_running_loop().time()
         outcome.fired, outcome.points = self.injector.fired, self.world.points.fired
         outcome.passed = self._passed()
         outcome.asked, outcome.promises = Counter(self.workload.asked), len(self.workload.promises)
-        outcome.assumptions = self.invariants.view.believed.broken
+        outcome.assumptions = self.watch.believed.broken
         outcome.calm_s = self._calm_s
         return outcome
-
-    async def _unless_broken(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name="run")
-        await asyncio.wait({task, self._broken}, return_when=asyncio.FIRST_COMPLETED)
-        if self._broken.done():
-            task.cancel()
-            await asyncio.wait({task})
-            self._broken.result()
-        task.result()
-
-    def _break(self, violation: Violation) -> None:
-        if not self._broken.done():
-            self._broken.set_exception(violation)
-
-    def _lied(self, host: str) -> bool:
-        return any(name == host for _, name in self.world.switches.lies)
 
     async def _whole(self) -> None:
         world = self.world
         world.identity = Users()
         for image in IMAGES:
             world.images.have(an_image(image, CONTENT), CONTENT)
-        world.data.on_commit.append(self._committed)
-        world.data.on_loss.append(self._lost)
         await world.up()
-        for host in world.hosts.values():
-            self.invariants.watch_host(host)
+        self.watch.begin()
         await self.workload.prepare()
         prepared = self.world.points.passed.copy()
         self._passed = lambda: self.world.points.passed - prepared
         looking = asyncio.get_running_loop().create_task(self._look(), name="look")
+        caring = asyncio.get_running_loop().create_task(self._switch_on_again(), name="care")
         try:
             await self._storm()
             self.history.note("WORLD", "calm begins")
             await self._calm()
+            if self.plan.settings.recovery.automatic and not self.watch.believed.ever_lost:
+                await self._lose_a_host()
         finally:
             looking.cancel()
+            caring.cancel()
         await world.down()
 
-    def _committed(self) -> None:
-        process, changes = current(), self.ledger.take()
-        self.invariants.committed(process.name if process else "world", changes)
-        if process is not None and self.world.sink is not None:
-            self.announcements.committed(changes)
+    async def _lose_a_host(self) -> None:
+        await asyncio.sleep(self.plan.brake.window + 1.0)  # no brake is left of the storm, once it is released
+        await self.workload.operator.release_brake()
+        self.history.note("WORLD", "one more host dies")
+        try:
+            await lose_a_host(self.world)
+        except Refused as error:
+            self.watch.invariants.checks.fail("recovered", self.history.with_names(str(error)))
+        await self._calm()
 
     async def _look(self) -> None:
         while True:
-            self.invariants.look()
-            for ended in self.world.ended:
-                if "Lost(" not in ended:  # as a controller may that was taken for dead
-                    self.invariants.checks.fail("ended_by_error", ended)
+            self.watch.look()
             await asyncio.sleep(LOOK_S)
+
+    async def _switch_on_again(self) -> None:
+        """Look after hosts that were switched off: some time later, somebody presses the button."""
+        off_since = self.world.switches.off_since
+        while True:
+            await asyncio.sleep(CARE_S)
+            for name, since in list(off_since.items()):
+                if self.world.clock.monotonic() - since >= CARE_S:
+                    del off_since[name]
+                    self.history.note("WORLD", "switched on by hand", host=name)
+                    await self.world.power_on(name)
 
     async def _storm(self) -> None:
         users = asyncio.get_running_loop().create_task(self.workload.run(self.plan.users), name="users")
@@ -257,7 +288,7 @@ class Run:
         await self.injector.mend()
 
     def _wrong(self, tx: Tx) -> list[str]:
-        ordered, believed = self.invariants.operations.ordered_images, self.invariants.view.believed
+        ordered, believed = self.watch.invariants.operations.ordered_images, self.watch.believed
         return list(
             disagreements(
                 self.world,
@@ -270,18 +301,13 @@ class Run:
             )
         )
 
-    def _lost(self) -> None:
-        self.invariants.lost_commits(self.ledger)
-        self.announcements.lost_commits(self.ledger.everything()["notices"])
-        self.workload.promises.clear()  # of what was lost nobody can hold them
-
     async def _calm(self) -> None:
         """Wait until everything is final and true, for as long as that may take."""
         loop = asyncio.get_running_loop()
         began, pause, settled = loop.time(), 1.0, False
         while True:
             settled = settled or await self.workload.operator.settle()
-            if self.invariants.view.believed.ever_lost and self.invariants.view.hold is None:
+            if self.watch.believed.ever_lost and self.watch.invariants.view.hold is None:
                 # A restored database says what was so once, until each host that comes back was looked over.
                 await self.workload.operator.look_over()
             wrong = await self.world.database.read(self._wrong)

@@ -14,6 +14,7 @@ from renova.model.clock import Clock
 from renova.simulation.asking import Asking, Known, Promise
 from renova.simulation.front import COMPUTE, Front
 from renova.simulation.history import History
+from renova.simulation.maintainer import Maintainer
 from renova.simulation.operator import Hosts, Operator
 from renova.simulation.surroundings import ADMIN, DEMO, Users
 
@@ -47,7 +48,16 @@ class Workload:
     """Users and an operator at work, until `stop`."""
 
     def __init__(
-        self, front: Front, clock: Clock, history: History, hosts: Hosts, *, seed: int, servers: int, pause_s: float
+        self,
+        front: Front,
+        clock: Clock,
+        history: History,
+        hosts: Hosts,
+        *,
+        seed: int,
+        servers: int,
+        pause_s: float,
+        maintained: bool = False,
     ) -> None:
         self._asking = Asking(front, history)
         self._clock = clock
@@ -59,6 +69,9 @@ class Workload:
         self._flavors: list[str] = []
         self._network = ""
         self.operator = Operator(self._asking, clock, hosts, self._random, pause_s)
+        # By chances of its own: so the others ask for the same with it and without.
+        chance = random.Random(seed ^ 0xD8A1)  # noqa: S311  (no secret)
+        self._maintainer = Maintainer(self._asking, clock, hosts, chance, pause_s) if maintained else None
         self.known = self._asking.known
         self.volumes: list[str] = []
         self.groups: list[str] = []
@@ -97,10 +110,14 @@ class Workload:
             for number in range(1, users + 1):
                 group.create_task(self._user(), name=f"user{number}")
             group.create_task(self.operator.run(), name="operator")
+            if self._maintainer is not None:
+                group.create_task(self._maintainer.run(), name="maintainer")
 
     def stop(self) -> None:
         self._stopping = True
         self.operator.stop()
+        if self._maintainer is not None:
+            self._maintainer.stop()
 
     async def _user(self) -> None:
         while not self._stopping:

@@ -7,14 +7,13 @@ chance, so that a fault in one does not change what the others draw. What the ma
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 
 import msgspec
 
 from renova.model.chance import Chance, SeededChance
 from renova.model.errors import NotNow
-from renova.model.ids import HostId
-from renova.power import Reading
 from renova.simulation.channel import KEEPALIVE_S, Line
 from renova.simulation.clocks import MachineClock
 from renova.simulation.cloud import SimulatedCloud
@@ -26,36 +25,8 @@ from renova.simulation.processes import Process, outside
 from renova.store.database import Database
 
 DATABASE_LATENCY_S = 0.002
+TORN = 0.1  # of the ways by which guests leave with their memory, in the last exchange
 RESTARTED_S = 2.0  # until a service manager starts anew what ended by itself
-HANG_S = 30.0  # a power controller that hangs answers after this
-
-
-class LyingSwitchBoard:
-    """The power controllers of all hosts; each may lie, hang or refuse."""
-
-    def __init__(self, world: "World") -> None:
-        self._world = world
-        # By host: who is told when somebody asked in vain.
-        self.lying: dict[str, Callable[[], None]] = {}  # said to be off, whatever they are
-        self.hanging: dict[str, Callable[[], None]] = {}
-        self.refusing: dict[str, Callable[[], None]] = {}
-        self.lies: list[tuple[float, str]] = []  # each "off" that was not true: when, and of which host
-
-    async def read(self, host: HostId, name: str) -> Reading:
-        world = self._world
-        if name in self.hanging:
-            self.hanging[name]()
-            await world.clock.sleep(HANG_S)
-            return Reading.UNKNOWN
-        if name in self.refusing:
-            self.refusing[name]()
-            return Reading.UNKNOWN
-        powered = world.any_host(name).powered
-        if name in self.lying and powered:
-            self.lying[name]()
-            self.lies.append((world.clock.monotonic(), name))
-            return Reading.OFF
-        return Reading.ON if powered else Reading.OFF
 
 
 @dataclass
@@ -76,7 +47,6 @@ class World(SimulatedCloud):
         self._freezes: dict[str, int] = {}
         self.points = CrashPoints()
         super().__post_init__()
-        self.switches = self.power = LyingSwitchBoard(self)
 
     def tell(self, event: str) -> None:
         for listener in self.listeners:
@@ -113,8 +83,10 @@ class World(SimulatedCloud):
 
     def _line(self, host: str, controller: str) -> Line:
         line = super()._line(host, controller)
-        line.to_controller.reach = lambda before, frame: self._sends("agent", before, frame)
-        line.to_host.reach = lambda before, frame: self._sends("controller", before, frame)
+        assert line.beside is not None
+        for kind, each in (("agent", line), ("guard", line.beside)):
+            each.to_controller.reach = partial(self._sends, kind)
+            each.to_host.reach = partial(self._sends, "controller")
         return line
 
     def _sends(self, kind: str, before: bool, frame: bytes) -> bool:
@@ -125,13 +97,25 @@ class World(SimulatedCloud):
         host.journal.on_call = disk.on_call
         if isinstance(host, SimulatedHost):
             host.hypervisor.on_call = disk.on_call
+            tearing = self.chance_of(f"way from {host.name}")
+            host.hypervisor.tears = lambda _server: tearing.uniform(0.0, 1.0) < TORN
+            host.heartbeats.on_call = disk.on_heartbeat
         elif isinstance(host, SimulatedStorageHost):
             host.volumes.on_call = disk.on_call
 
     def start_agent(self, name: str) -> None:
+        """Start the host's agent, where the host has power and none runs: it may have been switched off and on."""
+        host = self.any_host(name)
         if name not in self._disks:
-            self._begin_host(self.any_host(name))
-        super().start_agent(name)
+            self._begin_host(host)
+        if host.powered and host.agent is None:
+            super().start_agent(name)
+
+    def start_guard(self, name: str) -> None:
+        """Start the host's guard, where the host has power and none runs."""
+        host = self.any_host(name)
+        if host.powered and host.guard is None:
+            super().start_guard(name)
 
     def _has_ended(self, process: Process, name: str, error: BaseException) -> None:
         """Start anew what ended by an error of its own, as a service manager does; the error is kept."""
@@ -147,6 +131,12 @@ class World(SimulatedCloud):
         elif name.startswith("agent-") and self.any_host(host := name.removeprefix("agent-")).agent is process:
             self.end_agent(host)
             self.start_agent(host)
+        elif name.startswith("reader-") and self.any_host(host := name.removeprefix("reader-")).reader is process:
+            self.end_reader(host)
+            self.start_reader(host)
+        elif name.startswith("guard-") and self.any_host(host := name.removeprefix("guard-")).guard is process:
+            self.end_guard(host)
+            self.start_guard(host)
 
     # --- freezing ---
 
@@ -160,16 +150,40 @@ class World(SimulatedCloud):
     def freeze_agent(self, name: str) -> bool:
         """Stop the agent where it stands; its guests run on. False when it does not run."""
         host = self.any_host(name)
-        return self._freeze(name, host.agent, list(host.lines.values()))
+        return self._freeze(f"agent-{name}", host.agent, [*host.lines.values(), host.local])
 
     def thaw_agent(self, name: str) -> None:
-        self._thaw(name, self.any_host(name).agent)
+        self._thaw(f"agent-{name}", self.any_host(name).agent)
+
+    def freeze_guard(self, name: str) -> bool:
+        """Stop the guard where it stands; False when it does not run."""
+        host = self.any_host(name)
+        return self._freeze(f"guard-{name}", host.guard, [*host.guard_lines, host.local, host.to_reader])
+
+    def thaw_guard(self, name: str) -> None:
+        self._thaw(f"guard-{name}", self.any_host(name).guard)
+
+    def start_reader(self, name: str) -> None:
+        """Start the host's reader of the witness, where the host has power and none runs."""
+        host = self.any_host(name)
+        if host.powered and host.reader is None:
+            super().start_reader(name)
+
+    def freeze_reader(self, name: str) -> bool:
+        """Stop the reader of the witness where it stands; False when it does not run."""
+        host = self.any_host(name)
+        return self._freeze(f"reader-{name}", host.reader, [host.to_reader])
+
+    def thaw_reader(self, name: str) -> None:
+        self._thaw(f"reader-{name}", self.any_host(name).reader)
 
     def suspend_host(self, name: str) -> bool:
-        """Stop the whole host, guests and clocks too; False when its agent does not run."""
+        """Stop the whole host, guests and clocks too; False when its agent does not run, or its guard."""
         host = self.any_host(name)
-        if not self.freeze_agent(name):
+        if host.guard is None or host.guard.frozen or not self.freeze_agent(name):
             return False
+        self.freeze_guard(name)
+        self.freeze_reader(name)
         self.clock_of(name).stand_still()
         if isinstance(host, SimulatedHost):
             host.hypervisor.stand_still()
@@ -177,14 +191,26 @@ class World(SimulatedCloud):
 
     def wake_host(self, name: str, *, virtual: bool) -> None:
         """Let the host go on; if it is `virtual`, it does not even know by its clocks."""
+        self._go_on(name, virtual=virtual)
+        self.thaw_guard(name)
+        self.thaw_reader(name)
+        self.thaw_agent(name)
+
+    def _go_on(self, name: str, *, virtual: bool) -> None:
         host = self.any_host(name)
+        if not self.clock_of(name).stands_still:
+            return  # it was switched off and on meanwhile
         self.clock_of(name).go_on(virtual=virtual)
         if isinstance(host, SimulatedHost):
             host.hypervisor.go_on()
-        self.thaw_agent(name)
+
+    async def power_on(self, name: str) -> None:
+        self._go_on(name, virtual=False)
+        await super().power_on(name)
 
     def _lines_to(self, controller: str) -> list[Line]:
-        return [host.lines[controller] for host in self.every_host()]
+        agents = [host.lines[controller] for host in self.every_host()]
+        return [*agents, *(line.beside for line in agents if line.beside is not None)]
 
     def _freeze(self, name: str, process: Process | None, lines: list[Line]) -> bool:
         if process is None or process.frozen:
@@ -199,10 +225,10 @@ class World(SimulatedCloud):
     def _hang_up(self, name: str, freeze: int, process: Process, lines: list[Line]) -> None:
         if process.frozen and self._freezes[name] == freeze:
             for line in lines:
-                line.reset()
+                line.hang_up()
 
     def _thaw(self, name: str, process: Process | None) -> None:
-        self._freezes[name] += 1
+        self._freezes[name] = self._freezes.get(name, 0) + 1
         if process is not None and process.frozen:
             process.thaw()
 
@@ -218,16 +244,23 @@ class Disk:
         self.struck: Callable[[], None] = lambda: None  # told of each call that was slowed or failed
         self.on_call: OnCall = self._on_call
         self._chance = world.chance_of(f"disk of {host}")
+        self._other_chance = world.chance_of(f"heartbeats on the disk of {host}")
+
+    async def on_heartbeat(self) -> None:
+        """Have a heartbeat suffer what a disk's other calls do; it is no crash point, for it comes every second."""
+        await self._suffer(self._other_chance)
 
     async def _on_call(self, place: str) -> None:
         if self._world.points.reach("agent", place):
             await asyncio.get_running_loop().create_future()  # it is dead
-        if place.startswith("after"):
-            return
+        if not place.startswith("after"):
+            await self._suffer(self._chance)
+
+    async def _suffer(self, chance: Chance) -> None:
         if self.slow_s:
             self.struck()
-            await asyncio.sleep(self._chance.uniform(0, self.slow_s))
-        if self.failing and self._chance.uniform(0, 1) < self.failing:
+            await asyncio.sleep(chance.uniform(0, self.slow_s))
+        if self.failing and chance.uniform(0, 1) < self.failing:
             self.struck()
             raise NotNow("the disk gives errors")
 

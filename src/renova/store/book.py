@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import LargeBinary, String, bindparam, cast, exists, false, insert, or_, select, update
+from sqlalchemy import Executable, LargeBinary, String, bindparam, cast, exists, false, insert, or_, select, update
 
 from renova.engine.journal import Entry, Held
 from renova.store import ownership
 from renova.store.database import Tx
 from renova.store.operations import ERASED, begin_next, operations
 from renova.store.ownership import IS_OURS
-from renova.store.prepared import Rows
 from renova.store.schema import Number
 from renova.store.steps import forget, steps
 
@@ -54,7 +53,7 @@ class StoredBook:
             self._note(entry.place, entry.step, entry.result, undone=False)
         else:
             values = {"place": entry.place, "step": entry.step, "result": entry.result}
-            self._demand(self._tx.execute(_NOTE_OURS, values | ownership.named(self._held)))
+            self._demand(_NOTE_OURS, values)
 
     def note_undone(self, place: int) -> None:
         self.demand_ours()
@@ -84,11 +83,10 @@ class StoredBook:
         return self._tx.execute(_STEP, {"operation": self._held.id, "place": place}).first()
 
     def _change(self, **values: object) -> None:
-        self._demand(self._tx.execute(_CHANGE_OURS, values | ownership.named(self._held)))
+        self._demand(_CHANGE_OURS, values)
 
-    def _demand(self, done: Rows) -> None:
-        if done.rowcount == 0:
-            raise ownership.lost(self._held)
+    def _demand(self, change: Executable, values: dict[str, object]) -> None:
+        self._tx.demand(change, values | ownership.named(self._held), lambda: ownership.lost(self._held))
         self._ours = True
 
     def _note(self, place: int, step: str, result: bytes, *, undone: bool) -> None:

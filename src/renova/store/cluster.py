@@ -2,7 +2,8 @@
 
 An era is one unbroken history of the database. After a backup was restored, or commits were lost in a failover, the
 hosts know more than the database does; then a new era begins, and nothing is given to anybody before every host has
-been accounted for (`hosts.eras`). A hold forbids grants, starts, proofs and clean-up; leases are renewed.
+been accounted for (`hosts.eras`). A hold forbids grants, starts, proofs and clean-up; leases are renewed. The brake
+(`ha.brake`) only keeps hosts from being taken for dead without anybody's word.
 """
 
 from typing import Any
@@ -25,6 +26,9 @@ cluster = Table(
     Column("floor", Number, nullable=False, default=0),
     Column("tick", Number, nullable=False, default=0),
     Column("created_at", Stamp, nullable=False),
+    Column("brake", Text),  # why no host is taken for dead by itself, or null
+    Column("braked_at", Stamp),
+    Column("brake_lifted_until", Stamp),  # by who released it
     Column("authority", String(64)),  # the fingerprint of the certificate by which hosts know controllers
 )
 
@@ -42,6 +46,9 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     reported: int = 0
     floor: int = 0  # up to this one, incarnations and versions of volumes may have been given by what was lost
     tick: int = 0
+    brake: str | None = None  # why no host is taken for dead by itself
+    braked_at: str | None = None
+    brake_lifted_until: str | None = None  # and until when that cannot be again: somebody has said that all is well
 
 
 def get(tx: Tx) -> Cluster:
@@ -95,6 +102,14 @@ def authority(tx: Tx, mine: str) -> str:
 
 def end_hold(tx: Tx) -> None:
     _change(tx, hold=None, held_at=None, restoring=False)
+
+
+def engage_brake(tx: Tx, reason: str) -> None:
+    _change(tx, brake=reason, braked_at=tx.now, brake_lifted_until=None)
+
+
+def release_brake(tx: Tx, until: str) -> None:
+    _change(tx, brake=None, braked_at=None, brake_lifted_until=until)
 
 
 def tick(tx: Tx) -> int:

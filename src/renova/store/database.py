@@ -16,12 +16,12 @@ T = TypeVar("T")
 class Tx:
     """A transaction: statements, the time it began, and what to do at its end and once it is committed."""
 
-    __slots__ = ("afterwards", "ending", "execute", "now", "otherwise", "session", "watch")
+    __slots__ = ("afterwards", "demand", "ending", "execute", "now", "otherwise", "session", "watch")
 
     def __init__(self, session: Session, now: str) -> None:
         self.session = session
         self.now = now
-        self.execute = session.execute
+        self.execute, self.demand = session.execute, session.demand
         self.afterwards: list[Callable[[], None]] = []
         self.otherwise: list[Callable[[], None]] = []
         self.ending: list[Callable[[], None]] = []

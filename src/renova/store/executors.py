@@ -6,12 +6,10 @@ it is written. A lease that ends later than one renewed now would was granted be
 is cut, lest a dead executor be waited for as long as the clock was ahead.
 """
 
-from datetime import datetime, timedelta
-
 import msgspec
 from sqlalchemy import Column, String, Table, Text, bindparam, delete, insert, select, update
 
-from renova.model.clock import stamp
+from renova.model.clock import later
 from renova.model.ids import ExecutorId
 from renova.store.database import Tx
 from renova.store.schema import Document, Stamp, metadata
@@ -28,6 +26,7 @@ executors = Table(
     Column("expires_at", Stamp, nullable=False),
 )
 
+_ADD = insert(executors)
 _RENEW = update(executors).where(executors.c.id == bindparam("executor"))
 _LAPSED = (executors.c.expires_at < bindparam("now"), executors.c.id != bindparam("executor"))
 _TOO_LONG = executors.c.expires_at > bindparam("latest")
@@ -62,7 +61,7 @@ class Executor(msgspec.Struct, frozen=True, kw_only=True):
 def enlist(tx: Tx, executor: ExecutorId, controller: Controller, lease_s: float) -> None:
     """Add this executor, under a name that no executor ever had."""
     described = msgspec.structs.asdict(controller)
-    tx.execute(insert(executors).values(id=executor, started_at=tx.now, expires_at=_after(tx, lease_s), **described))
+    tx.execute(_ADD, {"id": executor, "started_at": tx.now, "expires_at": _after(tx, lease_s), **described})
 
 
 def renew(tx: Tx, executor: ExecutorId, lease_s: float) -> bool:
@@ -116,4 +115,4 @@ def _can_be_dialled(address: str) -> bool:
 
 
 def _after(tx: Tx, seconds: float) -> str:
-    return stamp(datetime.fromisoformat(f"{tx.now}+00:00") + timedelta(seconds=seconds))
+    return later(tx.now, seconds)

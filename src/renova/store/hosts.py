@@ -3,13 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Float, String, Table, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    String,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from renova.model.guest import HostFacts
-from renova.model.host import Host, HostState, Lease, Proof, Role
+from renova.model.host import GuardClass, Host, HostState, Lease, Proof, Role
 from renova.model.ids import HostId
 from renova.model.storage import StorageFacts
-from renova.store import cluster, providers
+from renova.store import cluster, power_controllers, providers
 from renova.store.database import Tx
 from renova.store.schema import Document, Number, Stamp, metadata
 
@@ -35,7 +50,11 @@ hosts = Table(
     Column("resume", Boolean, nullable=False, default=False),
     Column("journal", String(64), nullable=False, default=""),
     Column("era", Number, nullable=False, default=0),
+    Column("system", String(64), nullable=False, default="", server_default=""),
     Column("power_barred", String(255)),
+    Column(
+        "condemned_at", Stamp
+    ),  # when it was last decided to take it for dead by itself, or to switch it off for that
     Column("facts", Document(HostFacts)),
     Column("last_seen", Stamp),
     Column("created_at", Stamp, nullable=False),
@@ -54,6 +73,9 @@ leases = Table(
     Column("margin", Float, nullable=False),
     Column("guard", String(8), nullable=False),
     Column("home", String(36), nullable=False, default=""),
+    Column("returns", Boolean, nullable=False, default=False, server_default=false()),
+    Column("witness", String(64), nullable=False, default="", server_default=""),
+    Column("revoked", Number, nullable=False, default=0, server_default="0"),
 )
 
 proofs = Table(
@@ -84,8 +106,19 @@ _BY_NAME = select(hosts).where(hosts.c.name == bindparam("name"))
 _EVERY = select(hosts).order_by(hosts.c.serial)
 _SOME = select(hosts).where(hosts.c.id.in_(bindparam("ids", expanding=True)))
 _OF_ROLE = select(hosts).where(hosts.c.role == bindparam("role")).order_by(hosts.c.serial)
-_ADDRESSES = select(hosts.c.address).where(hosts.c.address != "", hosts.c.role == Role.COMPUTE).order_by(hosts.c.serial)
+_DEAD = select(hosts).where(hosts.c.role == Role.COMPUTE, hosts.c.state == HostState.DEAD).order_by(hosts.c.serial)
+_ADDRESSES = (
+    select(hosts.c.id, hosts.c.address)
+    .where(hosts.c.address != "", hosts.c.role == Role.COMPUTE)
+    .order_by(hosts.c.serial)
+)
+_ADD = insert(hosts)
 _CHANGE = update(hosts).where(hosts.c.id == bindparam("host"))
+_CONDEMNED = select(hosts.c.id).where(hosts.c.condemned_at >= bindparam("since"))
+_TO_BE_HEARD = and_(
+    hosts.c.state.in_((HostState.UP, HostState.RETURNING)), hosts.c.disabled.is_(False), hosts.c.forced_down.is_(False)
+)
+_MEMBERS = select(func.count()).select_from(hosts).where(or_(_TO_BE_HEARD, hosts.c.condemned_at >= bindparam("since")))
 _LEASE = select(leases).where(leases.c.host == bindparam("host"))
 _ALL_LEASES = select(leases).order_by(leases.c.host)
 _END_LEASE = delete(leases).where(leases.c.host == bindparam("host"))
@@ -95,9 +128,16 @@ _RENEW = (
     .where(
         leases.c.host == bindparam("of"), leases.c.epoch == bindparam("in_epoch"), leases.c.boot == bindparam("in_boot")
     )
-    .values(counter=leases.c.counter + 1, home=bindparam("at"))
+    .values(
+        counter=leases.c.counter + 1,
+        home=bindparam("at"),
+        guard=bindparam("of_class"),
+        witness=bindparam("by_word"),
+    )
     .returning(leases.c.counter)
 )
+_PROOF_NUMBERED = select(proofs).where(proofs.c.id == bindparam("number"))
+_RETURNING = update(leases).where(leases.c.host == bindparam("of")).values(returns=bindparam("still"))
 _PROOF = (
     select(proofs)
     .join(leases, leases.c.host == proofs.c.host)
@@ -113,17 +153,8 @@ _PROOF = (
 
 
 def add(tx: Tx, host: HostId, name: str, address: str, certificate: str) -> None:
-    tx.execute(
-        insert(hosts).values(
-            id=host,
-            name=name,
-            address=address,
-            certificate=certificate,
-            state=HostState.ENROLLED,
-            created_at=tx.now,
-            updated_at=tx.now,
-        )
-    )
+    values = {"id": host, "name": name, "address": address, "certificate": certificate, "state": HostState.ENROLLED}
+    tx.execute(_ADD, {**values, "created_at": tx.now, "updated_at": tx.now})
 
 
 def _host(row: Any) -> Host:
@@ -167,6 +198,11 @@ def storing(tx: Tx) -> list[Host]:
     return [_host(row) for row in tx.execute(_OF_ROLE, {"role": Role.STORAGE})]
 
 
+def dead(tx: Tx) -> list[Host]:
+    """List the hosts for guests that are taken for dead."""
+    return [_host(row) for row in tx.execute(_DEAD)]
+
+
 def compute_host(tx: Tx, host: HostId) -> Host | None:
     found = get(tx, host)
     return found if found and found.role is Role.COMPUTE else None
@@ -177,46 +213,64 @@ def compute_host_named(tx: Tx, name: str) -> Host | None:
     return found if found and found.role is Role.COMPUTE else None
 
 
-def addresses(tx: Tx) -> list[str]:
-    """List the addresses on the underlay of all hosts that run guests."""
-    return list(tx.execute(_ADDRESSES).scalars())
+def addresses(tx: Tx) -> dict[HostId, str]:
+    """Return the addresses on the underlay of all hosts that run guests."""
+    return {HostId(row.id): row.address for row in tx.execute(_ADDRESSES)}
 
 
 def change(tx: Tx, host: HostId, **values: Any) -> None:
     tx.execute(_CHANGE, {"host": host, "updated_at": tx.now, **values})
+    if "state" in values:  # with the lease, too: renewals read no host's row
+        tx.execute(_RETURNING, {"of": host, "still": values["state"] is not HostState.UP})
     providers.note(tx, host)
 
 
 def remove(tx: Tx, host: HostId) -> None:
     tx.execute(delete(leases).where(leases.c.host == host))
+    power_controllers.remove(tx, host)
     tx.execute(delete(hosts).where(hosts.c.id == host))
 
 
 def lease(tx: Tx, host: HostId) -> Lease | None:
     row = tx.execute(_LEASE, {"host": host}).first()
-    return Lease(**row._mapping) if row else None
+    return _lease(row) if row else None
 
 
 def all_leases(tx: Tx) -> list[Lease]:
-    return [Lease(**row._mapping) for row in tx.execute(_ALL_LEASES)]
+    return [_lease(row) for row in tx.execute(_ALL_LEASES)]
 
 
-def begin_lease(tx: Tx, host: HostId, epoch: int, boot: str, ttl: float, margin: float, guard: str) -> None:
-    """Give the host a lease of this epoch; whatever it had before is over."""
+def _lease(row: Any) -> Lease:
+    values = dict(row._mapping)
+    return Lease(**{**values, "guard": GuardClass(values["guard"])})
+
+
+def begin_lease(tx: Tx, host: HostId, epoch: int, boot: str, ttl: float, margin: float) -> None:
+    """Give the host a lease of this epoch; whatever it had before is over. Its guard says its class with renewals."""
     known = lease(tx, host)
     # Within an epoch the counter never falls: a host that has heard of a higher one proves that commits were lost.
     counter = known.counter if known is not None and known.epoch == epoch else 0
     tx.execute(_END_LEASE, {"host": host})
     values = {"host": host, "epoch": epoch, "counter": counter, "boot": boot, "ttl": ttl, "margin": margin}
-    tx.execute(_BEGIN_LEASE, {**values, "guard": guard})
+    tx.execute(_BEGIN_LEASE, {**values, "guard": GuardClass.NONE})
 
 
-def renew(tx: Tx, host: HostId, epoch: int, boot: str, home: str = "") -> int | None:
+def renew(
+    tx: Tx,
+    host: HostId,
+    epoch: int,
+    boot: str,
+    home: str = "",
+    guard: GuardClass = GuardClass.NONE,
+    witness: str = "",
+) -> int | None:
     """Renew the lease if epoch and boot are its own; return the new counter, or None: then it is not renewed.
 
-    `home` is the executor whose connection the renewal came over.
+    `home` is the executor over whose connection the host's agent can be commanded, "" while that is away; `witness`
+    the word of the file by which its guard may go.
     """
-    row = tx.execute(_RENEW, {"of": host, "in_epoch": epoch, "in_boot": boot, "at": home}).first()
+    values = {"of": host, "in_epoch": epoch, "in_boot": boot, "at": home, "of_class": guard, "by_word": witness}
+    row = tx.execute(_RENEW, values).first()
     return int(row[0]) if row else None
 
 
@@ -225,35 +279,79 @@ def seen(tx: Tx, host: HostId) -> None:
     tx.execute(_CHANGE, {"host": host, "last_seen": tx.now})
 
 
+def condemn(tx: Tx, host: HostId) -> None:
+    """Note that the host is to be taken for dead, or switched off for that, without anybody's word."""
+    tx.execute(_CHANGE, {"host": host, "condemned_at": tx.now})
+
+
+def condemned(tx: Tx, since: str) -> set[HostId]:
+    """Return the hosts for which that was decided since then, whatever has become of them."""
+    return {HostId(host) for host in tx.execute(_CONDEMNED, {"since": since}).scalars()}
+
+
+def members(tx: Tx, since: str) -> int:
+    """Count the hosts that are to be heard, nobody being at work there, and those that were condemned since then."""
+    return int(tx.execute(_MEMBERS, {"since": since}).scalar_one())
+
+
 def prove_dead(tx: Tx, observed: Lease, kind: str, readings: dict[str, str], who: str) -> bool:
     """Declare the host dead, if its lease is still exactly as observed; False if it moved meanwhile.
 
-    Every proof raises the epoch by this compare-and-swap (safety: a renewal between reading and writing wins).
+    Every proof raises the epoch by this compare-and-swap (safety: a renewal between reading and writing wins), also
+    where the guard has become weaker than was known.
     While the database is known to have lost commits, nobody is declared dead by it.
     """
+    raised = _raise_epoch(tx, observed, witness="", revoked=0)
+    if raised is None:
+        return False
+    note_proof(tx, observed.host, kind, raised, readings, who)
+    change(tx, observed.host, state=HostState.DEAD)
+    return True
+
+
+def revoke(tx: Tx, observed: Lease) -> bool:
+    """End the lease, if it is still exactly as observed; False if it moved meanwhile. It proves nothing by itself.
+
+    For a host whose guard may go by the witness: nobody renews it any more, and the witness is to show that before the
+    end of the lease is the end of the guests.
+    """
+    return _raise_epoch(tx, observed, witness=observed.witness, revoked=observed.epoch) is not None
+
+
+def _raise_epoch(tx: Tx, observed: Lease, *, witness: str, revoked: int) -> int | None:
     standing = cluster.get(tx)
     if standing.hold is not None and not standing.restoring:
-        return False
+        return None
     raised = tx.execute(
         update(leases)
         .where(
             leases.c.host == observed.host,
             leases.c.epoch == observed.epoch,
             leases.c.counter == observed.counter,
+            leases.c.guard == observed.guard,
+            leases.c.witness == observed.witness,
+            leases.c.revoked == observed.revoked,
         )
-        .values(epoch=leases.c.epoch + 1, counter=0)
+        .values(epoch=leases.c.epoch + 1, counter=0, witness=witness, revoked=revoked)
         .returning(leases.c.epoch)
     ).first()
-    if raised is None:
-        return False
-    note_proof(tx, observed.host, kind, int(raised[0]), readings, who)
-    change(tx, observed.host, state=HostState.DEAD)
-    return True
+    return int(raised[0]) if raised else None
+
+
+def forget_guards(tx: Tx) -> None:
+    """Believe in no guard until it says anew of which class it is: a database that has lost commits may not know."""
+    tx.execute(update(leases).values(guard=GuardClass.NONE))
 
 
 def proof(tx: Tx, host: HostId) -> Proof | None:
     """Return the proof by which the host is dead now: not withdrawn, and nothing was granted to the host since."""
     row = tx.execute(_PROOF, {"host": host}).first()
+    return Proof(**row._mapping) if row else None
+
+
+def proof_numbered(tx: Tx, number: int) -> Proof | None:
+    """Return the proof of this number, whatever it is worth now."""
+    row = tx.execute(_PROOF_NUMBERED, {"number": number}).first()
     return Proof(**row._mapping) if row else None
 
 

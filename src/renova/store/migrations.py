@@ -1,6 +1,7 @@
 """Migrations: servers that change hosts. Their status moves by compare-and-swap only."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -26,11 +27,19 @@ migrations = Table(
     Column("user", String(36), nullable=False),
     Column("project", String(36), nullable=False),
     Column("proof", Number),  # by which the source was known to be dead
+    Column("wish", String(16)),  # what somebody wants of one that goes on
+    Column("memory_total", Number),  # bytes, of a guest that leaves with its memory
+    Column("memory_processed", Number),
+    Column("memory_remaining", Number),
     Column("created_at", Stamp, nullable=False),
     Column("updated_at", Stamp),
 )
 
-ACTIVE = ("accepted", "pre-migrating")
+# Nova's words; not all kinds have all.
+ACTIVE = ("accepted", "queued", "preparing", "running", "pre-migrating", "migrating", "post-migrating")
+FAILED = ("failed", "error", "cancelled")
+
+LIVE = "live-migration"  # the type of one in which the guest goes on with its memory
 
 # Made once: making a statement costs five times as much as running it.
 _ADD = insert(migrations).returning(migrations.c.id)
@@ -38,11 +47,23 @@ _MOVE = update(migrations).where(
     migrations.c.id == bindparam("wanted"), migrations.c.status.in_(bindparam("expected", expanding=True))
 )
 _ACTIVE = select(migrations).where(migrations.c.server == bindparam("server"), migrations.c.status.in_(ACTIVE))
+_FROM_SINCE = (
+    select(migrations)
+    .where(migrations.c.source == bindparam("source"), migrations.c.created_at >= bindparam("since"))
+    .order_by(migrations.c.id)
+)
 _UNFINISHED = (
     select(migrations.c.id)
     .where(migrations.c.source == bindparam("source"), migrations.c.status == "done")
     .order_by(migrations.c.id)
 )
+
+
+class Wish(StrEnum):
+    """What somebody wants of a migration that goes on."""
+
+    COMPLETE = "complete"  # the guest stands still, so that the rest of its memory is copied at last
+    ABORT = "abort"
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -61,8 +82,16 @@ class Migration(msgspec.Struct, frozen=True):
     user: UserId
     project: ProjectId
     proof: int | None
+    wish: Wish | None
+    memory_total: int | None
+    memory_processed: int | None
+    memory_remaining: int | None
     created_at: str
     updated_at: str | None
+
+
+def _migration(row: Any) -> Migration:
+    return Migration(**{**row._mapping, "wish": Wish(row.wish) if row.wish else None})
 
 
 def add(tx: Tx, **values: Any) -> int:
@@ -71,7 +100,7 @@ def add(tx: Tx, **values: Any) -> int:
 
 def get(tx: Tx, migration: int) -> Migration | None:
     row = tx.execute(select(migrations).where(migrations.c.id == migration)).first()
-    return Migration(**row._mapping) if row else None
+    return _migration(row) if row else None
 
 
 def move(tx: Tx, migration: int, expected: Sequence[str], status: str, **values: Any) -> bool:
@@ -81,9 +110,31 @@ def move(tx: Tx, migration: int, expected: Sequence[str], status: str, **values:
 
 
 def active(tx: Tx, server: ServerId) -> Migration | None:
-    """Return the server's evacuation that is under way, if any."""
+    """Return the server's migration that is under way, of any type."""
     row = tx.execute(_ACTIVE, {"server": server}).first()
-    return Migration(**row._mapping) if row else None
+    return _migration(row) if row else None
+
+
+def arrives(tx: Tx, server: ServerId, host: HostId) -> bool:
+    """Say whether the server's guest is on its way to this host with its memory."""
+    migration = active(tx, server)
+    return migration is not None and migration.type == LIVE and migration.destination == host
+
+
+def wish(tx: Tx, migration: int, wanted: Wish, expected: Sequence[str]) -> bool:
+    """Note what is wanted of a migration that has one of the statuses expected; False if it has another."""
+    which = {"wanted": migration, "expected": expected}
+    return tx.execute(_MOVE, {**which, "wish": wanted}).rowcount == 1
+
+
+def of_proof(tx: Tx, proof: int) -> list[Migration]:
+    """List the evacuations from a host that was known to be dead by this proof, the newest first."""
+    return find(tx, [migrations.c.proof == proof])
+
+
+def from_since(tx: Tx, source: HostId, since: str) -> list[Migration]:
+    """List the moves from this host that began since then, evacuations among them; the oldest first."""
+    return [_migration(row) for row in tx.execute(_FROM_SINCE, {"source": source, "since": since})]
 
 
 def unfinished_from(tx: Tx, source: HostId) -> int:
@@ -100,4 +151,4 @@ def given_up(tx: Tx, source: HostId) -> None:
 def find(tx: Tx, where: Sequence[ColumnElement[bool]] = (), limit: int | None = None) -> list[Migration]:
     """List migrations, the newest first."""
     query = select(migrations).where(*where).order_by(migrations.c.created_at.desc(), migrations.c.id.desc())
-    return [Migration(**row._mapping) for row in tx.execute(query.limit(limit) if limit is not None else query)]
+    return [_migration(row) for row in tx.execute(query.limit(limit) if limit is not None else query)]

@@ -27,6 +27,9 @@ notices = Table(
 
 # Made once: making a statement costs five times as much as running it.
 _ADD = insert(notices)
+_REMOVE = delete(notices).where(
+    notices.c.number.in_(bindparam("numbers", expanding=True)), notices.c.id.in_(bindparam("ids", expanding=True))
+)
 _OLDEST = select(notices).order_by(notices.c.number).limit(bindparam("limit"))
 
 
@@ -54,7 +57,7 @@ def oldest(tx: Tx, limit: int) -> list[Notice]:
 def remove(tx: Tx, told: Sequence[Notice]) -> None:
     """Remove notices that were told; not those to which a database that lost commits has given their numbers again."""
     numbers, ids = [notice.number for notice in told], [notice.id for notice in told]
-    tx.execute(delete(notices).where(notices.c.number.in_(numbers), notices.c.id.in_(ids)))
+    tx.execute(_REMOVE, {"numbers": numbers, "ids": ids})
 
 
 def waiting(tx: Tx) -> int:

@@ -25,16 +25,18 @@ _OURS_WITH = _OURS.where(
 )
 
 
-def is_ours(tx: Tx, held: Held, after: int | None = None) -> bool:
-    """Say whether the operation is active and still run by its executor, and has its entry at `after`."""
-    query, values = (_OURS, {}) if after is None else (_OURS_WITH, {"after": after})
-    return tx.execute(query, named(held) | values).first() is not None
+def is_ours(tx: Tx, held: Held) -> bool:
+    """Say whether the operation is active and still run by its executor."""
+    return tx.execute(_OURS, named(held)).first() is not None
 
 
 def demand_ours(tx: Tx, held: Held, after: int | None = None) -> None:
-    """Raise `Lost` unless the operation is active and still run by its executor, and has its entry at `after`."""
-    if not is_ours(tx, held, after):
-        raise lost(held)
+    """Have nothing of this transaction be done, and `Lost` raised, unless the operation is ours.
+
+    It is if it is active and still run by its executor, and has its entry at `after`.
+    """
+    query, values = (_OURS, {}) if after is None else (_OURS_WITH, {"after": after})
+    tx.demand(query, named(held) | values, lambda: lost(held))
 
 
 def lost(held: Held) -> Lost:

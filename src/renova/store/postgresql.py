@@ -40,7 +40,7 @@ class _Threads:
         self._sessions = [PostgreSQLSession(server, writes=False) for _ in range(READERS)]
         for session in self._sessions:
             self._idle.put(session)
-        self._writer = Writer(PostgreSQLSession(server, writes=True))
+        self._writer = Writer(PostgreSQLSession(server, writes=True, ahead=True))
         self.transact = self._writer.transact
 
     async def read(self, fn: Callable[[Tx], T]) -> T:

@@ -8,8 +8,7 @@ level for truth.
 
 import itertools
 import re
-import select
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -24,10 +23,11 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from renova.model.clock import Clock, stamp
 from renova.model.errors import Invalid
-from renova.store.postgresql_server import ANSWER_S, Link, Server, Unreachable
+from renova.store.postgresql_answers import Answers
+from renova.store.postgresql_server import Link, Server, Unreachable
 from renova.store.postgresql_values import CONVERTERS, binary, converter_of
 from renova.store.prepared import Rows, Shape, Statement, Statements, Value, shape, value
-from renova.store.session import UNKEPT, Trouble
+from renova.store.session import UNKEPT, Spoilt, Trouble
 
 log = structlog.get_logger()
 
@@ -57,15 +57,40 @@ class _Prepared(NamedTuple):
     writes: bool
 
 
+class _Changed(Rows):
+    """How many rows a statement that was sent ahead has changed: whoever wants to know waits for it."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: "PostgreSQLSession") -> None:
+        super().__init__((), -1)
+        self._session = session
+
+    def hear(self, result: pq.abc.PGresult) -> int:
+        self._changed = result.command_tuples or 0
+        return self._changed
+
+    @property
+    def rowcount(self) -> int:
+        if self._changed < 0:
+            self._session.settle()
+        return self._changed
+
+
 class PostgreSQLSession(Statements[_Prepared]):
     """A connection to a PostgreSQL database, made when it is needed and anew when it was lost."""
 
     kept: ClassVar[WeakKeyDictionary[Executable, Any]] = WeakKeyDictionary()
     _numbers: ClassVar[Any] = itertools.count(1)
 
-    def __init__(self, server: Server, *, writes: bool, clock: Clock | None = None) -> None:
-        """Take the server's time for that of transactions, unless another clock is given."""
+    def __init__(self, server: Server, *, writes: bool, ahead: bool = False, clock: Clock | None = None) -> None:
+        """Take the server's time for that of transactions, unless another clock is given.
+
+        Where it may be sent `ahead`, what gives no rows is not waited for at once.
+        """
         self._server = server
+        self._ahead = ahead
+        self._careful = False
         self._begin = _WRITE if writes else _READ
         self.clock = clock
         self._generation = 0
@@ -78,12 +103,13 @@ class PostgreSQLSession(Statements[_Prepared]):
             self._connect()
         self._warning = ""
         self._written = 0
+        self._careful = False
         row = self._query(self._begin).get_value(0, 0)
         assert row is not None
         return row.decode() if self.clock is None else stamp(self.clock.wall())
 
     def commit(self) -> None:
-        if self._poll.poll(0):
+        if self._answers.unasked():
             # Nothing was asked: the server has ended the connection, and with it the transaction.
             raise _Ended("the connection was ended before the commit")
         result = self._query(b"COMMIT")
@@ -97,6 +123,7 @@ class PostgreSQLSession(Statements[_Prepared]):
         if self._link is None:
             return
         try:
+            self._answers.forget()
             if self._pg.transaction_status != pq.TransactionStatus.IDLE:
                 self._query(b"ROLLBACK")
         except psycopg.Error:
@@ -107,10 +134,17 @@ class PostgreSQLSession(Statements[_Prepared]):
         return self._written
 
     def clean_since(self, mark: int) -> bool:
-        return self._written == mark and self._pg.transaction_status == pq.TransactionStatus.INTRANS
+        if self._written != mark:
+            return False
+        self.settle()
+        return self._pg.transaction_status == pq.TransactionStatus.INTRANS
+
+    def settle(self) -> None:
+        self._answers.settle()
 
     def savepoint(self) -> None:
         self._query(b"SAVEPOINT member")
+        self._careful = True
 
     def undo(self) -> None:
         self._query(b"ROLLBACK TO member; RELEASE member")
@@ -119,6 +153,9 @@ class PostgreSQLSession(Statements[_Prepared]):
         self._query(b"RELEASE member")
 
     def trouble(self, error: Exception) -> Trouble:
+        if isinstance(error, Spoilt):
+            trouble = self.trouble(error.__cause__) if isinstance(error.__cause__, Exception) else Trouble.NONE
+            return trouble if trouble in (Trouble.AGAIN, Trouble.LOST) else Trouble.NONE
         cause = error.orig if isinstance(error, DBAPIError) else error
         if not isinstance(cause, psycopg.Error):
             return Trouble.NONE
@@ -142,29 +179,58 @@ class PostgreSQLSession(Statements[_Prepared]):
             self._link = None
 
     def run(self, prepared: _Prepared, given: Mapping[str, Any]) -> Rows:
-        name, sql, values, shape, writes = prepared
-        bound, formats = list[bytes | None](), list[pq.Format]()
-        for each in values:
-            found = each.of(given)
-            convert = CONVERTERS.get(type(found)) or converter_of(found)
-            bound.append(convert(found))
-            formats.append(pq.Format.BINARY if convert is binary else pq.Format.TEXT)
-        if name not in self._known:
-            self._pg.send_prepare(name, sql)
-            self._check(self._answers()[-1], sql)
-            self._known.add(name)
-        self._pg.send_query_prepared(name, bound, formats)
-        result = self._answers()[-1]
-        if result.status not in _OK:
-            self._check(result, sql)
-        if writes:
+        shape = prepared.shape
+        if prepared.writes:
             self._written += 1
+            if shape.row is None and self._ahead and not self._careful:
+                return self._send_ahead(prepared, given)
+        bound, formats = self._bind(prepared, given)
+        result = self._answers.run(prepared.name, bound, formats)
+        if result.status not in _OK:
+            self._check(result, prepared.sql)
         if shape.row is None or not result.ntuples:
             return Rows((), result.command_tuples or 0)
         self._transformer.set_pgresult(result)
         return Rows(shape.rows(self._transformer.load_rows(0, result.ntuples, tuple)), result.command_tuples or 0)
 
+    def demand(self, statement: Executable, values: Any, otherwise: Callable[[], Exception]) -> None:
+        prepared = self.prepared(statement, values) if self._ahead and not self._careful else None
+        if prepared is None:
+            super().demand(statement, values, otherwise)
+            return
+        if prepared.writes:
+            self._written += 1
+        self._send_ahead(prepared, values, otherwise)
+
+    def _send_ahead(
+        self, prepared: _Prepared, given: Mapping[str, Any], otherwise: Callable[[], Exception] | None = None
+    ) -> Rows:
+        changed = _Changed(self)
+
+        def heard(result: pq.abc.PGresult) -> None:
+            self._check(result, prepared.sql)
+            if changed.hear(result) == 0 and otherwise is not None:
+                raise otherwise()
+
+        bound, formats = self._bind(prepared, given)
+        self._answers.send_ahead(prepared.name, bound, formats, heard)
+        return changed
+
+    def _bind(self, prepared: _Prepared, given: Mapping[str, Any]) -> tuple[list[bytes | None], list[pq.Format]]:
+        """Return the statement's values as they go to the server, which knows it from now on."""
+        bound, formats = list[bytes | None](), list[pq.Format]()
+        for each in prepared.values:
+            found = each.of(given)
+            convert = CONVERTERS.get(type(found)) or converter_of(found)
+            bound.append(convert(found))
+            formats.append(pq.Format.BINARY if convert is binary else pq.Format.TEXT)
+        if prepared.name not in self._known:
+            self._check(self._answers.prepare(prepared.name, prepared.sql), prepared.sql)
+            self._known.add(prepared.name)
+        return bound, formats
+
     def run_new(self, statement: Executable, values: Any) -> Rows:
+        self.settle()
         if not isinstance(statement, Select):
             self._written += 1
         try:
@@ -216,8 +282,7 @@ class PostgreSQLSession(Statements[_Prepared]):
         self._link = link
         self._pg: pq.abc.PGconn = link.pgconn
         link.add_notice_handler(self._hear)
-        self._poll = select.poll()
-        self._poll.register(self._pg.socket, select.POLLIN)
+        self._answers = Answers(self._pg)
         self._transformer = Transformer(link)
         self._known: set[bytes] = set()
         self._generation = max(standing.generation, 1)
@@ -237,33 +302,10 @@ class PostgreSQLSession(Statements[_Prepared]):
 
     def _query(self, sql: bytes) -> pq.abc.PGresult:
         """Run statements that have no values; return the last one's result."""
-        self._pg.send_query(sql)
-        result = self._answers()[-1]
+        result = self._answers.query(sql)
         if result.status not in _OK:
             self._check(result, sql)
         return result
-
-    def _answers(self) -> list[pq.abc.PGresult]:
-        """Wait for what was asked, but not for ever: libpq itself would wait for a server that hangs."""
-        pg, results = self._pg, list[pq.abc.PGresult]()
-        while pg.flush():
-            self._poll.modify(pg.socket, select.POLLIN | select.POLLOUT)
-            self._wait()
-            pg.consume_input()
-            self._poll.modify(pg.socket, select.POLLIN)
-        while True:
-            while pg.is_busy():
-                self._wait()
-                pg.consume_input()
-            result = pg.get_result()
-            if result is None:
-                return results
-            results.append(result)
-
-    def _wait(self) -> None:
-        if not self._poll.poll(ANSWER_S * 1000):
-            self._pg.finish()
-            raise psycopg.OperationalError(f"the database gave no answer for {ANSWER_S:.0f} s")
 
     def _check(self, result: pq.abc.PGresult, sql: bytes) -> None:
         """Raise the error that the result is, as SQLAlchemy tells it and without values."""

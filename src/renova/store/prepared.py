@@ -26,11 +26,16 @@ P = TypeVar("P")
 class Rows:
     """What a statement gave: rows, read by column name or place, and how many rows it changed."""
 
-    __slots__ = ("_rows", "rowcount")
+    __slots__ = ("_changed", "_rows")
 
-    def __init__(self, rows: Sequence[Any], rowcount: int) -> None:
+    def __init__(self, rows: Sequence[Any], changed: int) -> None:
         self._rows = rows
-        self.rowcount = rowcount
+        self._changed = changed
+
+    @property
+    def rowcount(self) -> int:
+        """Return how many rows the statement gave or changed."""
+        return self._changed
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._rows)
@@ -119,19 +124,33 @@ class Statements(ABC, Generic[P]):
 
     def execute(self, statement: Executable, values: Any = None) -> Rows:
         """Run a statement with values by name, or with a list of such."""
+        prepared = self.prepared(statement, values)
+        return self.run_new(statement, values) if prepared is None else self.run(prepared, values or {})
+
+    def prepared(self, statement: Executable, values: Any) -> P | None:
+        """Return what is kept of the statement for such values, from its second time on; None where nothing is."""
         kept = self.kept.get(statement)
         if kept is None:
             self.kept[statement] = {}
-        elif values is None or type(values) is dict:
-            given = values or {}
-            names = tuple(given)
-            try:
-                prepared = kept[names]
-            except KeyError:
-                prepared = kept[names] = self._prepare(statement, names)
-            if prepared is not None:
-                return self.run(prepared, given)
-        return self.run_new(statement, values)
+            return None
+        if values is not None and type(values) is not dict:
+            return None
+        names = tuple(values or ())
+        try:
+            return kept[names]
+        except KeyError:
+            prepared = kept[names] = self._prepare(statement, names)
+            return prepared
+
+    def demand(self, statement: Executable, values: Any, otherwise: Callable[[], Exception]) -> None:
+        """Run a statement that must give or change a row; raise `otherwise()` if it does not."""
+        done = self.execute(statement, values)
+        # Of what it has not kept yet SQLAlchemy may not know how much was changed, and says -1.
+        if done.first() is None if isinstance(statement, Select) else done.rowcount == 0:
+            raise otherwise()
+
+    def settle(self) -> None:
+        """Do nothing: every statement was waited for."""
 
     def run_new(self, statement: Executable, values: Any) -> Rows:
         """Run a statement that is not kept."""

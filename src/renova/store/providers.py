@@ -76,8 +76,11 @@ _TOUCH = (
 _NOTE = update(providers).where(providers.c.id == bindparam("provider")).values(changed=bindparam("number"))
 _COLUMNS = (providers.c.id, providers.c.name, providers.c.generation, providers.c.parent, providers.c.root)
 _BY_ID = select(*_COLUMNS).where(providers.c.id == bindparam("provider"))
+_BY_NAME = select(*_COLUMNS).where(providers.c.name == bindparam("name"))
+_ADD = insert(providers)
 _EVERY = select(*_COLUMNS).order_by(providers.c.name)
 _TRAITS_OF = select(provider_traits.c.trait).where(provider_traits.c.provider == bindparam("provider"))
+_AGGREGATES_OF = select(provider_aggregates.c.aggregate).where(provider_aggregates.c.provider == bindparam("provider"))
 _CUSTOM = select(custom_names.c.name).where(custom_names.c.kind == bindparam("kind"))
 
 
@@ -155,14 +158,15 @@ def expect(tx: Tx, provider: str, generation: int | None) -> Provider:
 
 def add(tx: Tx, provider: str, name: str, parent: str | None = None) -> None:
     """Have a new provider, which has nothing yet."""
-    if tx.execute(select(providers.c.id).where(providers.c.name == name)).first():
+    if tx.execute(_BY_NAME, {"name": name}).first():
         raise NameTaken(f"Conflicting resource provider name: {name} already exists.")
     if find(tx, provider):
         raise NameTaken(f"Conflicting resource provider uuid: {provider} already exists.")
     above = _above(tx, provider, parent)
     root = above.root if above else provider
     number = next_change(tx)
-    tx.execute(insert(providers).values(id=provider, name=name, generation=0, parent=parent, root=root, changed=number))
+    values = {"id": provider, "name": name, "generation": 0, "parent": parent, "root": root, "changed": number}
+    tx.execute(_ADD, values)
 
 
 def _above(tx: Tx, provider: str, parent: str | None) -> Provider | None:
@@ -223,18 +227,17 @@ def set_traits(tx: Tx, provider: str, traits: Collection[str]) -> None:
     """Have the provider show exactly these traits, which must be known."""
     if unknown := sorted(set(traits) - known_traits(tx)):
         raise Invalid(f"No such trait {', '.join(unknown)}. Create custom traits with PUT /traits/CUSTOM_... first.")
-    if _replace(tx, provider_traits, "trait", provider, traits):
+    if _replace(tx, provider_traits.c.trait, provider, traits_of(tx, provider), set(traits)):
         touch(tx, provider)
 
 
 def aggregates_of(tx: Tx, provider: str) -> set[str]:
-    column = provider_aggregates.c.aggregate
-    return set(tx.execute(select(column).where(provider_aggregates.c.provider == provider)).scalars())
+    return set(tx.execute(_AGGREGATES_OF, {"provider": provider}).scalars())
 
 
 def set_aggregates(tx: Tx, provider: str, aggregates: Iterable[str], *, raised: bool = True) -> None:
     """Have the provider in exactly these aggregates; its generation is raised, unless told not to."""
-    if _replace(tx, provider_aggregates, "aggregate", provider, aggregates):
+    if _replace(tx, provider_aggregates.c.aggregate, provider, aggregates_of(tx, provider), set(aggregates)):
         (touch if raised else note)(tx, provider)
 
 
@@ -250,15 +253,14 @@ def leave(tx: Tx, provider: str, aggregate: str) -> None:
     set_aggregates(tx, provider, aggregates_of(tx, provider) - {aggregate})
 
 
-def _replace(tx: Tx, table: Table, column: str, provider: str, wanted: Iterable[str]) -> bool:
-    of, names = table.c.provider == provider, set(wanted)
-    known = set(tx.execute(select(table.c[column]).where(of)).scalars())
-    if known == names:
+def _replace(tx: Tx, column: Column[str], provider: str, known: set[str], wanted: set[str]) -> bool:
+    table = column.table
+    if known == wanted:
         return False
-    if gone := known - names:
-        tx.execute(delete(table).where(of, table.c[column].in_(gone)))
-    if new := names - known:
-        tx.execute(insert(table), [{"provider": provider, column: name} for name in sorted(new)])
+    if gone := known - wanted:
+        tx.execute(delete(table).where(table.c.provider == provider, column.in_(gone)))
+    if new := wanted - known:
+        tx.execute(insert(table), [{"provider": provider, column.name: name} for name in sorted(new)])
     return True
 
 

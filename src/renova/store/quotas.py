@@ -34,6 +34,8 @@ quotas = Table(
 
 # Made once: making a statement costs five times as much as running it.
 _KEPT = select(quotas).where(quotas.c.project == bindparam("project"))
+_ADD = insert(quotas)
+_REMOVE = delete(quotas).where(quotas.c.project == bindparam("project"), quotas.c.resource == bindparam("resource"))
 
 
 def of_project(tx: Tx, project: ProjectId) -> dict[str, int]:
@@ -47,8 +49,8 @@ def _kept(tx: Tx, project: ProjectId) -> dict[str, int]:
 
 def change(tx: Tx, project: ProjectId, limits: Mapping[str, int]) -> None:
     for resource, most in limits.items():
-        tx.execute(delete(quotas).where(quotas.c.project == project, quotas.c.resource == resource))
-        tx.execute(insert(quotas).values(project=project, resource=resource, most=most))
+        tx.execute(_REMOVE, {"project": project, "resource": resource})
+        tx.execute(_ADD, {"project": project, "resource": resource, "most": most})
 
 
 def reset(tx: Tx, project: ProjectId) -> None:

@@ -48,17 +48,30 @@ _DEBTORS = select(debts.c.host).distinct().order_by(debts.c.host)
 _OWE = insert(debts)
 _FLAGGED = select(hosts.hosts.c.id).where(hosts.hosts.c.state == HostState.UP, hosts.hosts.c.resume)
 _RESUMED = (VmState.ACTIVE, VmState.PAUSED)  # states of servers that are brought back once nobody may run them
-_LEFT = (
+_HOME = hosts.hosts.alias("home")
+_IDLE = (
     select(servers.c.host)
     .join_from(servers, rights, rights.c.server == servers.c.id)
-    .join(hosts.hosts, hosts.hosts.c.id == servers.c.host)
+    .join(_HOME, _HOME.c.id == servers.c.host)
     .where(
-        rights.c.host.is_(None),
-        hosts.hosts.c.state == HostState.UP,
+        _HOME.c.state == HostState.UP,
         servers.c.task_state.is_(None),
         servers.c.vm_state.in_(_RESUMED),
         servers.c.deleted.is_(False),
         ~exists().where(debts.c.host == servers.c.host, debts.c.server == servers.c.id),
+    )
+)
+_LEFT = _IDLE.where(rights.c.host.is_(None))
+# By proofs that count (`hosts.proof`): on their way there when that host died, which cannot confirm its stop any more.
+_LEFT_BY_DEAD = (
+    _IDLE.join(hosts.hosts, hosts.hosts.c.id == rights.c.host)
+    .join(hosts.leases, hosts.leases.c.host == rights.c.host)
+    .join(hosts.proofs, hosts.proofs.c.host == rights.c.host)
+    .where(
+        hosts.hosts.c.state == HostState.DEAD,
+        hosts.proofs.c.epoch == hosts.leases.c.epoch,
+        hosts.proofs.c.epoch > rights.c.host_epoch,
+        hosts.proofs.c.withdrawn.is_(None),
     )
 )
 
@@ -119,8 +132,7 @@ def grant(tx: Tx, server: ServerId, target: HostId, migration: int | None = None
     # Above the floor, too: what a lost commit granted must not be granted once more under the same number.
     number = max(row.incarnation if row else 0, standing.floor) + 1
     if row is not None and row.host is not None and row.host != target:
-        proof = hosts.proof(tx, row.host)
-        if proof is None or proof.epoch <= row.host_epoch:
+        if not has_ended(tx, Right(row.host, row.incarnation, row.host_epoch)):
             former = hosts.get(tx, row.host)
             raise Conflict(
                 f"host {former.name if former else row.host} may still run the server: it has not confirmed its stop, "
@@ -169,12 +181,18 @@ def debtors(tx: Tx) -> list[HostId]:
 
 def to_resume(tx: Tx) -> list[HostId]:
     """List the hosts that have booted with servers to start again, or have some that nobody may run any more."""
-    return sorted({HostId(host) for host in (*tx.execute(_FLAGGED).scalars(), *tx.execute(_LEFT).scalars())})
+    return sorted({HostId(host) for each in (_FLAGGED, _LEFT, _LEFT_BY_DEAD) for host in tx.execute(each).scalars()})
+
+
+def has_ended(tx: Tx, right: Right | None) -> bool:
+    """Say whether nobody may run the server by this right any more: it was released, or its host is proven dead."""
+    proof = hosts.proof(tx, right.host) if right is not None else None
+    return right is None or (proof is not None and proof.epoch > right.host_epoch)
 
 
 def left_to_resume(tx: Tx, server: Server) -> bool:
     """Say whether nobody may run the server any more, and it is to be resumed when its host is up."""
-    return server.task_state is None and server.vm_state in _RESUMED and right(tx, server.id) is None
+    return server.task_state is None and server.vm_state in _RESUMED and has_ended(tx, right(tx, server.id))
 
 
 def owes(tx: Tx, host: HostId, server: ServerId) -> bool:

@@ -69,6 +69,12 @@ _DEFAULT_OF = select(security_groups.c.id).where(
     security_groups.c.project == bindparam("project"), security_groups.c.name == DEFAULT
 )
 _GIVE = insert(port_security_groups)
+_ADD_RULE = insert(security_rules)
+_RULES_OF = (
+    select(security_rules)
+    .where(security_rules.c.security_group == bindparam("security_group"))
+    .order_by(security_rules.c.created_at, security_rules.c.id)
+)
 
 
 class SecurityRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,11 +219,12 @@ def _rules(tx: Tx, *where: Any) -> list[SecurityRule]:
 
 def add_rule(tx: Tx, new: SecurityRule) -> None:
     """Add a rule to its group. `Conflict` when the group has the same one already."""
-    for other in _rules(tx, security_rules.c.security_group == new.security_group):
+    for row in tx.execute(_RULES_OF, {"security_group": new.security_group}):
+        other = SecurityRule(**row._mapping)
         same = msgspec.structs.replace(other, id=new.id, created_at=new.created_at, description=new.description)
         if same == new:
             raise Conflict(f"Security group rule already exists. Rule id is {other.id}.")
-    tx.execute(insert(security_rules).values(**msgspec.structs.asdict(new)))
+    tx.execute(_ADD_RULE, msgspec.structs.asdict(new))
 
 
 def remove_rule(tx: Tx, rule_id: str) -> None:

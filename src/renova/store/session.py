@@ -3,6 +3,7 @@
 Called by `writer` and `inline`; one each for SQLite and PostgreSQL obeys it. Nothing else knows which database it is.
 """
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -13,6 +14,13 @@ from renova.store.prepared import Rows
 
 TURNS = 5  # of a transaction that others are in the way of; of a group then each member is tried alone, as often
 UNKEPT = "A value cannot be kept: text has no NUL characters and is valid Unicode, whole numbers have 64 bits."
+
+
+class Spoilt(Exception):
+    """A member of a group failed after something was written: the group is undone, and runs again member by member.
+
+    Nobody knows whose failure it is, when it is of a statement that was sent ahead; its cause says what it was.
+    """
 
 
 class Trouble(Enum):
@@ -33,6 +41,17 @@ class Session(Protocol):
 
     def execute(self, statement: Executable, values: Any = None) -> Rows: ...
 
+    def demand(self, statement: Executable, values: Any, otherwise: Callable[[], Exception]) -> None:
+        """Run a statement that must give or change a row: raise `otherwise()` if it does not, at once or as `Spoilt`.
+
+        A session that sends ahead may find that out with any later statement of the transaction, or when it settles.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Wait until all that was sent ahead is done; `Spoilt` if something of it failed. A commit follows it."""
+        ...
+
     def commit(self) -> None:
         """Make it durable. An error other than `Trouble.AGAIN` may also mean that it is: nobody knows."""
         ...
@@ -46,10 +65,12 @@ class Session(Protocol):
         ...
 
     def clean_since(self, mark: int) -> bool:
-        """Say whether nothing was written since then and the transaction can go on."""
+        """Say whether nothing was written since then and the transaction can go on, with all that was sent ahead."""
         ...
 
-    def savepoint(self) -> None: ...
+    def savepoint(self) -> None:
+        """Set one; until it is undone or released nothing is sent ahead, so that each failure is known by its own."""
+        ...
 
     def undo(self) -> None:
         """Undo what was done since the savepoint, and forget that."""

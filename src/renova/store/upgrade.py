@@ -42,8 +42,9 @@ def upgrade(connection: Connection, name: str, revisions: Path = REVISIONS) -> N
             f"those up to {newest}. Use that release, or a newer one."
         )
     if at is None:
-        metadata.create_all(connection)
-        if any(here.has_table(table) for table in metadata.tables):  # from before there were revisions
+        from_before = not metadata.tables.keys().isdisjoint(here.get_table_names())  # there were revisions
+        metadata.create_all(connection, checkfirst=from_before)
+        if from_before:
             demand_all_columns(connection, name)
             _have_all_indexes(connection)
         _stamp(connection, newest)

@@ -63,6 +63,10 @@ _ALL = select(*_COLUMNS).order_by(attachments.c.serial)
 _BY_ID = _ALL.where(attachments.c.id == bindparam("attachment"))
 _OF_VOLUME = _ALL.where(attachments.c.volume == bindparam("volume"))
 _OF_SERVER = _ALL.where(attachments.c.server == bindparam("of"))
+_SERVED = select(attachments.c.volume).where(_served)
+_ADD = insert(attachments)
+_CHANGE = update(attachments).where(attachments.c.id == bindparam("attachment"))
+_REMOVE_GONE = delete(attachments).where(attachments.c.volume == bindparam("of"), attachments.c.gone.is_(True))
 
 
 def _attachments(rows: Any) -> list[StoredAttachment]:
@@ -89,7 +93,7 @@ def of_server(tx: Tx, server: ServerId) -> list[StoredAttachment]:
 
 def served(tx: Tx) -> set[VolumeId]:
     """Name the volumes that should be served to somebody, or were and have yet to be cut off."""
-    return {VolumeId(each) for each in tx.execute(select(attachments.c.volume).where(_served)).scalars()}
+    return {VolumeId(each) for each in tx.execute(_SERVED).scalars()}
 
 
 def ports(tx: Tx, storage: HostId) -> dict[HostId, int]:
@@ -100,11 +104,11 @@ def ports(tx: Tx, storage: HostId) -> dict[HostId, int]:
 
 
 def add(tx: Tx, new: StoredAttachment) -> None:
-    tx.execute(insert(attachments).values(msgspec.structs.asdict(new)))
+    tx.execute(_ADD, msgspec.structs.asdict(new))
 
 
 def change(tx: Tx, attachment_id: AttachmentId, **values: Any) -> None:
-    tx.execute(update(attachments).where(attachments.c.id == attachment_id).values(**values))
+    tx.execute(_CHANGE, {"attachment": attachment_id, **values})
 
 
 def remove(tx: Tx, attachment_id: AttachmentId) -> None:
@@ -113,4 +117,4 @@ def remove(tx: Tx, attachment_id: AttachmentId) -> None:
 
 def remove_gone(tx: Tx, volume: VolumeId) -> None:
     """Remove the attachments of the volume that were to go: its host has confirmed that they are served no more."""
-    tx.execute(delete(attachments).where(attachments.c.volume == volume, attachments.c.gone.is_(True)))
+    tx.execute(_REMOVE_GONE, {"of": volume})

@@ -80,6 +80,12 @@ _COLUMNS = [volumes.c[name] for name in StoredVolume.__struct_fields__]
 _ALL = select(*_COLUMNS)
 # Made once: making a statement costs five times as much as running it.
 _BY_ID = _ALL.where(volumes.c.id == bindparam("volume"))
+_ON_HOST = _ALL.where(volumes.c.host == bindparam("on")).order_by(volumes.c.serial)
+_PROMISED = select(volumes.c.host, func.sum(volumes.c.size_gb)).group_by(volumes.c.host)
+_ADD = insert(volumes)
+_CHANGE = update(volumes).where(volumes.c.id == bindparam("volume"))
+_WANT = _CHANGE.values(version=volumes.c.version + 1)
+_SWAP_STATUS = _CHANGE.where(volumes.c.status.in_(bindparam("expected", expanding=True)))
 _UNCONFIRMED = select(volumes.c.id).where(volumes.c.version > volumes.c.confirmed).order_by(volumes.c.serial)
 
 
@@ -99,7 +105,7 @@ def every(tx: Tx, project: ProjectId | None) -> list[StoredVolume]:
 
 
 def on_host(tx: Tx, host: HostId) -> list[StoredVolume]:
-    return _volumes(tx.execute(_ALL.where(volumes.c.host == host).order_by(volumes.c.serial)))
+    return _volumes(tx.execute(_ON_HOST, {"on": host}))
 
 
 def unconfirmed(tx: Tx) -> list[VolumeId]:
@@ -122,22 +128,21 @@ def usage(tx: Tx, project: ProjectId) -> tuple[int, int]:
 
 def promised_gb(tx: Tx) -> dict[HostId, int]:
     """Return how many GiB of volumes each storage host has, whether they are filled or not."""
-    rows = tx.execute(select(volumes.c.host, func.sum(volumes.c.size_gb)).group_by(volumes.c.host))
-    return {HostId(host): int(size) for host, size in rows}
+    return {HostId(host): int(size) for host, size in tx.execute(_PROMISED)}
 
 
 def add(tx: Tx, new: StoredVolume) -> None:
-    tx.execute(insert(volumes).values(msgspec.structs.asdict(new)))
+    tx.execute(_ADD, msgspec.structs.asdict(new))
 
 
 def change(tx: Tx, volume_id: VolumeId, **values: Any) -> None:
     """Change what its host need not hear of."""
-    tx.execute(update(volumes).where(volumes.c.id == volume_id).values(updated_at=tx.now, **values))
+    tx.execute(_CHANGE, {"volume": volume_id, "updated_at": tx.now, **values})
 
 
 def want(tx: Tx, volume_id: VolumeId, **values: Any) -> None:
     """Change what is wanted of the volume: from now on its host has something to confirm."""
-    change(tx, volume_id, version=volumes.c.version + 1, **values)
+    tx.execute(_WANT, {"volume": volume_id, "updated_at": tx.now, **values})
 
 
 def raise_versions(tx: Tx, floor: int) -> None:
@@ -148,8 +153,8 @@ def raise_versions(tx: Tx, floor: int) -> None:
 
 def swap_status(tx: Tx, volume_id: VolumeId, expected: Sequence[str], wanted: str) -> bool:
     """Set the status if it is one of the expected; False for the loser of a race."""
-    found = update(volumes).where(volumes.c.id == volume_id, volumes.c.status.in_(expected))
-    return tx.execute(found.values(status=wanted, updated_at=tx.now)).rowcount > 0
+    changes = {"volume": volume_id, "expected": expected, "status": wanted, "updated_at": tx.now}
+    return tx.execute(_SWAP_STATUS, changes).rowcount > 0
 
 
 def remove(tx: Tx, volume_id: VolumeId) -> None:

@@ -3,8 +3,8 @@
 It takes the waiting transactions together and commits them at once: a disk's flush, or a replica's word, costs as much
 for sixty as for one. A caller hears of its result only after that commit. What is given to it may run more than once:
 a group is undone and runs again when another controller was in its way, when its connection broke before the commit,
-and when one of its members failed after it had written. Only then each member gets a savepoint of its own: nearly all
-groups do without.
+and when one of its members failed after it had written, or nobody knows which failed. Only then each member gets a
+savepoint of its own: nearly all groups do without.
 """
 
 import asyncio
@@ -20,16 +20,12 @@ import structlog
 from renova.model.errors import NotNow
 from renova.store.database import Tx
 from renova.store.job import Job
-from renova.store.session import TURNS, Session, Trouble, reason
+from renova.store.session import TURNS, Session, Spoilt, Trouble, reason
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 GROUP = 64  # transactions a commit: more gains nothing (docs/decisions/0003), and the first would wait longer
-
-
-class _Spoilt(Exception):
-    """A member failed after it had written, and no savepoint was set before it."""
 
 
 class Writer:
@@ -101,6 +97,7 @@ class Writer:
                 now = session.begin()
                 for job in group:
                     self._do(job, now, careful=careful)
+                session.settle()
                 committing = True
                 session.commit()
             except Exception as error:  # noqa: BLE001  its callers are told
@@ -108,10 +105,10 @@ class Writer:
                 session.rollback()
                 for job in reversed(group):
                     job.undone()
-                if isinstance(error, _Spoilt):
-                    careful = True
-                elif trouble is Trouble.LOST and not committing and not lost:
+                if trouble is Trouble.LOST and not committing and not lost:
                     lost = True  # an idle connection ends with its server: that is found out only when it is used
+                elif trouble is Trouble.NONE and isinstance(error, Spoilt):
+                    careful = True
                 elif trouble is not Trouble.AGAIN:
                     return error, trouble
                 refused = error
@@ -132,7 +129,7 @@ class Writer:
             if trouble in (Trouble.AGAIN, Trouble.LOST):
                 raise
             if not careful and not session.clean_since(mark):
-                raise _Spoilt from error
+                raise Spoilt from error
             if careful:
                 session.undo()
             job.undone()

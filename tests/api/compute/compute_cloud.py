@@ -20,7 +20,7 @@ from renova.hosts.agents import Agents
 from renova.hosts.registry import Hosts
 from renova.model.chance import SeededChance
 from renova.model.flavor import Flavor
-from renova.model.guest import HostFacts, PowerState
+from renova.model.guest import Capabilities, HostFacts, PowerState
 from renova.model.host import Host, HostState
 from renova.model.ids import (
     ExecutorId,
@@ -266,7 +266,8 @@ class ComputeApi(Api):
             await self.sign_in(who)
         return ProjectId(self.kept[f"{who}_project"])
 
-    async def have_host(self, name: str, *, alive: bool = True) -> HostId:
+    async def have_host(self, name: str, *, alive: bool = True, live: bool = False) -> HostId:
+        """Have a host; `live`: guests leave it with their memory."""
         host = HostId(self.cloud.chance.uuid())
 
         def work(tx: Tx) -> None:
@@ -280,6 +281,8 @@ class ComputeApi(Api):
                 memory_mb=16384,
                 local_gb=100,
                 cpu_info={"model": "qemu64"},
+                storage_id="shared" if live else "",
+                capabilities=Capabilities(live_migration=live),
             )
             hosts.change(tx, host, state=HostState.UP, facts=facts, last_seen=tx.now)
             host_provider.provide(

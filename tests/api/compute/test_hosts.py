@@ -260,13 +260,6 @@ async def test_migrations_are_filtered_and_paged(api: ComputeApi) -> None:
         await api.refused("admin", f"GET /os-migrations?{query}", 400, version="2.59")
 
 
-async def test_live_migrations_there_are_none(api: ComputeApi) -> None:
-    server = await api.have_server("admin")
-    assert await api.got("admin", f"GET /servers/{server.id}/migrations", version="2.23") == {"migrations": []}
-    await api.refused("admin", f"GET /servers/{server.id}/migrations/1", 404, version="2.23")
-    await api.refused("admin", f"DELETE /servers/{server.id}/migrations/1", 404, version="2.24")
-
-
 async def test_the_zone_is_available_while_a_host_is_enabled(api: ComputeApi) -> None:
     host = await api.have_host("compute1")
     brief = await api.got("demo", "GET /os-availability-zone")

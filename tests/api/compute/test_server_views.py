@@ -237,7 +237,7 @@ def test_a_status_stands_for_exactly_the_states_that_have_it() -> None:
 
 def test_what_is_no_status_stands_for_nothing() -> None:
     assert states("SLEEPY") is None
-    assert states("MIGRATING") == []
+    assert states("REVERT_RESIZE") == []
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -44,8 +44,8 @@ unrescue            -  -  -  -  -  Y  -  -  -  -  -   0     L    501 -
 changePassword      Y  -  -  -  -  -  -  -  -  -  -   0     L    501 -
 trigger_crash_dump  Y  -  Y  -  -  Y  Y  -  Y  -  -   0     L    400 -
 resize              Y  -  -  -  Y  -  -  -  -  -  -   0     L    400 -
-migrate             Y  -  -  -  Y  -  -  -  -  -  -   0     L    400 -
-os-migrateLive      Y  -  Y  -  -  -  -  -  -  -  -   0     L    400 -
+migrate             Y  -  -  -  Y  -  -  -  -  -  -   0     L    202 resize_prep
+os-migrateLive      Y  -  -  -  -  -  -  -  -  -  -   0     L    202 migrating
 confirmResize       -  -  -  -  -  -  Y  -  -  -  -   0     L    400 -
 revertResize        -  -  -  -  -  -  Y  -  -  -  -   0     L    400 -
 shelve              Y  -  Y  Y  Y  -  -  -  -  -  -   0     L    400 -
@@ -72,6 +72,7 @@ BODIES: dict[str, Any] = {
     "reboot HARD": {"reboot": {"type": "HARD"}},
     "rebuild": {"rebuild": {"imageRef": IMAGE}},
     "evacuate": {"evacuate": {}},
+    "os-migrateLive": {"os-migrateLive": {"host": None, "block_migration": "auto"}},
     "createImage": {"createImage": {"name": "x"}},
     "createBackup": {"createBackup": {"name": "x", "backup_type": "daily", "rotation": 1}},
     "os-resetState": {"os-resetState": {"state": "active"}},
@@ -121,7 +122,8 @@ class Bench:
 
     async def prepare(self) -> None:
         dead = self.rule.action == "evacuate"
-        self.host = host = await self.api.have_host("compute1", alive=not dead)
+        live = self.rule.action == "os-migrateLive"
+        self.host = host = await self.api.have_host("compute1", alive=not dead, live=live)
         if dead:
             await self.api.have_host("compute2")
             await self.api.cloud.database.transact(lambda tx: hosts.change(tx, host, forced_down=True))

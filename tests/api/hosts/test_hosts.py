@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import pytest
 
+from renova.api import root
 from renova.api.app import build
 from renova.api.dispatch import Dispatcher
 from renova.api.hosts import service
@@ -22,6 +23,12 @@ from renova.model.errors import Invalid, NotNow
 from renova.model.host import Role
 from renova.model.ids import ExecutorId, ProjectId, ServerId, UserId, VolumeId
 from renova.model.storage import Blank
+from renova.operations.measures import Measures
+from renova.operations.parts.fleet import Fleet
+from renova.power import NoPower
+from renova.power.kinds import every_kind
+from renova.power.seals import Seals
+from renova.power.wired import WiredPower
 from renova.store import hosts, migrations, rights, volumes
 from renova.store.database import Tx
 from renova.store.volumes import StoredVolume
@@ -57,8 +64,12 @@ async def api(tmp_path: Path) -> AsyncIterator[HostsApi]:
         msgspec.json.encode(JoinToken(controllers=("192.0.2.1:8775",), ca="CA", secret=secret))
     ).decode()
     fields = {name: getattr(cloud, name) for name in cloud.__slots__}
-    cloud = type(cloud)(**fields | {"identity": FixedIdentity(), "hosts": registry, "agents": agents})
-    app = build([service.service(cloud)], Dispatcher(cloud, Policy(service.POLICY)))
+    fleet = Fleet(clock, registry.up)
+    power = WiredPower(database, Seals(tmp_path / "power-keys"), every_kind(), NoPower())
+    own = {"identity": FixedIdentity(), "hosts": registry, "agents": agents, "fleet": fleet, "power": power}
+    own["measures"] = Measures()
+    cloud = type(cloud)(**fields | own)
+    app = build([service.service(cloud), root.service(cloud)], Dispatcher(cloud, Policy(service.POLICY)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud.example") as client:
         found = HostsApi(cloud, client, clock)
         await found.sign_in("admin")

@@ -197,6 +197,7 @@ async def test_the_catalog_as_resources(api: Api) -> None:
                         {"type": "placement", "name": "placement"},
                         {"type": "block-storage", "name": "cinder"},
                         {"type": "volumev3", "name": "cinderv3"},
+                        {"type": "instance-ha", "name": "masakari"},
                     ]
                 },
             ),

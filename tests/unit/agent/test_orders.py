@@ -8,7 +8,20 @@ from renova.agent.journal import HostPage, ServerPage
 from renova.agent.orders import check, check_shape, noted, settled
 from renova.model.errors import Broken, CloudError, NotNow, Stale
 from renova.model.ids import ImageId, ServerId
-from renova.wire import Act, AnyAct, Define, DropDisks, DropSnapshot, Order, Prepare, Remove, SoftReboot, Start, Stop
+from renova.wire import (
+    Act,
+    AnyAct,
+    Define,
+    DropDisks,
+    DropSnapshot,
+    Order,
+    Prepare,
+    Remove,
+    SoftReboot,
+    Start,
+    State,
+    Stop,
+)
 
 from ...agent.host import SERVER, guest, nic
 
@@ -81,9 +94,9 @@ def test_former_nics_are_kept_until_they_are_taken_away() -> None:
     act = Start(guest(3, nics=(2, 3)))
     before = noted(an_order(), act, ServerPage(nics=(nic(1), nic(2))))
     assert before.nics == (nic(2), nic(3), nic(1))
-    assert settled(act, before).nics == (nic(2), nic(3))
-    assert settled(Stop(0), before).nics == before.nics
-    assert settled(Remove(disks=False), before).nics == ()
+    assert settled(an_order(), act, State(None), before).nics == (nic(2), nic(3))
+    assert settled(an_order(), Stop(0), State(None), before).nics == before.nics
+    assert settled(an_order(), Remove(disks=False), State(None), before).nics == ()
 
 
 small = st.integers(1, 4)

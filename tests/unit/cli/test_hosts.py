@@ -18,10 +18,23 @@ EVERY: dict[str, Ask] = {
     "duty": lambda client: client.do_duty("a"),
     "vouch": lambda client: client.vouch("a"),
     "clean": lambda client: client.clean("a"),
+    "drain": lambda client: client.drain("a"),
+    "drained": lambda client: client.drained("a"),
     "trust_power": lambda client: client.trust_power("a"),
     "asides": lambda client: client.asides("a"),
+    "power": lambda client: client.power("a"),
+    "wire_power": lambda client: client.wire_power("a", {}),
+    "read_power": lambda client: client.read_power("a"),
+    "switch_power": lambda client: client.switch_power("a", "on"),
+    "rehearse_power": lambda client: client.rehearse_power("a"),
+    "reseal": lambda client: client.reseal(),
     "proofs": lambda client: client.proofs(),
     "status": lambda client: client.status(),
+    "rehearsal": lambda client: client.rehearsal(["a"]),
+    "survival": lambda client: client.survival(1, 1),
+    "recoveries": lambda client: client.recoveries(state="up"),
+    "recovery": lambda client: client.recovery("a"),
+    "release_brake": lambda client: client.release_brake(),
     "begin_era": lambda client: client.begin_era(),
     "choose": lambda client: client.choose("a", "b"),
 }
@@ -82,3 +95,13 @@ def test_odd_names_are_quoted() -> None:
     connection = Connection()
     HostsClient(connection).remove("a/../b?\udcff ü")
     assert connection.session.asked == ["http://cloud.example/renova/v1/hosts/a%2F..%2Fb%3F%3F%20%C3%BC"]
+
+
+def test_names_that_are_asked_about_are_asked_as_they_are() -> None:
+    connection = Connection(b'{"rehearsal": {}}')
+    HostsClient(connection).rehearsal(["a&host=b", "c d"])
+    HostsClient(connection).rehearsal(zone="e/f")
+    assert [asked.partition("/rehearsal")[2] for asked in connection.session.asked] == [
+        "?host=a%26host%3Db&host=c+d",
+        "?zone=e%2Ff",
+    ]

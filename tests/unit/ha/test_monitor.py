@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import structlog
 
-from renova.ha.monitor import BETWEEN_READINGS, Monitor
+from renova.ha.fencing import BETWEEN_READINGS
+from renova.ha.monitor import Monitor
 from renova.model.errors import NotNow
 from renova.model.host import Host, HostState, Proof
 from renova.model.ids import HostId
-from renova.power import Reading
+from renova.model.power import Reading, Said
+from renova.power import HostPower
 from renova.simulation.cloud import SimulatedCloud
 from renova.simulation.loop import run_virtual
 from renova.store import hosts
-from renova.store.database import Database
+from renova.store.database import Database, Tx
 
 ON, OFF, UNKNOWN = Reading.ON, Reading.OFF, Reading.UNKNOWN
 LAPSED_S = 5.0 + 12.0  # ttl and margin of the simulated cloud's leases
@@ -29,11 +32,30 @@ class Script:
         self.read_at: list[tuple[float, str]] = []
         self.before: Callable[[int], Awaitable[None]] | None = None  # what happens while reading number n is taken
 
-    async def read(self, host: HostId, name: str) -> Reading:
-        self.read_at.append((asyncio.get_running_loop().time(), name))
-        if self.before is not None:
-            await self.before(len(self.read_at))
-        return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+    async def of(self, host: HostId, name: str) -> HostPower:
+        return HostPower(ScriptedSwitch(self, name), by="a script", can_switch=False)
+
+
+class ScriptedSwitch:
+    """One host's."""
+
+    def __init__(self, script: Script, name: str) -> None:
+        self._script = script
+        self._name = name
+
+    async def check(self) -> None: ...
+
+    async def read(self) -> Said:
+        script = self._script
+        script.read_at.append((asyncio.get_running_loop().time(), self._name))
+        if script.before is not None:
+            await script.before(len(script.read_at))
+        return Said(script.readings.pop(0) if len(script.readings) > 1 else script.readings[0])
+
+    async def switch_off(self) -> None:
+        raise AssertionError("a script only reads")
+
+    switch_on = switch_off
 
 
 class Watch:
@@ -42,7 +64,7 @@ class Watch:
     def __init__(self, cloud: SimulatedCloud, script: Script) -> None:
         self.cloud = cloud
         self.script = script
-        self.monitor = Monitor(cloud.cloud, script)
+        self.monitor = Monitor(replace(cloud.cloud, power=script))
         self.clock = cloud.clock
 
     def id(self, name: str = "host1") -> HostId:
@@ -91,7 +113,7 @@ def test_two_readings_of_off_a_second_apart_prove_a_silent_host_dead() -> None:
         assert second - first >= BETWEEN_READINGS
         proof = await watch.proof()
         assert proof is not None
-        assert (proof.kind, proof.epoch, proof.who) == ("power_off", 2, "power switch")
+        assert (proof.kind, proof.epoch, proof.who) == ("power_off", 2, "controller controller1, by a script")
         assert (proof.readings["reading_1"], proof.readings["reading_2"]) == ("off", "off")
         assert (await watch.row()).state is HostState.DEAD
         assert await watch.proof("host2") is None
@@ -155,7 +177,7 @@ def test_a_host_that_boots_between_the_readings_is_alive() -> None:
                 await watch.cloud.power_on("host1")
                 await watch.cloud.until(lambda: watch.cloud.cloud.agents.connected(watch.id()))
 
-        await watch.cloud.kill_agent("host1")
+        await watch.cloud.cut_power("host1")
         await watch.cloud.until(lambda: not watch.cloud.cloud.hosts.up(watch.id()))
         watch.script.before = boot
         await watch.monitor.look()
@@ -265,6 +287,27 @@ def test_a_power_controller_that_does_not_answer_holds_up_no_other_host() -> Non
     watching(story, OFF)
 
 
+def test_a_power_controller_at_which_the_driver_stumbles_keeps_no_other_host_from_its_proof() -> None:
+    async def story(watch: Watch) -> None:
+        async def stumble(_number: int) -> None:
+            if watch.script.read_at[-1][1] == "host1":
+                raise RuntimeError("an answer that nobody foresaw")
+
+        watch.script.before = stumble
+        serving = asyncio.ensure_future(watch.monitor.serve())
+        await watch.silence("host1")
+        await watch.silence("host2")
+        await watch.clock.sleep(15)
+        assert await watch.proof("host2") is not None
+        assert await watch.proof("host1") is None
+        assert [name for _, name in watch.script.read_at].count("host1") > 1, "it is tried again"
+        serving.cancel()
+        await asyncio.wait([serving])
+
+    events = watching(story, OFF)
+    assert "proof of a host's death failed" in {event["event"] for event in events}
+
+
 def test_of_two_who_seek_a_proof_at_once_both_are_told_of_it() -> None:
     async def story(watch: Watch) -> None:
         await watch.silence()
@@ -301,3 +344,27 @@ def test_a_database_that_is_away_proves_nothing_and_stops_nobody_from_watching()
             await watch.clock.sleep(0.5)
 
     assert [e for e in watching(story, UNKNOWN) if e["event"] == "hosts not watched"]
+
+
+def test_a_dead_host_that_was_welcomed_elsewhere_is_not_taken_for_silent_since_its_death() -> None:
+    async def story(watch: Watch) -> None:
+        await watch.silence()
+        await watch.monitor.look()
+        await watch.clock.sleep(10 * LAPSED_S)
+        await watch.monitor.look()
+        proof, readings = await watch.proof(), len(watch.script.read_at)
+        assert proof is not None
+
+        def welcome(tx: Tx) -> None:
+            hosts.begin_lease(tx, watch.id(), epoch=proof.epoch, boot="another", ttl=5.0, margin=12.0)
+            hosts.change(tx, watch.id(), state=HostState.UP, boot="another")
+
+        await watch.cloud.database.transact(welcome)
+        await watch.monitor.look()
+        assert (await watch.row()).state is HostState.UP
+        assert len(watch.script.read_at) == readings, "it has not been silent for long"
+        await watch.clock.sleep(LAPSED_S)
+        await watch.monitor.look()
+        assert (await watch.row()).state is HostState.DEAD, "it has never renewed"
+
+    watching(story, OFF)

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from renova.agent.identity import read_identity
 from renova.hosts.authority import Authority
 from renova.hosts.connections import HELLO_LIMIT, MOST_SERVED
 from renova.hosts.listener import HANDSHAKE_LIMIT
@@ -20,6 +19,7 @@ from renova.model.clock import SystemClock
 from renova.model.host import HostState
 from renova.model.ids import HostId
 from renova.store import hosts as host_rows
+from renova.uplink.identity import read_identity
 from renova.wire import PATH, Renew, Renewed, Report, Welcome, encode
 
 from .hellos import a_hello

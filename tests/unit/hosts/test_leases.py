@@ -7,10 +7,13 @@ from typing import Any, TypeVar
 
 import pytest
 import structlog
+from msgspec.structs import replace
 from sqlalchemy import update
 
 from renova.engine.executor import Executor as Me
 from renova.hosts.leases import MOST_LOST, NOTE_SEEN, TRAILING, Leases
+from renova.hosts.witnessing import Witnessing
+from renova.model.chance import SeededChance
 from renova.model.errors import NotNow
 from renova.model.ids import ExecutorId, HostId
 from renova.settings import LeaseTimes
@@ -18,6 +21,7 @@ from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import cluster, hosts
 from renova.store.database import Database, Executor, Standing, Tx
 from renova.wire import Fenced, Renew, Renewed
+from renova.witness import LeaseName, Shown
 from tests.database_away import Faulty
 from tests.databases import open_empty
 from tests.unit.store.tables import A, B, C, add_host, lease, prove
@@ -353,5 +357,155 @@ def test_when_a_host_was_heard_is_noted_for_people_now_and_then() -> None:
         assert None not in noted
         assert len(set(noted)) == 3
         assert NOTE_SEEN == 10.0
+
+    on_bench(story)
+
+
+class Files:
+    """A witness in memory, which a controller reaches or does not."""
+
+    def __init__(self) -> None:
+        self.files: dict[LeaseName, Shown] = {}
+        self.away = False
+
+    async def have(self, lease: LeaseName, word: str) -> Shown:
+        if self.away:
+            raise NotNow("the witness does not answer")
+        return self.files.setdefault(lease, Shown(word, revoked=False))
+
+    async def read(self, lease: LeaseName) -> Shown:
+        raise AssertionError("nobody reads here")
+
+    async def revoke(self, lease: LeaseName, word: str) -> None:
+        raise AssertionError("nobody revokes here")
+
+
+class WithWitness(Bench):
+    """Controllers that have a witness."""
+
+    def __init__(self) -> None:
+        self.files = Files()
+        super().__init__()
+
+    def controller(self) -> Leases:
+        witnessing = Witnessing(self.files, self.clock, SeededChance(1))
+        return Leases(self.database, self.clock, TIMES, self.me, witnessing)
+
+    async def say(self, word: str | None, **changes: Any) -> float:
+        """Renew with this word; return for how long a look into the witness counts by the answer."""
+        answer = await self.renew(witness=word, **changes)
+        assert isinstance(answer, Renewed)
+        await self.clock.sleep(0.1)  # what was begun by it is done
+        return answer.witness
+
+
+def with_witness(story: Callable[[WithWitness], Awaitable[None]]) -> None:
+    async def main() -> None:
+        bench = WithWitness()
+        await bench.begin()
+        with structlog.testing.capture_logs():
+            await story(bench)
+
+    run_virtual(main(), limit_s=1000)
+
+
+def test_a_guard_may_go_by_the_witness_once_it_has_said_the_word_that_the_controller_wrote() -> None:
+    async def story(bench: WithWitness) -> None:
+        assert await bench.say(None) == 0.0
+        assert bench.files.files == {}, "nobody wants one"
+        assert await bench.say("") == 0.0
+        (word,) = [shown.word for shown in bench.files.files.values()]
+        assert await bench.say("another") == 0.0, "that is not what was written for this lease"
+        assert await bench.say(word) == (await bench.lease()).ttl
+        assert (await bench.lease()).witness == word
+        others = await bench.renew(B, witness=word)
+        assert isinstance(others, Renewed)
+        assert others.witness == 0.0, "that is the word of another host's lease"
+        assert (await bench.lease(B)).witness == word, "though it proves nothing: whoever says one may go by it"
+
+    with_witness(story)
+
+
+def test_only_the_newest_renewal_says_that_a_guard_goes_by_no_witness_any_more() -> None:
+    async def story(bench: WithWitness) -> None:
+        await bench.say("word")
+        late = await bench.renewal(witness=None)
+        await bench.say("word")
+        await bench.leases.renew(A, late)
+        assert (await bench.lease()).witness == "word"
+        await bench.say("")
+        assert (await bench.lease()).witness == ""
+
+    with_witness(story)
+
+
+def test_a_controller_that_does_not_reach_the_witness_renews_all_the_same_and_agrees_to_nothing() -> None:
+    async def story(bench: WithWitness) -> None:
+        bench.files.away = True
+        assert await bench.say("word") == 0.0
+        bench.files.away = False
+        await bench.clock.sleep(10)
+        await bench.say("")
+        (word,) = [shown.word for shown in bench.files.files.values()]
+        assert await bench.say(word) == (await bench.lease()).ttl
+
+    with_witness(story)
+
+
+def test_nobody_renews_a_lease_that_is_revoked_and_the_guard_is_told_no_other_before_its_host_has_registered() -> None:
+    async def story(bench: WithWitness) -> None:
+        await bench.say("word")
+        before = await bench.lease()
+        assert await bench.database.transact(lambda tx: hosts.revoke(tx, before))
+        revoked = await bench.lease()
+        assert (revoked.epoch, revoked.revoked, revoked.witness) == (before.epoch + 1, before.epoch, "word")
+        for epoch in (before.epoch, revoked.epoch):
+            assert await bench.renew(epoch=epoch, witness="word") == Fenced(epoch=epoch)
+        assert (await bench.lease()) == revoked
+
+    with_witness(story)
+
+
+def test_a_revocation_is_no_sign_of_life() -> None:
+    async def story(bench: WithWitness) -> None:
+        await bench.say("word")
+        await bench.clock.sleep(20)
+        await bench.leases.look()
+        observed = await bench.lease()
+        await bench.database.transact(lambda tx: hosts.revoke(tx, observed))
+        await bench.leases.look()
+        silent_s = bench.leases.silent_for(A)
+        assert silent_s is not None
+        assert silent_s >= 20
+        assert (found := bench.leases.silence(A)) is not None
+        assert found.lease.revoked == observed.epoch
+
+    with_witness(story)
+
+
+def test_a_renewal_between_reading_and_revoking_wins_and_so_does_a_word() -> None:
+    async def story(bench: WithWitness) -> None:
+        before = await bench.lease()
+        await bench.say("word")
+        assert not await bench.database.transact(lambda tx: hosts.revoke(tx, before))
+        same = replace(await bench.lease(), witness="")
+        assert not await bench.database.transact(lambda tx: hosts.prove_dead(tx, same, "lease_revoked", {}, "test"))
+
+    with_witness(story)
+
+
+def test_a_host_whose_agent_is_away_for_a_moment_is_up_and_one_without_an_agent_is_not() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.renew(A)
+        left = bench.clock.monotonic()
+        for _ in range(8):
+            await bench.clock.sleep(0.5)
+            await bench.renew(A, home="")  # its guard goes on
+            await bench.leases.look()
+            assert bench.leases.renews(A)
+            assert bench.leases.home(A) is None
+            assert bench.leases.alive(A) == (bench.clock.monotonic() - left < TIMES.suspect_after)
+        await bench.renew(A)
+        assert bench.leases.alive(A)
 
     on_bench(story)

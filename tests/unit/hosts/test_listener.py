@@ -19,9 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
-from renova.agent.connection import TlsDialer, open_connection, trusting
 from renova.agent.enrolment import enrolled
-from renova.agent.identity import certificate_file, key_file, read_identity
 from renova.agent.journal import FileJournal
 from renova.agent.service import Agent
 from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
@@ -44,6 +42,8 @@ from renova.settings import AgentSettings
 from renova.store import hosts as host_rows
 from renova.store.database import Database
 from renova.store.everything import open_database
+from renova.uplink.connection import TlsDialer, open_connection, trusting
+from renova.uplink.identity import certificate_file, key_file, read_identity
 from renova.wire import (
     ENROL_PATH,
     MAX_FRAME,
@@ -61,6 +61,7 @@ from renova.wire import (
     encode,
 )
 from tests.agent.host import CONTENT, PIECE, SERVER, guest
+from tests.guarded import guard_beside, run_host
 
 from .hellos import TIMES, a_hello
 from .test_authority import pem, signing_request
@@ -188,6 +189,8 @@ async def test_a_new_host_joins_obeys_and_stays_itself_over_a_restart(port: Port
                     await asyncio.sleep(0.01)
 
     for run in (1, 2):
+        dialers = [TlsDialer(port.address, state)]
+        guard, line = guard_beside("host1", CLOCK, CHANCE, dialers, boot="boot")
         agent = Agent(
             AgentSettings(name="host1"),
             hypervisor,
@@ -195,11 +198,12 @@ async def test_a_new_host_joins_obeys_and_stays_itself_over_a_restart(port: Port
             FileJournal(state / "journal", CHANCE),
             CLOCK,
             CHANCE,
-            [TlsDialer(port.address, state)],
+            dialers,
+            line,
             boot="boot",
             address="192.0.2.1",
         )
-        running = asyncio.ensure_future(agent.run())
+        running = asyncio.ensure_future(run_host(agent, guard))
         await until(lambda: port.agents.connected(identity.host) and port.hosts.up(identity.host))
         if run == 1:
             assert await order(1, Prepare(guest())) == Prepared(made=True)

@@ -17,7 +17,20 @@ from renova.store import hosts as host_rows
 from renova.store import rights
 from renova.store.database import Tx
 from renova.store.placement import allocations, claims
-from renova.wire import Cleaned, ConsoleText, Controllers, Duty, Fenced, Peers, Read, Renew, Renewed, Stop
+from renova.wire import (
+    Cleaned,
+    ConsoleText,
+    Controllers,
+    Duty,
+    Fenced,
+    GuardHello,
+    GuardWelcome,
+    Peers,
+    Read,
+    Renew,
+    Renewed,
+    Stop,
+)
 from tests.unit.store.tables import ONE, A, B, add_server
 
 from .hellos import TIMES
@@ -309,6 +322,20 @@ def test_hosts_hear_of_a_newcomer_at_another_controller() -> None:
         peers = await host.hear(Peers)
         while peers.addresses != ("10.1.0.1", "10.1.0.2", "10.9.9.9"):
             peers = await host.hear(Peers)
+
+    with_two(story)
+
+
+def test_guards_hear_of_newcomers_whom_they_may_ask() -> None:
+    async def story(one: Bench, two: Bench) -> None:
+        guard = one.dial(A)
+        await guard.say(GuardHello(name=f"name-of-{A}", boot="boot", era=0, epoch=0))
+        assert (await guard.hear(GuardWelcome)).peers == ()
+        await one.connected(A)
+        await two.connected(B, address="10.1.0.2")
+        await look(one)
+        while (await guard.hear(Peers)).addresses != ("10.1.0.2",):
+            pass
 
     with_two(story)
 

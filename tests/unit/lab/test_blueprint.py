@@ -26,6 +26,13 @@ def test_a_known_cloud_stays_as_it_is_and_may_grow() -> None:
     assert plan(known, simulated=False, hosts=4, api_port=None) == msgspec.structs.replace(known, hosts=4)
 
 
+def test_whether_servers_come_back_by_themselves_may_change() -> None:
+    known = plan(None, simulated=None, hosts=None, api_port=None, recovery=True)
+    assert known.recovery
+    assert plan(known, simulated=None, hosts=None, api_port=None).recovery
+    assert not plan(known, simulated=None, hosts=None, api_port=None, recovery=False).recovery
+
+
 def test_whether_disks_are_shared_is_settled_with_the_first_plan() -> None:
     local = plan(None, simulated=None, hosts=None, api_port=None, local_disks=True)
     assert local.local_disks
@@ -89,3 +96,22 @@ def test_how_many_controllers_there_are_is_settled_with_the_first_plan() -> None
     assert plan(two, simulated=None, hosts=None, api_port=None) == two
     with pytest.raises(BadSetup, match="controllers"):
         plan(two, simulated=None, hosts=None, api_port=None, controllers=3)
+
+
+def test_whether_hosts_are_armed_is_settled_with_the_first_plan_and_simulated_ones_never_are() -> None:
+    armed = plan(None, simulated=False, hosts=None, api_port=None, armed=True)
+    assert armed.armed
+    assert plan(armed, simulated=None, hosts=None, api_port=None) == armed
+    with pytest.raises(BadSetup, match="armed"):
+        plan(armed, simulated=None, hosts=None, api_port=None, armed=False)
+    with pytest.raises(BadSetup, match="cannot be armed"):
+        plan(None, simulated=True, hosts=None, api_port=None, armed=True)
+
+
+def test_a_witness_is_for_hosts_that_are_armed() -> None:
+    witnessed = plan(None, simulated=False, hosts=None, api_port=None, armed=True, witness=True)
+    assert plan(witnessed, simulated=None, hosts=None, api_port=None) == witnessed
+    with pytest.raises(BadSetup, match="witness"):
+        plan(witnessed, simulated=None, hosts=None, api_port=None, witness=False)
+    with pytest.raises(BadSetup, match="armed"):
+        plan(None, simulated=False, hosts=None, api_port=None, witness=True)

@@ -51,9 +51,11 @@ def test_every_command_has_help_and_an_example(path: tuple[str, ...]) -> None:
 
 
 # What shows or lists something does so for programs, too.
-FOR_PEOPLE_ONLY = {"host remove", "lab power"} | {f"lab {each}" for each in ("up", "run", "story", "down", "kill")}
-FOR_PEOPLE_ONLY |= {f"lab {each}" for each in ("start", "cut", "heal", "exec", "ping")}
-FOR_PEOPLE_ONLY |= {"controller", "agent", "simulated-hosts", "version"}
+FOR_PEOPLE_ONLY = {"host remove", "host power unset", "host power status", "host power reseal", "lab power"} | {
+    f"lab {each}" for each in ("up", "run", "story", "down", "kill")
+}
+FOR_PEOPLE_ONLY |= {f"lab {each}" for each in ("start", "cut", "heal", "bmc", "exec", "ping")}
+FOR_PEOPLE_ONLY |= {"controller", "agent", "simulated-hosts", "version", "guard close-gate"}
 
 
 @pytest.mark.parametrize("path", list(commands(typer.main.get_command(app))), ids=" ".join)

@@ -105,6 +105,7 @@ def payload(notice: Notice) -> tuple[str, str, dict[str, Any]]:
             "1.12",
             INSTANCE | {"fault", "keypairs", "tags", "trusted_image_certificates", "instance_name"},
         ),
+        ("instance.resize_prep.start", "InstanceActionResizePrepPayload", "1.3", INSTANCE | {"fault", "new_flavor"}),
         ("instance.exists", "InstanceExistsPayload", "2.0", INSTANCE | {"audit_period"}),
         (
             "instance.update",
@@ -191,6 +192,9 @@ def test_the_publisher_is_the_service_that_tells_it_in_nova(event: str, publishe
         ("instance.reboot.start", "compute.instance.reboot.start"),
         ("instance.rebuild_scheduled", "compute.instance.rebuild.scheduled"),
         ("instance.exists", "compute.instance.exists"),
+        ("instance.resize_prep.start", "compute.instance.resize.prep.start"),
+        ("instance.resize.start", "compute.instance.resize.start"),
+        ("instance.resize_finish.end", "compute.instance.finish_resize.end"),
         ("compute_task.rebuild_server.error", "compute_task.rebuild_server"),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_volume_from_its_making_to_its_end() -> None:
             await service.reserve(SECOND, VOLUME, STRANGER)
         there = await service.connect(FIRST, "host1", "10.1.0.1")
         assert isinstance(there, NbdExport)
-        assert (there.address, there.port, there.tls) == ("10.1.0.201", 10809, True)
+        assert (there.address, there.port, there.tls) == (cloud.storage_hosts["storage1"].address, 10809, True)
         assert there.tls_name == cloud.storage_hosts["storage1"].id
         assert await service.connect(FIRST, "host1", "10.1.0.1") == there
         assert served(cloud) == [there.name]

@@ -37,6 +37,9 @@ def whole(world: World) -> list[str]:
             wrong.append(f"{name} does not run")
         elif world.link_of(name).away:
             wrong.append(f"{name} is cut off from the database")
+    for armed in world.hosts.values():
+        if armed.gate is not None and (armed.gate.sticks or armed.gate.immortal):
+            wrong.append(f"the gate of {armed.name} is not mended")
     for host in world.every_host():
         if host.agent is None or not host.agent.runs or not host.powered:
             wrong.append(f"{host.name} does not run")
@@ -52,6 +55,8 @@ def whole(world: World) -> list[str]:
         wrong.append("the database is not mended")
     if switches.lying or switches.hanging or switches.refusing:
         wrong.append("a power controller is not mended")
+    if world.witness is not None and (world.witness.cut or world.witness.slow_s):
+        wrong.append("the witness is not mended")
     if isinstance(world.sink, Receiver) and (world.sink.away or world.sink.loses_answer is not None):
         wrong.append("the receiver of events is not mended")
     return wrong
@@ -60,11 +65,14 @@ def whole(world: World) -> list[str]:
 @pytest.mark.slow
 def test_every_kind_of_fault_strikes_counts_and_is_mended() -> None:
     async def main() -> None:
-        world = World(seed=5, count=3, storage_count=1, sink=Receiver(SeededChance(5), lambda _event: None))
+        sink = Receiver(SeededChance(5), lambda _event: None)
+        world = World(seed=5, count=3, storage_count=1, sink=sink, armed=True, witnessed=True)
         world.identity = Users()
         for image in IMAGES:
             world.images.have(an_image(image, CONTENT), CONTENT)
         await world.up()
+        world.armed = False
+        await world.add_host("host4", "10.1.0.4", world.hosts["host1"].storage)
         front = Front(list(world.controllers.values()))
         history = History(asyncio.get_running_loop().time)
         workload = Workload(front, world.clock, history, _Eyes(world), seed=5, servers=4, pause_s=0.2)

@@ -60,7 +60,7 @@ class Tables:
 def add_host(tx: Tx, host: HostId, epoch: int = 1, state: HostState = HostState.UP) -> None:
     """Have a host of this state, with a lease."""
     hosts.add(tx, host, f"name-of-{host}", "10.1.0.1", f"certificate of {host}")
-    hosts.begin_lease(tx, host, epoch, "boot", ttl=20.0, margin=12.0, guard="none")
+    hosts.begin_lease(tx, host, epoch, "boot", ttl=20.0, margin=12.0)
     hosts.change(tx, host, state=state)
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from renova.model.errors import Conflict, Invalid, NotNow
 from renova.store import images
 from renova.store.database import Database, Tx
+from renova.store.steps import steps
 from renova.store.writer import GROUP
 from tests.databases import open_served
 
@@ -93,6 +94,74 @@ async def test_what_fails_undoes_itself_and_nobody_else(database: Database) -> N
     assert isinstance(refused, Conflict)
     assert isinstance(broken, IntegrityError)
     assert await things(database) == ["first", "last"]
+
+
+_NOTE = insert(steps)
+_UNDO = update(steps).where(steps.c.operation == bindparam("of")).values(undone=True)
+_NOTED = select(steps.c.operation).where(steps.c.operation == bindparam("of"))
+
+
+def note(tx: Tx, operation: int) -> None:
+    tx.execute(_NOTE, {"operation": operation, "place": 0, "step": "a", "result": b"", "undone": False})
+
+
+async def noted(database: Database) -> list[int]:
+    return await database.read(lambda tx: tx.execute(select(steps.c.operation).order_by(steps.c.operation)).scalars())
+
+
+def demanding(tx: Tx, operation: int) -> None:
+    tx.demand(_NOTED, {"of": operation}, lambda: Conflict(f"{operation} is not noted"))
+    note(tx, operation + 100)
+
+
+async def test_a_write_that_nobody_looked_at_fails_its_own_transaction_only(database: Database) -> None:
+    for operation in (1, 2):  # from its second time on a statement is kept, and may be sent ahead
+        await database.transact(partial(note, operation=operation))
+    outcomes = await together(
+        database, partial(note, operation=3), partial(note, operation=1), partial(note, operation=4)
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), IntegrityError, type(None)]
+    assert await noted(database) == [1, 2, 3, 4]
+
+
+async def test_a_demand_that_is_not_met_undoes_who_demands_and_nobody_else(database: Database) -> None:
+    for operation in (1, 2, 3):
+        await database.transact(partial(note, operation=operation))
+    met, unmet, other = await together(
+        database, partial(demanding, operation=1), partial(demanding, operation=50), partial(note, operation=4)
+    )
+    assert (met, other) == (None, None)
+    assert isinstance(unmet, Conflict)
+    with pytest.raises(Conflict, match="51 is not noted"):  # and alone, when the statement is kept
+        await database.transact(partial(demanding, operation=51))
+    assert await noted(database) == [1, 2, 3, 4, 101]
+
+
+async def test_nobody_can_take_the_failure_of_another_for_his_own_or_hide_it(database: Database) -> None:
+    def looking(tx: Tx) -> str:
+        try:
+            return f"{len(tx.execute(_NOTED, {'of': 1}).all())} found"
+        except Exception as error:  # noqa: BLE001  what a careless transaction does
+            return type(error).__name__
+
+    for operation in (1, 2):
+        await database.transact(partial(note, operation=operation))
+        await database.transact(looking)
+    outcomes = await together(database, partial(note, operation=3), partial(note, operation=1), looking)
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], IntegrityError)
+    assert outcomes[2] == "1 found"
+    assert await noted(database) == [1, 2, 3]
+
+
+async def test_how_many_rows_a_write_has_changed_is_known_to_who_asks(database: Database) -> None:
+    def undo(tx: Tx, operation: int) -> int:
+        note(tx, operation)
+        changed = tx.execute(_UNDO, {"of": operation}), tx.execute(_UNDO, {"of": operation + 1000})
+        return 10 * changed[0].rowcount + changed[1].rowcount
+
+    found = [await database.transact(partial(undo, operation=operation)) for operation in (1, 2, 3)]
+    assert found == [10, 10, 10]
 
 
 async def test_a_caller_that_gives_up_does_not_lose_the_transaction(database: Database) -> None:

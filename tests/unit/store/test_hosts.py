@@ -70,7 +70,7 @@ def test_of_two_proofs_at_once_one_is_written(tables: Tables) -> None:
 def test_a_proof_holds_while_the_host_is_dead_under_the_epoch_it_made(tables: Tables) -> None:
     tables.do(lambda tx: prove(tx, A))
     assert tables.do(lambda tx: hosts.proof(tx, A)) is not None
-    tables.do(lambda tx: hosts.begin_lease(tx, A, 3, "next boot", 20.0, 12.0, "none"))
+    tables.do(lambda tx: hosts.begin_lease(tx, A, 3, "next boot", 20.0, 12.0))
     assert tables.do(lambda tx: hosts.proof(tx, A)) is None
 
 
@@ -89,7 +89,7 @@ def test_the_first_era_begins_with_the_first_look(tables: Tables) -> None:
 
 def test_addresses_are_of_those_hosts_that_told_theirs(tables: Tables) -> None:
     tables.do(lambda tx: hosts.change(tx, A, address=""))
-    assert tables.do(hosts.addresses) == ["10.1.0.1"]
+    assert tables.do(hosts.addresses) == {B: "10.1.0.1"}
 
 
 def test_a_join_token_is_good_for_one_host_until_it_expires(tables: Tables) -> None:

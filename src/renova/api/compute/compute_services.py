@@ -15,7 +15,7 @@ from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.host import Host, HostState
 from renova.model.ids import HostId
-from renova.store import aggregates, hosts, migrations, rights, servers
+from renova.store import aggregates, drains, hosts, migrations, rights, servers
 from renova.store.database import Tx
 from renova.store.placement import host_provider, removal
 
@@ -147,6 +147,8 @@ async def _change(call: Call, find: Callable[[Tx], Host | None], missing: str, v
         hosts.change(tx, host.id, **changed)
         if "disabled" in values:
             host_provider.show_trait(tx, host.id, DISABLED, shown=values["disabled"])
+            if not values["disabled"]:
+                drains.end(tx, host.id)  # what is in use is not emptied
         tx.then(call.cloud.fleet.stale)
         if values.get("forced_down") is False and host.forced_down:
             tx.then(lambda: call.cloud.hosts.on_up(host.id))  # its servers that wait for it may start
@@ -232,6 +234,7 @@ async def delete(call: Call) -> Reply:
         rights.forgive(tx, host.id)
         migrations.given_up(tx, host.id)
         aggregates.forget_host(tx, host.id)
+        drains.end(tx, host.id)
         hosts.remove(tx, host.id)
         removal.withdraw(tx, host.id)
         tx.then(call.cloud.fleet.stale)

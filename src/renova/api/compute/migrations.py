@@ -1,12 +1,11 @@
-"""Migrations: servers that changed hosts; evacuations are seen here only."""
+"""Migrations: servers that changed hosts, or are about to."""
 
 from typing import Any
 
-from renova.api.compute import paging, times
+from renova.api.compute import links, paging, server_migrations, times
 from renova.api.compute.route import known, route
-from renova.api.compute.visible import find_server
 from renova.api.http import Call, Reply
-from renova.model.errors import Forbidden, Invalid, NotFound
+from renova.model.errors import Forbidden, Invalid
 from renova.store import migrations as store
 from renova.store.database import Tx
 from renova.store.migrations import Migration
@@ -16,8 +15,6 @@ POLICY = {
     "os_compute_api:os-migrations:index": "rule:project_manager_or_admin",
     "os_compute_api:os-migrations:index:all_projects": "rule:admin_api",
     "os_compute_api:os-migrations:index:host": "rule:admin_api",
-    "os_compute_api:servers:migrations:index": "rule:project_manager_or_admin",
-    "os_compute_api:servers:migrations:show": "rule:admin_api",
 }
 
 _columns = store.migrations.c
@@ -103,23 +100,14 @@ def _view(call: Call, migration: Migration, *, hosts_shown: bool) -> dict[str, A
     }
     if call.version >= (2, 23):
         shown["migration_type"] = migration.type
+        if migration.type == store.LIVE and migration.status in server_migrations.IN_PROGRESS:
+            shown["links"] = links.both(call, f"/servers/{migration.server}/migrations/{migration.id}")
     if call.version >= (2, 59):
         shown["uuid"] = migration.uuid
     if call.version >= (2, 80):
         shown["user_id"] = migration.user
         shown["project_id"] = migration.project
     return shown
-
-
-async def live_of_server(call: Call) -> Reply:
-    """List the server's live migrations in progress: there is none, for servers do not move live here."""
-    await find_server(call, "os_compute_api:servers:migrations:index")
-    return Reply(200, {"migrations": []})
-
-
-async def live(call: Call) -> Reply:
-    server = await find_server(call, "os_compute_api:servers:migrations:show")
-    raise NotFound(f"In-progress live migration {call.path['migration']} is not found for server {server.id}.")
 
 
 _LISTING = {
@@ -131,8 +119,4 @@ _LISTING = {
 
 ROUTES = [
     route("GET", "/os-migrations", index, query=_LISTING, strict=(2, 59)),
-    route("GET", "/servers/{server}/migrations", live_of_server, since=(2, 23)),
-    route("GET", "/servers/{server}/migrations/{migration}", live, since=(2, 23)),
-    route("POST", "/servers/{server}/migrations/{migration}/action", live, since=(2, 22)),
-    route("DELETE", "/servers/{server}/migrations/{migration}", live, since=(2, 24)),
 ]

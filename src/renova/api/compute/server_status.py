@@ -21,16 +21,19 @@ _STABLE = {
 
 _SOFT_REBOOT = (TaskState.REBOOTING, TaskState.REBOOT_PENDING, TaskState.REBOOT_STARTED)
 _HARD_REBOOT = (TaskState.REBOOTING_HARD, TaskState.REBOOT_PENDING_HARD, TaskState.REBOOT_STARTED_HARD)
+_RESIZE = (TaskState.RESIZE_PREP, TaskState.RESIZE_MIGRATING, TaskState.RESIZE_FINISH)
 _REBUILD = (TaskState.REBUILDING, TaskState.REBUILD_BLOCK_DEVICE_MAPPING, TaskState.REBUILD_SPAWNING)
 
 _BUSY: dict[tuple[VmState, TaskState | None], str] = {
     **{(VmState.ACTIVE, task): "REBOOT" for task in _SOFT_REBOOT},
     **{(VmState.ACTIVE, task): "HARD_REBOOT" for task in _HARD_REBOOT},
+    **{(vm, task): "RESIZE" for vm in (VmState.ACTIVE, VmState.STOPPED) for task in _RESIZE},
+    (VmState.ACTIVE, TaskState.MIGRATING): "MIGRATING",
     **{(vm, task): "REBUILD" for vm in (VmState.ACTIVE, VmState.STOPPED, VmState.ERROR) for task in _REBUILD},
 }
 
 # What Nova also knows, but no server here is ever in.
-_NEVER = frozenset({"PASSWORD", "MIGRATING", "RESIZE", "REVERT_RESIZE", "UNKNOWN"})
+_NEVER = frozenset({"PASSWORD", "REVERT_RESIZE", "UNKNOWN"})
 
 WITH_FAULT = frozenset({"ERROR", "DELETED"})
 WITH_PROGRESS = frozenset(

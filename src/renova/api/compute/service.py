@@ -1,6 +1,6 @@
 """The routes and rules of the Compute API, joined from its resources."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from types import ModuleType
 
@@ -25,6 +25,7 @@ from renova.api.compute import (
     server_create,
     server_groups,
     server_metadata,
+    server_migrations,
     server_network,
     server_query,
     server_tags,
@@ -48,6 +49,7 @@ _RESOURCES: tuple[ModuleType, ...] = (
     keypairs,
     servers,
     server_metadata,
+    server_migrations,
     server_tags,
     server_network,
     interfaces,
@@ -84,13 +86,18 @@ POLICY = {
 _ROUTES: list[Route] = list(chain.from_iterable(resource.ROUTES for resource in _RESOURCES))
 
 
-def services(cloud: Cloud) -> list[Service]:
+_LISTED = route("GET", "/", versions.every, public=True)
+_CURRENT = [route("GET", "/", versions.v21, public=True), *_ROUTES]
+_FORMER = [route("GET", "/", versions.v2, public=True), *_ROUTES]
+
+# Made once: in simulations and tests there are many clouds, and making the tables of routes takes milliseconds.
+_SERVICES = (
+    Service("compute versions", ("/compute",), [_LISTED], error, Legacy()),
+    Service("compute", ("/compute/v2.1",), _CURRENT, error, Microversions(), project_in_path=True),
+    Service("compute v2", ("/compute/v2",), _FORMER, error, Legacy(), project_in_path=True),
+)
+
+
+def services(cloud: Cloud) -> Sequence[Service]:
     """Return the Compute API: its list of versions, v2.1, and v2, which is v2.1 without microversions."""
-    listed = route("GET", "/", versions.every, public=True)
-    current = [route("GET", "/", versions.v21, public=True), *_ROUTES]
-    former = [route("GET", "/", versions.v2, public=True), *_ROUTES]
-    return [
-        Service("compute versions", ("/compute",), [listed], error, Legacy()),
-        Service("compute", ("/compute/v2.1",), current, error, Microversions(), project_in_path=True),
-        Service("compute v2", ("/compute/v2",), former, error, Legacy(), project_in_path=True),
-    ]
+    return _SERVICES

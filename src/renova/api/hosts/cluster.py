@@ -1,15 +1,19 @@
 """The cluster as a whole: its era, its hold and what that waits for, actions that wait, controllers, the database."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated
 
 import msgspec
 
 from renova.api.http import Call, Reply
+from renova.ha import brake
 from renova.ha.replication import replication
+from renova.ha.sightings import standing_of
 from renova.hosts import eras
+from renova.model.host import HostState
 from renova.model.ids import ServerId
-from renova.store import actions, cluster, executors, posts
+from renova.store import actions, cluster, executors, hosts, posts, recoveries
 from renova.store.database import Tx
 
 
@@ -41,17 +45,30 @@ async def choose(call: Call) -> Reply:
     return await _shown(call)
 
 
+async def release_brake(call: Call) -> Reply:
+    """Have hosts taken for dead again, though many are: the caller has seen that it is they who are, and not we."""
+    call.demand("renova:brake:release")
+    who = call.caller.user_name
+    await call.cloud.database.transact(lambda tx: brake.release(call.cloud, tx, who))
+    return await _shown(call)
+
+
 async def _shown(call: Call) -> Reply:
     def work(tx: Tx) -> dict[str, object]:
-        standing = cluster.get(tx)
-        waiting = eras.waiting(tx) if standing.restoring else eras.Waiting((), {})
+        known = cluster.get(tx)
+        waiting = eras.waiting(tx) if known.restoring else eras.Waiting((), {})
         return {
-            "era": standing.era,
-            "hold": standing.hold,
-            "held_at": standing.held_at,
-            "restoring": standing.restoring,
+            "era": known.era,
+            "hold": known.hold,
+            "held_at": known.held_at,
+            "restoring": known.restoring,
+            "brake": known.brake,
+            "braked_at": known.braked_at,
+            "brake_lifted_until": known.brake_lifted_until,
             "waits_for": list(waiting.hosts),
-            "contested": {server: list(hosts) for server, hosts in waiting.contested.items()},
+            "contested": {server: list(those) for server, those in waiting.contested.items()},
+            "silent": list(_silent(call, tx)),
+            "recoveries": recoveries.counts(tx),
             "accepted_proofs": list(call.cloud.settings.accepted_proofs),
             "controllers": _controllers(tx),
             "waiting": [
@@ -62,6 +79,20 @@ async def _shown(call: Call) -> Reply:
 
     shown = await call.cloud.database.read(work)
     return Reply(200, shown | {"database": await replication(call.cloud)})
+
+
+def _silent(call: Call, tx: Tx) -> Iterator[dict[str, object]]:
+    """Give the hosts that are to be heard and are not, and have not been proven dead."""
+    for host in hosts.every(tx):
+        silent_s = call.cloud.hosts.leases.silent_for(host.id)
+        if silent_s is None or host.state not in (HostState.UP, HostState.RETURNING):
+            continue
+        if silent_s >= call.cloud.settings.lease.suspect_after:
+            yield {
+                "host": host.name,
+                "standing": standing_of(call.cloud, host),
+                "silent_s": round(silent_s, 1),
+            }
 
 
 def _controllers(tx: Tx) -> list[dict[str, object]]:

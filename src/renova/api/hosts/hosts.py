@@ -4,10 +4,15 @@ from typing import Any
 
 import msgspec
 
+from renova.api.hosts.found import host_in_path
+from renova.api.hosts.power import brief
 from renova.api.hosts.proofs import proof_view
 from renova.api.http import Call, Reply
-from renova.model.errors import Conflict, NotFound
+from renova.ha.recovery import not_by_itself
+from renova.ha.sightings import standing_of
+from renova.model.errors import Conflict
 from renova.model.host import Host, HostState, Role
+from renova.operations.evacuate import missing_proof
 from renova.store import cluster, executors, migrations, rights, volume_snapshots, volumes
 from renova.store import hosts as host_rows
 from renova.store.database import Tx
@@ -31,7 +36,7 @@ async def list_all(call: Call) -> Reply:
 async def show(call: Call) -> Reply:
     """Show one host, with every proof that was ever written of it."""
     call.demand("renova:hosts:list")
-    host = await _host(call)
+    host = await host_in_path(call)
 
     def work(tx: Tx) -> dict[str, Any]:
         proofs = [proof_view(tx, proof) for proof in host_rows.proofs_of(tx, host.id)]
@@ -44,7 +49,7 @@ async def vouch(call: Call) -> Reply:
     """Take the caller's word that the host is off."""
     call.demand("renova:hosts:vouch")
     wanted = call.json(Word) if call.body else Word()
-    host = await _host(call)
+    host = await host_in_path(call)
     await call.cloud.hosts.vouch(host.id, call.caller.user_name, wanted.now)
     return await show(call)
 
@@ -52,7 +57,7 @@ async def vouch(call: Call) -> Reply:
 async def clean(call: Call) -> Reply:
     """Have a host that is here clean up what is no longer its own; the answer says what it has yet to do."""
     call.demand("renova:hosts:clean")
-    host = await _host(call)
+    host = await host_in_path(call)
     standing = await call.cloud.database.read(cluster.get)
     if standing.hold is not None:
         raise Conflict(f"Nothing is cleaned up while the cluster is on hold: {standing.hold}")
@@ -66,14 +71,14 @@ async def clean(call: Call) -> Reply:
 async def asides(call: Call) -> Reply:
     """List the disks that the host has set aside."""
     call.demand("renova:hosts:list")
-    host = await _host(call)
+    host = await host_in_path(call)
     return Reply(200, {"asides": msgspec.to_builtins(await call.cloud.agents.asides(host.id))})
 
 
 async def trust_power(call: Call) -> Reply:
     """Believe readings of the host's power again: an operator has mended what made them wrong."""
     call.demand("renova:hosts:trust_power")
-    host = await _host(call)
+    host = await host_in_path(call)
     await call.cloud.database.transact(lambda tx: host_rows.change(tx, host.id, power_barred=None))
     return await show(call)
 
@@ -81,7 +86,7 @@ async def trust_power(call: Call) -> Reply:
 async def remove(call: Call) -> Reply:
     """Remove a storage host from the cloud, once it holds nothing; compute hosts go with their compute service."""
     call.demand("renova:hosts:remove")
-    host = await _host(call)
+    host = await host_in_path(call)
     if host.role is not Role.STORAGE:
         raise Conflict(f"Host {host.name} runs guests: delete its compute service instead.")
 
@@ -95,14 +100,6 @@ async def remove(call: Call) -> Reply:
     return Reply(204)
 
 
-async def _host(call: Call) -> Host:
-    name = call.path["host"]
-    host = await call.cloud.database.read(lambda tx: host_rows.by_name(tx, name))
-    if host is None:
-        raise NotFound(f"There is no host {name}.")
-    return host
-
-
 def _home(call: Call, tx: Tx, host: Host) -> str | None:
     """Name the controller over whose connection the host renews its lease."""
     home = call.cloud.hosts.leases.home(host.id)
@@ -113,11 +110,13 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
     lease = host_rows.lease(tx, host.id)
     proof = host_rows.proof(tx, host.id)
     silent_s = call.cloud.hosts.leases.silent_for(host.id)
+    silent = not call.cloud.hosts.leases.renews(host.id)
     return {
         "id": host.id,
         "name": host.name,
         "role": host.role,
         "state": host.state,
+        "standing": standing_of(call.cloud, host),
         "up": call.cloud.hosts.up(host.id) and host.state is HostState.UP and not host.forced_down,
         "connected": call.cloud.agents.connected(host.id),  # to the controller that answers
         "home": _home(call, tx, host),
@@ -130,12 +129,20 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
         "disabled_at": host.disabled_at,
         "address": host.address,
         "accelerator": host.facts.accelerator if host.facts else None,
+        "seen_by_others": call.cloud.hosts.sighted(host.id).alive if silent else None,
+        "sightings": call.cloud.hosts.sighted(host.id).readings if silent else {},
         "silent_s": None if silent_s is None else round(silent_s, 1),
         "era": host.era,
         "epoch": lease.epoch if lease else None,
         "guard": lease.guard if lease else None,
+        "witness": bool(lease.witness) if lease else None,  # whether its guard may go on by what that shows
+        "revoked": bool(lease.revoked) if lease else None,  # and the witness is to show it, before it proves anything
+        "system": host.system,
+        "power": brief(tx, host),
         "power_barred": host.power_barred,
         "proof": None if proof is None else proof_view(tx, proof),
+        "not_proven": missing_proof(call.cloud, tx, host, silent_s) if silent and silent_s and _may_die(host) else None,
+        "not_recovered": not_by_itself(call.cloud, host) if host.state is HostState.DEAD else None,
         "owes": [
             {"server": debt.server, "below": debt.below, "trouble": debt.trouble}
             for debt in rights.debts_of(tx, host.id)
@@ -144,6 +151,11 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
         "not_cleaned": migrations.unfinished_from(tx, host.id),
         "last_seen": host.last_seen,
     }
+
+
+def _may_die(host: Host) -> bool:
+    """Say whether a proof of the host's death would change anything."""
+    return host.role is Role.COMPUTE and host.state in (HostState.UP, HostState.RETURNING)
 
 
 def _orphans(call: Call, tx: Tx, host: Host) -> list[str]:

@@ -40,5 +40,13 @@ def _certificate(proof: Proof) -> str:
         case ProofKind.NEW_BOOT:
             return "the host has booted: what ran before does not"
         case ProofKind.POWER_OFF:
-            return "power read as off twice; as good as who reads it"
+            return _power_certificate(proof.readings)
     return proof.kind
+
+
+def _power_certificate(readings: dict[str, str]) -> str:
+    ours = not readings.get("commanded", "refused").startswith("refused")
+    how = "switched off by us, and power read as off twice" if ours else "power read as off twice"
+    whose = "" if readings.get("system", "not told") == "not told" else ", of the machine that was enrolled"
+    untested = ", untested BMC" if readings.get("rehearsed") == "never" else ""
+    return f"{how}{whose}{untested}; as good as who reads it"

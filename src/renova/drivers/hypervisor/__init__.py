@@ -18,6 +18,7 @@ from renova.model.guest import (
     Aside,
     CachedImage,
     Capabilities,
+    Departure,
     FoundDevices,
     FoundGuest,
     Guest,
@@ -26,8 +27,9 @@ from renova.model.guest import (
     LocalDisks,
     Nic,
     VolumeDisk,
+    Way,
 )
-from renova.model.ids import ImageId, PortId, ServerId, VolumeId
+from renova.model.ids import HostId, ImageId, PortId, ServerId, VolumeId
 
 
 class DiskLocked(Refused):
@@ -72,9 +74,9 @@ class Hypervisor(Protocol):
     async def prepare(self, guest: Guest, images: ImageSource) -> bool:
         """Have the guest's disks ready: cached image, root overlay, ephemeral disks, swap, config drive.
 
-        Existing disks of the same generation are kept, never overwritten. The config drive is always
-        written anew. Returns whether any disk was made now (False: all were there). Refused when a newer
-        incarnation owns the disks.
+        Existing disks of the same generation are kept, never overwritten; one that is built on another image than the
+        root disk's needs no other. The config drive is always written anew. Returns whether any disk was made now
+        (False: all were there). Refused when a newer incarnation owns the disks.
         """
         ...
 
@@ -125,6 +127,36 @@ class Hypervisor(Protocol):
 
     async def resume(self, guest: Guest) -> FoundGuest:
         """Have the guest running, as `start`, but going on from its saved memory where this incarnation has any."""
+        ...
+
+    async def expect(self, guest: Guest, source: HostId) -> Way:
+        """Have the way open by which the guest may arrive from `source` with its memory; its nics are ready.
+
+        What of it arrived before goes. What arrives stands still until `take_in`, is found as `arriving`, and is no
+        guest that `start` or `unpause` makes go on. Refused when its disks are not there, when another incarnation of
+        the server is here, or where guests cannot arrive (`capabilities`).
+        """
+        ...
+
+    async def turn_away(self, server: ServerId) -> None:
+        """Have it not expected, and nothing here of what arrived; a guest that is not `arriving` stays."""
+        ...
+
+    async def depart(self, server: ServerId, to: Way, *, hurry: bool, wait_s: float) -> Departure:
+        """Have the running guest leave by this way; return when it has, when it cannot, or after `wait_s`.
+
+        It is on its way until one of the former is said: the next call goes on waiting for it, and after `stay`, or a
+        failure, begins anew. With `hurry` it stands still until then. A cancelled call has it stay. It has left, once
+        and for all, only where the hypervisor knows that all of it has arrived and that it did not go on here since.
+        """
+        ...
+
+    async def stay(self, server: ServerId) -> bool:
+        """Have the guest not be on its way, nor stand still for that; says whether it had left already."""
+        ...
+
+    async def take_in(self, guest: Guest, arrived: int) -> FoundGuest:
+        """Have the guest running as `start`, but going on where it stood if incarnation `arrived` is here, arrived."""
         ...
 
     async def snapshot(self, server: ServerId, disks: LocalDisks, image: ImageId) -> int:

@@ -31,7 +31,7 @@ from renova.drivers.hypervisor import DiskLocked, ImageSource, aside, qemu_img
 from renova.drivers.hypervisor.config_drive import config_drive
 from renova.drivers.hypervisor.domain_xml import GuestPaths
 from renova.drivers.hypervisor.image_cache import ImageCache
-from renova.drivers.hypervisor.qemu_img import run_program
+from renova.drivers.hypervisor.qemu_img import Inside, run_program
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, Broken, NotNow, Refused
@@ -48,12 +48,13 @@ FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, err
 
 
 class Disks:
-    """The servers' files below `instances`."""
+    """The servers' files below `instances`; programs that write there run `inside` the host's gate."""
 
-    def __init__(self, instances: Path, clock: Clock, chance: Chance) -> None:
+    def __init__(self, instances: Path, clock: Clock, chance: Chance, inside: Inside = list) -> None:
         self._instances = instances
         self._clock = clock
         self._chance = chance
+        self._inside = inside
         self._images = ImageCache(instances / "_base", clock)
 
     async def check(self) -> None:
@@ -84,12 +85,14 @@ class Disks:
         paths = self.paths(guest.server, guest.disks)
         made = False
         if (root := guest.disks.root) is not None and paths.root is not None:
-            with _storage_errors():
-                base = await self._images.have(root, images)
-            # Again: the download may have taken long enough for the server to move on.
-            await self.own(guest.server, guest.incarnation)
-            if not await self._do(paths.root.exists):
-                made = await self._make_root(root, base, paths.root)
+            built_on = await self._do(qemu_img.backing_name, paths.root) if await self._do(paths.root.exists) else None
+            if built_on in (None, self._images.path(root).name):  # else it was carried here, with what it needs
+                with _storage_errors():
+                    base = await self._images.have(root, images)
+                # Again: the download may have taken long enough for the server to move on.
+                await self.own(guest.server, guest.incarnation)
+                if not await self._do(paths.root.exists):
+                    made = await self._make_root(root, base, paths.root)
         for number, path in enumerate(paths.ephemerals):
             label = ("mkfs.ext4", "-q", "-F", "-L", f"ephemeral{number}")
             made |= await self._make_blank(path, guest.disks.ephemerals_gb[number] * GIB, *label)
@@ -106,6 +109,10 @@ class Disks:
     async def own(self, server: ServerId, incarnation: int) -> None:
         """Note that this incarnation uses the disks; refused when a newer one did."""
         await self._do(self._own, server, incarnation)
+
+    async def flatten(self, root: Path, copy: Path) -> None:
+        """Make a copy of a root disk that no guest has open."""
+        await qemu_img.flatten(root, copy, self._inside)
 
     async def copy_size(self, server: ServerId, image: ImageId) -> int | None:
         """Return the size in bytes of the root disk's copy under the image's name; None when there is none."""
@@ -189,7 +196,8 @@ class Disks:
         # Relative, so that the directory may be mounted elsewhere on another host.
         backing = f"../{base.parent.name}/{base.name}"
         try:
-            await qemu_img.create_overlay(partial, backing, root.image_format, max(image, root.size_gb * GIB))
+            size = max(image, root.size_gb * GIB)
+            await qemu_img.create_overlay(partial, backing, root.image_format, size, self._inside)
             return await self._do(_publish_disk, partial, path)
         finally:
             await self._do(partial.unlink, missing_ok=True)
@@ -201,7 +209,7 @@ class Disks:
         partial = path.with_name(f"{path.name}.part-{self._chance.uuid()}")
         try:
             await self._do(_make_sparse, partial, size_bytes)
-            await run_program(*format_command, str(partial))
+            await run_program(*format_command, str(partial), inside=self._inside)
             return await self._do(_publish_disk, partial, path)
         finally:
             await self._do(partial.unlink, missing_ok=True)

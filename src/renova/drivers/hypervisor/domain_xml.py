@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from renova.drivers.network import bridge_name, tap_name
+from renova.model.errors import Broken
 from renova.model.guest import CONFIG_DRIVE, FoundDevices, Guest, Nic, VolumeDisk, local_devices
 from renova.model.ids import ServerId, VolumeId
 from renova.model.volume import NbdExport
@@ -20,6 +21,7 @@ Accelerator = Literal["kvm", "tcg"]
 
 RENOVA = "https://renova.dev/xmlns/guest/1"
 NOVA = "http://openstack.org/xmlns/libvirt/nova/1.1"
+ARRIVING = "arriving"
 
 # What users may type into a name and XML 1.0 cannot hold, not even escaped.
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -52,6 +54,7 @@ class Description:
     incarnation: int
     generation: int  # of the local disks
     started_as: str = ""
+    arriving: bool = False  # with its memory, from another host: it stands still until this one takes it in
 
 
 def domain_xml(guest: Guest, paths: GuestPaths, accelerator: Accelerator) -> str:
@@ -83,13 +86,33 @@ def description(metadata: str) -> Description:
         int(element.attrib["incarnation"]),
         int(element.attrib["generation"]),
         element.get("started_as", ""),
+        element.get(ARRIVING) is not None,
     )
+
+
+def describing(guest: Guest) -> dict[str, str]:
+    """Return what our own metadata element says of the guest, which is to be this host's."""
+    return {
+        "server": guest.server,
+        "incarnation": str(guest.incarnation),
+        "generation": str(guest.disks.generation),
+        "started_as": guest.started_as,
+    }
+
+
+def as_arriving(domain: str) -> str:
+    """Return the domain's XML as that of a guest that arrives on another host."""
+    root = ET.fromstring(domain)  # noqa: S314  (libvirtd is trusted)
+    mine = root.find(f"metadata/{{{RENOVA}}}guest")
+    if mine is None:
+        raise Broken("a guest without our metadata is to leave")
+    mine.set(ARRIVING, "yes")
+    return ET.tostring(root, encoding="unicode")
 
 
 def _metadata(guest: Guest) -> ET.Element:
     metadata = ET.Element("metadata")
-    described = Description(guest.server, guest.incarnation, guest.disks.generation, guest.started_as)
-    ET.SubElement(metadata, f"{{{RENOVA}}}guest", {name: str(value) for name, value in vars(described).items()})
+    ET.SubElement(metadata, f"{{{RENOVA}}}guest", describing(guest))
     nova = ET.SubElement(metadata, f"{{{NOVA}}}instance")
     _nova(nova, "package", version="renova")
     _nova(nova, "name", NOT_IN_XML.sub("\ufffd", guest.personal.name))

@@ -9,12 +9,16 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from renova.drivers.hypervisor import ImageSource, qemu_img
+from renova.drivers.hypervisor import ImageSource
 from renova.drivers.hypervisor import libvirt_domains as domains
+from renova.drivers.hypervisor import libvirt_migration as migration
+from renova.drivers.hypervisor.behind_gate import BehindGate
 from renova.drivers.hypervisor.disks import Disks
 from renova.drivers.hypervisor.domain_xml import (
     Accelerator,
@@ -22,6 +26,8 @@ from renova.drivers.hypervisor.domain_xml import (
     found_interface,
 )
 from renova.drivers.hypervisor.libvirt_connection import Connection
+from renova.drivers.hypervisor.libvirt_travel import Travel
+from renova.drivers.hypervisor.passage import Passage
 from renova.drivers.hypervisor.volume_reach import Reach, storage_answers
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, NotNow, Refused
@@ -29,6 +35,7 @@ from renova.model.guest import (
     Aside,
     CachedImage,
     Capabilities,
+    Departure,
     FoundDevices,
     FoundGuest,
     Guest,
@@ -38,8 +45,9 @@ from renova.model.guest import (
     Nic,
     PowerState,
     VolumeDisk,
+    Way,
 )
-from renova.model.ids import ImageId, PortId, ServerId, VolumeId
+from renova.model.ids import HostId, ImageId, PortId, ServerId, VolumeId
 
 log = structlog.get_logger()
 
@@ -50,11 +58,15 @@ TRY_AGAIN_S = 2.0  # after a guest's disk was away
 LOOK_AGAIN_S = 2.0  # should an event get lost on a connection that breaks
 
 
+Begin = Callable[[Any, Guest, str, BehindGate | None], FoundGuest]
+
+
 class LibvirtHypervisor:
     """The guests of the libvirtd at `uri`.
 
     `boots_at_once` bounds how many guests are started at the same time; without it, one for each CPU when they
-    are emulated, else four.
+    are emulated, else four. Guests are started behind `gate`; None is for hosts that have no guard. With their memory
+    they come and go by `passage`; None: they do not.
     """
 
     def __init__(
@@ -66,13 +78,19 @@ class LibvirtHypervisor:
         uri: str = "qemu:///system",
         boots_at_once: int | None = None,
         reach: Reach = storage_answers,
+        gate: BehindGate | None = None,
+        passage: Passage | None = None,
     ) -> None:
         self._disks = disks
         self._clock = clock
         self._accelerator = accelerator
         self._reach = reach
+        self._gate = gate
         self._connection = Connection(uri, clock)
+        # For looks that ask no QEMU: one that stands still behind the gate answers nothing until it opens.
+        self._eyes = Connection(uri, clock)
         self._slow = Connection(uri, clock)  # for what takes as long as a guest has memory: one call at a time, each
+        self._travel = Travel(uri, clock, passage, self._connection, self._eyes)
         cpus = os.cpu_count() or 1
         self._boots = asyncio.Semaphore(boots_at_once or (cpus if accelerator == "tcg" else 4 * cpus))
         self._changed: Callable[[GuestChanged], None] = lambda _: None
@@ -83,14 +101,18 @@ class LibvirtHypervisor:
 
     async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
         await self._disks.check()
-        await self._connection.open(self._on_event, lambda: self._to_report.put_nowait(None))
+        # Events come over one and looks are had over another: until both are back, nothing could be told.
+        await self._connection.open(self._on_event, self._report_all)
+        await self._eyes.open(lambda _server: None, self._report_all)
         await self._slow.open(lambda _server: None, lambda: None)
-        architecture = (await self._connection.call(domains.host_cpu)).get("arch")
+        await self._travel.open()
+        await self._put_all_behind_gate()
+        architecture = (await self._eyes.call(domains.host_cpu)).get("arch")
         if architecture != "x86_64":
             raise BadSetup(f"this host is {architecture}; guests are defined for x86_64 only")
         self._changed = changed
         self._reporter = asyncio.create_task(self._report())
-        self._to_report.put_nowait(None)  # guests may wait for a disk since before this agent was here
+        self._report_all()  # guests may wait for a disk since before this agent was here
 
     async def close(self) -> None:
         ending = [*self._stalled.values(), *([self._reporter] if self._reporter else [])]
@@ -98,15 +120,16 @@ class LibvirtHypervisor:
             task.cancel()
         if ending:
             await asyncio.wait(ending)
-        await self._connection.close()
-        await self._slow.close()
+        await self._travel.close()
+        for connection in (self._connection, self._slow, self._eyes):
+            await connection.close()
 
     def capabilities(self) -> Capabilities:
-        return Capabilities()
+        return Capabilities(live_migration=self._travel.is_possible)
 
     async def facts(self) -> HostFacts:
-        kind, version, cpus, memory_mb = await self._connection.call(domains.host)
-        cpu = await self._connection.call(domains.host_cpu)
+        kind, version, cpus, memory_mb = await self._eyes.call(domains.host)
+        cpu = await self._eyes.call(domains.host_cpu)
         return HostFacts(
             hypervisor_type=kind,
             hypervisor_version=version,
@@ -121,10 +144,10 @@ class LibvirtHypervisor:
         )
 
     async def guests(self) -> list[FoundGuest]:
-        return await self._connection.call(domains.all_found)
+        return await self._eyes.call(domains.all_found)
 
     async def guest(self, server: ServerId) -> FoundGuest | None:
-        return await self._connection.call(domains.one_found, server)
+        return await self._eyes.call(domains.one_found, server)
 
     async def devices(self, server: ServerId) -> FoundDevices:
         return await self._connection.call(domains.devices, server)
@@ -142,16 +165,46 @@ class LibvirtHypervisor:
         await self._own_disks(guest)
         await self._reach(guest.volumes)
         async with self._boots:
-            return await self._connection.call(domains.start, guest, self._xml(guest))
+            return await self._begin(guest, self._connection, domains.start)
 
     async def resume(self, guest: Guest) -> FoundGuest:
         await self._own_disks(guest)
         await self._reach(guest.volumes)
         async with self._boots:
-            return await self._slow.call(domains.resume, guest, self._xml(guest))
+            return await self._begin(guest, self._slow, domains.resume)
+
+    async def _begin(self, guest: Guest, connection: Connection, way: Begin) -> FoundGuest:
+        beginning = asyncio.ensure_future(connection.call(way, guest, self._xml(guest), self._gate))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            # The gate may have closed just before the guest was let go on: then QEMU stands still, and libvirt waits
+            # for it. Nobody wants the guest any more.
+            with contextlib.suppress(NotNow):
+                self._kill_if_it_stands_still(guest.server)
+            beginning.cancel()
+            await asyncio.wait([beginning])
+            raise
+
+    def _kill_if_it_stands_still(self, server: ServerId) -> None:
+        if self._gate is not None and self._gate.is_closed():
+            self._gate.kill(server)
+
+    async def _put_all_behind_gate(self) -> None:
+        """Have those behind the gate that run since before there was one, and no program of a former agent."""
+        if self._gate is None:
+            return
+        self._gate.make()
+        await self._gate.end_work(self._clock)
+        for domain, found in await self._eyes.call(domains.running):
+            try:
+                self._gate.admit(domain, found.server, found.incarnation)
+            except NotNow:
+                if await self._eyes.call(domains.active, found.server):
+                    raise
 
     async def started_as(self, server: ServerId) -> str:
-        return await self._connection.call(domains.started_as, server)
+        return await self._eyes.call(domains.started_as, server)
 
     async def _own_disks(self, guest: Guest) -> None:
         await self._disks.own(guest.server, guest.incarnation)
@@ -181,7 +234,26 @@ class LibvirtHypervisor:
         finally:
             del self._happened[server]
 
+    async def expect(self, guest: Guest, source: HostId) -> Way:
+        if not await self._disks.has(guest.server, guest.disks):
+            raise Refused(f"disks of generation {guest.disks.generation} of {guest.server} are not here")
+        return await self._travel.expect(guest.server, source)
+
+    async def turn_away(self, server: ServerId) -> None:
+        await self._travel.turn_away(server)
+
+    async def depart(self, server: ServerId, to: Way, *, hurry: bool, wait_s: float) -> Departure:
+        return await self._travel.depart(server, to, hurry=hurry, wait_s=wait_s)
+
+    async def stay(self, server: ServerId) -> bool:
+        return await self._travel.stay(server)
+
+    async def take_in(self, guest: Guest, arrived: int) -> FoundGuest:
+        await self._own_disks(guest)
+        return await self._begin(guest, self._connection, partial(migration.take_in, arrived=arrived))
+
     async def kill(self, server: ServerId) -> None:
+        self._kill_if_it_stands_still(server)
         await self._connection.call(domains.kill, server)
 
     async def pause(self, server: ServerId) -> None:
@@ -214,7 +286,7 @@ class LibvirtHypervisor:
             if await self._connection.call(domains.active, server):
                 await self._back_up(server, partial)
             else:
-                await qemu_img.flatten(root, partial)
+                await self._disks.flatten(root, partial)
         size = await self._disks.copy_size(server, image)
         assert size is not None
         return size
@@ -312,6 +384,9 @@ class LibvirtHypervisor:
         if server in self._happened:
             self._happened[server].set()
         self._to_report.put_nowait(server)
+
+    def _report_all(self) -> None:
+        self._to_report.put_nowait(None)
 
     async def _report(self) -> None:
         """Tell how guests that something happened to are now; an event itself may be stale."""

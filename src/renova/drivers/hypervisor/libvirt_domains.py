@@ -1,7 +1,8 @@
 """What is asked of libvirtd. Each call takes libvirt's connection, runs in a thread, and blocks until it is done."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import libvirt
 import structlog
 
 from renova.drivers.hypervisor import DiskLocked, libvirt_backup
+from renova.drivers.hypervisor.behind_gate import BehindGate
 from renova.drivers.hypervisor.domain_xml import (
     RENOVA,
     Description,
@@ -52,7 +54,7 @@ def host_cpu(connection: Any) -> dict[str, str]:
     return {name: text for name in ("arch", "model", "vendor") if (text := cpu.findtext(name))}
 
 
-def _domain(connection: Any, server: ServerId) -> Any:
+def domain_of(connection: Any, server: ServerId) -> Any:
     """Return the domain, or None."""
     try:
         return connection.lookupByUUIDString(server)
@@ -62,7 +64,7 @@ def _domain(connection: Any, server: ServerId) -> Any:
         raise
 
 
-def _described(domain: Any) -> Description | None:
+def description_of(domain: Any) -> Description | None:
     """Return what our metadata says; None for a domain that is not ours or has just gone."""
     try:
         return description(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, RENOVA, 0))
@@ -73,7 +75,7 @@ def _described(domain: Any) -> Description | None:
 
 
 def _found(domain: Any) -> FoundGuest | None:
-    described = _described(domain)
+    described = description_of(domain)
     if described is None:
         return None
     try:
@@ -85,11 +87,11 @@ def _found(domain: Any) -> FoundGuest | None:
     power = POWER.get(state, PowerState.NOSTATE)
     if state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
         power = PowerState.CRASHED  # a QEMU that died is "shut off" to libvirt
-    return FoundGuest(described.server, described.incarnation, power, described.generation)
+    return FoundGuest(described.server, described.incarnation, power, described.generation, described.arriving)
 
 
 def one_found(connection: Any, server: ServerId) -> FoundGuest | None:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     return _found(domain) if domain else None
 
 
@@ -99,77 +101,114 @@ def all_found(connection: Any) -> list[FoundGuest]:
 
 def is_stalled(connection: Any, server: ServerId) -> bool:
     """Say whether QEMU stopped the guest because a disk gave an error (`domain_xml`: error policy), and nobody else."""
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain is None:
         return False
     state: list[int] = domain.state()
-    return state == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR] and not _is_to_stand_still(domain)
+    return state == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR] and not is_to_stand_still(domain)
 
 
 def resume_stalled(connection: Any, server: ServerId) -> None:
     """Resume it unless somebody paused it meanwhile."""
     if is_stalled(connection, server):
-        _unless_gone(lambda: _domain(connection, server).resume())
+        _unless_gone(lambda: domain_of(connection, server).resume())
 
 
 def started_as(connection: Any, server: ServerId) -> str:
-    domain = _domain(connection, server)
-    described = _described(domain) if domain and domain.isActive() else None
+    domain = domain_of(connection, server)
+    described = description_of(domain) if domain and domain.isActive() else None
     return described.started_as if described else ""
 
 
 def active(connection: Any, server: ServerId) -> bool:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     return bool(domain and domain.isActive())
+
+
+def running(connection: Any) -> list[tuple[str, FoundGuest]]:
+    """Return the guests that have a QEMU, with the names of their domains."""
+    active = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+    return [(domain.name(), found) for domain in active if (found := _found(domain))]
 
 
 def running_on(connection: Any, server: ServerId) -> int | None:
     """Return the generation of the disks that the server's guest runs on; None when none runs, 0 for one not ours."""
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if not domain or not domain.isActive():
         return None
-    described = _described(domain)
+    described = description_of(domain)
     return described.generation if described else 0
 
 
-def start(connection: Any, guest: Guest, xml: str) -> FoundGuest:
-    domain = _domain(connection, guest.server)
+def start(connection: Any, guest: Guest, xml: str, gate: BehindGate | None = None) -> FoundGuest:
+    domain = domain_of(connection, guest.server)
     if domain and domain.isActive():
-        described = _described(domain)
+        described = description_of(domain)
         if described is None or described.incarnation > guest.incarnation:
             raise Refused(f"another guest runs as {guest.server}: {described or 'it is not ours'}")
-        if (described.incarnation, described.generation) == (guest.incarnation, guest.disks.generation):
+        same = (described.incarnation, described.generation) == (guest.incarnation, guest.disks.generation)
+        if same and not described.arriving:
             if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+                put_behind(gate, domain, guest)
                 _note_wish(domain, stand_still=False)
                 domain.resume()
             return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING, described.generation)
         _destroy(domain)
     domain = connection.defineXML(xml)
     # By force: memory saved of the former guest belongs to the disk as it was then.
-    return _create(domain, guest, libvirt.VIR_DOMAIN_START_FORCE_BOOT)
+    return _create(domain, guest, libvirt.VIR_DOMAIN_START_FORCE_BOOT, gate)
 
 
-def _create(domain: Any, guest: Guest, flags: int) -> FoundGuest:
+def _create(domain: Any, guest: Guest, flags: int, gate: BehindGate | None) -> FoundGuest:
+    if gate is not None:
+        gate.must_be_open()
+    with _locks_told(guest.server):
+        domain.createWithFlags(flags | libvirt.VIR_DOMAIN_START_PAUSED)
     try:
-        domain.createWithFlags(flags)
-    except libvirt.libvirtError as error:
-        message = error.get_error_message()
-        # QEMU's image lock, or that of a lock manager.
-        if 'Failed to get "write" lock' in message or error.get_error_code() == libvirt.VIR_ERR_RESOURCE_BUSY:
-            raise DiskLocked(f"the disk of {guest.server} is open elsewhere: the old guest may live") from error
+        put_behind(gate, domain, guest)
+    except NotNow:
+        if gate is not None:
+            gate.kill(guest.server)  # it has executed nothing yet
+        _destroy(domain)
         raise
+    domain.resume()
     return FoundGuest(guest.server, guest.incarnation, PowerState.RUNNING, guest.disks.generation)
 
 
-def resume(connection: Any, guest: Guest, xml: str) -> FoundGuest:
-    domain = _domain(connection, guest.server)
+def go_on(domain: Any, guest: Guest) -> None:
+    """Let a guest go on that has arrived: only now it has its disks open."""
+    with _locks_told(guest.server):
+        domain.resume()
+
+
+@contextmanager
+def _locks_told(server: ServerId) -> Iterator[None]:
+    """Raise `DiskLocked` where QEMU's image lock, or that of a lock manager, is in the way."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        message = error.get_error_message()
+        if 'Failed to get "write" lock' in message or error.get_error_code() == libvirt.VIR_ERR_RESOURCE_BUSY:
+            raise DiskLocked(f"the disk of {server} is open elsewhere: the old guest may live") from error
+        raise
+
+
+def put_behind(gate: BehindGate | None, domain: Any, guest: Guest) -> None:
+    """Have the paused guest behind the gate, and the gate open: else it may not go on."""
+    if gate is not None:
+        gate.admit(domain.name(), guest.server, guest.incarnation)
+        gate.must_be_open()
+
+
+def resume(connection: Any, guest: Guest, xml: str, gate: BehindGate | None = None) -> FoundGuest:
+    domain = domain_of(connection, guest.server)
     if domain is None or domain.isActive() or _saved(domain) != guest.incarnation:
-        return start(connection, guest, xml)
-    return _create(domain, guest, 0)
+        return start(connection, guest, xml, gate)
+    return _create(domain, guest, 0, gate)
 
 
 def define(connection: Any, guest: Guest, xml: str) -> None:
-    domain = _domain(connection, guest.server)
+    domain = domain_of(connection, guest.server)
     if domain and domain.isActive():
         raise Refused(f"{guest.server} runs, so it is not defined anew")
     domain = connection.defineXML(xml)
@@ -178,7 +217,7 @@ def define(connection: Any, guest: Guest, xml: str) -> None:
 
 
 def pause(connection: Any, server: ServerId) -> None:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain:
         # First: where QEMU had stopped the guest for a disk, libvirt does nothing more, and gives that reason still.
         _unless_gone(lambda: _note_wish(domain, stand_still=True))
@@ -186,8 +225,8 @@ def pause(connection: Any, server: ServerId) -> None:
 
 
 def unpause(connection: Any, server: ServerId) -> None:
-    domain = _domain(connection, server)
-    if domain and domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+    domain = domain_of(connection, server)
+    if domain and domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED and not _is_arriving(domain):
         _unless_gone(lambda: _note_wish(domain, stand_still=False))
         _unless_gone(domain.resume)
 
@@ -199,7 +238,7 @@ def _note_wish(domain: Any, *, stand_still: bool) -> None:
     domain.setMetadata(element, mark, key, PAUSE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
-def _is_to_stand_still(domain: Any) -> bool:
+def is_to_stand_still(domain: Any) -> bool:
     try:
         domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, PAUSE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
     except libvirt.libvirtError as error:
@@ -209,8 +248,13 @@ def _is_to_stand_still(domain: Any) -> bool:
     return True
 
 
+def _is_arriving(domain: Any) -> bool:
+    described = description_of(domain)
+    return described is not None and described.arriving
+
+
 def save(connection: Any, server: ServerId) -> bool:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain is None:
         return False
     if domain.isActive():
@@ -233,24 +277,24 @@ def _saved(domain: Any) -> int | None:
 
 
 def begin_backup(connection: Any, server: ServerId, partial: Path) -> None:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain is None:
         raise NotNow(f"{server} is not defined any more")
     libvirt_backup.begin(domain, partial)
 
 
 def backup_progress(connection: Any, server: ServerId) -> tuple[libvirt_backup.Progress, str]:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     return libvirt_backup.progress(domain) if domain else ("failed", "the guest is gone")
 
 
 def abort_backup(connection: Any, server: ServerId) -> bool:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     return domain is None or libvirt_backup.abort(domain)
 
 
 def abort_job(connection: Any, server: ServerId) -> None:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain:
         _unless_gone(domain.abortJob)
 
@@ -264,7 +308,7 @@ def volume_of(xml: str, volume: VolumeId) -> str | None:
 
 
 def attach_volume(connection: Any, server: ServerId, disk: VolumeDisk) -> None:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain is None or not domain.isActive():
         return  # it is defined anew when it starts
     found = found_volume(domain.XMLDesc(0), disk.volume)
@@ -275,19 +319,19 @@ def attach_volume(connection: Any, server: ServerId, disk: VolumeDisk) -> None:
 
 
 def attach_nic(connection: Any, server: ServerId, nic: Nic) -> None:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain is not None and domain.isActive() and found_interface(domain.XMLDesc(0), nic.mac) is None:
         domain.attachDeviceFlags(interface_xml(nic), LIVE_TOO)
 
 
 def devices(connection: Any, server: ServerId) -> FoundDevices:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     return FoundDevices() if domain is None or not domain.isActive() else found_devices(domain.XMLDesc(0))
 
 
 def has_device(connection: Any, server: ServerId, device: Callable[[str], str | None], ask: bool) -> bool:
     """Say whether the running guest has the device; `ask` it to let go first."""
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain is None or not domain.isActive():
         return False
     # Guest and definition apart: in one call, libvirt would not ask the guest again once the definition is without it.
@@ -314,13 +358,13 @@ def _ask_to_let_go(domain: Any, xml: str) -> None:
 
 
 def press_power_button(connection: Any, server: ServerId) -> None:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain:
         _unless_gone(lambda: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
 
 
 def kill(connection: Any, server: ServerId) -> None:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain:
         _destroy(domain)
 
@@ -331,7 +375,7 @@ def _destroy(domain: Any) -> None:
 
 
 def undefine(connection: Any, server: ServerId) -> None:
-    domain = _domain(connection, server)
+    domain = domain_of(connection, server)
     if domain is None:
         return
     if domain.isActive():

@@ -8,6 +8,7 @@ from renova.model.guest import (
     Aside,
     CachedImage,
     Capabilities,
+    Departure,
     FoundDevices,
     FoundGuest,
     Guest,
@@ -16,8 +17,9 @@ from renova.model.guest import (
     LocalDisks,
     Nic,
     VolumeDisk,
+    Way,
 )
-from renova.model.ids import ImageId, PortId, ServerId, VolumeId
+from renova.model.ids import HostId, ImageId, PortId, ServerId, VolumeId
 
 FACTS = HostFacts("", 0, "none", "", 0, 0, 0, capabilities=Capabilities(evacuate=False))
 
@@ -74,6 +76,21 @@ class NoHypervisor:
         return False
 
     async def resume(self, guest: Guest) -> FoundGuest:
+        raise _no_guests()
+
+    async def expect(self, guest: Guest, source: HostId) -> Way:
+        raise _no_guests()
+
+    async def turn_away(self, server: ServerId) -> None:
+        pass
+
+    async def depart(self, server: ServerId, to: Way, *, hurry: bool, wait_s: float) -> Departure:
+        raise _no_guests()
+
+    async def stay(self, server: ServerId) -> bool:
+        return False
+
+    async def take_in(self, guest: Guest, arrived: int) -> FoundGuest:
         raise _no_guests()
 
     async def snapshot(self, server: ServerId, disks: LocalDisks, image: ImageId) -> int:

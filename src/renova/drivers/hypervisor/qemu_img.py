@@ -9,9 +9,12 @@ import fcntl
 import json
 import os
 import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from renova.model.errors import Refused
+
+Inside = Callable[[Sequence[str]], list[str]]
 
 # A crafted image can make even `info` eat memory or time without end.
 LIMITS = ("prlimit", "--as=2147483648", "--cpu=30", "--")
@@ -47,16 +50,15 @@ def virtual_bytes(path: Path, image_format: str) -> int:
     return size
 
 
-async def create_overlay(path: Path, backing: str, backing_format: str, size_bytes: int) -> None:
+async def create_overlay(path: Path, backing: str, backing_format: str, size_bytes: int, inside: Inside = list) -> None:
     """Make an empty qcow2 overlay; a relative `backing` counts from the overlay's directory."""
-    await run_program(
-        "qemu-img", "create", "-q", "-f", "qcow2", "-F", backing_format, "-b", backing, str(path), str(size_bytes)
-    )
+    command = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", backing_format, "-b", backing)
+    await run_program(*command, str(path), str(size_bytes), inside=inside)
 
 
-async def flatten(disk: Path, copy: Path) -> None:
+async def flatten(disk: Path, copy: Path, inside: Inside = list) -> None:
     """Copy a disk that nobody has open, with all below it, into one qcow2 file. `Refused` when somebody has."""
-    await run_program("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2", str(disk), str(copy))
+    await run_program("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2", str(disk), str(copy), inside=inside)
 
 
 def is_written(path: Path) -> bool:
@@ -101,10 +103,14 @@ def _check_header(path: Path) -> None:
         raise Refused("the image is encrypted")
 
 
-async def run_program(*command: str) -> bytes:
-    """Run the command to its end and return what it printed; `Refused`, with its last words, when it failed."""
+async def run_program(*command: str, inside: Inside = list) -> bytes:
+    """Run the command to its end and return what it printed; `Refused`, with its last words, when it failed.
+
+    `inside` makes of a command one that begins behind the host's gate: whatever writes disks has to.
+    """
+    pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *inside(command), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
     )
     try:
         out, errors = await process.communicate()

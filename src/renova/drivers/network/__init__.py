@@ -28,6 +28,10 @@ class Network(Protocol):
         """Take away what only these nics needed; what other nics still use stays. Absent is fine."""
         ...
 
+    async def answering(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Return at which of these addresses on the underlay a machine answers, within a second or two."""
+        ...
+
 
 def bridge_name(vni: int) -> str:
     """Name the Linux bridge of a tenant network on every host; `domain_xml` and the network driver agree on it."""

@@ -16,6 +16,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from renova.drivers.blocking import in_thread
 from renova.drivers.network import bridge_name
+from renova.drivers.network.sight import answering
 from renova.model.errors import NotNow, Refused
 from renova.model.guest import Nic
 from renova.model.ids import PortId
@@ -40,6 +41,9 @@ class LinuxBridge:
         self._local = local
         # One thread: calls never overlap, and its namespace is theirs.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network", initializer=enter)
+        self._eyes = ThreadPoolExecutor(
+            1, thread_name_prefix="underlay", initializer=enter
+        )  # who waits holds nobody up
         self._peers: frozenset[str] = frozenset()
         self._plugged: dict[int, set[PortId]] = {}  # ports told of by this process, by vni
         self._ip: Any = None
@@ -48,9 +52,13 @@ class LinuxBridge:
         """Let go of the kernel; networks stay as they are."""
         await in_thread(self._thread, self._close)
         self._thread.shutdown(wait=False)
+        self._eyes.shutdown(wait=False)
 
     async def peers(self, addresses: Sequence[str]) -> None:
         await self._do(self._tell_all, frozenset(addresses) - {self._local})
+
+    async def answering(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        return await in_thread(self._eyes, answering, self._local, addresses)
 
     async def plug(self, nics: Sequence[Nic]) -> None:
         await self._do(self._plug, nics)

@@ -16,6 +16,9 @@ class NoNetwork:
     async def unplug(self, nics: Sequence[Nic]) -> None:
         pass
 
+    async def answering(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        return ()
+
     async def close(self) -> None:
         pass
 

@@ -1,6 +1,6 @@
 """A host's network in memory: it keeps which ports are plugged where, and carries nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from renova.model.errors import NotNow
 from renova.model.guest import Nic
@@ -13,6 +13,7 @@ class SimulatedNetwork:
     def __init__(self) -> None:
         self.ends: tuple[str, ...] = ()  # all other ends of the segments
         self.segments: dict[int, set[PortId]] = {}  # vni to the ports plugged here
+        self.reaches: Callable[[str], bool] = lambda _address: False  # the other machines on the underlay
         self._powered = True
 
     async def close(self) -> None:
@@ -34,6 +35,10 @@ class SimulatedNetwork:
             ports.discard(nic.port)
             if not ports:
                 self.segments.pop(nic.vni, None)
+
+    async def answering(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        self._reach()
+        return tuple(address for address in addresses if self.reaches(address))
 
     def cut_power(self) -> None:
         """Forget everything; every call fails until `power_on`."""

@@ -15,6 +15,7 @@ from renova.lab.chaos.invariants import Outcome, outcome
 from renova.lab.chaos.users import Book, Operator, User, supplies
 from renova.lab.chaos.watch import DoubleRun, Probes, Runs
 from renova.lab.cloud import LabCloud
+from renova.lab.guest_processes import first_pids
 from renova.lab.progress import Teller
 from renova.model.errors import NotNow
 
@@ -82,7 +83,7 @@ class Campaign:
         book = Book()
         client = self._client()
         probes = Probes(self._client(timeout=10.0))
-        runs = Runs(self._first_pids)
+        runs = Runs(lambda: first_pids(self.cloud.home, self.cloud.plan.names))
         ending = threading.Event()
         people = [
             *(User(number, client, book, ending, supplies(client), self.seed) for number in range(1, _USERS + 1)),
@@ -141,14 +142,6 @@ class Campaign:
 
     def _client(self, timeout: float = 30.0) -> Client:
         return Client(self.cloud.home, self.cloud.plan.api_url, timeout)
-
-    def _first_pids(self) -> dict[str, int]:
-        found = {}
-        for name in self.cloud.plan.names:
-            process = processes.running(self.cloud.home.pid_file(f"host-{name}"))
-            if process is not None:
-                found[name] = process.pid
-        return found
 
     def _died(self) -> list[str]:
         """Name what does not run though every fault was repaired: it ended by itself."""

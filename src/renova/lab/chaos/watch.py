@@ -1,21 +1,18 @@
 """Those who look on during a campaign: one counts the runs of each server, one asks the API all the time."""
 
-import re
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 import msgspec
 
 from renova.lab.chaos.client import Away, Client
+from renova.lab.guest_processes import namespaces, running_guests
+from renova.lab.watch import Watch
 
 _LOOK_S = 0.2
 _PROBE_S = 0.08
-_UUID = re.compile(rb"\0-uuid\0([0-9a-f-]{36})\0")
 
 
 class DoubleRun(msgspec.Struct, frozen=True):
@@ -24,69 +21,6 @@ class DoubleRun(msgspec.Struct, frozen=True):
     server: str
     hosts: list[str]
     after_s: float  # since the campaign began
-
-
-def running_guests(hosts: dict[int, str]) -> dict[str, dict[int, str]]:
-    """Return QEMU processes of each server on the lab's hosts, by pid; `hosts` names those by their pid namespaces."""
-    found: dict[str, dict[int, str]] = defaultdict(dict)
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            command = (entry / "cmdline").read_bytes()
-            server = _UUID.search(command)
-            if server is None or b"qemu" not in command.split(b"\0", 1)[0]:
-                continue
-            host = hosts.get((entry / "ns" / "pid").stat().st_ino)
-        except OSError:
-            continue  # it ended meanwhile
-        if host is not None:
-            found[server[1].decode()][int(entry.name)] = host
-    return found
-
-
-def namespaces(pids: dict[str, int]) -> dict[int, str]:
-    """Return names of hosts by the numbers of their pid namespaces, given their first processes."""
-    found = {}
-    for name, pid in pids.items():
-        try:
-            found[Path(f"/proc/{pid}/ns/pid").stat().st_ino] = name
-        except OSError:
-            continue
-    return found
-
-
-class Watch:
-    """Something that is done again and again in a thread of its own, until `stop`."""
-
-    pause_s = 1.0
-
-    def __init__(self, name: str) -> None:
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.began = time.monotonic()
-        self._failure: Exception | None = None
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; raises what kept it from looking on, if anything did."""
-        self._ending.set()
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-
-    def look(self) -> None:
-        raise NotImplementedError
-
-    def _run(self) -> None:
-        while not self._ending.wait(self.pause_s):
-            try:
-                self.look()
-            except Exception as error:  # noqa: BLE001  raised again by `stop`
-                self._failure = error
-                return
 
 
 class Runs(Watch):

@@ -15,7 +15,7 @@ from renova.operations.cloud import Cloud
 from renova.operations.duties.mending import mend
 from renova.operations.heal_attachments import accept_heal_attachments
 from renova.operations.rounds import Tally
-from renova.operations.submission import Asked
+from renova.operations.submission import for_owner
 from renova.store import block_devices, operations, servers
 from renova.store.database import Tx
 from renova.store.servers import Standing
@@ -82,6 +82,6 @@ def _ask(cloud: Cloud, tx: Tx, server_id: ServerId, seen: list[BlockDevice]) -> 
         return False
     if block_devices.volumes_of(tx, server_id) != seen:
         return False  # something was attached or detached since the volume service was asked
-    asked = Asked(now.user, now.project, f"req-{cloud.chance.uuid()}", admin=True)
+    asked = for_owner(now, cloud.chance)
     accept_heal_attachments(cloud, tx, asked, server_id)
     return True

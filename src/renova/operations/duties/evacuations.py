@@ -1,4 +1,4 @@
-"""Records of evacuations: each is under way, or final; none waits for what has already happened."""
+"""Records of evacuations and other moves: each is under way, or final; none waits for what has already happened."""
 
 from functools import partial
 
@@ -26,10 +26,10 @@ async def finish_evacuations(cloud: Cloud, tally: Tally) -> None:
 def _finish(cloud: Cloud, tx: Tx, migration: Migration) -> str | None:
     if operations.active(tx, migration.server) is not None:
         return None
-    if migrations.move(tx, migration.id, ("accepted",), "error") or migrations.move(
-        tx, migration.id, ("pre-migrating",), "failed"
+    if migrations.move(tx, migration.id, ("pre-migrating",), "failed") or migrations.move(
+        tx, migration.id, migrations.ACTIVE, "error"
     ):
-        return f"evacuation {migration.id} was {migration.status}, and nobody worked on it"
+        return f"{migration.type} {migration.id} was {migration.status}, and nobody worked on it"
     if not _cleaned(tx, migration.source, migration):
         return None
     if not migrations.move(tx, migration.id, ("done",), "completed"):

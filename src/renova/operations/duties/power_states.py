@@ -16,9 +16,10 @@ from renova.operations.cloud import Cloud
 from renova.operations.duties.mending import mend
 from renova.operations.parts.disks_follow import have_disks_follow, names_other_disks
 from renova.operations.reboot import accept_reboot
+from renova.operations.report import note_crash
 from renova.operations.rounds import Tally
 from renova.operations.stop import accept_stop, force_stop
-from renova.operations.submission import Asked
+from renova.operations.submission import for_owner
 from renova.store import hosts, operations, rights, servers
 from renova.store.database import Tx
 from renova.store.servers import Standing
@@ -128,17 +129,14 @@ def _follow(cloud: Cloud, tx: Tx, host: Host, before: Standing, guest: FoundGues
         servers.change(tx, now.id, power_state=power)
     reason = _to_stop(now, power)
     if now.vm_state is VmState.ACTIVE and power is PowerState.NOSTATE and not rights.of_this_era(tx, right):
-        accept_reboot(cloud, tx, _asked(cloud, now), now.id, hard=True)
+        accept_reboot(cloud, tx, for_owner(now, cloud.chance), now.id, hard=True)
         return f"{told}: it is started again, for its guest went in what the database has lost"
     if reason is None:
         return told if other_disks or power is not now.power_state else None
     if now.vm_state is VmState.ACTIVE:
-        accept_stop(cloud, tx, _asked(cloud, now), now.id)
+        accept_stop(cloud, tx, for_owner(now, cloud.chance), now.id)
+        if power is PowerState.CRASHED:
+            note_crash(cloud, tx, now.id)
     else:
-        force_stop(cloud, tx, _asked(cloud, now), now.id)
+        force_stop(cloud, tx, for_owner(now, cloud.chance), now.id)
     return f"{told}: it is stopped, for {reason}"
-
-
-def _asked(cloud: Cloud, server: Server) -> Asked:
-    """Ask in the owner's name."""
-    return Asked(server.user, server.project, f"req-{cloud.chance.uuid()}", admin=True)

@@ -1,18 +1,23 @@
 """Claiming a host for a server, choice, allocation and right in one transaction; and giving the claim back."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 
 from renova.model.errors import Conflict, NotNow, OnHold
-from renova.model.host import Right
+from renova.model.host import HostView, Right
 from renova.model.ids import HostId
 from renova.model.server import Server
 from renova.operations.parts.run_guest import freed
 from renova.operations.work import Work
-from renova.scheduling.choose import rank
+from renova.scheduling.choose import no_host, rank
 from renova.scheduling.request import Request
 from renova.store import cluster, rights
 from renova.store.database import Tx
 from renova.store.placement import claims
+
+T = TypeVar("T")
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -33,19 +38,41 @@ def claim(
     Two claims that both saw the last free place cannot both take it: the amounts are tested again as they are added,
     and where the members of a group are was read in this very transaction (`needs`).
     """
+
+    def take(host: HostView) -> Claim:
+        _hold(tx, server, request, host)
+        right = rights.grant(tx, server.id, host.id, migration)
+        return Claim(host.id, host.name, right.incarnation, host.storage)
+
+    return _best(work, tx, server, request, take, failed)
+
+
+def hold_room(work: Work, tx: Tx, server: Server, request: Request) -> HostView:
+    """Hold what the server needs of the best host that has room, without a right to it; `Conflict` as `claim`."""
+
+    def take(host: HostView) -> HostView:
+        _hold(tx, server, request, host)
+        return host
+
+    return _best(work, tx, server, request, take)
+
+
+def _hold(tx: Tx, server: Server, request: Request, host: HostView) -> None:
+    claims.claim(tx, server.id, server.project, server.user, host.id, request.resources)
+
+
+def _best(work: Work, tx: Tx, server: Server, request: Request, take: Callable[[HostView], T], failed: str = "") -> T:
+    """Return what was taken of the first host, from the best on, that can be had."""
     fleet = work.cloud.fleet
     ranking = rank(request, fleet.board(tx))
     last: Conflict | None = None
     for host in ranking.best():
         try:
-            claims.claim(tx, server.id, server.project, server.user, host.id, request.resources)
-            right = rights.grant(tx, server.id, host.id, migration)
+            return take(host)
         except Conflict as error:
             # The picture was stale: this host has filled up, or gone. What it was given so far is taken back.
             claims.release(tx, server.id, host.id)
             last = error
-            continue
-        return Claim(host.id, host.name, right.incarnation, host.storage)
     fleet.stale()
     if not work.cloud.hosts.settled:
         raise NotNow("this controller has just begun, and has not heard all hosts yet")
@@ -53,8 +80,7 @@ def claim(
         # They may fail there, and then be free to go where all of the group can.
         where = " or ".join(sorted(request.group.bound.values()))
         raise NotNow(f"others of its server group are still being built on {where}: {ranking.explanation()}")
-    told = f" The last that was tried: {failed}." if failed else ""
-    raise Conflict(f"No valid host was found. {last or ranking.explanation()}.{told}")
+    raise Conflict(no_host(str(last or ranking.explanation()), failed))
 
 
 def give_claim_back(work: Work, tx: Tx, claimed: Right, *, built: bool) -> None:

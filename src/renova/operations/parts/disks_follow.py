@@ -27,13 +27,18 @@ def names_other_disks(server: Server | Standing, guest: FoundGuest) -> bool:
 
 
 def have_disks_follow(tx: Tx, server: Server, guest: FoundGuest) -> bool:
-    """Have the row name the guest's disks, if it has others; says whether it has.
+    """Have the row name the guest's disks, if it has others; says whether it has."""
+    if not names_other_disks(server, guest):
+        return False
+    have_disks_of(tx, server, guest)
+    return True
+
+
+def have_disks_of(tx: Tx, server: Server, guest: FoundGuest) -> None:
+    """Have the row name the guest's disks.
 
     What else a rebuild changes, the image above all, stays as the row has it: no host can say it.
     """
-    if not names_other_disks(server, guest):
-        return False
     log.warning("server has other disks than known", server=server.id, known=server.root_generation, guest=guest)
     burnt = max(server.root_generation, server.burnt_generation)
     servers.change(tx, server.id, root_generation=guest.generation, burnt_generation=burnt)
-    return True

@@ -84,6 +84,7 @@ def _view(host: Host, provider: ProviderView, found: list[Aggregate], *, up: boo
         storage=host.facts.storage_id if host.facts else "",
         architecture=host.facts.architecture if host.facts else "",
         evacuates=host.facts.capabilities.evacuate if host.facts else True,
+        receives_live=host.facts.capabilities.live_migration if host.facts else False,
         total={name: stock.capacity for name, stock in provider.stocks.items()},
         used={name: stock.used for name, stock in provider.stocks.items()},
         units={name: (stock.min_unit, stock.max_unit, stock.step_size) for name, stock in provider.stocks.items()},

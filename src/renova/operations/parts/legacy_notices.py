@@ -7,6 +7,10 @@ from renova.operations.parts.notice import Notice
 _NAMES = {
     "instance.rebuild_scheduled": "compute.instance.rebuild.scheduled",
     "compute_task.rebuild_server.error": "compute_task.rebuild_server",
+    "instance.resize_prep.start": "compute.instance.resize.prep.start",
+    "instance.resize_prep.end": "compute.instance.resize.prep.end",
+    "instance.resize_finish.start": "compute.instance.finish_resize.start",
+    "instance.resize_finish.end": "compute.instance.finish_resize.end",
 }
 
 

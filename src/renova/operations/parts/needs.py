@@ -7,19 +7,24 @@ kept: what an administrator asked of one move does not bind the next.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from renova.model.group import GroupPolicy
+from msgspec.structs import replace
+
+from renova.model.group import ServerGroup
 from renova.model.host import HostState
 from renova.model.ids import HostId, ImageId, ServerId
+from renova.model.place import Place
 from renova.model.server import Server
 from renova.operations.cloud import Cloud
 from renova.scheduling.board import Board
 from renova.scheduling.capabilities import asked_of_host
+from renova.scheduling.company import beside, group_places, hosts_of
 from renova.scheduling.request import GroupPlaces, Request
+from renova.settings import SchedulerSettings
 from renova.store import hosts, server_groups, servers
 from renova.store.database import Tx
-from renova.store.server_groups import Place
 
 TRAIT = "trait:"
 AGGREGATE_SPECS = "aggregate_instance_extra_specs:"
@@ -46,17 +51,26 @@ def needs(
     that is disabled, or in the server's zone, and nothing else.
     """
     board = cloud.fleet.board(tx)
+    group = server_groups.get(tx, server.group) if server.group else None
+    near = hinted(tx, server, "same_host")
+    return replace(
+        lasting_needs(server, board.marks, cloud.settings.scheduler),
+        only=only,
+        forced=forced,
+        not_on=not_on,
+        group=_group_places(tx, server, group, leaving, board) if group else None,
+        apart_from=hosts_of(hinted(tx, server, "different_host") or []),
+        beside=beside(near, _left(tx, near or [], leaving)),
+    )
+
+
+def lasting_needs(server: Server, marks: frozenset[str], settings: SchedulerSettings) -> Request:
+    """Return what the server needs wherever other servers are; `marks` are the metadata keys of all aggregates."""
     specs = server.flavor.extra_specs
     of_its_image = of_image(server.image, server.image_properties)
     return Request(
         resources=amounts(server),
         zone=server.pinned_zone,
-        only=only,
-        forced=forced,
-        not_on=not_on,
-        group=_group_places(tx, server, leaving, board),
-        apart_from=_hosts_of(_hinted(tx, server, "different_host") or []),
-        beside=_beside(tx, _hinted(tx, server, "same_host"), leaving),
         traits=traits(specs, "required") | of_its_image.pop("traits"),
         not_traits=traits(specs, "forbidden"),
         capabilities=asked_of_host(specs),
@@ -64,8 +78,8 @@ def needs(
             key.removeprefix(AGGREGATE_SPECS): asked for key, asked in specs.items() if key.startswith(AGGREGATE_SPECS)
         },
         project=server.project,
-        marks=board.marks,
-        settings=cloud.settings.scheduler,
+        marks=marks,
+        settings=settings,
         **of_its_image,
     )
 
@@ -98,22 +112,10 @@ def _said(properties: Mapping[str, Any], *names: str) -> str | None:
     return next((str(properties[name]).lower() for name in names if properties.get(name)), None)
 
 
-def _group_places(tx: Tx, server: Server, leaving: HostId | None, board: Board) -> GroupPlaces | None:
-    group = server_groups.get(tx, server.group) if server.group else None
-    if group is None:
-        return None
+def _group_places(tx: Tx, server: Server, group: ServerGroup, leaving: HostId | None, board: Board) -> GroupPlaces:
     others = [place for place in server_groups.places(tx, group.id) if place.server != server.id]
-    left = _left(tx, others, leaving)
-    binding = [place for place in others if place.home is not None and place.home not in left]
-    company = [] if binding else [place.server for place in others if place.home in left]
-    affinity = group.policy is GroupPolicy.AFFINITY
-    return GroupPlaces(
-        policy=group.policy,
-        most=group.most_on_a_host,
-        on=dict(Counter(host for place in others for host in place.hosts)),
-        bound={place.home: _name(board, place.home) for place in binding if place.home is not None},
-        unsettled=affinity and bool(binding) and all(place.moving for place in binding),
-        company=_together(tx, server, company) if affinity and company else {},
+    return group_places(
+        group, others, _left(tx, others, leaving), partial(_name, board), partial(_together, tx, server)
     )
 
 
@@ -139,23 +141,10 @@ def _together(tx: Tx, server: Server, company: Sequence[ServerId]) -> dict[str, 
     return dict(together)
 
 
-def _hinted(tx: Tx, server: Server, hint: str) -> list[Place] | None:
+def hinted(tx: Tx, server: Server, hint: str) -> list[Place] | None:
     """Return where the servers are that the hint names; None without the hint."""
     given = server.scheduler_hints.get(hint)
     if not given:
         return None
     named = [ServerId(str(each).lower()) for each in (given if isinstance(given, list) else [given])]
     return server_groups.places_of(tx, server.project, named)
-
-
-def _hosts_of(places: list[Place]) -> frozenset[HostId]:
-    return frozenset(host for place in places for host in place.hosts)
-
-
-def _beside(tx: Tx, places: Sequence[Place] | None, leaving: HostId | None) -> frozenset[HostId] | None:
-    if places is None:
-        return None
-    left = _left(tx, places, leaving)
-    homes = {place.home for place in places if place.home is not None}
-    # All of them are on hosts that are being left: whoever goes first is bound to none, and the others follow.
-    return None if homes and homes <= left else frozenset(homes - left)

@@ -19,6 +19,8 @@ from renova.operations.parts.notice import Doer, Notice, Period
 from renova.store import actions, operations, servers
 from renova.store.database import Tx
 
+CLUSTER = ServerId("cluster")  # the subject of what is no server's affair
+
 
 def notify(
     cloud: Cloud,
@@ -45,6 +47,19 @@ def notify(
     if image is not None:
         server = msgspec.structs.replace(server, image=image[0], image_properties=dict(image[1]))
     _put(cloud, tx, Notice(event, server, failure=failure, host=host, snapshot=snapshot, volume=volume))
+
+
+def notify_operators(cloud: Cloud, tx: Tx, event: str, facts: Mapping[str, object]) -> None:
+    """Tell an event of the cluster as a whole, of which Nova has none: its subject is "cluster"."""
+    if cloud.notices is None:
+        return
+    message = {
+        "event_type": event,
+        "publisher_id": f"renova:{cloud.settings.name}",
+        "priority": "WARN",
+        "payload": facts,
+    }
+    cloud.notices.put(tx, CLUSTER, event, msgspec.json.encode(message))
 
 
 def watch_states(cloud: Cloud) -> None:

@@ -7,8 +7,8 @@ import structlog
 from msgspec.structs import replace
 
 from renova.engine.journal import Elsewhere
-from renova.model.errors import Broken, NotNow, Refused
-from renova.model.guest import Guest, PowerState
+from renova.model.errors import Broken, NotNow, Refused, Stale
+from renova.model.guest import Guest, PowerState, RootDisk
 from renova.model.host import Right
 from renova.model.ids import HostId, ImageId
 from renova.operations.parts import volumes
@@ -35,6 +35,7 @@ from renova.wire import (
     State,
     Stop,
     Suspend,
+    TurnAway,
     Unpause,
 )
 
@@ -49,28 +50,39 @@ class Built(msgspec.Struct, frozen=True):
 
 
 async def prepare(
-    work: Work, host: HostId, incarnation: int, admin_pass: str | None = None, *, must_exist: bool = False
+    work: Work,
+    host: HostId,
+    incarnation: int,
+    admin_pass: str | None = None,
+    *,
+    must_exist: bool = False,
+    root: RootDisk | None = None,
 ) -> Guest:
-    """Have the guest's disks ready on the host, and the storage of its volumes answer; returns it, to be brought up."""
+    """Have the guest's disks ready on the host, and the storage of its volumes answer; returns it, to be brought up.
+
+    `root`: what its root disk is to be built on, if not on the image that the server was made of.
+    """
     guest = await current_guest(work, incarnation, admin_pass)
+    if root is not None:
+        guest = replace(guest, disks=replace(guest.disks, root=root))
     ready = Prepare(guest=guest, must_exist=must_exist)
     await with_storage(work, lambda: work.command(host, incarnation, ready))
     return guest
 
 
 async def bring_up(
-    work: Work, host: HostId, incarnation: int, *, run: bool = True, prepared: Guest | None = None
+    work: Work, host: HostId, incarnation: int, *, run: bool = True, prepared: Guest | None = None, arrived: int = 0
 ) -> PowerState:
     """Have the guest running (or defined and off) on the host; its disks are ready.
 
-    `prepared` is the guest as `prepare` has just derived it. `Refused` when the host does not get it done within
-    setting `start_wait`.
+    `arrived`: the incarnation that has come there with its memory, and goes on as this one. `prepared` is the guest as
+    `prepare` has just derived it. `Refused` when the host does not get it done within setting `start_wait`.
     """
     has_volumes = await volumes.have_reachable(work, host)
     guest = prepared if prepared is not None and not has_volumes else await current_guest(work, incarnation)
     # What only the config drive holds, and is on the host already, does not travel twice.
     lean = replace(guest, personal=replace(guest.personal, admin_pass=None, user_data=None, files=()))
-    act = Start(guest=lean) if run else Define(guest=lean)
+    act = Start(guest=lean, arrived=arrived) if run else Define(guest=lean)
     limit_s = work.cloud.settings.start_wait
 
     async def begin() -> Result:
@@ -155,12 +167,20 @@ async def drop_copy(work: Work, host: HostId, incarnation: int, image: ImageId) 
 
 
 async def build(
-    work: Work, host: HostId, incarnation: int, admin_pass: str | None = None, *, must_exist: bool = False, run: bool
+    work: Work,
+    host: HostId,
+    incarnation: int,
+    admin_pass: str | None = None,
+    *,
+    must_exist: bool = False,
+    run: bool,
+    root: RootDisk | None = None,
 ) -> Built:
     """Have disks ready and the guest up; a host that cannot gives the reason, so that another may be tried."""
     try:
-        guest = await prepare(work, host, incarnation, admin_pass, must_exist=must_exist)
-        return Built(await bring_up(work, host, incarnation, run=run, prepared=guest))
+        guest = await prepare(work, host, incarnation, admin_pass, must_exist=must_exist, root=root)
+        # Described anew where only its disk was built otherwise.
+        return Built(await bring_up(work, host, incarnation, run=run, prepared=guest if root is None else None))
     except (Refused, Broken) as error:
         log.warning("guest not built", host=host, exc_info=True)
         return Built(PowerState.NOSTATE, refused=str(error))
@@ -228,6 +248,18 @@ async def _has(work: Work, host: HostId, take: DetachVolume | DetachNic) -> bool
         log.warning("devices not read", host=host, exc_info=True)
         return True
     return take.volume in found.serials if isinstance(take, DetachVolume) else take.mac in found.macs
+
+
+async def turn_away(work: Work, host: HostId, incarnation: int) -> None:
+    """Have nothing of the guest on the host that it was to arrive at. One that is away, or that cannot, owes it."""
+    try:
+        if await _unless_away(work, host, incarnation, TurnAway()) is not None:
+            return
+    except Stale:
+        return  # it was given the server since, and what came of that is another's to take back
+    except (Refused, Broken):
+        log.warning("guest not turned away yet", host=host, exc_info=True)
+    await work.note(lambda tx: rights.owe(tx, host, work.held.server, incarnation + 1))
 
 
 async def _unless_away(work: Work, host: HostId, incarnation: int, act: AnyAct) -> Result | None:

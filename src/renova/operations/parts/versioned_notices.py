@@ -49,6 +49,9 @@ def payload(notice: Notice) -> Payload:
                 "trusted_image_certificates": list(server.trusted_certs) if server.trusted_certs else None,
             }
             return _object("InstanceActionRebuildPayload", "1.9", data)
+        case ["instance", "resize_prep", *_]:
+            data = {**_action(notice), "new_flavor": _flavor(server.flavor)}
+            return _object("InstanceActionResizePrepPayload", "1.3", data)
         case ["instance", "snapshot", *_]:
             data = {**_action(notice), "snapshot_image_id": notice.snapshot}
             return _object("InstanceActionSnapshotPayload", "1.9", data)

@@ -30,6 +30,7 @@ _SERVICES = (
     ("placement", "placement", "Placement", "/placement"),
     ("block-storage", "cinder", "Block Storage", "/volume/v3"),
     ("volumev3", "cinderv3", "Block Storage v3", "/volume/v3"),
+    ("instance-ha", "masakari", "Instance High Availability", "/instance-ha/v1"),
 )
 
 

@@ -1,6 +1,6 @@
 """All kinds of faults there are, by what they strike. Durations are true seconds; a repair never depends on luck."""
 
-from renova.simulation.fault_kinds import crash_points, database, lines, machines, power, processes, receiver
+from renova.simulation.fault_kinds import crash_points, database, lines, machines, power, processes, receiver, witness
 
 # Their order is part of what follows from a seed.
 KINDS = (
@@ -11,4 +11,5 @@ KINDS = (
     *power.KINDS,
     *crash_points.KINDS,
     *receiver.KINDS,
+    *witness.KINDS,
 )

@@ -28,6 +28,9 @@ async def _kill(striking: Striking, arm: Callable[[Kill], None]) -> None:
         if process.startswith("agent-"):
             name = process.removeprefix("agent-")
             world.end_agent(name)
+        elif process.startswith("guard-"):
+            name = process.removeprefix("guard-")
+            world.end_guard(name)
         else:
             name = process.rsplit("-", 1)[0]
             world.end_controller(name)
@@ -44,7 +47,8 @@ async def _kill(striking: Striking, arm: Callable[[Kill], None]) -> None:
     if name in world.controllers:
         if world.controllers[name].process is None:
             await world.start_controller(name)
-    elif world.any_host(name).agent is None and world.any_host(name).powered:
+    else:
+        world.start_guard(name)
         world.start_agent(name)
     striking.mended()
 

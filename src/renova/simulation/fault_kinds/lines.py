@@ -15,6 +15,11 @@ def _line(striking: Striking) -> Line:
     return striking.world.any_host(host).lines[controller]
 
 
+def _through(line: Line) -> list[Line]:
+    """Return all that goes through the line's cable: what the agent says, and what the guard says."""
+    return [line] if line.beside is None else [line, line.beside]
+
+
 # --- lines ---
 
 
@@ -49,17 +54,22 @@ async def flap(striking: Striking) -> None:
 
 async def slow(striking: Striking) -> None:
     line = _line(striking)
-    for way in (line.to_controller, line.to_host):
-        way.delay_s = striking.chance.uniform(0.05, 2.0)
+    for each in _through(line):
+        for way in (each.to_controller, each.to_host):
+            way.delay_s = striking.chance.uniform(0.05, 2.0)
     striking.fired()
     await striking.wait(2.0, 20.0)
-    line.to_controller.delay_s = line.to_host.delay_s = 0.0
+    for each in _through(line):
+        each.to_controller.delay_s = each.to_host.delay_s = 0.0
     striking.mended()
 
 
 async def isolate_host(striking: Striking) -> None:
     # Its lines may suffer faults of their own meanwhile, and be healed early by these: a cut is a cut.
-    await _isolate(striking, list(striking.world.any_host(striking.target).lines.values()))
+    host = striking.world.any_host(striking.target)
+    host.walled = True
+    await _isolate(striking, list(host.lines.values()))
+    host.walled = False
 
 
 async def isolate_controller(striking: Striking) -> None:
@@ -80,6 +90,11 @@ async def _isolate(striking: Striking, lines: list[Line]) -> None:
     striking.mended()
 
 
+async def cut_from_controllers(striking: Striking) -> None:
+    # Others see it, and it its storage: it is isolated.
+    await _isolate(striking, list(striking.world.any_host(striking.target).lines.values()))
+
+
 # --- messages ---
 
 # Lost for good, these are sent again; the others are owed an end of the connection (`simulation.channel`).
@@ -92,19 +107,21 @@ _SHARE = 0.3
 async def _meddle(
     striking: Striking, kinds: tuple[str, ...], fate: Callable[[str, Line], tuple[float, ...]], *, to_host: bool
 ) -> None:
-    line = _line(striking)
-    way: Way = line.to_host if to_host else line.to_controller
-
-    def judge(frame: bytes) -> tuple[float, ...] | None:
+    def judge(line: Line, frame: bytes) -> tuple[float, ...] | None:
         kind = kind_of_frame(frame)
         if kind not in kinds or not striking.often(_SHARE):
             return None
         striking.fired(kind)
         return fate(kind, line)
 
-    way.fate = judge
+    struck: list[Way] = []
+    for line in _through(_line(striking)):
+        way = line.to_host if to_host else line.to_controller
+        way.fate = partial(judge, line)
+        struck.append(way)
     await striking.wait(5.0, 20.0)
-    way.fate = None
+    for way in struck:
+        way.fate = None
 
 
 async def lose(striking: Striking) -> None:
@@ -147,6 +164,7 @@ KINDS = (
     Kind("line flaps", targets.lines, flap),
     Kind("line slow", targets.lines, slow),
     Kind("host isolated", targets.agents, isolate_host),
+    Kind("host out of the controllers' reach", targets.hosts, cut_from_controllers, drawn_by="faults of reach"),
     Kind("controller isolated", targets.controllers, isolate_controller, 0.5),
     Kind("message lost", targets.lines, lose, 2.0),
     Kind("message doubled", targets.lines, double, 2.0),

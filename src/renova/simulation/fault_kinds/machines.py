@@ -86,12 +86,28 @@ async def lose_exports(striking: Striking) -> None:
         striking.fired()
 
 
+async def stick(striking: Striking, *, immortal: bool) -> None:
+    host = striking.world.hosts[striking.target.removeprefix("the gate of ")]
+    gate = host.gate
+    assert gate is not None
+    gate.sticks, gate.immortal = True, immortal
+    if host.hypervisor.frozen:
+        gate.sticks = False  # it cannot come loose by itself
+    striking.fired()
+    await striking.wait(10.0, 60.0)
+    gate.sticks = gate.immortal = False
+    striking.mended()
+
+
 KINDS = (
     Kind("host loses power", targets.hosts, cut_power),
     Kind("storage host loses power", targets.storage_hosts, cut_power, 0.5),
     Kind("host suspended and woken", targets.hosts, partial(suspend, virtual=False)),
-    Kind("virtual host paused and woken", targets.hosts, partial(suspend, virtual=True)),
+    # Not an armed one: its guard would be of class V, and prove nothing.
+    Kind("virtual host paused and woken", targets.unarmed_hosts, partial(suspend, virtual=True)),
     Kind("storage host suspended and woken", targets.storage_hosts, partial(suspend, virtual=False), 0.5),
+    Kind("gate of a host sticks", targets.gates, partial(stick, immortal=False)),
+    Kind("gate of a host sticks, and its guests do not die", targets.gates, partial(stick, immortal=True), 0.5),
     Kind("disk of a host slow", targets.hosts, slow_disk),
     Kind("disk of a storage host slow", targets.storage_hosts, slow_disk),
     Kind("disk of a host fails", targets.hosts, fail_disk),

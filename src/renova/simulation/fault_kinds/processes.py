@@ -1,4 +1,4 @@
-"""Controllers and agents are killed and started anew, or stand still for a while."""
+"""Controllers, agents and guards are killed and started anew, or stand still for a while."""
 
 from renova.simulation.fault_kinds import targets
 from renova.simulation.faults import RESTART_S, Kind, Striking
@@ -43,9 +43,30 @@ async def freeze_agent(striking: Striking) -> None:
     striking.mended()
 
 
+async def kill_guard(striking: Striking) -> None:
+    world, name = striking.world, striking.target.removeprefix("the guard of ")
+    world.end_guard(name)
+    striking.fired()
+    await striking.wait(*RESTART_S)
+    world.start_guard(name)
+    striking.mended()
+
+
+async def freeze_guard(striking: Striking) -> None:
+    world, name = striking.world, striking.target.removeprefix("the guard of ")
+    if not world.freeze_guard(name):
+        return
+    striking.fired()
+    await striking.wait_either((0.1, 4.0), (5.0, 40.0))
+    world.thaw_guard(name)
+    striking.mended()
+
+
 KINDS = (
     Kind("controller killed", targets.controllers, kill_controller),
     Kind("controller frozen", targets.controllers, freeze_controller),
     Kind("agent killed", targets.agents, kill_agent, 2.0),
     Kind("agent frozen", targets.agents, freeze_agent, 2.0),
+    Kind("guard killed", targets.guards, kill_guard),
+    Kind("guard frozen", targets.guards, freeze_guard),
 )

@@ -16,8 +16,26 @@ def agents(world: World) -> list[str]:
     return [host.name for host in world.every_host() if host.agent is not None and not host.agent.frozen]
 
 
+def guards(world: World) -> list[str]:
+    every = world.every_host()
+    return [f"the guard of {host.name}" for host in every if host.guard is not None and not host.guard.frozen]
+
+
+def readers(world: World) -> list[str]:
+    every = world.hosts.values()
+    return [f"the reader of {host.name}" for host in every if host.reader is not None and not host.reader.frozen]
+
+
 def hosts(world: World) -> list[str]:
     return [name for name in agents(world) if name in world.hosts]
+
+
+def gates(world: World) -> list[str]:
+    return [f"the gate of {name}" for name in hosts(world) if world.hosts[name].gate is not None]
+
+
+def unarmed_hosts(world: World) -> list[str]:
+    return [name for name in hosts(world) if world.hosts[name].gate is None]
 
 
 def hosts_with_guests(world: World) -> list[str]:

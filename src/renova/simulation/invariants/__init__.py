@@ -3,7 +3,8 @@
 The numbers are looked at from outside, with what nobody inside can know: which guests execute on every host, what
 hosts have on their disks, what was ever committed. Each check looks only at what has just changed. Names are those of
 the safety protocol: one_run, one_writer, right, proof_true, monotone, one_step, stale_step, released,
-one_export, kept, no_rush, revoked; and five of our own: one_teller, ended, capacity, clean, renewed.
+one_export, kept, no_rush, revoked; and five of our own: one_teller, ended, capacity, clean, renewed. `brake`,
+`certified` and `maintained` are looked at by `deaths`.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,17 +41,18 @@ class Invariants:
         reached: Callable[[str], tuple[int, int, int]],
         lied: Callable[[str], bool],
         stopped: Callable[[str], bool],
+        just_woken: Callable[[str], bool],
         broken: Callable[[Violation], None],
     ) -> None:
         self.checks = Checks(history, broken)
-        self.view = View(history, self.checks, hosts)
+        self.view = View(history, self.checks, hosts, just_woken)
         self.operations = Operations(self.view)
         self._debts = Debts(self.view)
         self._rights = Rights(self.view, self._debts)
         self._guests = Guests(self.view, self._rights)
         self._disks = Disks(self.view)
         self._exports = Exports(self.checks, storage_hosts)
-        self._leases = Leases(self.view, now=now, lease_left=lease_left, reached=reached, lied=lied, stopped=stopped)
+        self.leases = Leases(self.view, now=now, lease_left=lease_left, reached=reached, lied=lied, stopped=stopped)
         self._cluster = Cluster(self.view, self._rights)
 
     def watch_host(self, host: SimulatedHost) -> None:
@@ -62,7 +64,7 @@ class Invariants:
         """Check what tells nobody when it changes: writes, exports, and leases as time passes."""
         self._disks.look()
         self._exports.look()
-        self._leases.look()
+        self.leases.look()
 
     def committed(self, who: str, changes: list[Change]) -> None:
         """Check what a process has just committed."""
@@ -79,9 +81,9 @@ class Invariants:
                 case "debts":
                     self._debts.changed(change)
                 case "leases":
-                    self._leases.changed(change)
+                    self.leases.changed(change)
                 case "proofs":
-                    self._leases.proven(change)
+                    self.leases.proven(change)
                 case "operations":
                     self.operations.changed(who, change)
                 case "steps":
@@ -103,6 +105,6 @@ class Invariants:
         self.view.servers = {ServerId(row["id"]): row for row in rows["servers"]}
         self._rights.begin_again(rows["rights"])
         self._debts.begin_again(rows["debts"])
-        self._leases.begin_again(rows["leases"])
+        self.leases.begin_again(rows["leases"])
         self.operations.begin_again(rows["operations"])
         self._cluster.begin_again(rows["cluster"])

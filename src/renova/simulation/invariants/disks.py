@@ -43,6 +43,8 @@ class Disks:
         home = view.hosts.get(view.names.get(row["host"] or "", ""))
         if home is None or home.storage is not host.storage or view.in_doubt:
             return
+        if host.storage.disks[server, generation].image is None:
+            return  # of a server that boots from a volume: it holds nothing but a config drive
         view.checks.demand(
             generation != row["root_generation"] or host.hypervisor.setting_aside == server,
             "kept",

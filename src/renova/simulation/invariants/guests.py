@@ -37,7 +37,7 @@ class Guests:
         view.history.note(host.name, "guest runs" if number else "guest runs no more", server=server, inc=number)
         if number is None:
             return
-        running = self.executing(server)
+        running = [each for each in self.executing(server) if not view.just_woken(each[0])]
         if not view.believed.lied_of.intersection(name for name, _ in running):
             view.checks.demand(len(running) <= 1, "one_run", f"{{}} executes on {_said(running)}", server)
         given_up = self._given_up.get((host.name, server), 0)

@@ -13,7 +13,11 @@ from renova.model.host import ProofKind
 from renova.simulation.invariants.view import View
 from renova.simulation.ledger import Change, Row
 
-BY_SILENCE = (ProofKind.OPERATOR, ProofKind.HEARTBEAT_AGE)  # proofs that rest on a lease that has lapsed
+BY_SILENCE = (
+    ProofKind.OPERATOR,
+    ProofKind.HEARTBEAT_AGE,
+    ProofKind.LEASE_REVOKED,
+)  # proofs that rest on a lease that has lapsed
 ON_THEIR_WAY = 1  # renewals that a host may have sent before it heard of what was lost then, and that come late
 DRIFT = 0.02  # by how much a host's clock may be faster or slower than true time, and a little more
 
@@ -48,6 +52,7 @@ class Leases:
         self._renewed: dict[str, tuple[float, float]] = {}  # of a host: when its lease was last renewed, for how long
         self._behind: dict[str, int] = {}  # renewals in a row of a host that were counted below what it has heard of
         self._revoked: dict[str, int] = {}  # hosts by name that are proven dead, and the epoch since
+        self.revoked_by_lease: set[str] = set()  # likewise, by no more than an armed guard that must have stopped them
 
     def changed(self, change: Change) -> None:
         """Check a lease that was renewed, or begun by a host that registers."""
@@ -70,6 +75,7 @@ class Leases:
             self._behind[name] = self._behind.get(name, 0) + 1 if behind else 0
         if change.old is None:
             self._revoked.pop(name, None)  # it has registered
+            self.revoked_by_lease.discard(name)
             self._boots[host, epoch] = boot
 
     def proven(self, change: Change) -> None:
@@ -87,6 +93,11 @@ class Leases:
             self._believe(name, f"an operator said that {name} was off, where {len(alive)} guests execute")
         if kind == ProofKind.HEARTBEAT_AGE and alive:
             self._believe(name, f"silence was taken for death, but {len(alive)} guests execute on {name}")
+        if kind == ProofKind.LEASE_REVOKED and not self._stopped(name):
+            self.revoked_by_lease.add(name)
+            view.checks.demand(
+                not running, "revoked", f"the lease of {name} is revoked while {len(running)} guests execute"
+            )
         if kind == ProofKind.POWER_OFF and self._lied(name):
             self._believe(name, f"the power controller of {name} said that it was off when it was not")
         if kind == ProofKind.POWER_OFF and name not in view.believed.lied_of:
@@ -101,6 +112,11 @@ class Leases:
             view.checks.demand(
                 left <= 0, "no_rush", f"{name} is taken for silent while its own lease holds for {left:.1f} s"
             )
+
+    def granted_until(self, host: str) -> float:
+        """Return until when the host has a lease by the newest renewal that was ever committed; now: it had none."""
+        at, ttl = self._renewed.get(host, (self._now(), 0.0))
+        return at + ttl
 
     def look(self) -> None:
         """Check that no host believes in a lease that was renewed for less, or revoked for its silence.
@@ -134,6 +150,7 @@ class Leases:
     def begin_again(self, rows: Iterable[Row]) -> None:
         """Go on from what a database holds that has lost commits."""
         self._boots, self._revoked, self._behind = {}, {}, {}
+        self.revoked_by_lease.clear()
         self._epochs = {row["host"]: row["epoch"] for row in rows}
 
     def _believe(self, host: str, what: str) -> None:

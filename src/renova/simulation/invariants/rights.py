@@ -22,7 +22,7 @@ class Rights:
     def check(self, host: SimulatedHost, server: ServerId, number: int) -> None:
         """Check that the host may execute the server as this incarnation."""
         view = self._view
-        if view.in_doubt or host.name in view.believed.lied_of:
+        if view.in_doubt or host.name in view.believed.lied_of or view.just_woken(host.name):
             return
         holder, newest = self._rights.get(server, (None, 0))
         # A server that was deleted while its host was away runs on until that host hears of it; nobody else runs it.

@@ -1,6 +1,6 @@
 """What all invariants look at: the hosts from outside, and what was last committed of the whole cloud."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from renova.model.ids import ImageId, ServerId
@@ -30,6 +30,9 @@ class View:
     history: History
     checks: Checks
     hosts: Mapping[str, SimulatedHost]
+    # Whether the host stood still with all that guards it, and goes on since a moment ago: no more than its disks'
+    # order can be asked for then (safety protocol, section 9).
+    just_woken: Callable[[str], bool] = lambda _host: False
     believed: Believed = field(default_factory=Believed)
     names: dict[str, str] = field(default_factory=dict)  # of hosts, by id
     servers: dict[ServerId, Row] = field(default_factory=dict)

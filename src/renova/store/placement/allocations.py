@@ -31,6 +31,7 @@ consumers = Table(
 # Made once: making a statement costs five times as much as running it.
 _IN_ORDER = (allocations.c.consumer, allocations.c.provider, allocations.c.resource_class)
 HELD = select(allocations).where(allocations.c.consumer == bindparam("server")).order_by(*_IN_ORDER)
+_HELD_OF = select(allocations).where(allocations.c.provider == bindparam("provider")).order_by(*_IN_ORDER)
 _ALLOCATE = insert(allocations)
 _AGAIN = update(consumers).where(consumers.c.id == bindparam("server")).values(generation=consumers.c.generation + 1)
 _FIRST = insert(consumers)
@@ -74,8 +75,7 @@ def held(tx: Tx, server: ServerId) -> list[Allocation]:
 
 def held_of(tx: Tx, host: HostId) -> list[Allocation]:
     """List what is held of the host."""
-    query = select(allocations).where(allocations.c.provider == host).order_by(*_IN_ORDER)
-    return [Allocation(**row._mapping) for row in tx.execute(query)]
+    return [Allocation(**row._mapping) for row in tx.execute(_HELD_OF, {"provider": host})]
 
 
 def consumer(tx: Tx, server: ServerId) -> Consumer | None:

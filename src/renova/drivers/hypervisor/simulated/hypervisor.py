@@ -8,8 +8,9 @@ import msgspec
 from renova.drivers.hypervisor import DiskLocked, ImageSource
 from renova.drivers.hypervisor.simulated.calls import change, served
 from renova.drivers.hypervisor.simulated.image import packed
-from renova.drivers.hypervisor.simulated.machine import SMALL_HOST, Domain, SimulatedMachine
+from renova.drivers.hypervisor.simulated.machine import SMALL_HOST, Domain
 from renova.drivers.hypervisor.simulated.storage import SimulatedDisk, SimulatedStorage
+from renova.drivers.hypervisor.simulated.travelling import TravellingMachine
 from renova.model.clock import Clock, stamp
 from renova.model.errors import Refused, StorageAway
 from renova.model.guest import (
@@ -32,7 +33,7 @@ from renova.model.volume import Connection
 GIB = 1 << 30
 
 
-class SimulatedHypervisor(SimulatedMachine):
+class SimulatedHypervisor(TravellingMachine):
     """Pretends to run the guests of one host.
 
     `start_s` is how long `start` takes, `boot_s` how much later the guest is in userspace, `shut_down_s` how long
@@ -95,7 +96,8 @@ class SimulatedHypervisor(SimulatedMachine):
             raise Refused(f"image {root.image} needs {root.image_bytes} bytes, the root disk has {root.size_gb} GiB")
         self._storage.own(guest.server, guest.incarnation)
         power_cuts = self.power_cuts
-        if root:
+        known = self._storage.disks.get((guest.server, generation))
+        if root and (known is None or known.image == root.image):  # else it was carried here, with what it needs
             await self._storage.cache(root, images, self._clock.monotonic(), self)
         self.reach(power_cuts)
         self._storage.own(guest.server, guest.incarnation)  # again: the download may have taken long
@@ -125,6 +127,7 @@ class SimulatedHypervisor(SimulatedMachine):
 
     async def _start(self, guest: Guest) -> FoundGuest:
         self.reach()
+        self._turn_away(guest.server)
         running = self._active(guest.server)
         if running:
             if running.guest.incarnation > guest.incarnation:
@@ -142,6 +145,21 @@ class SimulatedHypervisor(SimulatedMachine):
         await self._run(domain, disk)
         domain.ready_at = self._clock.monotonic() + self._boot_s
         self._tell(domain)
+        return domain.found()
+
+    @change
+    @served
+    async def take_in(self, guest: Guest, arrived: int) -> FoundGuest:
+        self.reach()
+        domain = self._active(guest.server)
+        if domain is None or not domain.arriving or domain.guest.incarnation != arrived:
+            return await self._start(guest)
+        self._storage.own(guest.server, guest.incarnation)
+        disk = self._storage.root(guest)
+        await self.volumes_answer(guest.volumes)
+        self._open(domain, disk)
+        domain.guest, domain.arriving = guest, False
+        self._go_on(domain)
         return domain.found()
 
     @change
@@ -181,7 +199,9 @@ class SimulatedHypervisor(SimulatedMachine):
         if domain is None:
             off = self._domains.get(server)
             return off is not None and off.saved
+        self._must_not_be_frozen()
         await self._take(self._start_s)
+        self._must_not_be_frozen()
         self._stop(domain, PowerState.SHUTDOWN)
         domain.saved = True
         return True
@@ -237,12 +257,14 @@ class SimulatedHypervisor(SimulatedMachine):
             return True
         # A guest hears the power button only once it is up; it is pressed again until then.
         needs = max(domain.ready_at - self._clock.monotonic(), 0.0) + self._shut_down_s
-        deaf = server in self.ignoring_acpi or domain.power is PowerState.PAUSED
+        deaf = server in self.ignoring_acpi or domain.power is PowerState.PAUSED or self.frozen
         if deaf or needs > wait_s or wait_s <= 0:
             await self._take(wait_s)
             return self._active(server) is None
         await self._take(needs)
         if self._active(server) is domain:
+            if self.frozen:
+                return False
             self._stop(domain, PowerState.SHUTDOWN)
         return True
 

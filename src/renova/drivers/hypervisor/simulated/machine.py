@@ -13,7 +13,7 @@ from renova.drivers.hypervisor.simulated.storage import SimulatedDisk, Simulated
 from renova.drivers.hypervisor.simulated.witness import Witness
 from renova.model.clock import Clock
 from renova.model.errors import NotNow, Refused
-from renova.model.guest import FoundGuest, Guest, GuestChanged, HostFacts, Nic, PowerState, VolumeDisk
+from renova.model.guest import Capabilities, FoundGuest, Guest, GuestChanged, HostFacts, Nic, PowerState, VolumeDisk
 from renova.model.ids import ServerId
 
 ACTIVE = (PowerState.RUNNING, PowerState.PAUSED)
@@ -22,6 +22,7 @@ SMALL_HOST = HostFacts(
     hypervisor_version=7002000,
     accelerator="simulated",
     architecture="x86_64",
+    capabilities=Capabilities(live_migration=True),
     vcpus=16,
     memory_mb=65536,
     local_gb=1000,
@@ -39,13 +40,17 @@ class Domain:
     disk: SimulatedDisk | None = None  # what it has open while it runs, even if somebody deletes it
     ready_at: float = 0.0  # when the booting guest reaches userspace
     booted: bool = False
+    left: bool = False  # with its memory, for another host
+    arriving: bool = False  # its memory has come from another host; it has not executed here
 
     def has(self, **devices: tuple[VolumeDisk, ...] | tuple[Nic, ...]) -> None:
         """Note what the guest has from now on."""
         self.guest = msgspec.structs.replace(self.guest, **devices)
 
     def found(self) -> FoundGuest:
-        return FoundGuest(self.guest.server, self.guest.incarnation, self.power, self.guest.disks.generation)
+        return FoundGuest(
+            self.guest.server, self.guest.incarnation, self.power, self.guest.disks.generation, self.arriving
+        )
 
 
 class SimulatedMachine:
@@ -68,6 +73,7 @@ class SimulatedMachine:
         self.power_cuts = 0
         self._away = False
         self._still = False
+        self._frozen_at: float | None = None  # since when its gate is closed
         self.witness = Witness()
         self.on_call: Callable[[str], Awaitable[None]] | None = None  # what slows, fails or kills whoever calls
 
@@ -77,6 +83,7 @@ class SimulatedMachine:
             if domain.power in ACTIVE:
                 self._release(domain, PowerState.SHUTDOWN)
         self._powered, self._changed = False, None
+        self._frozen_at = None
         self.power_cuts += 1
 
     def power_on(self) -> None:
@@ -97,6 +104,39 @@ class SimulatedMachine:
         """Wake the host: its guests go on where they stood."""
         self._still = False
         self._show_all()
+
+    # Its gate (`drivers.guard.simulated`).
+
+    @property
+    def frozen(self) -> bool:
+        return self._frozen_at is not None
+
+    def freeze(self) -> None:
+        """Have every guest stand still where it is, and who is born from now on be killed before it does anything."""
+        if self._frozen_at is None:
+            for domain in self._domains.values():
+                self._boot(domain)
+            self._frozen_at = self._clock.monotonic()
+            self._show_all()
+
+    def thaw(self) -> None:
+        """Let them go on where they stood."""
+        if self._frozen_at is not None:
+            missed = self._clock.monotonic() - self._frozen_at
+            self._frozen_at = None
+            for domain in self._domains.values():
+                domain.ready_at += missed
+            self._show_all()
+
+    def active(self) -> dict[ServerId, int]:
+        """Return the guests that there are, frozen or not, each with its incarnation."""
+        return {server: domain.guest.incarnation for server, domain in self._domains.items() if domain.power in ACTIVE}
+
+    def kill_all(self) -> None:
+        """Have every guest die at once."""
+        for domain in self._domains.values():
+            if domain.power in ACTIVE:
+                self._stop(domain, PowerState.CRASHED)
 
     def _show_all(self) -> None:
         for server, domain in self._domains.items():
@@ -130,7 +170,7 @@ class SimulatedMachine:
 
     def executing(self) -> dict[ServerId, int]:
         """Return the guests that execute, each with its incarnation; also while power or libvirtd is away."""
-        return {} if self._still else self.in_memory()
+        return {} if self._still or self.frozen else self.in_memory()
 
     def in_memory(self) -> dict[ServerId, int]:
         """Return those, and the guests of a host that stands still, which will execute when it is woken."""
@@ -152,7 +192,7 @@ class SimulatedMachine:
     def executes(self, server: ServerId) -> int | None:
         """Return the incarnation of the server's guest if it executes here."""
         domain = self._running(server)
-        return domain.guest.incarnation if domain and not self._still else None
+        return domain.guest.incarnation if domain and not self._still and not self.frozen else None
 
     def has_open(self, disk: SimulatedDisk) -> bool:
         """Say whether a guest here has the disk open."""
@@ -175,6 +215,10 @@ class SimulatedMachine:
         if self._away:
             raise NotNow("the hypervisor does not answer")
 
+    def _must_not_be_frozen(self) -> None:
+        if self.frozen:
+            raise NotNow("the guest stands still behind the host's gate, and answers nothing")
+
     async def _take(self, seconds: float) -> None:
         if seconds > 0:
             power_cuts = self.power_cuts
@@ -185,19 +229,25 @@ class SimulatedMachine:
         domain.power = PowerState.PAUSED
         try:
             await self._take(self._start_s)
-            disks = domain.guest.disks
-            files = disks.root or disks.ephemerals_gb or disks.swap_mb
-            if files and disk.open_by is not None:  # a server that has only volumes opens nothing here
-                raise DiskLocked(f"the disk of {domain.guest.server} is open elsewhere: the old guest may live")
+            self._open(domain, disk)
         except BaseException:
             domain.power = PowerState.SHUTDOWN
             raise
-        disk.open_by = self
-        domain.power, domain.disk = PowerState.RUNNING, disk
+        domain.power = PowerState.RUNNING
         self.witness.power(domain.guest.server)
 
+    def _open(self, domain: Domain, disk: SimulatedDisk) -> None:
+        """Have the guest have its disk open, behind a gate that is open."""
+        disks = domain.guest.disks
+        files = disks.root or disks.ephemerals_gb or disks.swap_mb
+        if files and disk.open_by is not None:  # a server that has only volumes opens nothing here
+            raise DiskLocked(f"the disk of {domain.guest.server} is open elsewhere: the old guest may live")
+        if self.frozen:
+            raise NotNow("the host's gate is closed")
+        disk.open_by, domain.disk = self, disk
+
     def _go_on(self, domain: Domain) -> None:
-        if domain.power is PowerState.PAUSED:
+        if domain.power is PowerState.PAUSED and not domain.arriving:
             domain.power = PowerState.RUNNING
             self.witness.power(domain.guest.server)
             self._tell(domain)
@@ -220,7 +270,7 @@ class SimulatedMachine:
     def _boot(self, domain: Domain) -> None:
         """Catch up with what the guest has done by now: reach userspace, once, and say so on its console."""
         # Done when somebody looks, not by a timer: a thousand hosts need no thousand tasks.
-        if domain.booted or domain.disk is None or self._clock.monotonic() < domain.ready_at:
+        if self.frozen or domain.booted or domain.disk is None or self._clock.monotonic() < domain.ready_at:
             return
         domain.booted = True
         domain.disk.writes.append(Write(domain.guest.incarnation, "boot"))

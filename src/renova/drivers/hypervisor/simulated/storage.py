@@ -12,7 +12,7 @@ from renova.drivers.hypervisor.image import verified
 from renova.drivers.hypervisor.simulated.image import Write, unpacked
 from renova.model.errors import Refused
 from renova.model.guest import Aside, CachedImage, Guest, RootDisk
-from renova.model.ids import ImageId, ServerId
+from renova.model.ids import HostId, ImageId, ServerId
 
 
 @dataclass
@@ -46,6 +46,7 @@ class SimulatedStorage:
         self.consoles: dict[tuple[ServerId, int], bytearray] = {}  # by server and generation
         self.asides: list[tuple[Aside, dict[int, SimulatedDisk]]] = []  # with the disks by generation
         self.copies: dict[tuple[ServerId, ImageId], bytes] = {}  # of root disks, on their way to the image service
+        self.heartbeats: dict[HostId, int] = {}
         self._images: dict[tuple[ImageId, str], list[Write]] = {}  # cached, each with what its disk had held
         self._wanted: dict[tuple[ImageId, str], float] = {}  # when each was wanted last
         self._downloads: dict[tuple[ImageId, str], _Download] = {}

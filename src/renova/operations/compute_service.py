@@ -1,0 +1,26 @@
+"""Taking a host's compute service out of use and into it again, by whoever else than an administrator by name."""
+
+from renova.hosts.capabilities import DISABLED
+from renova.model.host import Host
+from renova.operations.cloud import Cloud
+from renova.store import drains, hosts
+from renova.store.database import Tx
+from renova.store.placement import host_provider
+
+
+def disable(cloud: Cloud, tx: Tx, host: Host, reason: str, who: str) -> bool:
+    """Have nothing new be put on the host; False where that is so already, for whatever reason."""
+    if host.disabled:
+        return False
+    hosts.change(tx, host.id, disabled=True, disabled_reason=reason, disabled_by=who, disabled_at=tx.now)
+    host_provider.show_trait(tx, host.id, DISABLED, shown=True)
+    tx.then(cloud.fleet.stale)
+    return True
+
+
+def enable(cloud: Cloud, tx: Tx, host: Host) -> None:
+    """Have servers be put on the host again; so it is not emptied any more."""
+    drains.end(tx, host.id)
+    hosts.change(tx, host.id, disabled=False, disabled_reason=None, disabled_by=None, disabled_at=None)
+    host_provider.show_trait(tx, host.id, DISABLED, shown=False)
+    tx.then(cloud.fleet.stale)

@@ -1,0 +1,72 @@
+"""Guests that crashed, how often of late, and which of them are yet to be started again (`ha.restarting`)."""
+
+import msgspec
+from sqlalchemy import Boolean, Column, Index, String, Table, bindparam, delete, insert, select, text, update
+
+from renova.model.clock import later
+from renova.model.ids import ServerId
+from renova.store.database import Tx
+from renova.store.schema import Number, Stamp, metadata, only_where
+
+restarts = Table(
+    "restarts",
+    metadata,
+    Column("server", String(36), primary_key=True),
+    Column("crashes", Number, nullable=False),  # each soon after the one before
+    Column("crashed_at", Stamp, nullable=False),
+    Column("number", Number, nullable=False),  # of the server's newest operation then: whoever asks for another decides
+    Column("pending", Boolean, nullable=False),
+    Index("restarts_pending", "crashed_at", **only_where(text("pending"))),
+)
+
+_GET = select(restarts).where(restarts.c.server == bindparam("of"))
+_ADD = insert(restarts)
+_CHANGE = update(restarts).where(restarts.c.server == bindparam("of"))
+_PENDING = select(restarts).where(text("pending")).order_by(restarts.c.crashed_at, restarts.c.server)
+_FORGET = delete(restarts).where(restarts.c.server == bindparam("of"))
+
+
+class Crash(msgspec.Struct, frozen=True):
+    """A server's guest that crashed."""
+
+    server: ServerId
+    crashes: int
+    crashed_at: str
+    number: int
+    pending: bool
+
+
+def note_crash(tx: Tx, server: ServerId, number: int, window_s: float) -> None:
+    """Note that the guest has crashed; one that did not for so many seconds begins to count anew."""
+    row = tx.execute(_GET, {"of": server}).first()
+    values = {"crashed_at": tx.now, "number": number, "pending": True}
+    if row is None:
+        tx.execute(_ADD, {"server": server, "crashes": 1, **values})
+    else:
+        recent = later(row.crashed_at, window_s) >= tx.now
+        tx.execute(_CHANGE, {"of": server, "crashes": row.crashes + 1 if recent else 1, **values})
+
+
+def get(tx: Tx, server: ServerId) -> Crash | None:
+    """Return what is known of the server's crashes."""
+    row = tx.execute(_GET, {"of": server}).first()
+    return Crash(**row._mapping) if row else None
+
+
+def pending(tx: Tx) -> list[Crash]:
+    """List the crashes of which nothing was decided yet, the oldest first."""
+    return [Crash(**row._mapping) for row in tx.execute(_PENDING)]
+
+
+def settle(tx: Tx, known: Crash) -> bool:
+    """Note that it is decided; False if somebody else has, or it has crashed again."""
+    row = tx.execute(_GET, {"of": known.server}).first()
+    if row is None or not row.pending or row.crashed_at != known.crashed_at:
+        return False
+    tx.execute(_CHANGE, {"of": known.server, "pending": False})
+    return True
+
+
+def forget(tx: Tx, server: ServerId) -> None:
+    """Drop what is known of a server that is gone."""
+    tx.execute(_FORGET, {"of": server})

@@ -1,0 +1,24 @@
+"""Hosts whose power a BMC switches, and whose guests nothing stops."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.dying import Scene, scene
+
+pytestmark = [pytest.mark.live, pytest.mark.first, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def unarmed(tmp_path_factory: pytest.TempPathFactory, guest_image_path: Path) -> Iterator[Scene]:
+    with scene(tmp_path_factory.mktemp("unarmed"), guest_image_path) as made:
+        yield made
+
+
+def test_a_power_cut_that_a_bmc_shows_is_recovered_from(unarmed: Scene) -> None:
+    unarmed.dies("bmc", "host1")
+
+
+def test_no_guest_of_unarmed_hosts_stands_still_while_nothing_controls_them(unarmed: Scene) -> None:
+    assert unarmed.uncontrolled().stopped == 0

@@ -1,0 +1,155 @@
+"""A guest that crashes is started again, a few times and ever later; one that somebody stopped is not."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from renova.ha.restarting import pause
+from renova.model.guest import PowerState
+from renova.model.ids import ServerId
+from renova.model.server import Server, TaskState, VmState
+from renova.operations.start import accept_start
+from renova.settings import RecoverySettings
+from renova.store import restarts
+from tests.operations.story import Told, told_story
+from tests.operations.test_duties import unreported
+from tests.operations.test_recovery import RECOVERY, SETTINGS
+
+RESTARTS = replace(RECOVERY, restarts=3, restart_pause=10.0, restart_window=600.0)
+
+
+def tell(story: Callable[[Told], Awaitable[None]], *, recovery: RecoverySettings = RESTARTS, **options: Any) -> None:
+    told_story(story, **{"settings": replace(SETTINGS, recovery=recovery)} | options)
+
+
+async def crash(told: Told, server: ServerId) -> None:
+    """Have the server's guest die, and wait until that is known."""
+    row = await told.get(server)
+    told.cloud.hosts[row.host_name or ""].hypervisor.crash(server)
+    await stands(told, server, VmState.STOPPED)
+
+
+async def stands(told: Told, server: ServerId, state: VmState, within_s: float = 30.0) -> Server:
+    until = told.cloud.clock.monotonic() + within_s
+    while (row := await told.get(server)).vm_state is not state or row.task_state is not None:
+        assert told.cloud.clock.monotonic() < until, row
+        await told.cloud.clock.sleep(0.1)
+    return row
+
+
+@pytest.mark.parametrize(("crashes", "wanted"), [(1, 0.0), (2, 10.0), (3, 20.0), (4, None), (100, None)])
+def test_how_long_a_guest_stays_off_after_a_crash(crashes: int, wanted: float | None) -> None:
+    assert pause(crashes, RESTARTS) == wanted
+
+
+def test_a_guest_that_crashes_is_started_again_at_once_then_later_and_then_given_up() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        for wait_s in (0.0, 10.0, 20.0):
+            await crash(told, server)
+            began = told.cloud.clock.monotonic()
+            row = await stands(told, server, VmState.ACTIVE, wait_s + 5)
+            assert told.cloud.clock.monotonic() - began >= wait_s - 1
+            assert row.power_state is PowerState.RUNNING
+        await crash(told, server)
+        await told.cloud.clock.sleep(200)
+        row = await told.get(server)
+        assert row.vm_state is VmState.STOPPED
+        assert row.fault is not None
+        assert "crashed 4 times" in row.fault.message
+        await told.ask(accept_start, server)
+        await stands(told, server, VmState.ACTIVE)
+        await told.cloud.clock.sleep(RESTARTS.restart_window)
+        await crash(told, server)
+        await stands(told, server, VmState.ACTIVE, 5)
+
+    tell(story)
+
+
+def test_a_guest_that_powered_itself_off_stays_off() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        row = await told.get(server)
+        told.cloud.hosts[row.host_name or ""].hypervisor.power_off_inside(server)
+        await stands(told, server, VmState.STOPPED)
+        await told.cloud.clock.sleep(60)
+        assert (await told.get(server)).vm_state is VmState.STOPPED
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("recovery", "metadata"),
+    [
+        (replace(RESTARTS, restarts=0), {}),
+        (replace(RESTARTS, automatic=False), {}),
+        (RESTARTS, {"renova:recovery": "leave"}),
+        (replace(RESTARTS, default="leave"), {}),
+    ],
+)
+def test_no_guest_is_started_again_where_that_is_not_wished(
+    recovery: RecoverySettings, metadata: dict[str, str]
+) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created(metadata=metadata)
+        await crash(told, server)
+        await told.cloud.clock.sleep(60)
+        assert (await told.get(server)).vm_state is VmState.STOPPED
+
+    tell(story, recovery=recovery)
+
+
+def test_what_somebody_asks_of_the_server_meanwhile_counts() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await crash(told, server)
+        await stands(told, server, VmState.ACTIVE)
+        await crash(told, server)  # off for ten seconds
+        await told.ask(accept_start, server)
+        number = (await stands(told, server, VmState.ACTIVE, 5)).last_number
+        await told.cloud.clock.sleep(60)
+        assert (await told.get(server)).last_number == number
+        assert await told.cloud.database.read(restarts.pending) == []
+
+    tell(story)
+
+
+def test_a_crash_that_no_report_told_of_is_followed_too() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await unreported(told, server, lambda hypervisor: hypervisor.crash(server.id))
+        await told.cloud.cloud.rounds.do("power_states")
+        await told.cloud.clock.sleep(20)
+        assert (await stands(told, server.id, VmState.ACTIVE)).power_state is PowerState.RUNNING
+
+    tell(story)
+
+
+def test_a_crash_is_not_forgotten_while_its_server_is_being_stopped_for_it() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await unreported(told, server, lambda hypervisor: hypervisor.crash(server.id))
+        await told.cloud.cloud.rounds.do("power_states")
+        await told.cloud.kill_agent(server.host_name or "")
+        await told.cloud.clock.sleep(5)
+        assert (await told.get(server.id)).task_state is TaskState.POWERING_OFF
+        told.cloud.start_agent(server.host_name or "")
+        await told.cloud.clock.sleep(20)
+        assert (await stands(told, server.id, VmState.ACTIVE)).power_state is PowerState.RUNNING
+
+    tell(story)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0, 1.5])
+def test_a_guest_is_started_again_whenever_a_controller_dies(seconds: float) -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        told.cloud.hosts[server.host_name or ""].hypervisor.crash(server.id)
+        await told.cloud.clock.sleep(seconds)
+        await told.cloud.kill_controller("controller1")
+        await stands(told, server.id, VmState.ACTIVE)
+        await told.cloud.start_controller("controller1")
+
+    tell(story, controller_count=2)
