@@ -111,9 +111,13 @@ class WholeCloud:
         self.wait(lambda: not self.servers(), "servers are not deleted")
 
     def kill(self, host: str) -> None:
-        """Cut the host's power, and wait until it is shown down."""
+        """Cut the host's power, and wait until it is proven dead; that it is down is shown a little before."""
         self.lab.kill(host)
-        self.wait(lambda: self.service(host)["state"] == "down", f"{host} is not shown down")
+        self.wait(lambda: self._standing(host) == "dead", f"{host} is not proven dead")
+
+    def _standing(self, host: str) -> str:
+        answer = self.admin.session.get(f"{self.url}/renova/v1/hosts/{host}")
+        return str(answer.json()["host"]["standing"])
 
     def revive(self) -> None:
         """Have all hosts on, plugged, and up again."""
