@@ -141,7 +141,8 @@ def test_nova_evacuates_a_host_at_its_newest_microversion_and_leaves_servers_sto
     admin(f"{CREATE} --host host1 --wait one")
     cloud.kill("host1")
     try:
-        admin_nova("host-evacuate host1")
+        answers: list[Any] = admin_nova.rows("host-evacuate host1")
+        assert [each["Evacuate Accepted"] for each in answers] == ["True"], answers
         server = cloud.settled("one", "SHUTOFF")
         assert server["OS-EXT-SRV-ATTR:host"] != "host1"
         events = ["rebuild_server", "compute_rebuild_instance", "compute_stop_instance"]

@@ -272,8 +272,13 @@ class Monitor:
 
     async def seek(self, host: HostId) -> bool:
         """Seek a proof now, for somebody who waits for it; True when the host is proven dead."""
+        leases = self.cloud.hosts.leases
+        # It is shown down from when it was heard last, though we were away, or deaf, for a part of that: no proof yet.
+        silent_s = leases.silent_for(host)
+        if silent_s is not None and not leases.renews(host):
+            await self.cloud.clock.sleep(max(self.cloud.settings.lease.suspect_after - silent_s, 0.0))
         row = await self.cloud.database.read(lambda tx: host_rows.get(tx, host))
-        silence = self.cloud.hosts.leases.silence(host)
+        silence = leases.silence(host)
         if row is not None and silence is not None:
             # Who waits is not to wait for a machine to go off: whoever watches sees to that.
             await self.consider(row, silence, fence=False)

@@ -253,6 +253,16 @@ def test_who_asks_for_a_proof_gets_it_at_once() -> None:
     watching(story, OFF)
 
 
+def test_who_asks_for_a_proof_of_a_silence_that_was_not_listened_to_waits_until_it_was() -> None:
+    async def story(watch: Watch) -> None:
+        await watch.silence()
+        watch.cloud.cloud.operations.me.steady_since = began = watch.clock.monotonic()
+        assert await watch.monitor.seek(watch.id())
+        assert watch.clock.monotonic() - began >= watch.cloud.cloud.settings.lease.suspect_after
+
+    watching(story, OFF)
+
+
 def test_who_asks_for_a_proof_that_is_there_is_told_so() -> None:
     async def story(watch: Watch) -> None:
         await watch.silence()
