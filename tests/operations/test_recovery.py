@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import structlog
 from msgspec.structs import replace
 
 from renova.drivers.hypervisor.simulated.machine import SMALL_HOST
@@ -22,7 +23,9 @@ from renova.model.recovery import Recovery, RecoveryState
 from renova.model.server import VmState
 from renova.settings import ControllerSettings, RecoverySettings
 from renova.simulation.cloud import NO_BRAKE, QUICK_LEASE
-from renova.store import hosts, recoveries, rights
+from renova.simulation.loop import run_virtual
+from renova.store import hosts, recoveries, rights, servers
+from renova.store.database import Tx
 from tests.operations.failing_hosts import break_start
 from tests.operations.story import Told, told_story
 
@@ -180,6 +183,27 @@ def test_those_whose_host_is_given_back_while_others_are_planned_for_come_up() -
             await ended(told, server, RecoveryState.UP)
 
     tell(story, recovery=replace(RECOVERY, at_once=1), count=4)
+
+
+def test_a_server_of_which_no_plan_can_say_anything_does_not_have_one_made_each_second() -> None:
+    async def story() -> None:
+        told = await Told(settings=SETTINGS).begin()
+        (server,) = await on_one_host(told, 1)
+
+        def unmade(tx: Tx) -> None:
+            """Leave it as a server is whose build had begun, and which no host may run."""
+            servers.change(tx, server, vm_state=VmState.BUILDING)
+            rights.release(tx, server)
+
+        await told.cloud.database.transact(unmade)
+        await told.cloud.cut_power("host1")
+        await told.cloud.clock.sleep(60)
+        await told.cloud.down()
+
+    with structlog.testing.capture_logs() as events:
+        run_virtual(story())
+    planned = [event for event in events if event["event"] == "recovery planned"]
+    assert 0 < len(planned) <= 60 / RECOVERY.again
 
 
 def test_what_finds_no_room_is_told_with_the_reason_and_tried_again_when_there_is_some() -> None:

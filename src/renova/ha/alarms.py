@@ -180,7 +180,7 @@ class Alarms:
         left, coming = "", False
         if now is not None and now.id == proof:
             left = not_by_itself(self.cloud, host) or ""
-            coming = not left and recoveries.any_unplanned(tx, [host.id], [now.id])
+            coming = not left and bool(recoveries.unplanned(tx, [host.id], [now.id]))
         known = Known(
             age_s=age_s,
             heard=self.cloud.hosts.leases.alive(host.id),

@@ -7,6 +7,7 @@ proof again. What could not be recovered is planned for again now and then: room
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as with_other
@@ -70,6 +71,10 @@ class Recoverer:
     cloud: Cloud
     me: Executor
     inline: int = 200  # servers up to which a plan is made without a thread: it takes less than others notice
+    _passed_over: frozenset[ServerId] = (
+        frozenset()
+    )  # which the last plan had nothing to say of: nothing can be done yet
+    _passed_until: float = -math.inf  # monotonic, when they are looked at again
 
     async def serve(self) -> None:
         """Recover until cancelled."""
@@ -94,9 +99,14 @@ class Recoverer:
         deaths = self._deaths(tx)
         unsettled = recoveries.unsettled(tx)
         due = any(each.again_at is not None and each.again_at <= tx.now for each in unsettled if each.host in deaths)
-        proofs = [death.proof.id for death in deaths.values()]
-        new = bool(deaths) and recoveries.any_unplanned(tx, list(deaths), proofs)
-        return Agenda(deaths, unsettled, due or new)
+        passed_over = self._passed_over if self.cloud.clock.monotonic() < self._passed_until else frozenset()
+        return Agenda(deaths, unsettled, due or not self._unplanned(tx, deaths) <= passed_over)
+
+    def _unplanned(self, tx: Tx, deaths: Mapping[HostId, Death]) -> frozenset[ServerId]:
+        """Return the servers of dead hosts of which no plan has said anything under the proof that counts."""
+        if not deaths:
+            return frozenset()
+        return recoveries.unplanned(tx, list(deaths), [death.proof.id for death in deaths.values()])
 
     def _deaths(self, tx: Tx) -> dict[HostId, Death]:
         """Return the dead hosts whose servers are to be recovered; none while the cluster is on hold."""
@@ -205,6 +215,9 @@ class Recoverer:
         if await self.cloud.database.transact(work):
             counts = {outcome.value: len(made.of(outcome)) for outcome in Outcome}
             log.warning("recovery planned", hosts=[death.host.name for death in deaths.values()], **counts)
+            # Those that died meanwhile are not among them: of their servers this plan could say nothing.
+            self._passed_over = await self.cloud.database.read(lambda tx: self._unplanned(tx, deaths))
+            self._passed_until = self.cloud.clock.monotonic() + self.cloud.settings.recovery.again
 
     async def _make(self, fleet: FleetView) -> Plan:
         settings = self.cloud.settings.recovery

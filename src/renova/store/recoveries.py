@@ -84,7 +84,6 @@ _UNPLANNED = (
             or_(recoveries.c.host == servers.c.host, recoveries.c.host == rights.c.host),
         )
     )
-    .limit(1)
 )
 _OF_PROOFS = select(recoveries).where(recoveries.c.proof.in_(bindparam("proofs", expanding=True)))
 
@@ -128,9 +127,9 @@ def unsettled(tx: Tx) -> list[Recovery]:
     return [_recovery(row) for row in tx.execute(_UNSETTLED)]
 
 
-def any_unplanned(tx: Tx, hosts: Sequence[HostId], proofs: Sequence[int]) -> bool:
-    """Say whether a server of these hosts has no recovery that rests on one of these proofs."""
-    return tx.execute(_UNPLANNED, {"ids": list(hosts), "proofs": list(proofs)}).first() is not None
+def unplanned(tx: Tx, hosts: Sequence[HostId], proofs: Sequence[int]) -> frozenset[ServerId]:
+    """Return the servers of these hosts that have no recovery which rests on one of these proofs."""
+    return frozenset(tx.execute(_UNPLANNED, {"ids": list(hosts), "proofs": list(proofs)}).scalars())
 
 
 def of_proofs(tx: Tx, proofs: Sequence[int]) -> list[Recovery]:
