@@ -189,5 +189,5 @@ async def test_a_start_that_passed_its_check_just_before_the_gate_closed_execute
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(asyncio.shield(starting), 20)
-    assert await here.gate.is_empty()
+    await until(here.gate.is_empty)  # whom the kernel kills is there for a moment longer
     assert b"boots=" not in await here.hypervisor.console(guest.server)
