@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from renova.lab.ports import free_ports
+from tests.turns import not_today
 
 if TYPE_CHECKING:
     from renova.lab.postgresql import PostgreSQL
@@ -35,7 +36,10 @@ hypothesis.settings.load_profile("whole")
 sys.modules.setdefault("sniffio", cast(ModuleType, None))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--whole") and (others := not_today(items, config.getoption("--turn"))):
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     items.sort(key=lambda item: item.get_closest_marker("first") is None)
 
 
@@ -49,8 +53,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database", choices=("sqlite", "postgresql"), default="sqlite", help="what tests keep rows in")
     today = datetime.datetime.now(datetime.UTC).date().toordinal()
     parser.addoption(
-        "--turn", type=int, default=today, help="which share of the crash points is told; by default today's"
+        "--turn",
+        type=int,
+        default=today,
+        help="which share of the crash points is told, and which way of what takes turns; by default today's",
     )
+    parser.addoption("--whole", action="store_true", help="tell all ways of what takes turns")
 
 
 @pytest.fixture(scope="session")

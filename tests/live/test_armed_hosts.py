@@ -7,7 +7,13 @@ import pytest
 
 from tests.live.dying import Scene, scene
 
-pytestmark = [pytest.mark.live, pytest.mark.first, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.first,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.takes_turns("how a dead host is proven so", "armed"),
+]
 
 
 @pytest.fixture(scope="module")

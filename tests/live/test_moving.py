@@ -19,7 +19,13 @@ pytestmark = [pytest.mark.live, pytest.mark.first, pytest.mark.slow]
 USER_DATA = base64.b64encode(SHELL.encode()).decode()
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["shared disks", "local disks"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(local, id=where, marks=pytest.mark.takes_turns("where disks are", where))
+        for local, where in ((False, "shared disks"), (True, "local disks"))
+    ],
+)
 def lab(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, guest_image_path: Path
 ) -> Iterator[Lab]:
