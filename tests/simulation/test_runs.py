@@ -11,7 +11,8 @@ import pytest
 from renova.simulation.campaign import Figures, Part
 from renova.simulation.fault_kinds import KINDS
 from renova.simulation.run import Outcome, Plan, run, short
-from tests.simulation.planted import BUGS, IN_STORIES, KNOWN, LATER, broken_in_story, hunt
+from tests.simulation.planted import BUGS, IN_STORIES, KNOWN, LATER
+from tests.simulation.planted.hunting import broken_in_story, hunt
 
 pytestmark = pytest.mark.first
 
