@@ -10,7 +10,7 @@ from renova.model.ids import HostId, ImageId, SnapshotId, VolumeId
 from renova.partners.image import Images
 from renova.store import hosts
 from renova.store.database import Database, Tx
-from renova.wire import DropVolume, DropVolumeSnapshot, HaveVolume, HaveVolumeSnapshot, StorageAct
+from renova.wire.storage import DropVolume, DropVolumeSnapshot, HaveVolume, HaveVolumeSnapshot, StorageAct
 
 HOST = HostId("00000000-0000-4000-8000-000000000051")
 

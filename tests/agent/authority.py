@@ -19,17 +19,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from renova.model.channel import Closed
-from renova.wire import (
-    ENROL_PATH,
-    MAX_FRAME,
-    PATH,
-    Enrol,
-    Enrolled,
-    JoinToken,
-    NotEnrolled,
-    decode_from_new_host,
-    encode,
-)
+from renova.wire.enrolment import Enrol, Enrolled, JoinToken, NotEnrolled
+from renova.wire.frames import ENROL_PATH, MAX_FRAME, PATH, decode_from_new_host, encode
 
 from .host import Controller
 

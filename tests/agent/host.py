@@ -27,33 +27,14 @@ from renova.simulation.channel import Line
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.simulation.processes import Process
 from renova.uplink.controllers import MemoryBook
-from renova.wire import (
-    Answer,
-    AnyAct,
-    Cleaned,
-    Command,
-    Duty,
-    Fenced,
-    FromController,
-    GuardHello,
-    GuardTimes,
-    GuardWelcome,
-    Hello,
-    ImageBytes,
-    ImagePiece,
-    ImageTaken,
-    Order,
-    Read,
-    ReadConsole,
-    Renew,
-    Renewed,
-    Report,
-    Reported,
-    WantImage,
-    Welcome,
-    decode_from_agent,
-    encode,
-)
+from renova.wire.acts import AnyAct
+from renova.wire.commands import Answer, Command, Order
+from renova.wire.duties import Cleaned, Duty
+from renova.wire.frames import FromController, decode_from_agent, encode
+from renova.wire.images import ImageBytes, ImagePiece, ImageTaken, WantImage
+from renova.wire.leases import Fenced, GuardHello, GuardTimes, GuardWelcome, Renew, Renewed
+from renova.wire.questions import Read, ReadConsole
+from renova.wire.sessions import Hello, Report, Reported, Welcome
 
 T = TypeVar("T")
 

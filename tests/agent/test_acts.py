@@ -8,28 +8,23 @@ import pytest
 from renova.model.errors import Refused
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.ids import ImageId, ServerId
-from renova.wire import (
+from renova.wire.acts import (
     AnyAct,
-    ConsoleText,
-    Copied,
     Define,
     DropDisks,
     DropSnapshot,
     Pause,
     Prepare,
-    Prepared,
-    Rebooted,
     Remove,
-    Saved,
     Snapshot,
     SoftReboot,
     Start,
-    State,
     Stop,
     Suspend,
     Unpause,
     Upload,
 )
+from renova.wire.results import ConsoleText, Copied, Prepared, Rebooted, Saved, State
 
 from .host import IMAGE, SERVER, Controller, Host, guest, later, order, with_a_host
 

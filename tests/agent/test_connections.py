@@ -14,7 +14,12 @@ from renova.model.guest import FoundGuest, Guest, GuestChanged, PowerState
 from renova.model.ids import ImageId
 from renova.simulation.channel import End
 from renova.simulation.loop import run_virtual
-from renova.wire import Prepare, Prepared, Remove, Renewed, SoftReboot, Start, Stop, WantImage, Welcome, encode
+from renova.wire.acts import Prepare, Remove, SoftReboot, Start, Stop
+from renova.wire.frames import encode
+from renova.wire.images import WantImage
+from renova.wire.leases import Renewed
+from renova.wire.results import Prepared
+from renova.wire.sessions import Welcome
 
 from .host import CONTENT, SERVER, Controller, Host, guest, later, order, until, with_a_host, with_two_controllers
 

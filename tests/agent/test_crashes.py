@@ -9,13 +9,11 @@ from renova.agent.journal import HostPage, ServerPage
 from renova.model.errors import NotNow
 from renova.model.ids import ServerId
 from renova.simulation.loop import run_virtual
-from renova.wire import (
+from renova.wire.acts import (
     AnyAct,
     Define,
     DropDisks,
     DropSnapshot,
-    Duty,
-    Order,
     Pause,
     Prepare,
     Remove,
@@ -27,6 +25,8 @@ from renova.wire import (
     Unpause,
     Upload,
 )
+from renova.wire.commands import Order
+from renova.wire.duties import Duty
 
 from .host import IMAGE, SERVER, Controller, Host, guest, later, nic, order
 

@@ -17,7 +17,8 @@ from renova.model.ids import HostId
 from renova.settings import AgentSettings
 from renova.uplink.connection import TlsDialer
 from renova.uplink.identity import Identity, read_identity
-from renova.wire import Enrolled, encode
+from renova.wire.enrolment import Enrolled
+from renova.wire.frames import encode
 
 from .authority import Authority, Port, a_port, unused_address
 

@@ -12,16 +12,11 @@ from renova.simulation.channel import Line
 from renova.simulation.loop import run_virtual
 from renova.uplink.controllers import LINGER_S
 from renova.uplink.pings import PING_EVERY_S, PONG_S
-from renova.wire import (
-    Controllers,
-    Fenced,
-    FromAgent,
-    Prepare,
-    Prepared,
-    Report,
-    Start,
-    Stop,
-)
+from renova.wire.acts import Prepare, Start, Stop
+from renova.wire.frames import FromAgent
+from renova.wire.leases import Fenced
+from renova.wire.results import Prepared
+from renova.wire.sessions import Controllers, Report
 
 from .host import SERVER, Controller, Host, guest, later, line_to, order, until
 

@@ -10,20 +10,11 @@ from renova.model.channel import Closed
 from renova.model.guest import Guest
 from renova.model.ids import ServerId
 from renova.simulation.loop import run_virtual
-from renova.wire import (
-    Clean,
-    Cleaned,
-    Define,
-    Duty,
-    Fenced,
-    Peers,
-    Prepare,
-    Prepared,
-    Renewed,
-    SoftReboot,
-    Start,
-    Stop,
-)
+from renova.wire.acts import Define, Prepare, SoftReboot, Start, Stop
+from renova.wire.duties import Clean, Cleaned, Duty
+from renova.wire.leases import Fenced, Renewed
+from renova.wire.results import Prepared
+from renova.wire.sessions import Peers
 
 from .host import SERVER, Controller, Host, guest, later, order, until, with_a_host, with_two_controllers
 

@@ -6,7 +6,8 @@ from renova.drivers.hypervisor import ImageSource
 from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.model.guest import Guest
 from renova.model.ids import ServerId
-from renova.wire import DropDisks, Prepare, Prepared, Remove, Start, State, Stop
+from renova.wire.acts import DropDisks, Prepare, Remove, Start, Stop
+from renova.wire.results import Prepared, State
 
 from .host import SERVER, Controller, Host, guest, later, order, until, with_a_host
 

@@ -20,7 +20,9 @@ from renova.model.guest import FoundGuest, PowerState
 from renova.settings import AgentSettings
 from renova.uplink.connection import TlsDialer
 from renova.uplink.controllers import FileBook
-from renova.wire import MAX_FRAME, Prepare, Prepared, Start, State
+from renova.wire.acts import Prepare, Start
+from renova.wire.frames import MAX_FRAME
+from renova.wire.results import Prepared, State
 from tests.guarded import guard_beside, run_host
 
 from .authority import Authority, Port, a_port, unused_address

@@ -19,7 +19,7 @@ from renova.simulation.witness import SimulatedWitness
 from renova.uplink.identity import Identity, authority_file, certificate_file, identity_file, key_file
 from renova.uplink.local import Look, Seen, decode_from_reader
 from renova.uplink.local_socket import READERS_SOCKET, listen
-from renova.wire import encode
+from renova.wire.frames import encode
 from renova.witness import LeaseName, Shown, Witness
 from renova.witness.directory import WitnessDirectory
 

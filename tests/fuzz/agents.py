@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from renova.wire import FromAgent, FromController
+from renova.wire.frames import FromAgent, FromController
 from tests.fuzz import lying_controller, lying_host
 from tests.fuzz.lying_host import Played
 from tests.fuzz.wire_values import Known, Messages, kinds_never

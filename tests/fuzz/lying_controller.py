@@ -15,24 +15,13 @@ import structlog
 from renova.model.channel import Channel, Closed
 from renova.model.errors import Broken
 from renova.simulation.loop import run_virtual
-from renova.wire import (
-    Command,
-    Fenced,
-    FromController,
-    ImagePiece,
-    ImageTaken,
-    Order,
-    Prepare,
-    Renewed,
-    Reported,
-    Start,
-    StorageCommand,
-    StorageOrder,
-    Welcome,
-    decode_from_agent,
-    decode_from_controller,
-    encode,
-)
+from renova.wire.acts import Prepare, Start
+from renova.wire.commands import Command, Order
+from renova.wire.frames import FromController, decode_from_agent, decode_from_controller, encode
+from renova.wire.images import ImagePiece, ImageTaken
+from renova.wire.leases import Fenced, Renewed
+from renova.wire.sessions import Reported, Welcome
+from renova.wire.storage import StorageCommand, StorageOrder
 from tests.agent.host import SERVER, Controller, Host, guest, order, until
 from tests.fuzz.lying_host import Played
 from tests.fuzz.wire_values import Known, Messages, encoded

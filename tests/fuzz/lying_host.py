@@ -26,21 +26,14 @@ from renova.simulation.loop import run_virtual
 from renova.store import cluster, hosts, operations, servers
 from renova.store.database import Tx
 from renova.store.schema import metadata
-from renova.wire import (
-    Answer,
-    Command,
-    FromAgent,
-    Hello,
-    Read,
-    Renew,
-    Renewed,
-    Result,
-    StorageCommand,
-    Tidy,
-    Welcome,
-    decode_from_agent,
-    decode_from_controller,
-)
+from renova.wire.commands import Answer, Command
+from renova.wire.frames import FromAgent, decode_from_agent, decode_from_controller
+from renova.wire.images import Tidy
+from renova.wire.leases import Renew, Renewed
+from renova.wire.questions import Read
+from renova.wire.results import Result
+from renova.wire.sessions import Hello, Welcome
+from renova.wire.storage import StorageCommand
 from tests.fuzz.wire_values import Known, Messages, encoded
 from tests.operations.story import Told
 

@@ -11,7 +11,7 @@ from renova.agent import orders
 from renova.hosts import connections, registration
 from renova.model.errors import Broken
 from renova.operations import report
-from renova.wire import (
+from renova.wire.frames import (
     FromAgent,
     FromController,
     decode_from_agent,

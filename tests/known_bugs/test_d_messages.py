@@ -6,14 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from renova import wire
-from renova.wire import Act, Command, Define, Order, Prepare, Start
+from renova.wire import frames
+from renova.wire.acts import Act, Define, Prepare, Start
+from renova.wire.commands import Command, Order
 from tests.agent.host import guest
 
 ORDER = Order(era=1, host_epoch=1, session="s", server=guest().server, incarnation=1, number=1, epoch=1)
 
 
-def sent(act: Act, change: Callable[[dict[str, Any]], dict[str, Any]]) -> wire.FromController:
+def sent(act: Act, change: Callable[[dict[str, Any]], dict[str, Any]]) -> frames.FromController:
     """Have a command arrive as another release would have written it."""
 
     def changed(value: Any) -> Any:
@@ -21,8 +22,8 @@ def sent(act: Act, change: Callable[[dict[str, Any]], dict[str, Any]]) -> wire.F
             return change({name: changed(each) for name, each in value.items()})
         return [changed(each) for each in value] if isinstance(value, list | tuple) else value
 
-    plain = msgspec.msgpack.decode(wire.encode(Command(id=1, order=ORDER, act=act)))  # type: ignore[arg-type]
-    return wire.decode_from_controller(msgspec.msgpack.encode(changed(plain)))
+    plain = msgspec.msgpack.decode(frames.encode(Command(id=1, order=ORDER, act=act)))  # type: ignore[arg-type]
+    return frames.decode_from_controller(msgspec.msgpack.encode(changed(plain)))
 
 
 @pytest.mark.parametrize("act", [Prepare(guest()), Start(guest()), Define(guest())])

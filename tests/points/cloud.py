@@ -8,7 +8,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from renova import wire
 from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.drivers.hypervisor.simulated.image import Write
 from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
@@ -22,6 +21,7 @@ from renova.simulation.controllers import Inside, SimulatedController
 from renova.simulation.hosts import SimulatedHost
 from renova.simulation.processes import Process, outside
 from renova.store.database import Database
+from renova.wire import frames
 from tests.points.taps import Passing, Seam, Tapped, TappedExecutor, Taps
 
 DOWN_S = 0.5  # virtual seconds for which a killed process is gone
@@ -69,8 +69,8 @@ class TappedChannel:
         self.channel = channel
         self.line = line
         self._taps = taps
-        self._decode = wire.decode_from_agent if at_host else wire.decode_from_controller
-        self._decode_other = wire.decode_from_controller if at_host else wire.decode_from_agent
+        self._decode = frames.decode_from_agent if at_host else frames.decode_from_controller
+        self._decode_other = frames.decode_from_controller if at_host else frames.decode_from_agent
         self.held: list[bytes] | None = None  # what comes late
 
     async def send(self, frame: bytes) -> None:

@@ -16,34 +16,23 @@ from renova.drivers.network import Network
 from renova.model.errors import Broken, Refused
 from renova.model.guest import Departure, FoundGuest, Guest, Nic, PowerState
 from renova.model.ids import HostId, ServerId
-from renova.wire import (
+from renova.wire.acts import (
     Act,
     AttachNic,
     AttachVolume,
-    Copied,
     Define,
     Depart,
-    Departing,
     DetachNic,
     DetachVolume,
     DropDisks,
     DropSnapshot,
-    Duty,
     Expect,
-    Expected,
-    LetGo,
-    Order,
     Pause,
     Prepare,
-    Prepared,
-    Rebooted,
     Remove,
-    Result,
-    Saved,
     Snapshot,
     SoftReboot,
     Start,
-    State,
     Stay,
     Stop,
     Suspend,
@@ -51,6 +40,9 @@ from renova.wire import (
     Unpause,
     Upload,
 )
+from renova.wire.commands import Order
+from renova.wire.duties import Duty
+from renova.wire.results import Copied, Departing, Expected, LetGo, Prepared, Rebooted, Result, Saved, State
 
 log = structlog.get_logger()
 

@@ -32,7 +32,8 @@ from renova.uplink.identity import (
     read_identity,
 )
 from renova.uplink.whole_file import write_whole
-from renova.wire import ENROL_PATH, Enrol, Enrolled, JoinToken, NotEnrolled, decode_to_new_host, encode
+from renova.wire.enrolment import Enrol, Enrolled, JoinToken, NotEnrolled
+from renova.wire.frames import ENROL_PATH, decode_to_new_host, encode
 
 log = structlog.get_logger()
 

@@ -17,7 +17,8 @@ from renova.model.errors import Broken, NotNow
 from renova.uplink.connection import LocalDialer
 from renova.uplink.local import BEAT_S, Beat, Held, Over, Registered, decode_from_guard
 from renova.uplink.pauses import Pauses
-from renova.wire import Message, encode
+from renova.wire.frames import encode
+from renova.wire.message import Message
 
 log = structlog.get_logger()
 

@@ -16,7 +16,10 @@ from renova.agent.journal import Journal, ServerPage
 from renova.agent.orders import noted, settled
 from renova.model.errors import CloudError, NotNow, Refused, Stale
 from renova.model.ids import ServerId
-from renova.wire import Act, Duty, Order, Result
+from renova.wire.acts import Act
+from renova.wire.commands import Order
+from renova.wire.duties import Duty
+from renova.wire.results import Result
 
 log = structlog.get_logger()
 

@@ -8,7 +8,10 @@ from renova.agent.acts import Acts
 from renova.agent.guest import GuestActor
 from renova.agent.journal import Journal, ServerPage
 from renova.model.ids import ServerId
-from renova.wire import Act, Duty, Order, Result
+from renova.wire.acts import Act
+from renova.wire.commands import Order
+from renova.wire.duties import Duty
+from renova.wire.results import Result
 
 
 class Guests:

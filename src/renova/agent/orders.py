@@ -8,25 +8,23 @@ from msgspec.structs import replace
 
 from renova.agent.journal import HostPage, ServerPage, ThingPage
 from renova.model.errors import Broken, NotNow, Stale
-from renova.wire import (
+from renova.wire.acts import (
     Act,
     AttachNic,
     Define,
     Depart,
-    Departing,
     DetachNic,
     DropSnapshot,
     Expect,
-    LetGo,
-    Order,
     Prepare,
     Remove,
-    Result,
     SoftReboot,
     Start,
-    StorageOrder,
     TurnAway,
 )
+from renova.wire.commands import Order
+from renova.wire.results import Departing, LetGo, Result
+from renova.wire.storage import StorageOrder
 
 
 def check(order: Order, act: Act, session: str, host: HostPage, server: ServerPage) -> None:

@@ -18,33 +18,13 @@ from renova.model.errors import NotNow, Refused, Stale, StorageAway
 from renova.model.ids import HostId
 from renova.model.sighting import Heart
 from renova.uplink.pauses import Pauses
-from renova.wire import (
-    Answer,
-    Asides,
-    Cleaned,
-    Command,
-    ConsoleText,
-    Devices,
-    Duty,
-    Heard,
-    ListenFor,
-    ListGuests,
-    LookFor,
-    NotCleaned,
-    Question,
-    Read,
-    ReadAsides,
-    ReadDevices,
-    ReadGuest,
-    Result,
-    Sighted,
-    State,
-    StorageCommand,
-    Stored,
-    Tidied,
-    Tidy,
-)
-from renova.wire import Guests as FoundGuests
+from renova.wire.commands import Answer, Command
+from renova.wire.duties import Cleaned, Duty, NotCleaned
+from renova.wire.images import Tidy
+from renova.wire.questions import ListenFor, ListGuests, LookFor, Question, Read, ReadAsides, ReadDevices, ReadGuest
+from renova.wire.results import Asides, ConsoleText, Devices, Heard, Result, Sighted, State, Stored, Tidied
+from renova.wire.results import Guests as FoundGuests
+from renova.wire.storage import StorageCommand
 
 log = structlog.get_logger()
 

@@ -39,20 +39,14 @@ from renova.uplink.connection import Dialer, LocalDialer
 from renova.uplink.controllers import AddressBook, KnownControllers, MemoryBook
 from renova.uplink.keeping import keep_connected
 from renova.uplink.pauses import Pauses
-from renova.wire import (
-    Clean,
-    Command,
-    Controllers,
-    Fenced,
-    FromController,
-    Hello,
-    Peers,
-    Read,
-    Standing,
-    StorageCommand,
-    Tidy,
-    Welcome,
-)
+from renova.wire.commands import Command
+from renova.wire.duties import Clean
+from renova.wire.frames import FromController
+from renova.wire.images import Tidy
+from renova.wire.leases import Fenced
+from renova.wire.questions import Read
+from renova.wire.sessions import Controllers, Hello, Peers, Standing, Welcome
+from renova.wire.storage import StorageCommand
 
 log = structlog.get_logger()
 

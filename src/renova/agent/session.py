@@ -13,18 +13,11 @@ from renova.model.guest import GuestChanged
 from renova.model.ids import ImageId
 from renova.uplink.connection import DialledChannel
 from renova.uplink.session import Session, Sessions
-from renova.wire import (
-    Duty,
-    FromController,
-    ImageBytes,
-    ImagePiece,
-    ImageTaken,
-    Message,
-    Report,
-    Reported,
-    WantImage,
-    decode_from_controller,
-)
+from renova.wire.duties import Duty
+from renova.wire.frames import FromController, decode_from_controller
+from renova.wire.images import ImageBytes, ImagePiece, ImageTaken, WantImage
+from renova.wire.message import Message
+from renova.wire.sessions import Report, Reported
 
 _Reply: TypeAlias = ImagePiece | ImageTaken | Reported
 R = TypeVar("R", ImagePiece, ImageTaken, Reported)

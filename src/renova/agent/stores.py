@@ -16,7 +16,8 @@ from renova.drivers.hypervisor import ImageSource
 from renova.drivers.volume import Storage
 from renova.model.errors import CloudError, NotNow, Stale
 from renova.model.ids import SnapshotId, VolumeId
-from renova.wire import DropVolume, DropVolumeSnapshot, HaveVolume, HaveVolumeSnapshot, StorageAct, StorageOrder, Stored
+from renova.wire.results import Stored
+from renova.wire.storage import DropVolume, DropVolumeSnapshot, HaveVolume, HaveVolumeSnapshot, StorageAct, StorageOrder
 
 log = structlog.get_logger()
 

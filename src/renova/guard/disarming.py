@@ -12,7 +12,7 @@ import structlog
 from renova.drivers.guard import Gate
 from renova.guard.lease import Lease
 from renova.model.host import GuardClass
-from renova.wire import GuardTimes
+from renova.wire.leases import GuardTimes
 
 log = structlog.get_logger()
 

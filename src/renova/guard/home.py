@@ -18,7 +18,7 @@ from renova.guard.lease import Lease
 from renova.model.channel import Closed
 from renova.uplink.pings import PING_EVERY_S, answers
 from renova.uplink.session import Session, Sessions
-from renova.wire import Renew, Renewed
+from renova.wire.leases import Renew, Renewed
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from renova.guard.lease import Lease
 from renova.guard.neighbours import Neighbours
 from renova.model.clock import Clock
 from renova.model.host import GuardClass
-from renova.wire import GuardTimes
+from renova.wire.leases import GuardTimes
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from renova.guard.witnessed import NEVER, Witnessed
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.host import GuardClass
-from renova.wire import Renew, Renewed
+from renova.wire.leases import Renew, Renewed
 
 REMEMBERED = 64  # renewals that were sent and may still be acknowledged
 NONCES = 2**52  # from which each run of a guard begins anywhere: answers to a former run's renewals mean nothing to it

@@ -12,7 +12,7 @@ from renova.model.clock import Clock
 from renova.model.errors import Broken, NotNow
 from renova.uplink.connection import LocalDialer
 from renova.uplink.local import Look, Seen, decode_to_reader
-from renova.wire import encode
+from renova.wire.frames import encode
 from renova.witness import LeaseName, Witness
 
 log = structlog.get_logger()

@@ -38,19 +38,10 @@ from renova.uplink.local import (
 )
 from renova.uplink.pauses import Pauses
 from renova.uplink.session import Session, Sessions
-from renova.wire import (
-    Controllers,
-    Fenced,
-    FromController,
-    GuardHello,
-    GuardWelcome,
-    Message,
-    Peers,
-    Renew,
-    Renewed,
-    decode_from_controller,
-    encode,
-)
+from renova.wire.frames import FromController, decode_from_controller, encode
+from renova.wire.leases import Fenced, GuardHello, GuardWelcome, Renew, Renewed
+from renova.wire.message import Message
+from renova.wire.sessions import Controllers, Peers
 
 log = structlog.get_logger()
 

@@ -25,42 +25,25 @@ from renova.model.ids import ExecutorId, HostId, ServerId, SnapshotId, VolumeId
 from renova.model.sighting import Heart
 from renova.store.cluster import Cluster
 from renova.store.database import Database
-from renova.wire import (
-    RESULTS,
-    Answer,
-    AnyAct,
-    Asides,
-    Clean,
-    Command,
-    ConsoleText,
-    Controllers,
-    Devices,
-    Fenced,
-    Guests,
-    HaveVolume,
-    Heard,
+from renova.wire.acts import AnyAct, Stop
+from renova.wire.commands import RESULTS, Answer, Command, Order
+from renova.wire.duties import Clean
+from renova.wire.images import Tidy
+from renova.wire.leases import Fenced
+from renova.wire.questions import (
     ListenFor,
     ListGuests,
     LookFor,
-    Order,
     Question,
     Read,
     ReadAsides,
     ReadConsole,
     ReadDevices,
     ReadGuest,
-    Result,
-    Sighted,
-    Standing,
-    State,
-    Stop,
-    StorageAct,
-    StorageCommand,
-    StorageOrder,
-    Stored,
-    Tidied,
-    Tidy,
 )
+from renova.wire.results import Asides, ConsoleText, Devices, Guests, Heard, Result, Sighted, State, Stored, Tidied
+from renova.wire.sessions import Controllers, Standing
+from renova.wire.storage import HaveVolume, StorageAct, StorageCommand, StorageOrder
 
 R = TypeVar("R")
 

@@ -23,22 +23,12 @@ from renova.settings import LeaseTimes
 from renova.store import hosts as host_rows
 from renova.store import rights
 from renova.store.database import Database, Tx
-from renova.wire import (
-    Answer,
-    Cleaned,
-    FromAgent,
-    GuardHello,
-    Hello,
-    ImageBytes,
-    ImagePiece,
-    NotCleaned,
-    Renew,
-    Report,
-    Reported,
-    WantImage,
-    Welcome,
-    decode_from_agent,
-)
+from renova.wire.commands import Answer
+from renova.wire.duties import Cleaned, NotCleaned
+from renova.wire.frames import FromAgent, decode_from_agent
+from renova.wire.images import ImageBytes, ImagePiece, WantImage
+from renova.wire.leases import GuardHello, Renew
+from renova.wire.sessions import Hello, Report, Reported, Welcome
 
 log = structlog.get_logger()
 

@@ -18,7 +18,7 @@ from renova.store import cluster, found_guests, rights, servers, volumes
 from renova.store import hosts as host_rows
 from renova.store.database import Tx
 from renova.store.placement import allocations, claims
-from renova.wire import Hello
+from renova.wire.sessions import Hello
 
 log = structlog.get_logger()
 

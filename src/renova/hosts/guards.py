@@ -14,17 +14,10 @@ from renova.model.errors import Broken, Conflict, Refused
 from renova.model.ids import HostId
 from renova.store import hosts as host_rows
 from renova.store.database import Database, Tx
-from renova.wire import (
-    Controllers,
-    GuardHello,
-    GuardTimes,
-    GuardWelcome,
-    Message,
-    Peers,
-    Renew,
-    decode_from_agent,
-    encode,
-)
+from renova.wire.frames import decode_from_agent, encode
+from renova.wire.leases import GuardHello, GuardTimes, GuardWelcome, Renew
+from renova.wire.message import Message
+from renova.wire.sessions import Controllers, Peers
 
 log = structlog.get_logger()
 

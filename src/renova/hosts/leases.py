@@ -26,7 +26,7 @@ from renova.settings import LeaseTimes
 from renova.store import cluster
 from renova.store import hosts as host_rows
 from renova.store.database import Database, Tx
-from renova.wire import Fenced, Renew, Renewed
+from renova.wire.leases import Fenced, Renew, Renewed
 from renova.witness import LeaseName
 
 log = structlog.get_logger()

@@ -7,7 +7,9 @@ from zlib import crc32
 
 from renova.hosts.registration import Place
 from renova.model.channel import Channel, Closed
-from renova.wire import Answer, Message, encode
+from renova.wire.commands import Answer
+from renova.wire.frames import encode
+from renova.wire.message import Message
 
 
 class Link:

@@ -23,17 +23,8 @@ from renova.model.channel import Closed
 from renova.model.errors import BadSetup, CloudError, NotNow
 from renova.model.ids import HostId
 from renova.store.database import Database, Tx
-from renova.wire import (
-    ENROL_PATH,
-    MAX_FRAME,
-    PATH,
-    Enrol,
-    Enrolled,
-    JoinToken,
-    NotEnrolled,
-    decode_from_new_host,
-    encode,
-)
+from renova.wire.enrolment import Enrol, Enrolled, JoinToken, NotEnrolled
+from renova.wire.frames import ENROL_PATH, MAX_FRAME, PATH, decode_from_new_host, encode
 
 log = structlog.get_logger()
 

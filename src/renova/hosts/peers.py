@@ -16,7 +16,7 @@ from renova.model.host import Host, Role
 from renova.model.ids import HostId
 from renova.store import hosts as host_rows
 from renova.store.database import Database
-from renova.wire import Peers
+from renova.wire.sessions import Peers
 
 log = structlog.get_logger()
 

@@ -28,7 +28,8 @@ from renova.store import hosts as host_rows
 from renova.store.database import Tx
 from renova.store.placement import claims, host_provider, inventories
 from renova.store.placement.inventories import Inventory
-from renova.wire import Duty, Hello
+from renova.wire.duties import Duty
+from renova.wire.sessions import Hello
 
 log = structlog.get_logger()
 

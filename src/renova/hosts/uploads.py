@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from renova.model.errors import Broken, Refused
 from renova.model.ids import HostId, ImageId
-from renova.wire import ImageBytes, ImageTaken
+from renova.wire.images import ImageBytes, ImageTaken
 
 
 class Upload:

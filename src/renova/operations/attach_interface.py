@@ -27,7 +27,7 @@ from renova.operations.work import Work
 from renova.partners.network import PortWish
 from renova.store import actions, operations, ports, rights, servers
 from renova.store.database import Tx
-from renova.wire import AttachNic, DetachNic
+from renova.wire.acts import AttachNic, DetachNic
 
 
 class AttachInterface(msgspec.Struct, frozen=True):

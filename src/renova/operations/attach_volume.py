@@ -24,8 +24,8 @@ from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.store import actions, block_devices, hosts
 from renova.store.database import Tx
-from renova.wire import AttachVolume as Give
-from renova.wire import DetachVolume as Take
+from renova.wire.acts import AttachVolume as Give
+from renova.wire.acts import DetachVolume as Take
 
 HAS_GUEST = (VmState.ACTIVE, VmState.PAUSED)  # there is a guest that has devices, running or standing still
 

@@ -17,7 +17,7 @@ from renova.model.host import Right
 from renova.model.ids import ImageId
 from renova.operations.create_image import CARRIED, describe, patiently
 from renova.operations.work import Work
-from renova.wire import DropSnapshot
+from renova.wire.acts import DropSnapshot
 
 log = structlog.get_logger()
 

@@ -26,7 +26,7 @@ from renova.operations.submission import Asked, Submission, for_owner, submit
 from renova.operations.work import Work
 from renova.store import actions, operations, rights
 from renova.store.database import Tx
-from renova.wire import DropSnapshot
+from renova.wire.acts import DropSnapshot
 
 log = structlog.get_logger()
 

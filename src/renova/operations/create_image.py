@@ -35,7 +35,8 @@ from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.store import actions, operations, servers
 from renova.store.database import Tx
-from renova.wire import Copied, DropSnapshot, Snapshot, State, Upload
+from renova.wire.acts import DropSnapshot, Snapshot, Upload
+from renova.wire.results import Copied, State
 
 log = structlog.get_logger()
 

@@ -22,7 +22,7 @@ from renova.operations.submission import Asked, Submission, Submitted, submit
 from renova.operations.work import Work
 from renova.store import actions, servers
 from renova.store.database import Tx
-from renova.wire import AttachNic, DetachNic
+from renova.wire.acts import AttachNic, DetachNic
 
 
 class DetachInterface(msgspec.Struct, frozen=True):

@@ -23,8 +23,8 @@ from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.store import actions, block_devices, operations
 from renova.store.database import Tx
-from renova.wire import AttachVolume as Give
-from renova.wire import DetachVolume as Take
+from renova.wire.acts import AttachVolume as Give
+from renova.wire.acts import DetachVolume as Take
 
 log = structlog.get_logger()
 

@@ -49,7 +49,7 @@ from renova.scheduling.request import Request
 from renova.store import actions, hosts, migrations, rights, servers, steps
 from renova.store.database import Tx
 from renova.store.placement import claims
-from renova.wire import Remove
+from renova.wire.acts import Remove
 
 
 class MigrateServer(msgspec.Struct, frozen=True):

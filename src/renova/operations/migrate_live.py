@@ -51,7 +51,8 @@ from renova.store import actions, block_devices, hosts, migrations, rights, serv
 from renova.store.database import Tx
 from renova.store.migrations import LIVE, Migration, Wish
 from renova.store.placement import claims
-from renova.wire import Depart, Departing, Expect, Expected, Stay
+from renova.wire.acts import Depart, Expect, Stay
+from renova.wire.results import Departing, Expected
 
 LOOK_S = 1.0  # seconds between looks at how far a guest is, and at what is wanted of it meanwhile
 

@@ -34,7 +34,8 @@ from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
 from renova.store import actions, servers
 from renova.store.database import Tx
-from renova.wire import Rebooted, SoftReboot
+from renova.wire.acts import SoftReboot
+from renova.wire.results import Rebooted
 
 log = structlog.get_logger()
 

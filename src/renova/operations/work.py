@@ -14,7 +14,8 @@ from renova.model.server import Server
 from renova.operations.cloud import Cloud
 from renova.store import ownership, rights, servers
 from renova.store.database import Tx
-from renova.wire import AnyAct, Result
+from renova.wire.acts import AnyAct
+from renova.wire.results import Result
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketExc
 from renova.model.channel import Channel, Closed
 from renova.model.errors import BadSetup, NotNow
 from renova.uplink.identity import authority_file, certificate_file, key_file
-from renova.wire import MAX_FRAME, PATH
+from renova.wire.frames import MAX_FRAME, PATH
 
 OPEN_S, CLOSE_S = 10.0, 2.0
 PING_S, PONG_S = 5.0, 10.0  # a connection that is dead is noticed after their sum

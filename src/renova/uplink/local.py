@@ -16,7 +16,7 @@ import msgspec
 from renova.model.errors import Broken
 from renova.model.guest import Count
 from renova.model.ids import HostId
-from renova.wire import Mark, Message, Text
+from renova.wire.message import Mark, Message, Text
 
 BEAT_S = 2.0  # between two beats of an agent that has nothing new to say
 MISSED_S = 5.0  # without a beat, after which the agent is taken for away: it hangs, or stands still

@@ -6,7 +6,8 @@ from typing import Generic, TypeVar
 
 from renova.model.channel import Closed
 from renova.uplink.connection import DialledChannel
-from renova.wire import Message, encode
+from renova.wire.frames import encode
+from renova.wire.message import Message
 
 
 class Session:

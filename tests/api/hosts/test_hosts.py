@@ -32,7 +32,7 @@ from renova.power.wired import WiredPower
 from renova.store import hosts, migrations, rights, volumes
 from renova.store.database import Tx
 from renova.store.volumes import StoredVolume
-from renova.wire import JoinToken
+from renova.wire.enrolment import JoinToken
 from tests.api.compute.compute_cloud import FixedIdentity
 from tests.api.service_cloud import Api, HandClock, Like, make_cloud
 from tests.databases import open_empty

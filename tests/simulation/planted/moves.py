@@ -10,7 +10,7 @@ from renova.operations import create, evacuate, migrate
 from renova.operations.parts import moving, run_guest
 from renova.store import hosts as host_rows
 from renova.store import rights
-from renova.wire import Remove
+from renova.wire.acts import Remove
 from tests.simulation.planted.bugs import Patch, bug
 from tests.simulation.planted.shapes import EVACUATING, POWER
 

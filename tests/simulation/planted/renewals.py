@@ -7,7 +7,7 @@ from renova.guard.lease import Lease
 from renova.guard.service import Guard
 from renova.hosts.leases import Leases
 from renova.store import hosts as host_rows
-from renova.wire import Fenced, Renewed
+from renova.wire.leases import Fenced, Renewed
 from tests.simulation.planted.bugs import Patch, bug
 from tests.simulation.planted.shapes import LEASES
 

@@ -8,20 +8,9 @@ from renova.agent.journal import HostPage, ServerPage
 from renova.agent.orders import check, check_shape, noted, settled
 from renova.model.errors import Broken, CloudError, NotNow, Stale
 from renova.model.ids import ImageId, ServerId
-from renova.wire import (
-    Act,
-    AnyAct,
-    Define,
-    DropDisks,
-    DropSnapshot,
-    Order,
-    Prepare,
-    Remove,
-    SoftReboot,
-    Start,
-    State,
-    Stop,
-)
+from renova.wire.acts import Act, AnyAct, Define, DropDisks, DropSnapshot, Prepare, Remove, SoftReboot, Start, Stop
+from renova.wire.commands import Order
+from renova.wire.results import State
 
 from ...agent.host import SERVER, guest, nic
 

@@ -16,7 +16,7 @@ from renova.model.errors import NotNow, Stale
 from renova.model.ids import HostId, ImageId, SnapshotId, VolumeId
 from renova.model.storage import Blank, Export, OfImage, WantedVolume
 from renova.simulation.loop import VirtualClock, run_virtual
-from renova.wire import DropVolume, HaveVolume, HaveVolumeSnapshot, StorageAct, StorageOrder
+from renova.wire.storage import DropVolume, HaveVolume, HaveVolumeSnapshot, StorageAct, StorageOrder
 
 COMPUTE = HostId("00000000-0000-4000-8000-000000000001")
 VOLUME = VolumeId("00000000-0000-4000-8000-0000000000a1")

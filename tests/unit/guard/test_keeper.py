@@ -17,7 +17,7 @@ from renova.model.chance import SeededChance
 from renova.model.host import GuardClass
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.simulation.processes import Process, outside
-from renova.wire import GuardTimes, Renewed
+from renova.wire.leases import GuardTimes, Renewed
 from tests.agent.host import SERVER, guest
 
 TTL = 20.0

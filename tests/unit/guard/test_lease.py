@@ -11,7 +11,7 @@ from renova.guard.lease import Lease
 from renova.model.chance import SeededChance
 from renova.model.host import GuardClass
 from renova.simulation.loop import BEGINNING
-from renova.wire import Renew, Renewed
+from renova.wire.leases import Renew, Renewed
 
 
 class HandClock:

@@ -13,7 +13,7 @@ from renova.model.host import GuardClass
 from renova.model.ids import HostId
 from renova.simulation.loop import BEGINNING
 from renova.uplink.local import Look, Seen
-from renova.wire import Renewed
+from renova.wire.leases import Renewed
 
 TTL = 20.0
 WORD = "word"

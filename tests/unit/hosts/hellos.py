@@ -5,7 +5,7 @@ from typing import Any
 from renova.model.guest import FoundGuest, HostFacts, PowerState
 from renova.model.ids import HostId, ServerId
 from renova.settings import LeaseTimes
-from renova.wire import Hello
+from renova.wire.sessions import Hello
 
 TIMES = LeaseTimes(renew=1.0, ttl=5.0, margin=12.0, failover=0.0)
 FACTS = HostFacts(

@@ -26,32 +26,16 @@ from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import cluster, rights
 from renova.store import hosts as host_rows
 from renova.store.database import Database, Tx
-from renova.wire import (
-    Answer,
-    Clean,
-    Cleaned,
-    Command,
-    ConsoleText,
-    DropDisks,
-    Duty,
-    Fenced,
-    FromController,
-    ImagePiece,
-    Message,
-    Peers,
-    Read,
-    ReadConsole,
-    Renew,
-    Renewed,
-    Report,
-    Reported,
-    State,
-    Stop,
-    WantImage,
-    Welcome,
-    decode_from_controller,
-    encode,
-)
+from renova.wire.acts import DropDisks, Stop
+from renova.wire.commands import Answer, Command
+from renova.wire.duties import Clean, Cleaned, Duty
+from renova.wire.frames import FromController, decode_from_controller, encode
+from renova.wire.images import ImagePiece, WantImage
+from renova.wire.leases import Fenced, Renew, Renewed
+from renova.wire.message import Message
+from renova.wire.questions import Read, ReadConsole
+from renova.wire.results import ConsoleText, State
+from renova.wire.sessions import Peers, Report, Reported, Welcome
 from tests.database_away import Faulty
 from tests.databases import open_empty
 from tests.unit.store.tables import ONE, A, B, add_server

@@ -20,7 +20,9 @@ from renova.model.host import HostState
 from renova.model.ids import HostId
 from renova.store import hosts as host_rows
 from renova.uplink.identity import read_identity
-from renova.wire import PATH, Renew, Renewed, Report, Welcome, encode
+from renova.wire.frames import PATH, encode
+from renova.wire.leases import Renew, Renewed
+from renova.wire.sessions import Report, Welcome
 
 from .hellos import a_hello
 from .test_authority import pem, signing_request

@@ -16,7 +16,7 @@ from renova.model.server import VmState
 from renova.store import cluster, hosts, rights, servers
 from renova.store.database import Tx
 from renova.store.placement import allocations, claims, inventories
-from renova.wire import Duty
+from renova.wire.duties import Duty
 from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, Tables, add_server, lease, prove
 
 from .hellos import TIMES, a_hello, found

@@ -20,7 +20,7 @@ from renova.settings import LeaseTimes
 from renova.simulation.loop import VirtualClock, run_virtual
 from renova.store import cluster, hosts
 from renova.store.database import Database, Executor, Standing, Tx
-from renova.wire import Fenced, Renew, Renewed
+from renova.wire.leases import Fenced, Renew, Renewed
 from renova.witness import LeaseName, Shown
 from tests.database_away import Faulty
 from tests.databases import open_empty

@@ -44,22 +44,12 @@ from renova.store.database import Database
 from renova.store.everything import open_database
 from renova.uplink.connection import TlsDialer, open_connection, trusting
 from renova.uplink.identity import certificate_file, key_file, read_identity
-from renova.wire import (
-    ENROL_PATH,
-    MAX_FRAME,
-    PATH,
-    Enrol,
-    JoinToken,
-    Prepare,
-    Prepared,
-    Renew,
-    Start,
-    State,
-    Stop,
-    Welcome,
-    decode_from_controller,
-    encode,
-)
+from renova.wire.acts import Prepare, Start, Stop
+from renova.wire.enrolment import Enrol, JoinToken
+from renova.wire.frames import ENROL_PATH, MAX_FRAME, PATH, decode_from_controller, encode
+from renova.wire.leases import Renew
+from renova.wire.results import Prepared, State
+from renova.wire.sessions import Welcome
 from tests.agent.host import CONTENT, PIECE, SERVER, guest
 from tests.guarded import guard_beside, run_host
 

@@ -16,7 +16,7 @@ from renova.model.errors import Conflict
 from renova.model.host import HostState, Lease
 from renova.model.ids import HostId, ServerId
 from renova.store import hosts, rights
-from renova.wire import Duty
+from renova.wire.duties import Duty
 from tests.unit.store.tables import ONE, A, B, Tables, add_server, lease
 
 from .hellos import TIMES, a_hello, found

@@ -14,7 +14,7 @@ from renova.model.ids import HostId, ServerId
 from renova.store import hosts, migrations, rights, servers
 from renova.store.database import Tx
 from renova.store.placement import allocations, claims, inventories
-from renova.wire import Duty
+from renova.wire.duties import Duty
 from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, Tables, add_server, lease, prove
 
 from .hellos import FACTS, TIMES, a_hello, found

@@ -17,20 +17,12 @@ from renova.store import hosts as host_rows
 from renova.store import rights
 from renova.store.database import Tx
 from renova.store.placement import allocations, claims
-from renova.wire import (
-    Cleaned,
-    ConsoleText,
-    Controllers,
-    Duty,
-    Fenced,
-    GuardHello,
-    GuardWelcome,
-    Peers,
-    Read,
-    Renew,
-    Renewed,
-    Stop,
-)
+from renova.wire.acts import Stop
+from renova.wire.duties import Cleaned, Duty
+from renova.wire.leases import Fenced, GuardHello, GuardWelcome, Renew, Renewed
+from renova.wire.questions import Read
+from renova.wire.results import ConsoleText
+from renova.wire.sessions import Controllers, Peers
 from tests.unit.store.tables import ONE, A, B, add_server
 
 from .hellos import TIMES

@@ -8,7 +8,7 @@ import pytest
 from renova.hosts.uploads import Upload, Uploads
 from renova.model.errors import Broken
 from renova.model.ids import HostId, ImageId
-from renova.wire import ImageBytes, ImageTaken
+from renova.wire.images import ImageBytes, ImageTaken
 
 HOST, OTHER = HostId("host"), HostId("other")
 IMAGE, WRONG = ImageId("image"), ImageId("wrong")

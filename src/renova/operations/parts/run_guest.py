@@ -18,26 +18,23 @@ from renova.operations.work import Work
 from renova.store import hosts, rights
 from renova.store.database import Tx
 from renova.store.placement import claims
-from renova.wire import (
+from renova.wire.acts import (
     AnyAct,
     Define,
     DetachNic,
     DetachVolume,
     DropDisks,
     DropSnapshot,
-    LetGo,
     Pause,
     Prepare,
     Remove,
-    Result,
-    Saved,
     Start,
-    State,
     Stop,
     Suspend,
     TurnAway,
     Unpause,
 )
+from renova.wire.results import LetGo, Result, Saved, State
 
 log = structlog.get_logger()
 

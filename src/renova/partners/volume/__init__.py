@@ -7,7 +7,7 @@ import msgspec
 
 from renova.model.ids import AttachmentId, HostId, ImageId, ProjectId, ServerId, SnapshotId, UserId, VolumeId
 from renova.model.volume import Attachment, Connection, Volume
-from renova.wire import StorageAct
+from renova.wire.storage import StorageAct
 
 
 class NewVolume(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from renova.partners.volume.statuses import ERRORS, RESTING, of_attachments
 from renova.store import cluster, volume_attachments, volume_snapshots, volumes
 from renova.store.database import Database, Tx
 from renova.store.volumes import StoredVolume
-from renova.wire import DropVolume, DropVolumeSnapshot, HaveVolume, HaveVolumeSnapshot, StorageAct
+from renova.wire.storage import DropVolume, DropVolumeSnapshot, HaveVolume, HaveVolumeSnapshot, StorageAct
 
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -1,0 +1,18 @@
+"""What all messages are made of: their tag, and the bounds of what stands in them."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+MOST_GUESTS = 10_000  # of a host
+MOST_SOUGHT = 1_000  # hosts that one is asked about
+Text = Annotated[str, Meta(max_length=1024)]
+Mark = Annotated[str, Meta(max_length=64, pattern="^[ -~]*$")]  # an id, an address, a digest
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+HostMark = Annotated[str, Meta(max_length=36, pattern="^[0-9a-f-]*$")]  # a `HostId`, good as the name of a file
+Interval = Annotated[float, Meta(ge=0.05, le=86_400)]  # in seconds, after which something is done again: never at once
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
+    """What both directions share: the tag."""
