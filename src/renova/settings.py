@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from renova.model.clock import SHORTEST_INTERVAL_S
 from renova.model.errors import BadSetup
 
 # Upper limits, too: they keep out what is no number or has no end.
@@ -35,7 +36,7 @@ class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     A lower `ttl` finds dead hosts sooner; `margin` must outlast what a host needs to stop, at `drift`.
     """
 
-    renew: Annotated[float, Meta(ge=0.05, le=3600)] = 2.0
+    renew: Annotated[float, Meta(ge=SHORTEST_INTERVAL_S, le=3600)] = 2.0
     ttl: Seconds = 20.0
     margin: Seconds = 12.0
     stop_budget: Seconds = 11.0
