@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from renova.model.clock import SHORTEST_INTERVAL_S
 from renova.model.errors import BadSetup
+from renova.model.host import SHORTEST_INTERVAL_S
 
 # Upper limits, too: they keep out what is no number or has no end.
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]

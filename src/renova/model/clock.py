@@ -5,8 +5,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-SHORTEST_INTERVAL_S = 0.05  # after which something is done again and again: never at once
-
 
 class Clock(Protocol):
     """What time it is, and how to wait.

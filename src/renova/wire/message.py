@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from renova.model.clock import SHORTEST_INTERVAL_S
+from renova.model.host import SHORTEST_INTERVAL_S
 
 MOST_GUESTS = 10_000  # of a host
 MOST_SOUGHT = 1_000  # hosts that one is asked about
