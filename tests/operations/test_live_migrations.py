@@ -139,7 +139,8 @@ def test_one_that_is_aborted_goes_on_where_it_was() -> None:
 
 
 async def wished(told: Told, migration: Migration, wanted: Wish) -> None:
-    await told.cloud.database.transact(lambda tx: wish_of_migration(tx, migration, wanted, ("running",)))
+    cloud = told.cloud.cloud
+    await cloud.database.transact(lambda tx: wish_of_migration(cloud, tx, migration, wanted, ("running",)))
 
 
 def test_a_way_that_is_lost_when_all_was_copied_leaves_the_guest_at_home_and_what_arrived_never_runs() -> None:

@@ -7,11 +7,12 @@ import msgspec
 import pytest
 
 from renova.model.errors import NotNow, Refused
-from renova.model.ids import ServerId
+from renova.model.ids import HostId, ServerId
 from renova.model.server import VmState
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.migrate import accept_migrate
+from renova.operations.migrate_live import accept_migrate_live
 from renova.operations.pause import accept_pause, accept_unpause
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
@@ -24,9 +25,11 @@ from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
 from renova.simulation.loop import run_virtual
 from renova.store import actions, hosts, notices
 from renova.store.database import Tx
+from renova.store.migrations import Wish
 from tests.operations.crashes import Fuse, controller_fuse
 from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import FLAVOR, Told, an_image
+from tests.operations.test_live_migrations import until_status, up, wished
 
 SETTINGS = ControllerSettings(
     lease=QUICK_LEASE, recovery=BY_HAND, brake=NO_BRAKE, soft_reboot_wait=10, shutdown_wait=10
@@ -124,17 +127,31 @@ async def kill_and_break(told: Told, server: ServerId) -> None:
     await break_hosts(told, server)
 
 
-async def kill_and_close(told: Told, server: ServerId) -> None:
-    """Have no host left to which the server could go."""
-    dead = await dead_host_of(told, server)
-    others = [host.id for name, host in told.cloud.hosts.items() if name != dead]
+async def tear_ways(told: Told, server: ServerId) -> None:
+    """Have every host lose its connection to where the guest goes, when all of it was copied."""
+    for host in told.cloud.hosts.values():
+        host.hypervisor.torn.add(server)
 
+
+async def close_hosts(told: Told, server: ServerId) -> None:
+    """Have no host that the server could go to."""
+    here = (await told.get(server)).host
+    await disable(told, [host.id for host in told.cloud.hosts.values() if host.id != here])
+
+
+async def disable(told: Told, those: list[HostId]) -> None:
     def close(tx: Tx) -> None:
-        for host in others:
+        for host in those:
             hosts.change(tx, host, disabled=True)
 
     await told.cloud.database.transact(close)
     told.cloud.cloud.fleet.stale()
+
+
+async def kill_and_close(told: Told, server: ServerId) -> None:
+    """Have no host left to which the server could go."""
+    dead = await dead_host_of(told, server)
+    await disable(told, [host.id for name, host in told.cloud.hosts.items() if name != dead])
 
 
 REBUILD = Rebuild(image=an_image("two"), admin_pass="secret")
@@ -181,6 +198,37 @@ SEQUENCES: dict[str, tuple[Ready, Callable[..., Any], tuple[Any, ...], dict[str,
             "resize_finish.end",
         ],
     ),
+    "migrate live": (
+        nothing,
+        accept_migrate_live,
+        (),
+        {},
+        [
+            "active migrating",
+            "live_migration_pre.start",
+            "live_migration_pre.end",
+            "live_migration_post.start",
+            "live_migration_post_dest.start",
+            "active -",
+            "live_migration_post_dest.end",
+            "live_migration_post.end",
+        ],
+    ),
+    "migrate live, and lose the way": (
+        tear_ways,
+        accept_migrate_live,
+        (),
+        {},
+        [
+            "active migrating",
+            "live_migration_pre.start",
+            "live_migration_pre.end",
+            "active -",
+            "live_migration_rollback.start",
+            "live_migration_rollback.end",
+        ],
+    ),
+    "migrate live to nowhere": (close_hosts, accept_migrate_live, (), {}, ["active migrating", "active -"]),
     "hard reboot": (
         nothing,
         accept_reboot,
@@ -304,6 +352,58 @@ def test_an_image_of_a_server_is_told_by_its_id() -> None:
         payload = data(listener.heard[-1])["payload"]
         assert payload["nova_object.name"] == "InstanceActionSnapshotPayload"
         assert payload["nova_object.data"]["snapshot_image_id"] == image
+
+    hear(story)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked", "comes_of_it"),
+    [
+        (Wish.ABORT, "abort", ["active -", "live_migration_rollback.start", "live_migration_rollback.end"]),
+        (
+            Wish.COMPLETE,
+            "force_complete",
+            [
+                "live_migration_post.start",
+                "live_migration_post_dest.start",
+                "active -",
+                "live_migration_post_dest.end",
+                "live_migration_post.end",
+            ],
+        ),
+    ],
+)
+def test_what_is_asked_of_a_live_migration_is_told_and_what_comes_of_it(
+    wanted: Wish, asked: str, comes_of_it: list[str]
+) -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await up(told)
+        here = await told.get(server)
+        told.cloud.hosts[here.host_name or ""].hypervisor.uncopyable.add(server)
+        await all_told(told)
+        before = len(listener.heard)
+        await told.ask(accept_migrate_live, server)
+        await wished(told, await until_status(told, server, "running"), wanted)
+        await told.idle(server)
+        await all_told(told)
+        begun = ["active migrating", "live_migration_pre.start", "live_migration_pre.end"]
+        asking = [f"live_migration_{asked}.start", f"live_migration_{asked}.end"]
+        assert listener.of(server, since=before) == [*begun, *asking, *comes_of_it]
+
+    hear(story)
+
+
+def test_each_end_of_a_live_migration_tells_its_part() -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await up(told)
+        source = (await told.get(server)).host_name
+        await told.ask(accept_migrate_live, server)
+        destination = (await told.idle(server)).host_name
+        await all_told(told)
+        by = {event.type.partition(".")[2]: data(event)["publisher_id"] for event in listener.heard}
+        for word, host in (("pre", destination), ("post", source), ("post_dest", destination)):
+            for moment in ("start", "end"):
+                assert by[f"live_migration_{word}.{moment}"] == f"nova-compute:{host}"
 
     hear(story)
 

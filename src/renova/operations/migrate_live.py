@@ -42,6 +42,7 @@ from renova.operations.parts.moving import (
     take_again,
 )
 from renova.operations.parts.needs import needs
+from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
@@ -53,6 +54,8 @@ from renova.store.migrations import LIVE, Migration, Wish
 from renova.store.placement import claims
 from renova.wire.acts import Depart, Expect, Stay
 from renova.wire.results import Departing, Expected
+
+_ASKED = {Wish.ABORT: "instance.live_migration_abort", Wish.COMPLETE: "instance.live_migration_force_complete"}
 
 LOOK_S = 1.0  # seconds between looks at how far a guest is, and at what is wanted of it meanwhile
 
@@ -118,13 +121,16 @@ def why_not_live(tx: Tx, server: Server, source: Host) -> str | None:
     return None
 
 
-def wish_of_migration(tx: Tx, migration: Migration, wanted: Wish, while_it_is: Sequence[str]) -> None:
+def wish_of_migration(cloud: Cloud, tx: Tx, migration: Migration, wanted: Wish, while_it_is: Sequence[str]) -> None:
     """Note what is wanted of a guest that is on its way: its step looks for it. `Invalid` for one in other states."""
     if migration.type != LIVE or not migrations.wish(tx, migration.id, wanted, while_it_is):
         raise Invalid(
             f"Migration {migration.id} of instance {migration.server} is {migration.type}, {migration.status}: only "
             f"live migrations that are {' or '.join(while_it_is)} can be completed by force, or aborted."
         )
+    # Both of the asking, as in Nova: what comes of it is told when it comes.
+    notify(cloud, tx, migration.server, f"{_ASKED[wanted]}.start")
+    notify(cloud, tx, migration.server, f"{_ASKED[wanted]}.end")
 
 
 async def migrate_live(run: Run, want: MigrateLive) -> None:
@@ -149,6 +155,7 @@ def hold_destination(work: Work, tx: Tx, want: MigrateLive) -> LeavingLive:
     chosen = hold_room(work, tx, server, _request(work, tx, server, want))
     actions.open_event(tx, work.held.action, "compute_live_migration", server.host_name)
     note_destination(tx, want.migration, "preparing", chosen.id, chosen.name)
+    notify(work.cloud, tx, server.id, "instance.live_migration_pre.start", host=chosen.name)
     return LeavingLive(work.right_here(tx), chosen.id, chosen.name)
 
 
@@ -184,7 +191,7 @@ async def move_memory(work: Work, want: MigrateLive, leaving: LeavingLive, way: 
     until = work.cloud.clock.monotonic() + want.within_s
     departure = Departure(under_way=True)
     while departure.under_way:
-        wish = await work.note(partial(_note, want=want, seen=departure))
+        wish = await work.note(partial(_note, work.cloud, want=want, seen=departure))
         if wish is Wish.ABORT:
             raise Refused("the migration was aborted")
         if work.cloud.clock.monotonic() > until:
@@ -216,6 +223,7 @@ async def keep_here(work: Work, want: MigrateLive, leaving: LeavingLive, way: Wa
 def leave_source(work: Work, tx: Tx, want: MigrateLive, leaving: LeavingLive) -> None:
     """Note that nobody may run the server: the source has given the incarnation up."""
     release_former(tx, work.held.server, leaving.right)
+    notify(work.cloud, tx, work.held.server, "instance.live_migration_post.start")
 
 
 @leave_source.undo
@@ -254,6 +262,7 @@ def claim_destination(work: Work, tx: Tx, want: MigrateLive, leaving: LeavingLiv
     request = replace(_request(work, tx, server, want), only=leaving.name)
     taken = claim(work, tx, server, request, migration=want.migration)
     note_claimed(tx, want.migration, "post-migrating", taken)
+    notify(work.cloud, tx, server.id, "instance.live_migration_post_dest.start", host=taken.name)
     return taken
 
 
@@ -288,9 +297,12 @@ def move_server(
     work: Work, tx: Tx, want: MigrateLive, taken: Claim, networks: tuple[AttachedNetwork, ...], power: PowerState
 ) -> None:
     """Switch host, zone and migration together."""
+    former = work.server_now(tx).host_name
     move_to(work, tx, taken, power_state=power, networks=networks)
     work.cloud.fleet.stale()
     migrations.move(tx, want.migration, migrations.ACTIVE, "completed")
+    notify(work.cloud, tx, work.held.server, "instance.live_migration_post_dest.end")
+    notify(work.cloud, tx, work.held.server, "instance.live_migration_post.end", host=former)
     actions.close_events(tx, work.held.action)
 
 
@@ -300,6 +312,9 @@ def settle_migrate_live(work: Work, tx: Tx, want: MigrateLive, failure: Failure)
     aborted = record is not None and record.wish is Wish.ABORT
     migrations.move(tx, want.migration, migrations.ACTIVE, "cancelled" if aborted else "error")
     leave_where_it_was(work, tx, want.source, failure, runs=True)
+    if record is not None and record.destination is not None:  # else nothing was begun that could be rolled back
+        for event in ("instance.live_migration_rollback.start", "instance.live_migration_rollback.end"):
+            notify(work.cloud, tx, work.held.server, event)
 
 
 def _request(work: Work, tx: Tx, server: Server, want: MigrateLive) -> Request:
@@ -309,8 +324,11 @@ def _request(work: Work, tx: Tx, server: Server, want: MigrateLive) -> Request:
     return replace(request, storage=want.source_storage, live=True)
 
 
-def _note(tx: Tx, want: MigrateLive, seen: Departure) -> Wish | None:
+def _note(cloud: Cloud, tx: Tx, want: MigrateLive, seen: Departure) -> Wish | None:
     """Note how far the guest is; returns what somebody wants of it."""
+    before = migrations.get(tx, want.migration)
+    if before is not None and before.status == "preparing":  # the first time: this may be told again
+        notify(cloud, tx, before.server, "instance.live_migration_pre.end", host=before.destination_name)
     amounts = {"memory_total": seen.total, "memory_processed": seen.processed, "memory_remaining": seen.remaining}
     migrations.move(tx, want.migration, migrations.ACTIVE, "running", **amounts)
     record = migrations.get(tx, want.migration)

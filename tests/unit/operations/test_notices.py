@@ -87,6 +87,7 @@ def payload(notice: Notice) -> tuple[str, str, dict[str, Any]]:
         ("instance.reboot.start", "InstanceActionPayload", "1.8", INSTANCE | {"fault"}),
         ("instance.evacuate", "InstanceActionPayload", "1.8", INSTANCE | {"fault"}),
         ("instance.power_off.end", "InstanceActionPayload", "1.8", INSTANCE | {"fault"}),
+        ("instance.live_migration_post.start", "InstanceActionPayload", "1.8", INSTANCE | {"fault"}),
         (
             "instance.rebuild.start",
             "InstanceActionRebuildPayload",
@@ -195,6 +196,12 @@ def test_the_publisher_is_the_service_that_tells_it_in_nova(event: str, publishe
         ("instance.resize_prep.start", "compute.instance.resize.prep.start"),
         ("instance.resize.start", "compute.instance.resize.start"),
         ("instance.resize_finish.end", "compute.instance.finish_resize.end"),
+        ("instance.live_migration_pre.start", "compute.instance.live_migration.pre.start"),
+        ("instance.live_migration_post.end", "compute.instance.live_migration._post.end"),
+        ("instance.live_migration_post_dest.end", "compute.instance.live_migration.post.dest.end"),
+        ("instance.live_migration_rollback.start", "compute.instance.live_migration._rollback.start"),
+        ("instance.live_migration_abort.start", "compute.instance.live.migration.abort.start"),
+        ("instance.live_migration_force_complete.end", "compute.instance.live.migration.force.complete.end"),
         ("compute_task.rebuild_server.error", "compute_task.rebuild_server"),
     ],
 )

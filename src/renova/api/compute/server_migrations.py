@@ -61,7 +61,7 @@ async def _wish(call: Call, word: str, wanted: Wish, while_it_is: tuple[str, ...
     server = await find_server(call, f"os_compute_api:servers:migrations:{word}")
 
     def work(tx: Tx) -> None:
-        wish_of_migration(tx, _found(call, tx, server.id), wanted, while_it_is)
+        wish_of_migration(call.cloud, tx, _found(call, tx, server.id), wanted, while_it_is)
 
     await call.cloud.database.transact(work)
     return Reply(202)

@@ -7,15 +7,25 @@ from renova.operations.parts.notice import Notice
 _NAMES = {
     "instance.rebuild_scheduled": "compute.instance.rebuild.scheduled",
     "compute_task.rebuild_server.error": "compute_task.rebuild_server",
-    "instance.resize_prep.start": "compute.instance.resize.prep.start",
-    "instance.resize_prep.end": "compute.instance.resize.prep.end",
-    "instance.resize_finish.start": "compute.instance.finish_resize.start",
-    "instance.resize_finish.end": "compute.instance.finish_resize.end",
+}
+# Of those that begin and end: without ".start" and ".end".
+_SPANS = {
+    "instance.resize_prep": "compute.instance.resize.prep",
+    "instance.resize_finish": "compute.instance.finish_resize",
+    "instance.live_migration_pre": "compute.instance.live_migration.pre",
+    "instance.live_migration_post": "compute.instance.live_migration._post",
+    "instance.live_migration_post_dest": "compute.instance.live_migration.post.dest",
+    "instance.live_migration_rollback": "compute.instance.live_migration._rollback",
+    "instance.live_migration_abort": "compute.instance.live.migration.abort",
+    "instance.live_migration_force_complete": "compute.instance.live.migration.force.complete",
 }
 
 
 def event_type(event: str) -> str:
     """Return the older name of a versioned event."""
+    what, _, end = event.rpartition(".")
+    if what in _SPANS:
+        return f"{_SPANS[what]}.{end}"
     return _NAMES.get(event) or f"compute.{event}"
 
 
