@@ -5,16 +5,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
+from typing import Any
 
+from renova.cli.hosts import HostsClient
+from renova.lab import access
 from renova.lab.blueprint import plan
 from renova.lab.cloud import LabCloud
 from renova.lab.home import Home
 from renova.lab.ports import free_ports
 from renova.lab.recovery.campaign import ready
-from renova.lab.recovery.deaths import KINDS, Deaths
+from renova.lab.recovery.deaths import KINDS, Death, Deaths
 from renova.lab.recovery.lives import Lives
 from renova.lab.recovery.outages import Outage, outage
 from renova.lab.recovery.servers import Servers
+from renova.model.host import ProofKind
 from tests.live.lab import TELLER
 
 AWAY_S = 30.0  # several times as long as the lab's leases
@@ -28,12 +32,39 @@ class Scene:
     servers: Servers
     lives: Lives
 
+    @property
+    def client(self) -> HostsClient:
+        return HostsClient(access.connect(self.cloud.home, access.ADMIN))
+
     def dies(self, kind: str, host: str) -> None:
-        """Have a host die; all come up elsewhere, without anybody's command, once, and soon enough."""
-        death = Deaths(self.cloud, self.servers, self.lives, TELLER).one(KINDS[kind], host)
+        """Have a host die with all servers; they come up elsewhere, without anybody's command, once, soon enough."""
+        self._holds(self._deaths.one(KINDS[kind], host))
+
+    def dies_as_it_is(self, kind: str, host: str) -> None:
+        """Have a host die with the servers that it has; of those the same holds."""
+        self._holds(self._deaths.of(KINDS[kind], host))
+
+    @property
+    def _deaths(self) -> Deaths:
+        return Deaths(self.cloud, self.servers, self.lives, TELLER)
+
+    @staticmethod
+    def _holds(death: Death) -> None:
         assert not death.wrong, death
         assert death.begun_in_time, death
         assert death.gap_s > 0, death
+
+    def wire_by_fence_agent(self, host: str) -> None:
+        """Have a program of the fence-agents collection switch the host's power, by way of the same BMC."""
+        bmc = self.cloud.bmc.wiring(host)
+        options = {"agent": "fence_redfish", "ipport": str(self.cloud.plan.bmc_port), "ssl_insecure": "1"}
+        options["systems_uri"] = bmc["options"]["system"]
+        wiring = {**bmc, "kind": "fence_agent", "address": "127.0.0.1", "options": options}
+        self.client.wire_power(host, wiring)
+
+    def proof_of_power(self, host: str) -> dict[str, Any]:
+        """Return the newest proof that the host's power was off: its return has written another."""
+        return next(each for each in self.client.host(host)["proofs"] if each["kind"] == ProofKind.POWER_OFF)
 
     def uncontrolled(self) -> Outage:
         """Have controllers and database away for a while; what must hold of such hosts' guests does."""

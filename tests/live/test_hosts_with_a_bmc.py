@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.bmc import needs_fence_agents
 from tests.live.dying import Scene, scene
 
 pytestmark = [
@@ -24,6 +25,16 @@ def unarmed(tmp_path_factory: pytest.TempPathFactory, guest_image_path: Path) ->
 
 def test_a_power_cut_that_a_bmc_shows_is_recovered_from(unarmed: Scene) -> None:
     unarmed.dies("bmc", "host1")
+
+
+@needs_fence_agents
+def test_a_host_that_nobody_sees_is_switched_off_by_a_fence_agent_before_its_servers_come_up(unarmed: Scene) -> None:
+    host = min(unarmed.servers.hosts())
+    unarmed.wire_by_fence_agent(host)
+    unarmed.dies_as_it_is("unseen", host)
+    proof = unarmed.proof_of_power(host)
+    assert "fence_redfish at 127.0.0.1" in proof["who"], proof
+    assert not proof["readings"]["commanded"].startswith("refused"), proof
 
 
 def test_no_guest_of_unarmed_hosts_stands_still_while_nothing_controls_them(unarmed: Scene) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from renova.cli.hosts import HostsClient
-from renova.lab import access
+from renova.lab import access, processes
 from renova.lab.cloud import LabCloud
 from renova.lab.progress import Teller
 from renova.lab.recovery.guarding import Guarding
@@ -15,6 +15,21 @@ from renova.lab.recovery.lives import Life, Lives, gaps, now
 from renova.lab.recovery.servers import Servers
 from renova.model.host import ProofKind
 from renova.model.recovery import RecoveryState
+
+
+def _vanish(cloud: LabCloud, host: str) -> None:
+    """Have nobody hear or see a host whose guests run on, with the disks that it shares."""
+    cloud.cut(host)
+    # Else its heart beats on those disks: it would be seen to live, and left on.
+    agent = processes.running(cloud.home.pid_file(f"agent-{host}"))
+    if agent is not None:
+        agent.kill()
+
+
+def _appear(cloud: LabCloud, host: str) -> None:
+    """Have it back, after it was switched off."""
+    cloud.heal(host)
+    cloud.start(host)
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,8 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("bmc", "power cut", Guarding.NONE, LabCloud.kill, LabCloud.start, ProofKind.POWER_OFF, 20.0),
+        # That it is silent has to last for `fence_after`, and whoever switches it off may be a slow program.
+        Kind("unseen", "unseen, and switched off", Guarding.NONE, _vanish, _appear, ProofKind.POWER_OFF, 60.0),
         Kind("lease", "power cut", Guarding.ARMED, LabCloud.kill, LabCloud.start, ProofKind.LEASE_REVOKED, 55.0),
         Kind("partition", "unplugged", Guarding.ARMED, LabCloud.cut, LabCloud.heal, ProofKind.LEASE_REVOKED, 55.0),
         # The witness has to show it for as long again, and 2 s.
@@ -47,7 +64,7 @@ class Death(msgspec.Struct, frozen=True):
 
     kind: str
     host: str
-    boots_s: float  # the same boots, all at once, without a failure
+    boots_s: float  # the same boots, all at once, without a failure; 0: not tried
     begun_s: float  # from the stroke until the last server's QEMU began on another host
     up_s: float  # until the last server was up
     longer_s: float  # than the boots alone
@@ -79,6 +96,10 @@ class Deaths:
 
     def one(self, kind: Kind, host: str) -> Death:
         """Have a host die with all servers; measure, look at what holds, and have the host back."""
+        return self.of(kind, host, self._gathered(host))
+
+    def _gathered(self, host: str) -> float:
+        """Have all servers on the host, up; returns how long their boots took (seconds)."""
         servers = self._servers
         with self._teller.stage(f"gathering the servers on {host}") as stage:
             servers.gather(host)
@@ -86,21 +107,29 @@ class Deaths:
         with self._teller.stage("booting them at once") as stage:
             boots_s = servers.boot_at_once()
             stage.done("all boot at once, without a failure")
+        return boots_s
+
+    def of(self, kind: Kind, host: str, boots_s: float = 0.0) -> Death:
+        """Have a host die with the servers that it has, whose boots alone take so long (0: it was not tried)."""
+        servers = self._servers
+        dying = servers.on(host)
         with self._teller.stage(f"{kind.how}: {host}") as stage:
-            before, began, began_at = servers.boots(), time.monotonic(), now()
+            boots, began, began_at = servers.boots(), time.monotonic(), now()
+            before = {server: boots[server] for server in dying.values()}
             kind.strike(self._cloud, host)
             servers.booted_since(before)
             up_s = time.monotonic() - began
             servers.become("ACTIVE")
-            stage.done(f"{kind.how}: all are up elsewhere after {up_s:.1f} s, {up_s - boots_s:.1f} s more than booting")
-        recovered = self._recovered(host)
-        wrong = [*self._wrong(kind, host, recovered), *self._overlaps()]
+            more = f", {up_s - boots_s:.1f} s more than booting" if boots_s else ""
+            stage.done(f"{kind.how}: all {len(dying)} are up elsewhere after {up_s:.1f} s{more}")
+        recovered = self._recovered(host, dying)
+        wrong = [*self._wrong(kind, host, recovered, dying), *self._overlaps()]
         with self._teller.stage(f"{host} comes back") as stage:
             kind.mend(self._cloud, host)
             servers.until(lambda: self._is_clean(host), f"{host} did not come back clean", pause=0.5)
             stage.done(f"{host} is back, and clean")
         wrong += self._overlaps()
-        begun = max(self._lives.of(server)[-1].began_s for server in servers.ids.values())
+        begun = max(self._lives.of(server)[-1].began_s for server in dying.values())
         return Death(
             kind=kind.name,
             host=host,
@@ -110,16 +139,16 @@ class Deaths:
             longer_s=round(up_s - boots_s, 2),
             limit_s=kind.limit_s,
             stages=_slowest([each["stages"] for each in recovered.values()]),
-            gap_s=round(min((self._last_gap(server) for server in servers.ids.values()), default=0.0), 2),
+            gap_s=round(min(self._last_gap(server) for server in dying.values()), 2),
             wrong=list(dict.fromkeys(wrong)),
         )
 
-    def _recovered(self, host: str) -> dict[str, dict[str, object]]:
-        """Return the newest recovery of each server from this host, once all are told to be up."""
+    def _recovered(self, host: str, dying: dict[str, str]) -> dict[str, dict[str, object]]:
+        """Return the newest recovery of each of the servers from this host, once all are told to be up."""
 
         def newest() -> dict[str, dict[str, object]]:
             found = self._client.recoveries(host=host)
-            return {each["server"]: each for each in reversed(found)}
+            return {each["server"]: each for each in reversed(found) if each["server"] in dying.values()}
 
         self._servers.until(
             lambda: all(each["state"] == RecoveryState.UP for each in newest().values()),
@@ -128,9 +157,11 @@ class Deaths:
         )
         return newest()
 
-    def _wrong(self, kind: Kind, host: str, recovered: dict[str, dict[str, object]]) -> list[str]:
+    def _wrong(
+        self, kind: Kind, host: str, recovered: dict[str, dict[str, object]], dying: dict[str, str]
+    ) -> list[str]:
         wrong = []
-        for name, server in self._servers.ids.items():
+        for name, server in dying.items():
             if server not in recovered:
                 wrong.append(f"{name} came up, and no recovery tells of it")
                 continue

@@ -91,10 +91,13 @@ class Servers:
         return {server: self._last(server, _SECOND, _SHORT) for server in self.ids.values()}
 
     def booted_since(self, before: dict[str, int]) -> None:
-        """Wait until each guest has booted once more, from the disk that it had."""
-        self.until(
-            lambda: all(boots > before[server] for server, boots in self.boots().items()), "not every server came up"
-        )
+        """Wait until each of these guests has booted once more, from the disk that it had."""
+
+        def booted() -> bool:
+            boots = self.boots()
+            return all(boots[server] > number for server, number in before.items())
+
+        self.until(booted, "not every server came up")
 
     def become(self, status: str) -> None:
         """Wait until each server is this, and nothing is being done to it."""
@@ -110,6 +113,11 @@ class Servers:
 
     def hosts(self) -> set[str]:
         return {str(each.compute_host) for each in self.seen().values()}
+
+    def on(self, host: str) -> dict[str, str]:
+        """Return names and ids of those that live on the host."""
+        seen = self.seen()
+        return {name: server for name, server in self.ids.items() if seen[server].compute_host == host}
 
     def seen(self) -> dict[str, Any]:
         """Return the servers as the API shows them."""
