@@ -16,9 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 
-from renova.model.channel import Closed
+from renova.hosts.listener import WebSocketChannel
 from renova.wire.enrolment import Enrol, Enrolled, JoinToken, NotEnrolled
 from renova.wire.frames import ENROL_PATH, MAX_FRAME, PATH, decode_from_new_host, encode
 
@@ -118,7 +117,7 @@ class Port:
             self._open.add(connection)
             if self.killed:
                 connection.transport.abort()
-            await self.controller.accept(ServerChannel(connection))
+            await self.controller.accept(WebSocketChannel(connection))
 
     async def _enrol(self, connection: ServerConnection) -> None:
         frame = await connection.recv(decode=False)
@@ -132,30 +131,6 @@ class Port:
             await connection.send(encode(Enrolled(host="id-of-host", certificate=certificate, ca=self.authority.pem)))
         else:
             await connection.send(encode(NotEnrolled(reason="the join token was used; make a new one")))
-
-
-class ServerChannel:
-    """The controller's end of a WebSocket."""
-
-    def __init__(self, connection: ServerConnection) -> None:
-        self.connection = connection
-
-    async def send(self, frame: bytes) -> None:
-        try:
-            await self.connection.send(frame)
-        except ConnectionClosed as error:
-            raise Closed("gone") from error
-
-    async def frames(self) -> AsyncIterator[bytes]:
-        try:
-            async for frame in self.connection:
-                assert isinstance(frame, bytes)
-                yield frame
-        except ConnectionClosed:
-            return
-
-    async def close(self) -> None:
-        await self.connection.close()
 
 
 @asynccontextmanager

@@ -11,11 +11,11 @@ that nobody commands here now; it cannot prolong anything. The reader looks into
 
 from typing import TypeAlias
 
-import msgspec
+from msgspec.msgpack import Decoder
 
-from renova.model.errors import Broken
 from renova.model.guest import Count
 from renova.model.ids import HostId
+from renova.wire.frames import decoded
 from renova.wire.message import Mark, Message, Text
 
 BEAT_S = 2.0  # between two beats of an agent that has nothing new to say
@@ -70,43 +70,27 @@ class Seen(Message, frozen=True, kw_only=True, tag="seen"):
 FromGuard: TypeAlias = Held | Over
 ToGuard: TypeAlias = Beat | Registered
 
-_from_guard = msgspec.msgpack.Decoder(FromGuard)
-_to_guard = msgspec.msgpack.Decoder(ToGuard)
-_to_reader = msgspec.msgpack.Decoder(Look)
-_from_reader = msgspec.msgpack.Decoder(Seen)
+_from_guard: Decoder[FromGuard] = Decoder(FromGuard)
+_to_guard: Decoder[ToGuard] = Decoder(ToGuard)
+_to_reader = Decoder(Look)
+_from_reader = Decoder(Seen)
 
 
 def decode_from_guard(frame: bytes) -> FromGuard:
     """Return what the guard said; `Broken` when it is no message."""
-    try:
-        message: FromGuard = _from_guard.decode(frame)
-    except msgspec.DecodeError as error:
-        raise Broken(f"a malformed message from the guard: {error}") from error
-    return message
+    return decoded(_from_guard, frame, "message from the guard")
 
 
 def decode_to_guard(frame: bytes) -> ToGuard:
     """Return what the agent said; `Broken` when it is no message."""
-    try:
-        message: ToGuard = _to_guard.decode(frame)
-    except msgspec.DecodeError as error:
-        raise Broken(f"a malformed message from the agent: {error}") from error
-    return message
+    return decoded(_to_guard, frame, "message from the agent")
 
 
 def decode_to_reader(frame: bytes) -> Look:
     """Return what the guard wants to be read; `Broken` when it is no message."""
-    try:
-        message: Look = _to_reader.decode(frame)
-    except msgspec.DecodeError as error:
-        raise Broken(f"a malformed message from the guard: {error}") from error
-    return message
+    return decoded(_to_reader, frame, "message from the guard")
 
 
 def decode_from_reader(frame: bytes) -> Seen:
     """Return what was read; `Broken` when it is no message."""
-    try:
-        message: Seen = _from_reader.decode(frame)
-    except msgspec.DecodeError as error:
-        raise Broken(f"a malformed message from the reader of the witness: {error}") from error
-    return message
+    return decoded(_from_reader, frame, "message from the reader of the witness")

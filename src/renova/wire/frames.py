@@ -1,8 +1,9 @@
 """Frames: how a message becomes bytes and is read again, and by which end it may be said."""
 
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-import msgspec
+from msgspec import DecodeError
+from msgspec.msgpack import Decoder, Encoder
 
 from renova.model.errors import Broken
 from renova.wire.commands import Answer, Command
@@ -14,6 +15,8 @@ from renova.wire.message import Message
 from renova.wire.questions import Read
 from renova.wire.sessions import Controllers, Hello, Peers, Report, Reported, Standing, Welcome
 from renova.wire.storage import StorageCommand
+
+T = TypeVar("T")
 
 PATH = "/host"
 ENROL_PATH = "/enrol"
@@ -38,48 +41,41 @@ FromController: TypeAlias = (
     | ImageTaken
 )
 
-_NO_MESSAGE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)  # the last for text that is not UTF-8
-_encoder = msgspec.msgpack.Encoder()
-_from_agent = msgspec.msgpack.Decoder(FromAgent)
-_from_controller = msgspec.msgpack.Decoder(FromController)
-_from_new_host = msgspec.msgpack.Decoder(Enrol)
-_to_new_host = msgspec.msgpack.Decoder(ToNewHost)
+_NO_MESSAGE = (DecodeError, RecursionError, UnicodeDecodeError)  # the last for text that is not UTF-8
+_encoder = Encoder()
+_from_agent: Decoder[FromAgent] = Decoder(FromAgent)
+_from_controller: Decoder[FromController] = Decoder(FromController)
+_from_new_host = Decoder(Enrol)
+_to_new_host: Decoder[ToNewHost] = Decoder(ToNewHost)
 
 
 def encode(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
+def decoded(decoder: Decoder[T], frame: bytes, what: str) -> T:
+    """Return what the decoder finds in the frame; `Broken`, which calls it a malformed `what`, when that is nothing."""
+    try:
+        return decoder.decode(frame)
+    except _NO_MESSAGE as error:
+        raise Broken(f"a malformed {what}: {error}") from error
+
+
 def decode_from_agent(frame: bytes) -> FromAgent:
     """Return the message that an agent or a guard sent; `Broken` when it is none."""
-    try:
-        message: FromAgent = _from_agent.decode(frame)
-    except _NO_MESSAGE as error:
-        raise Broken(f"a malformed message from a host: {error}") from error
-    return message
+    return decoded(_from_agent, frame, "message from a host")
 
 
 def decode_from_controller(frame: bytes) -> FromController:
     """Return the message a controller sent; `Broken` when it is none."""
-    try:
-        message: FromController = _from_controller.decode(frame)
-    except _NO_MESSAGE as error:
-        raise Broken(f"a malformed message from a controller: {error}") from error
-    return message
+    return decoded(_from_controller, frame, "message from a controller")
 
 
 def decode_from_new_host(frame: bytes) -> Enrol:
     """Return what a new host sent at ENROL_PATH; `Broken` when it is no request to be enrolled."""
-    try:
-        return _from_new_host.decode(frame)
-    except _NO_MESSAGE as error:
-        raise Broken(f"a malformed message from a new host: {error}") from error
+    return decoded(_from_new_host, frame, "message from a new host")
 
 
 def decode_to_new_host(frame: bytes) -> ToNewHost:
     """Return a controller's answer at ENROL_PATH; `Broken` when it is none."""
-    try:
-        message: ToNewHost = _to_new_host.decode(frame)
-    except _NO_MESSAGE as error:
-        raise Broken(f"a malformed answer to a new host: {error}") from error
-    return message
+    return decoded(_to_new_host, frame, "answer to a new host")
