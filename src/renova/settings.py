@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from renova.model.errors import BadSetup
-from renova.model.host import SHORTEST_INTERVAL_S
+from renova.model.host import SHORTEST_RENEWAL_S
 
 # Upper limits, too: they keep out what is no number or has no end.
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
@@ -36,7 +36,7 @@ class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     A lower `ttl` finds dead hosts sooner; `margin` must outlast what a host needs to stop, at `drift`.
     """
 
-    renew: Annotated[float, Meta(ge=SHORTEST_INTERVAL_S, le=3600)] = 2.0
+    renew: Annotated[float, Meta(ge=SHORTEST_RENEWAL_S, le=3600)] = 2.0
     ttl: Seconds = 20.0
     margin: Seconds = 12.0
     stop_budget: Seconds = 11.0

@@ -8,7 +8,7 @@ from renova.model.guest import HostFacts
 from renova.model.ids import HostId
 from renova.model.storage import StorageFacts
 
-SHORTEST_INTERVAL_S = 0.05  # between two renewals of a lease: never at once
+SHORTEST_RENEWAL_S = 0.05  # between two renewals of a lease: never at once
 
 
 class HostState(StrEnum):

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from renova.model.host import SHORTEST_INTERVAL_S
+from renova.model.host import SHORTEST_RENEWAL_S
 
 MOST_GUESTS = 10_000  # of a host
 MOST_SOUGHT = 1_000  # hosts that one is asked about
@@ -13,7 +13,7 @@ Text = Annotated[str, Meta(max_length=1024)]
 Mark = Annotated[str, Meta(max_length=64, pattern="^[ -~]*$")]  # an id, an address, a digest
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 HostMark = Annotated[str, Meta(max_length=36, pattern="^[0-9a-f-]*$")]  # a `HostId`, good as the name of a file
-Interval = Annotated[float, Meta(ge=SHORTEST_INTERVAL_S, le=86_400)]
+Interval = Annotated[float, Meta(ge=SHORTEST_RENEWAL_S, le=86_400)]
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
