@@ -35,7 +35,7 @@ from renova.operations.health import Health
 from renova.operations.inheriting import inherit
 from renova.operations.parts.fleet import Fleet
 from renova.operations.parts.notify import watch_states
-from renova.operations.report import as_found, take_report, would_stop
+from renova.operations.report import as_found, take_report, to_look_at
 from renova.operations.resume import resume_servers
 from renova.operations.rounds import Rounds
 from renova.operations.stories import STORIES
@@ -95,6 +95,7 @@ class Controller:
             chance=parts.chance,
             read_image=parts.images.read,
             times=settings.lease,
+            hang_after=settings.recovery.hang_after,
             me=me,
         )
         described = ControllerRow(settings.name, parts.api_address, settings.agents_reach, parts.release)
@@ -155,7 +156,7 @@ class Controller:
         await asyncio.shield(task)
 
     async def _follow(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
-        seen = await self.cloud.database.read(lambda tx: would_stop(tx, host, changes))
+        seen = await self.cloud.database.read(lambda tx: to_look_at(tx, host, changes))
         now = as_found(changes, await self.cloud.agents.guests(host)) if seen else changes
         await self.cloud.database.transact(partial(take_report, self.cloud, host=host, changes=now, seen=seen))
 

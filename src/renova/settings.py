@@ -114,6 +114,7 @@ class RecoverySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     restarts: Annotated[int, Meta(ge=0, le=1000)] = 3  # how often a guest that crashes is started again; 0: never
     restart_pause: Seconds = 10.0  # before the second time; doubling
     restart_window: Seconds = 3600.0  # without a crash, after which they are counted anew
+    hang_after: Seconds = 0.0  # without an answer of a guest's agent, after which the guest counts as hung; 0: never
     default: Literal["recover", "leave", "stop"] = "recover"  # what becomes of servers of which nobody says it
     at_once: Annotated[int, Meta(ge=1, le=100_000)] = 2000  # servers that are brought back at the same time
     at_once_per_host: Annotated[int, Meta(ge=1, le=10_000)] = 4  # of these, on one destination

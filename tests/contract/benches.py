@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from msgspec.structs import replace
 
 from renova.drivers.guard.enclosure import Enclosure
 from renova.drivers.guard.place import NAME, enclosure_at
@@ -121,6 +122,10 @@ class Bench(Protocol):
         """Have the QEMU of a guest of the first host die."""
         ...
 
+    def is_watched(self, guest: Guest) -> Guest:
+        """Return a new guest, with a watchdog and a way to an agent that it does not have inside."""
+        ...
+
     async def export(self) -> NbdExport:
         """Serve a blank volume of 64 MiB to the first host, under a new name."""
         ...
@@ -178,6 +183,10 @@ class SimulatedBench:
     def crash(self, server: ServerId) -> None:
         self._first.crash(server)
 
+    def is_watched(self, guest: Guest) -> Guest:
+        self._first.agentless.add(guest.server)
+        return _watched(guest)
+
     async def export(self) -> NbdExport:
         return NbdExport("10.0.0.1", 10809, f"export-{uuid.uuid4()}", tls=False)
 
@@ -200,6 +209,10 @@ class SimulatedBench:
         self._first.cut_power()
         self._first.power_on()
         await self.first.connect(self.changes.append)
+
+
+def _watched(guest: Guest) -> Guest:
+    return replace(guest, watchdog="none", guest_agent=True)
 
 
 async def _from_the_host(_volumes: Iterable[VolumeDisk]) -> None:
@@ -227,6 +240,9 @@ class LibvirtBench:
 
     def obedient_guest(self) -> Guest:
         return a_guest(self.images.add(self._linux().read_bytes(), "qcow2"))
+
+    def is_watched(self, guest: Guest) -> Guest:
+        return _watched(guest)
 
     def crash(self, server: ServerId) -> None:
         os.kill(qemu(server), signal.SIGKILL)

@@ -10,7 +10,7 @@ import pytest
 
 from renova.drivers.hypervisor import DiskLocked
 from renova.model.errors import Refused
-from renova.model.guest import FoundGuest, Guest, GuestChanged, PowerState, RootDisk
+from renova.model.guest import FoundGuest, Guest, GuestChanged, PowerState, Reply, RootDisk
 from renova.model.ids import ImageId
 
 from .benches import Bench, a_guest, told_boots, until, until_booted
@@ -584,6 +584,23 @@ async def test_each_change_is_told(bench: Bench) -> None:
     bench.crash(guest.server)
     await told(PowerState.CRASHED)
     assert await bench.first.guest(guest.server) == as_found(guest, PowerState.CRASHED)
+
+
+async def test_a_guest_in_which_no_agent_is_owes_no_answer_and_does_not_hang(bench: Bench) -> None:
+    guest = bench.is_watched(bench.deaf_guest())
+    await bench.first.prepare(guest, bench.images)
+    assert (await bench.first.pulse(guest.server)).reply is Reply.NOBODY
+    assert await bench.first.start(guest) == as_found(guest, PowerState.RUNNING)
+    begun = await bench.first.pulse(guest.server)
+    assert begun.reply is Reply.NOBODY
+    await bench.first.pause(guest.server)
+    await bench.first.unpause(guest.server)
+
+    async def begins_anew() -> bool:
+        return (await bench.first.pulse(guest.server)).life > begun.life
+
+    await until(begins_anew)
+    assert await bench.first.guest(guest.server) == as_found(guest, PowerState.RUNNING)
 
 
 async def test_the_console_is_given_from_its_end(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.model.ids import ServerId
 from renova.simulation.channel import Line
 from renova.simulation.front import COMPUTE
@@ -280,6 +281,27 @@ async def crash(stage: Stage, server: str) -> None:
             host.hypervisor.crash(guest)
 
 
+@happens("the guest of {} hangs")
+async def hang_guest(stage: Stage, server: str) -> None:
+    """It executes, its agent is there, and answers nobody."""
+    _hypervisor_of(stage, server).hang(stage.server(server))
+
+
+@happens("the agent inside {} is ended")
+async def end_agent_inside(stage: Stage, server: str) -> None:
+    _hypervisor_of(stage, server).end_agent_inside(stage.server(server))
+
+
+@happens("the watchdog of {} fires")
+async def fire_watchdog(stage: Stage, server: str) -> None:
+    _hypervisor_of(stage, server).fire_watchdog(stage.server(server))
+
+
+def _hypervisor_of(stage: Stage, server: str) -> SimulatedHypervisor:
+    guest = stage.server(server)
+    return next(host.hypervisor for host in stage.world.hosts.values() if guest in host.hypervisor.executing())
+
+
 # --- what the operator says ---
 
 
@@ -326,6 +348,16 @@ async def disable(stage: Stage, host: str) -> None:
 @happens("the operator enables {}")
 async def enable(stage: Stage, host: str) -> None:
     await _change_service(stage, host, status="enabled")
+
+
+@happens("the operator empties {}")
+async def drain(stage: Stage, host: str) -> None:
+    await stage.operator("PUT", f"{RENOVA}/hosts/{host}/drain", {"reason": "fans"})
+
+
+@happens("the operator has {} back")
+async def end_drain(stage: Stage, host: str) -> None:
+    await stage.operator("DELETE", f"{RENOVA}/hosts/{host}/drain")
 
 
 @happens("the operator evacuates {}")

@@ -82,7 +82,7 @@ class Telling:
         if timeline.power == "none":
             self.world.power = NoPower()
         self.world.identity = Users()
-        self.world.images.have(an_image(IMAGE, CONTENT), CONTENT)
+        self.world.images.have(an_image(IMAGE, CONTENT, properties=timeline.image), CONTENT)
         self.history = History(self.world.clock.monotonic)
         self.watch = Watch(self.world, self.history, settings)
         self.servers: dict[ServerId, str] = {}

@@ -51,6 +51,7 @@ class Timeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     room: int = 12
     servers: dict[str, str | Wanted] = {}
     groups: dict[str, str] = {}  # policies by name
+    image: dict[str, str] = {}  # properties of the image of all servers
     settings: dict[str, Any] = {}  # of the controllers, where they are not the product's own
 
     @property

@@ -7,6 +7,7 @@ import structlog
 
 from renova.agent import orders
 from renova.agent.guests import Guests
+from renova.agent.hangs import Hangs
 from renova.agent.heart import Heartbeat
 from renova.agent.journal import HostPage, ServerPage, ThingPage
 from renova.agent.session import AgentSession
@@ -39,6 +40,7 @@ class Requests:
         hypervisor: Hypervisor,
         network: Network,
         guests: Guests,
+        hangs: Hangs,
         stores: Stores | None,
         heartbeat: Heartbeat | None,
         page: Callable[[], HostPage],
@@ -47,6 +49,7 @@ class Requests:
         self._hypervisor = hypervisor
         self._network = network
         self._guests = guests
+        self._hangs = hangs
         self._stores = stores
         self._heartbeat = heartbeat
         self._page = page
@@ -101,7 +104,8 @@ class Requests:
     async def _read(self, what: Question) -> Result:
         # Not through the actor: guests are looked at while they are being changed.
         if isinstance(what, ReadGuest):
-            return State(await self._hypervisor.guest(what.server))
+            guest = await self._hypervisor.guest(what.server)
+            return State(None if guest is None else await self._hangs.confirmed(guest))
         if isinstance(what, ReadDevices):
             return Devices(await self._hypervisor.devices(what.server))
         if isinstance(what, ReadAsides):
@@ -111,7 +115,7 @@ class Requests:
         if isinstance(what, ListenFor):
             return Heard(await self._listen([HostId(host) for host in what.hosts]))
         if isinstance(what, ListGuests):
-            return FoundGuests(tuple(await self._hypervisor.guests()))
+            return FoundGuests(tuple(self._hangs.seen(guest) for guest in await self._hypervisor.guests()))
         return ConsoleText(await self._hypervisor.console(what.server, min(what.limit, LONGEST_CONSOLE)))
 
     async def _listen(self, hosts: Sequence[HostId]) -> tuple[Heart, ...]:

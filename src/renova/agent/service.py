@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from renova.agent.acts import Acts
 from renova.agent.guard_line import GuardLine
 from renova.agent.guests import Guests
+from renova.agent.hangs import Hangs
 from renova.agent.heart import Heartbeat
 from renova.agent.home import Home
 from renova.agent.images import Images
@@ -101,10 +102,18 @@ class Agent:
             self._idle,
         )
         self._heartbeat = Heartbeat(heartbeats, clock) if heartbeats is not None else None
-        self._requests = Requests(
-            hypervisor, network, self._guests, self._stores, self._heartbeat, lambda: self._page, self._pauses
-        )
         self._reports = Reports(self._home, self._guests.is_busy, clock, chance)
+        self._hangs = Hangs(hypervisor, self._reports.change, clock)
+        self._requests = Requests(
+            hypervisor,
+            network,
+            self._guests,
+            self._hangs,
+            self._stores,
+            self._heartbeat,
+            lambda: self._page,
+            self._pauses,
+        )
         self._welcoming = asyncio.Lock()
         self._ending = asyncio.Lock()  # held while acts of a revoked lease are ended
         self._answering: set[asyncio.Task[None]] = set()
@@ -123,6 +132,7 @@ class Agent:
                 group.create_task(self._guard.serve(), name=f"guard-line-{self._name}")
                 group.create_task(self._home.serve(), name=f"home-{self._name}")
                 group.create_task(self._reports.serve(), name=f"reports-{self._name}")
+                group.create_task(self._hangs.serve(), name=f"hangs-{self._name}")
                 group.create_task(self._neighbours.serve(), name=f"peers-{self._name}")
                 if self._heartbeat is not None:
                     group.create_task(self._heartbeat.serve(), name=f"heartbeat-{self._name}")
@@ -184,7 +194,7 @@ class Agent:
             era=self._page.era,
             epoch=self._page.epoch,
             facts=await self._hypervisor.facts(),
-            guests=tuple(await self._hypervisor.guests()),
+            guests=tuple(self._hangs.seen(guest) for guest in await self._hypervisor.guests()),
             role="compute" if self._storage is None else "storage",
             storage=None if self._storage is None else await self._storage.facts(),
             system=self._system,
@@ -210,6 +220,7 @@ class Agent:
             self._sessions.add(session)
             self._guard.registered(welcome.era, welcome.epoch)
             self._neighbours.take(welcome.peers)
+            self._hangs.count_after(welcome.hang_after)
         await self._controllers.tell(welcome.controllers)
 
     def _end_older(self, lease: tuple[int, int]) -> None:

@@ -1,11 +1,15 @@
-"""Starts guests again that crashed, or whose QEMU was killed, where their servers are to be recovered.
+"""Starts guests again that crashed or hang, or whose QEMU was killed, where their servers are to be recovered.
 
 One controller at a time does it, by its post. A crash is written down with the report of it (`operations.report`), and
 its server is stopped, as in Nova. A monitor may say of a guest that it has failed while it seems to run
 (`ha.ailing_servers`): that counts as a crash, too. The first time it is started again at once, then after pauses that
 double; one that goes on crashing is given up, and says so. Whatever anybody asks of it meanwhile is his decision.
+
+A guest that hangs counts as one that crashed, but its server stays active until it is started again. Its host is asked
+once more right before that: one that answers again is left alone, and the hang does not count.
 """
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,19 +19,23 @@ from renova.engine.executor import Executor
 from renova.ha.attending import attend
 from renova.ha.wishes import Policy, wishes_for
 from renova.model.clock import between
-from renova.model.errors import Refused
+from renova.model.errors import NotNow, Refused
+from renova.model.guest import FoundGuest
+from renova.model.ids import HostId, ServerId
 from renova.model.server import Fault, Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.reboot import accept_reboot
 from renova.operations.submission import for_owner
 from renova.settings import RecoverySettings
-from renova.store import cluster, posts, restarts, servers
+from renova.store import cluster, drains, posts, restarts, rights, servers
 from renova.store.database import Tx
 from renova.store.restarts import Crash
 
 log = structlog.get_logger()
 
 POST = "restarts"
+AT_ONCE = 32  # hosts that are asked at the same time
+ANSWER_S = 15.0  # seconds in which a host has to say whether a guest still hangs: it asks the guest
 FOLLOWED = (VmState.STOPPED, VmState.ACTIVE)  # active is one of whose guest somebody else says that it has failed
 
 
@@ -53,39 +61,90 @@ class Restarter:
 
     async def look(self) -> None:
         """Decide of each crash whether its guest is started again now, later or never."""
-        for crash in await self.cloud.database.read(restarts.pending):
-            try:
-                await self.cloud.database.transact(partial(self._decide, crash=crash))
-            except Refused as error:  # such as for something else that is being done to the server
-                log.info("guest not restarted yet", server=crash.server, reason=str(error))
+        known = await self.cloud.database.read(restarts.pending)
+        for crash in known:
+            if not crash.hung:
+                await self._settle(crash, None)
+        hung = [crash for crash in known if crash.hung]
+        found = await self._look_at(hung) if hung else {}
+        for crash in hung:
+            await self._settle(crash, found.get(crash.server))
 
-    def _decide(self, tx: Tx, crash: Crash) -> None:
+    async def _settle(self, crash: Crash, found: FoundGuest | None) -> None:
+        try:
+            await self.cloud.database.transact(partial(self._decide, crash=crash, found=found))
+        except Refused as error:  # such as for something else that is being done to the server
+            log.info("guest not restarted yet", server=crash.server, reason=str(error))
+
+    async def _look_at(self, hung: list[Crash]) -> dict[ServerId, FoundGuest]:
+        """Return, of those whose turn has come, how their hosts find them now."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def ask(server: ServerId, host: HostId) -> FoundGuest | None:
+            async with gate:
+                try:
+                    async with asyncio.timeout(ANSWER_S):
+                        return await self.cloud.agents.guest(host, server)
+                except (NotNow, TimeoutError) as error:
+                    log.info("hung guest not looked at", server=server, reason=str(error) or "no answer in time")
+                    return None
+
+        def their_turn(tx: Tx) -> dict[ServerId, HostId]:
+            rows = [(crash, servers.get(tx, crash.server)) for crash in hung]
+            return {row.id: row.host for crash, row in rows if row and row.host and self._its_turn(tx, row, crash)}
+
+        turns = await self.cloud.database.read(their_turn)
+        answers = await asyncio.gather(*(ask(server, host) for server, host in turns.items()))
+        return {guest.server: guest for guest in answers if guest is not None}
+
+    def _decide(self, tx: Tx, crash: Crash, found: FoundGuest | None) -> None:
         if not posts.holds(tx, POST, self.me.id) or cluster.get(tx).hold is not None:
             return
         server = servers.get(tx, crash.server)
         if server is None:
             restarts.forget(tx, crash.server)
             return
-        if server.last_number != crash.number or server.vm_state not in FOLLOWED or unwished(self.cloud, tx, server):
+        followed = (VmState.ACTIVE,) if crash.hung else FOLLOWED  # one that powered itself off hangs no more
+        if server.last_number != crash.number or server.vm_state not in followed or unwished(self.cloud, tx, server):
             restarts.settle(tx, crash)
             return
         if server.task_state is not None:
             return  # such as for its stop, by who found it crashed
-        wait_s = pause(crash.crashes, self.cloud.settings.recovery)
-        if wait_s is None:
-            if restarts.settle(tx, crash):
-                reason = f"its guest crashed {crash.crashes} times in a row, and is not started again by itself"
-                servers.change(tx, server.id, fault=Fault(code=500, message=reason, created=tx.now))
-                tx.then(lambda: log.error("guest given up", server=server.id, crashes=crash.crashes))
+        given_up = pause(crash.crashes, self.cloud.settings.recovery) is None
+        at_once = given_up and not crash.hung
+        if not at_once and not self._its_turn(tx, server, crash):
             return
+        if crash.hung:
+            right = rights.right(tx, server.id)
+            if found is None or right is None or found.incarnation != right.incarnation:
+                return
+            if not found.hung:
+                restarts.take_back(tx, crash)
+                tx.then(lambda: log.info("guest left alone, for it hangs no more", server=server.id))
+                return
+        if not restarts.settle(tx, crash):
+            return
+        how = "hung" if crash.hung else "crashed"
+        if given_up:
+            reason = f"its guest {how} {crash.crashes} times in a row, and is not started again by itself"
+            servers.change(tx, server.id, fault=Fault(code=500, message=reason, created=tx.now))
+            tx.then(lambda: log.error("guest given up", server=server.id, crashes=crash.crashes, how=how))
+            return
+        asked = for_owner(server, self.cloud.chance)
+        accept_reboot(self.cloud, tx, asked, server.id, hard=True, why=f"its guest {how}")
+        tx.then(lambda: log.warning("guest started again", server=server.id, crashes=crash.crashes, how=how))
+
+    def _its_turn(self, tx: Tx, server: Server, crash: Crash) -> bool:
+        """Say whether its pause is over, and nothing is in the way of looking after it now."""
+        if server.last_number != crash.number or server.task_state is not None:
+            return False
+        if server.host is None or not self.cloud.hosts.up(server.host):
+            return False
+        if crash.hung and drains.get(tx, server.host) is not None:
+            return False  # somebody is to work there: a guest may stand still for that, or is about to leave
+        wait_s = pause(crash.crashes, self.cloud.settings.recovery) or 0.0
         since_s = between(crash.crashed_at, tx.now)
-        its_turn = since_s is None or not 0 <= since_s < wait_s
-        if not its_turn or server.host is None or not self.cloud.hosts.up(server.host):
-            return
-        if restarts.settle(tx, crash):
-            asked = for_owner(server, self.cloud.chance)
-            accept_reboot(self.cloud, tx, asked, server.id, hard=True)
-            tx.then(lambda: log.warning("guest started again", server=server.id, crashes=crash.crashes))
+        return since_s is None or not 0 <= since_s < wait_s
 
 
 def unwished(cloud: Cloud, tx: Tx, server: Server) -> str | None:

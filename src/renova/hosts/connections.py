@@ -50,6 +50,7 @@ class Connections:
         read_image: Callable[[ImageId, int], AsyncIterator[bytes]],
         times: LeaseTimes,
         me: Executor,
+        hang_after: float = 0.0,
     ) -> None:
         self._hosts = hosts
         self._agents = agents
@@ -59,6 +60,7 @@ class Connections:
         self._read_image = read_image
         self._times = times
         self._me = me
+        self._hang_after = hang_after
 
     async def serve(self, channel: Channel, host: HostId, certificate: str) -> None:
         """Serve one connection of the host that the certificate names, until it ends."""
@@ -91,7 +93,9 @@ class Connections:
             link = await self._hello(channel, host, certificate, first)
             if isinstance(first, Hello) and not link.place.booted and first.guests:
                 # What happened to its guests while nobody listened.
-                found = tuple(GuestChanged(guest.server, guest.incarnation, guest.power) for guest in first.guests)
+                found = tuple(
+                    GuestChanged(guest.server, guest.incarnation, guest.power, guest.hung) for guest in first.guests
+                )
                 begin(self._take(host, link, Report(changes=found)), 0)
             async for frame in frames:
                 begin(self._take(host, link, decode_from_agent(frame)), len(frame))
@@ -141,6 +145,7 @@ class Connections:
                 forced_down=place.host.forced_down,
                 controller=self._me.id,
                 controllers=self._agents.controllers,
+                hang_after=self._hang_after,
             )
         )
         # Only now: what is said to a host before its welcome, it takes for a fault.

@@ -4,7 +4,7 @@ The controller derives it anew from the database for every operation (`operation
 commands (`wire`), and the hypervisor and network drivers obey it.
 """
 
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from typing import Annotated
 
 import msgspec
@@ -151,6 +151,8 @@ class Guest(msgspec.Struct, frozen=True):
     personal: Personal
     volumes: tuple[VolumeDisk, ...] = ()
     root_device: str = "vda"
+    watchdog: str = ""  # what happens when its watchdog fires: none, pause, poweroff, reset; "": it has none
+    guest_agent: bool = False  # whether it has a way to an agent inside
     started_as: str = ""  # names the order that has it started: kept with the domain for as long as it runs
 
     @property
@@ -166,6 +168,7 @@ class FoundGuest(msgspec.Struct, frozen=True):
     power: PowerState
     generation: Count = 0  # of the local disks that it runs on, or ran on last; 0: its host does not say
     arriving: bool = False  # its memory comes here from another host, or has come: it has not executed here
+    hung: Name = ""  # by what its host takes it to hang; "": by nothing
 
 
 class FoundDevices(msgspec.Struct, frozen=True):
@@ -196,11 +199,27 @@ class Departure(msgspec.Struct, frozen=True):
 
 
 class GuestChanged(msgspec.Struct, frozen=True):
-    """The hypervisor reports that a guest started, stopped, crashed or was paused."""
+    """The hypervisor reports that a guest started, stopped, crashed or was paused; or its host, that it hangs."""
 
     server: ServerId
     incarnation: Count
     power: PowerState
+    hung: Name = ""  # as `FoundGuest` has it
+
+
+class Reply(Enum):
+    """What comes of asking the agent inside a guest for a sign of life."""
+
+    ANSWERED = auto()
+    SILENT = auto()  # it is there, for its end of the way is open, and says nothing
+    NOBODY = auto()  # none is there, or nobody could be asked: the guest stands still, or boots
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """A reply, and in which life of the guest: another one since it booted, was paused, or its agent ended."""
+
+    reply: Reply
+    life: int
 
 
 class Aside(msgspec.Struct, frozen=True):

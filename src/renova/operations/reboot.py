@@ -44,10 +44,11 @@ NOT_CUT_OFF = (EVACUATE, DELETE, CREATE_IMAGE)
 
 
 class RebootServer(msgspec.Struct, frozen=True):
-    """Which kind, and how many seconds a guest is given to restart by itself."""
+    """Which kind, and how many seconds a guest is given to restart by itself; why, where nobody asked for it."""
 
     hard: bool
     wait_s: float
+    why: str | None = None
 
 
 class Restarted(msgspec.Struct, frozen=True):
@@ -61,7 +62,10 @@ class Restarted(msgspec.Struct, frozen=True):
     untouched: bool = False
 
 
-def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, hard: bool) -> None:
+def accept_reboot(
+    cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, hard: bool, why: str | None = None
+) -> None:
+    """Have it rebooted; `why` stands in the history of the server, with what is done for it."""
     action = "reboot HARD" if hard else "reboot SOFT"
     server = permitted(tx, server_id, action, asked)
     take_task(tx, server, action, TaskState.REBOOTING_HARD if hard else TaskState.REBOOTING)
@@ -69,7 +73,7 @@ def accept_reboot(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, *, ha
     if hard:
         take_back_rebuild(tx, server.id)  # one that an administrator has reset the state of
         supersede(tx, cloud.operations, server.id, "superseded by a hard reboot", sparing=NOT_CUT_OFF)
-    want = RebootServer(hard, cloud.settings.soft_reboot_wait)
+    want = RebootServer(hard, cloud.settings.soft_reboot_wait, why)
     submit(tx, cloud.operations, asked, server.id, Submission(REBOOT, "reboot", want))
     have_cleared_away(cloud, tx, server, other_disks=other_disks)
 
@@ -92,7 +96,7 @@ def begin_reboot(work: Work, tx: Tx, want: RebootServer) -> Right:
     notify(work.cloud, tx, work.held.server, "instance.reboot.start")
     server = work.server_now(tx)
     servers.change(tx, server.id, task_state=TaskState.REBOOT_PENDING_HARD if want.hard else TaskState.REBOOT_PENDING)
-    actions.open_event(tx, work.held.action, "compute_reboot_instance", server.host_name)
+    actions.open_event(tx, work.held.action, "compute_reboot_instance", server.host_name, want.why)
     return work.right_to_begin(tx, server)
 
 

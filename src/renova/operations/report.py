@@ -1,20 +1,21 @@
 """What hosts report of guests that changed by themselves: the database follows (spec: evacuate, section 9).
 
 A report counts only for the host and incarnation that have the right, and while no task is under way: a task's own
-end says the truth about its guest. Nothing is stopped on a report alone: it may be older than a start that has ended
-since, so the host is asked once more. The ports of what stops go down by an operation of the same transaction.
+end says the truth about its guest. Nothing is stopped, or taken to hang, on a report alone: it may be older than a
+start that has ended since, so the host is asked once more. The ports of what stops go down by an operation of the same
+transaction.
 """
 
 from collections.abc import Iterable, Mapping
 
 import structlog
 
-from renova.model.guest import FoundGuest, GuestChanged, PowerState
+from renova.model.guest import LIVES, FoundGuest, GuestChanged, PowerState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.heal_ports import have_ports_follow
-from renova.store import restarts, rights, servers
+from renova.store import drains, restarts, rights, servers
 from renova.store.database import Tx
 
 log = structlog.get_logger()
@@ -31,16 +32,17 @@ def take_report(
 ) -> None:
     """Follow the changes.
 
-    With `seen`, the numbers of the last operations as they were when the host was asked once more, no server stops
-    that has had an operation since.
+    With `seen`, the numbers of the last operations as they were when the host was asked once more, no server stops, or
+    is taken to hang, that has had an operation since.
     """
     for change in changes:
         server = _idle_here(tx, host, change)
         if server is None:
             continue
         values, crashed = followed(server, change.power), False
+        as_seen = seen is None or seen.get(server.id) == server.last_number
         if "vm_state" in values:
-            if seen is not None and seen.get(server.id) != server.last_number:
+            if not as_seen:
                 continue
             have_ports_follow(cloud, tx, server)
             crashed = change.power is PowerState.CRASHED and server.vm_state is VmState.ACTIVE
@@ -51,6 +53,8 @@ def take_report(
             servers.change(tx, server.id, **values)
         if crashed:
             note_crash(cloud, tx, server.id)
+        if as_seen and _hangs(server, change):
+            note_hang(cloud, tx, server, change.hung)
 
 
 def note_crash(cloud: Cloud, tx: Tx, server_id: ServerId) -> None:
@@ -61,12 +65,23 @@ def note_crash(cloud: Cloud, tx: Tx, server_id: ServerId) -> None:
         restarts.note_crash(tx, server_id, server.last_number, cloud.settings.recovery.restart_window)
 
 
-def would_stop(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> dict[ServerId, int]:
-    """Return the servers that the changes would stop, each with the number of its last operation."""
+def note_hang(cloud: Cloud, tx: Tx, server: Server, why: str) -> None:
+    """Write down likewise that the server's guest hangs, unless that is known: nothing was done to it since."""
+    recovery = cloud.settings.recovery
+    if not (recovery.automatic and recovery.restarts):
+        return
+    if server.host is not None and drains.get(tx, server.host) is not None:
+        return  # each time that it is tried to have it leave it would be taken for another hang
+    if restarts.note_hang(tx, server.id, server.last_number, recovery.restart_window):
+        log.warning("guest hangs", server=server.id, why=why)
+
+
+def to_look_at(tx: Tx, host: HostId, changes: Iterable[GuestChanged]) -> dict[ServerId, int]:
+    """Return the servers that the changes would stop, or have hang, each with the number of its last operation."""
     found: dict[ServerId, int] = {}
     for change in changes:
         server = _idle_here(tx, host, change)
-        if server is not None and "vm_state" in followed(server, change.power):
+        if server is not None and ("vm_state" in followed(server, change.power) or _hangs(server, change)):
             found[server.id] = server.last_number
     return found
 
@@ -75,10 +90,15 @@ def as_found(changes: Iterable[GuestChanged], guests: Iterable[FoundGuest]) -> l
     """Return the changes as the host finds these guests now; a report may have been long on its way."""
     now = {guest.server: guest for guest in guests}
     return [
-        GuestChanged(change.server, now[change.server].incarnation, now[change.server].power)
+        GuestChanged(change.server, found.incarnation, found.power, found.hung)
         for change in changes
-        if change.server in now
+        if (found := now.get(change.server)) is not None
     ]
+
+
+def _hangs(server: Server, change: GuestChanged) -> bool:
+    """Say whether the change counts as a hang: only of a server whose guest is to run."""
+    return bool(change.hung) and server.vm_state is VmState.ACTIVE and change.power in LIVES
 
 
 def _idle_here(tx: Tx, host: HostId, change: GuestChanged) -> Server | None:

@@ -1,7 +1,7 @@
-"""Guests that crashed, how often of late, and which of them are yet to be started again (`ha.restarting`)."""
+"""Guests that crashed or hung, how often of late, and which of them are yet to be started again (`ha.restarting`)."""
 
 import msgspec
-from sqlalchemy import Boolean, Column, Index, String, Table, bindparam, delete, insert, select, text, update
+from sqlalchemy import Boolean, Column, Index, String, Table, bindparam, delete, false, insert, select, text, update
 
 from renova.model.clock import later
 from renova.model.ids import ServerId
@@ -16,6 +16,7 @@ restarts = Table(
     Column("crashed_at", Stamp, nullable=False),
     Column("number", Number, nullable=False),  # of the server's newest operation then: whoever asks for another decides
     Column("pending", Boolean, nullable=False),
+    Column("hung", Boolean, nullable=False, server_default=false()),  # the last time, and not crashed
     Index("restarts_pending", "crashed_at", **only_where(text("pending"))),
 )
 
@@ -27,19 +28,32 @@ _FORGET = delete(restarts).where(restarts.c.server == bindparam("of"))
 
 
 class Crash(msgspec.Struct, frozen=True):
-    """A server's guest that crashed."""
+    """A server's guest that crashed, or hung."""
 
     server: ServerId
     crashes: int
     crashed_at: str
     number: int
     pending: bool
+    hung: bool = False
 
 
 def note_crash(tx: Tx, server: ServerId, number: int, window_s: float) -> None:
     """Note that the guest has crashed; one that did not for so many seconds begins to count anew."""
-    row = tx.execute(_GET, {"of": server}).first()
-    values = {"crashed_at": tx.now, "number": number, "pending": True}
+    _note(tx, get(tx, server), server, number, window_s, hung=False)
+
+
+def note_hang(tx: Tx, server: ServerId, number: int, window_s: float) -> bool:
+    """Note that the guest hangs, which counts as a crash; False where that is known of it under this number."""
+    known = get(tx, server)
+    if known is not None and known.number == number:
+        return False
+    _note(tx, known, server, number, window_s, hung=True)
+    return True
+
+
+def _note(tx: Tx, row: Crash | None, server: ServerId, number: int, window_s: float, *, hung: bool) -> None:
+    values = {"crashed_at": tx.now, "number": number, "pending": True, "hung": hung}
     if row is None:
         tx.execute(_ADD, {"server": server, "crashes": 1, **values})
     else:
@@ -65,6 +79,14 @@ def settle(tx: Tx, known: Crash) -> bool:
         return False
     tx.execute(_CHANGE, {"of": known.server, "pending": False})
     return True
+
+
+def take_back(tx: Tx, known: Crash) -> None:
+    """Note that it was nothing, unless somebody has decided it: it does not count, and may be noted anew."""
+    row = get(tx, known.server)
+    if row == known:
+        values = {"pending": False, "crashes": known.crashes - 1, "number": 0}
+        tx.execute(_CHANGE, {"of": known.server, **values})
 
 
 def forget(tx: Tx, server: ServerId) -> None:

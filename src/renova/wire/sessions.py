@@ -40,6 +40,8 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
     forced_down: bool = False
     controller: Mark = ""  # who welcomes: one run of a controller
     controllers: tuple[str, ...] = ()  # host:port of all agents' ports; none: not known
+    # How long a guest that had answered is silent, in seconds, until it counts as hung; 0: it never does.
+    hang_after: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
 
 
 class Standing(Message, frozen=True, kw_only=True, tag="standing"):

@@ -194,6 +194,8 @@ CHECKS: list[tuple[str, dict[str, Any], dict[str, Any], int, str]] = [
         400,
         "hw_cpu_policy",
     ),
+    ("watchdog word", with_image(properties={"hw_watchdog_action": "bark"}), {}, 400, "hw_watchdog_action"),
+    ("watchdog", with_flavor(extra_specs={"hw:watchdog_action": "bark"}), {}, 400, "hw:watchdog_action"),
     ("cpu policy word", with_image(properties={"hw_cpu_policy": "odd"}), {}, 400, "hw_cpu_policy"),
     ("page size", with_image(properties={"hw_mem_page_size": "2048"}), {}, 400, "hw_mem_page_size"),
     (

@@ -15,6 +15,7 @@ from renova.drivers.hypervisor.domain_xml import (
     description,
     domain_xml,
     found_devices,
+    has_agent_inside,
 )
 from renova.model.guest import Guest, VolumeDisk
 from renova.model.ids import AttachmentId, VolumeId
@@ -70,6 +71,20 @@ def test_a_name_that_xml_cannot_hold_is_still_defined() -> None:
     instance = domain(msgspec.structs.replace(GUEST, personal=personal)).find(f"metadata/{{{NOVA}}}instance")
     assert instance is not None
     assert instance.findtext(f"{{{NOVA}}}name") == "bell\ufffd \ufffd é \U0001f600"
+
+
+def test_a_guest_that_is_watched_has_what_it_is_watched_by_and_no_other_has() -> None:
+    watched = domain(msgspec.structs.replace(GUEST, watchdog="pause", guest_agent=True))
+    assert attributes(watched, "devices/watchdog") == {"model": "i6300esb", "action": "pause"}
+    assert attributes(watched, "devices/channel/target") == {"type": "virtio", "name": "org.qemu.guest_agent.0"}
+    assert domain().find("devices/watchdog") is None
+    assert domain().find("devices/channel") is None
+
+
+@pytest.mark.parametrize(("state", "there"), [("connected", True), ("disconnected", False)])
+def test_an_agent_is_inside_only_while_it_holds_its_way_open(state: str, there: bool) -> None:
+    channel = f"<channel><target name='org.qemu.guest_agent.0' state='{state}'/></channel>"
+    assert has_agent_inside(f"<domain><devices>{channel}</devices></domain>") is there
 
 
 def test_a_guest_that_ends_stays_off() -> None:

@@ -6,6 +6,7 @@ wants otherwise is refused.
 
 from collections.abc import Mapping
 
+from renova.model import watching
 from renova.model.errors import Invalid
 from renova.model.flavor import Flavor
 from renova.model.image import Image
@@ -75,6 +76,8 @@ def demand_consistent(flavor: Flavor, properties: Mapping[str, str]) -> None:
     _demand_one_of(properties.get("hw_cpu_policy"), "hw_cpu_policy", _CPU_POLICIES)
     _demand_one_of(specs.get("hw:cpu_thread_policy"), "hw:cpu_thread_policy", _CPU_THREAD_POLICIES)
     _demand_one_of(properties.get("hw_cpu_thread_policy"), "hw_cpu_thread_policy", _CPU_THREAD_POLICIES)
+    for said, key in ((specs, watching.WATCHDOG_SPEC), (properties, watching.WATCHDOG_PROPERTY)):
+        _demand_one_of(said.get(key), key, watching.WATCHDOG_ACTIONS)
     wants, may = properties.get("hw_cpu_policy"), specs.get("hw:cpu_policy")
     if may in ("shared", "mixed") and wants == "dedicated":
         raise _overrides("hw_cpu_policy", "hw:cpu_policy")

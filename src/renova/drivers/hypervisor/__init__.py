@@ -26,10 +26,13 @@ from renova.model.guest import (
     HostFacts,
     LocalDisks,
     Nic,
+    Pulse,
     VolumeDisk,
     Way,
 )
 from renova.model.ids import HostId, ImageId, PortId, ServerId, VolumeId
+
+WATCHDOG_FIRED = "its watchdog fired"  # by what a guest is found to hang
 
 
 class DiskLocked(Refused):
@@ -47,6 +50,9 @@ class Hypervisor(Protocol):
 
     async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
         """Reach the hypervisor; from now on report each change of a guest's power state to `changed`.
+
+        One whose watchdog fires and only pauses it, or does nothing, is reported as `hung`, and found so until it is
+        started again, or is seen to go on otherwise. What its watchdog resets or powers off is not: that was wished.
 
         `changed` is called in the event loop and must not block. A connection that broke is opened again by
         itself; then the present state of every guest is reported once more.
@@ -66,6 +72,13 @@ class Hypervisor(Protocol):
         ...
 
     async def guest(self, server: ServerId) -> FoundGuest | None: ...
+
+    async def pulse(self, server: ServerId) -> Pulse:
+        """Ask the agent inside the running guest for a sign of life; returns within some seconds, whatever it does.
+
+        Others are asked meanwhile, as many at a time as the hypervisor bears. `NotNow` when the hypervisor is away.
+        """
+        ...
 
     async def devices(self, server: ServerId) -> FoundDevices:
         """Say which devices the server's running guest has at this moment."""

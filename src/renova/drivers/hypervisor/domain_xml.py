@@ -22,6 +22,7 @@ Accelerator = Literal["kvm", "tcg"]
 RENOVA = "https://renova.dev/xmlns/guest/1"
 NOVA = "http://openstack.org/xmlns/libvirt/nova/1.1"
 ARRIVING = "arriving"
+AGENT = "org.qemu.guest_agent.0"  # by this name agents inside find their way out
 
 # What users may type into a name and XML 1.0 cannot hold, not even escaped.
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -218,6 +219,11 @@ def _devices(guest: Guest, paths: GuestPaths) -> ET.Element:
     ET.SubElement(serial, "target", port="0")
     console = ET.SubElement(devices, "console", type="pty")
     ET.SubElement(console, "target", type="serial", port="0")
+    if guest.guest_agent:
+        channel = ET.SubElement(devices, "channel", type="unix")
+        ET.SubElement(channel, "target", type="virtio", name=AGENT)
+    if guest.watchdog:
+        ET.SubElement(devices, "watchdog", model="i6300esb", action=guest.watchdog)
     rng = ET.SubElement(devices, "rng", model="virtio")
     _text(rng, "backend", "/dev/urandom", model="random")
     balloon = ET.SubElement(devices, "memballoon", model="virtio")
@@ -293,6 +299,12 @@ def found_devices(domain: str) -> FoundDevices:
         return FoundDevices()
     serials = tuple(disk.findtext("serial", "") for disk in devices.findall("disk"))
     return FoundDevices(serials, tuple(mac.get("address", "") for mac in devices.findall("interface/mac")))
+
+
+def has_agent_inside(domain: str) -> bool:
+    """Say, out of a running domain's XML, whether somebody inside has opened the agent's way."""
+    targets = ET.fromstring(domain).findall("devices/channel/target")  # noqa: S314  (likewise)
+    return any(target.get("name") == AGENT and target.get("state") == "connected" for target in targets)
 
 
 def source_name(disk: VolumeDisk) -> str:

@@ -26,6 +26,7 @@ from renova.drivers.hypervisor.domain_xml import (
     found_interface,
 )
 from renova.drivers.hypervisor.libvirt_connection import Connection
+from renova.drivers.hypervisor.libvirt_pulses import Pulses
 from renova.drivers.hypervisor.libvirt_travel import Travel
 from renova.drivers.hypervisor.passage import Passage
 from renova.drivers.hypervisor.volume_reach import Reach, storage_answers
@@ -44,6 +45,7 @@ from renova.model.guest import (
     LocalDisks,
     Nic,
     PowerState,
+    Pulse,
     VolumeDisk,
     Way,
 )
@@ -90,6 +92,7 @@ class LibvirtHypervisor:
         # For looks that ask no QEMU: one that stands still behind the gate answers nothing until it opens.
         self._eyes = Connection(uri, clock)
         self._slow = Connection(uri, clock)  # for what takes as long as a guest has memory: one call at a time, each
+        self._pulses = Pulses(uri, clock, gate)
         self._travel = Travel(uri, clock, passage, self._connection, self._eyes)
         cpus = os.cpu_count() or 1
         self._boots = asyncio.Semaphore(boots_at_once or (cpus if accelerator == "tcg" else 4 * cpus))
@@ -102,7 +105,7 @@ class LibvirtHypervisor:
     async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
         await self._disks.check()
         # Events come over one and looks are had over another: until both are back, nothing could be told.
-        await self._connection.open(self._on_event, self._report_all)
+        await self._connection.open(self._on_event, self._reopened, self._pulses.shows)
         await self._eyes.open(lambda _server: None, self._report_all)
         await self._slow.open(lambda _server: None, lambda: None)
         await self._travel.open()
@@ -121,6 +124,7 @@ class LibvirtHypervisor:
         if ending:
             await asyncio.wait(ending)
         await self._travel.close()
+        await self._pulses.close()
         for connection in (self._connection, self._slow, self._eyes):
             await connection.close()
 
@@ -144,10 +148,14 @@ class LibvirtHypervisor:
         )
 
     async def guests(self) -> list[FoundGuest]:
-        return await self._eyes.call(domains.all_found)
+        return [self._pulses.seen(guest) for guest in await self._eyes.call(domains.all_found)]
 
     async def guest(self, server: ServerId) -> FoundGuest | None:
-        return await self._eyes.call(domains.one_found, server)
+        found = await self._eyes.call(domains.one_found, server)
+        return None if found is None else self._pulses.seen(found)
+
+    async def pulse(self, server: ServerId) -> Pulse:
+        return await self._pulses.take(server)
 
     async def devices(self, server: ServerId) -> FoundDevices:
         return await self._connection.call(domains.devices, server)
@@ -385,6 +393,10 @@ class LibvirtHypervisor:
             self._happened[server].set()
         self._to_report.put_nowait(server)
 
+    def _reopened(self) -> None:
+        self._pulses.begin_anew()
+        self._report_all()
+
     def _report_all(self) -> None:
         self._to_report.put_nowait(None)
 
@@ -401,7 +413,7 @@ class LibvirtHypervisor:
                 continue
             for guest in found:
                 if guest is not None:
-                    self._changed(GuestChanged(guest.server, guest.incarnation, guest.power))
+                    self._changed(GuestChanged(guest.server, guest.incarnation, guest.power, guest.hung))
                     if guest.power is PowerState.PAUSED and guest.server not in self._stalled:
                         self._stalled[guest.server] = asyncio.create_task(self._let_go_on(guest.server))
 

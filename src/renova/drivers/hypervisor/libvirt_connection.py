@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum, auto
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -36,6 +37,8 @@ OPEN_AGAIN_S = 1.0
 THREADS = 1
 
 LIFECYCLE = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+DEFINITIONS = (libvirt.VIR_DOMAIN_EVENT_DEFINED, libvirt.VIR_DOMAIN_EVENT_UNDEFINED)  # which change no guest's life
+LEFT_ALONE = (libvirt.VIR_DOMAIN_EVENT_WATCHDOG_NONE, libvirt.VIR_DOMAIN_EVENT_WATCHDOG_PAUSE)
 DEVICE_EVENTS = (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED)
 
 # Errors that say nothing about the request: libvirtd or the way to it is at fault.
@@ -51,6 +54,13 @@ AWAY = {
 }
 
 
+class Sign(Enum):
+    """What a guest has shown of its life."""
+
+    BEGINS_ANEW = auto()  # it was started, paused, reset; or its agent has ended
+    WATCHDOG = auto()  # which fired, and leaves the guest to others
+
+
 class Connection:
     """The way to one libvirtd. `uri` as libvirt takes it: qemu:///system."""
 
@@ -63,15 +73,21 @@ class Connection:
         self._opening: asyncio.Task[None] | None = None
         self._happened: Callable[[ServerId], None] = lambda _: None
         self._reopened: Callable[[], None] = lambda: None
+        self._signs: Callable[[ServerId, Sign], None] = lambda _server, _sign: None
 
-    async def open(self, happened: Callable[[ServerId], None], reopened: Callable[[], None]) -> None:
-        """Connect; `NotNow` when libvirtd is away. Both are called in the event loop and must not block.
+    async def open(
+        self,
+        happened: Callable[[ServerId], None],
+        reopened: Callable[[], None],
+        signs: Callable[[ServerId, Sign], None] = lambda _server, _sign: None,
+    ) -> None:
+        """Connect; `NotNow` when libvirtd is away. All are called in the event loop and must not block.
 
         `happened`: something happened to a guest, nobody says what. `reopened`: the connection broke and is open
-        again, so anything may have happened.
+        again, so anything may have happened. `signs`: what a guest has shown, told before that something happened.
         """
         _start_events()
-        self._happened, self._reopened = happened, reopened
+        self._happened, self._reopened, self._signs = happened, reopened, signs
         try:
             self._open = await self._connected()
         except libvirt.libvirtError as error:
@@ -79,7 +95,7 @@ class Connection:
 
     async def close(self) -> None:
         """Let go of libvirtd; guests stay as they are."""
-        self._happened, self._reopened = lambda _: None, lambda: None
+        self._happened, self._reopened, self._signs = lambda _: None, lambda: None, lambda _server, _sign: None
         if self._opening is not None:
             self._opening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -133,8 +149,26 @@ class Connection:
         connection = libvirt.open(self._uri)
         connection.setKeepAlive(KEEPALIVE_S, KEEPALIVE_MISSES)
 
-        def happened(_connection: Any, domain: Any, _event: int, _detail: int, _opaque: None) -> None:
+        def happened(_connection: Any, domain: Any, event: int, _detail: int, _opaque: None) -> None:
+            if event not in DEFINITIONS:
+                shown(domain, Sign.BEGINS_ANEW)
             _tell(loop, self._on_event, ServerId(domain.UUIDString()))
+
+        def shown(domain: Any, sign: Sign) -> None:
+            server = ServerId(domain.UUIDString())
+            _tell(loop, lambda sign: self._signs(server, sign), sign)
+
+        def watchdog(_connection: Any, domain: Any, action: int, _opaque: None) -> None:
+            if action in LEFT_ALONE:
+                shown(domain, Sign.WATCHDOG)
+            _tell(loop, self._on_event, ServerId(domain.UUIDString()))
+
+        def rebooted(_connection: Any, domain: Any, _opaque: None) -> None:
+            shown(domain, Sign.BEGINS_ANEW)
+
+        def agent(_connection: Any, domain: Any, state: int, _reason: int, _opaque: None) -> None:
+            if state == libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED:
+                shown(domain, Sign.BEGINS_ANEW)
 
         def closed(_connection: Any, _reason: int, _opaque: None) -> None:
             _tell(loop, self._on_loss, connection)
@@ -144,6 +178,12 @@ class Connection:
 
         self._events = [connection.domainEventRegisterAny(None, LIFECYCLE, happened, None)]
         self._events += [connection.domainEventRegisterAny(None, event, device, None) for event in DEVICE_EVENTS]
+        for event, heard in (
+            (libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG, watchdog),
+            (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, rebooted),
+            (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, agent),
+        ):
+            self._events.append(connection.domainEventRegisterAny(None, event, heard, None))
         connection.registerCloseCallback(closed, None)
         return connection
 

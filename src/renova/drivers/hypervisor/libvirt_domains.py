@@ -9,7 +9,7 @@ from typing import Any
 import libvirt
 import structlog
 
-from renova.drivers.hypervisor import DiskLocked, libvirt_backup
+from renova.drivers.hypervisor import WATCHDOG_FIRED, DiskLocked, libvirt_backup
 from renova.drivers.hypervisor.behind_gate import BehindGate
 from renova.drivers.hypervisor.domain_xml import (
     RENOVA,
@@ -87,7 +87,9 @@ def _found(domain: Any) -> FoundGuest | None:
     power = POWER.get(state, PowerState.NOSTATE)
     if state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
         power = PowerState.CRASHED  # a QEMU that died is "shut off" to libvirt
-    return FoundGuest(described.server, described.incarnation, power, described.generation, described.arriving)
+    stands = [state, reason] == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_WATCHDOG]
+    hung = WATCHDOG_FIRED if stands and not _is_to_stand_still_if_there(domain) else ""
+    return FoundGuest(described.server, described.incarnation, power, described.generation, described.arriving, hung)
 
 
 def one_found(connection: Any, server: ServerId) -> FoundGuest | None:
@@ -246,6 +248,15 @@ def is_to_stand_still(domain: Any) -> bool:
             return False
         raise
     return True
+
+
+def _is_to_stand_still_if_there(domain: Any) -> bool:
+    try:
+        return is_to_stand_still(domain)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in GONE:
+            return True  # it has just ended
+        raise
 
 
 def _is_arriving(domain: Any) -> bool:

@@ -16,6 +16,8 @@ from renova.model.guest import (
     HostFacts,
     LocalDisks,
     Nic,
+    Pulse,
+    Reply,
     VolumeDisk,
     Way,
 )
@@ -44,6 +46,9 @@ class NoHypervisor:
 
     async def guest(self, server: ServerId) -> FoundGuest | None:
         return None
+
+    async def pulse(self, server: ServerId) -> Pulse:
+        return Pulse(Reply.NOBODY, 0)
 
     async def devices(self, server: ServerId) -> FoundDevices:
         return FoundDevices()

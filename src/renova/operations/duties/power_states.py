@@ -5,10 +5,11 @@ twice, and its server must not have changed in between: nothing is stopped for a
 """
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 from renova.model.errors import NotNow
-from renova.model.guest import FoundGuest, PowerState
+from renova.model.guest import FoundGuest, GuestChanged, PowerState
 from renova.model.host import Host, HostState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
@@ -16,7 +17,7 @@ from renova.operations.cloud import Cloud
 from renova.operations.duties.mending import mend
 from renova.operations.parts.disks_follow import have_disks_follow, names_other_disks
 from renova.operations.reboot import accept_reboot
-from renova.operations.report import note_crash
+from renova.operations.report import note_crash, take_report
 from renova.operations.rounds import Tally
 from renova.operations.stop import accept_stop, force_stop
 from renova.operations.submission import for_owner
@@ -65,6 +66,7 @@ async def _follow_host(cloud: Cloud, tally: Tally, host: Host) -> None:
     tally.looked += len(before)
     idle = {server.id: server for server in before if server.task_state is None}
     first = await guests_of(cloud, host.id)
+    await _follow_hangs(cloud, host, [guest for guest in first.values() if guest.hung and guest.server in idle])
     differing = [server for server in idle.values() if _differs(server, first.get(server.id))]
     if not differing:
         return
@@ -76,6 +78,13 @@ async def _follow_host(cloud: Cloud, tally: Tally, host: Host) -> None:
                 what = await mend(cloud, partial(_follow, cloud, host=host, before=server, guest=guest))
                 if what is not None:
                     tally.find(what, mended=True, host=host.name, server=server.id)
+
+
+async def _follow_hangs(cloud: Cloud, host: Host, hung: Sequence[FoundGuest]) -> None:
+    """Take what is found to hang as if it had been reported just now: when it was, somebody may have been busy."""
+    changes = [GuestChanged(guest.server, guest.incarnation, guest.power, guest.hung) for guest in hung]
+    if changes:
+        await cloud.database.transact(partial(take_report, cloud, host=host.id, changes=changes))
 
 
 def _power(server: Server | Standing, guest: FoundGuest | None) -> PowerState:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from renova.model import watching
 from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.block_device import BlockDevice
 from renova.model.guest import Guest, LocalDisks, Nic, Personal, PersonalFile, RootDisk
@@ -60,6 +61,8 @@ def guest_of(
         disks=disks_of(server, devices),
         nics=nics,
         volumes=volumes.disks_of(devices),
+        watchdog=watching.watchdog(server.flavor.extra_specs, server.image_properties),
+        guest_agent=watching.has_agent(server.image_properties),
         personal=Personal(
             hostname=server.hostname,
             name=server.name,

@@ -25,6 +25,8 @@ from renova.model.guest import (
     LocalDisks,
     Nic,
     PowerState,
+    Pulse,
+    Reply,
     VolumeDisk,
 )
 from renova.model.ids import ImageId, PortId, ServerId, VolumeId
@@ -56,6 +58,7 @@ class SimulatedHypervisor(TravellingMachine):
         self._facts = msgspec.structs.replace(facts, storage_id=storage.identity)
         self.setting_aside: ServerId | None = None  # whose disks are kept elsewhere while they go from here
         self.ignoring_acpi: set[ServerId] = set()
+        self.agentless: set[ServerId] = set()  # guests without an agent inside
         self.dead_exports: set[Connection] = set()  # what nobody serves any more, for tests without storage
         self.holding_on: set[str] = set()  # volumes and ports that guests do not let go of
 
@@ -82,6 +85,17 @@ class SimulatedHypervisor(TravellingMachine):
         self.reach()
         domain = self._domains.get(server)
         return domain.found() if domain else None
+
+    async def pulse(self, server: ServerId) -> Pulse:
+        self.reach()
+        domain = self._running(server)
+        if domain is None or self.executes(server) is None:
+            return Pulse(Reply.NOBODY, self._lives)
+        self._boot(domain)
+        has_agent = domain.guest.guest_agent and domain.booted and not domain.without_agent
+        has_agent = has_agent and server not in self.agentless
+        reply = Reply.NOBODY if not has_agent else Reply.SILENT if domain.hangs else Reply.ANSWERED
+        return Pulse(reply, domain.life)
 
     async def devices(self, server: ServerId) -> FoundDevices:
         self.reach()
@@ -182,6 +196,7 @@ class SimulatedHypervisor(TravellingMachine):
         if domain and domain.power is PowerState.RUNNING:
             self._boot(domain)
             domain.power = PowerState.PAUSED
+            self._begin_anew(domain)
             self.witness.power(server)
             self._tell(domain)
 
@@ -257,7 +272,7 @@ class SimulatedHypervisor(TravellingMachine):
             return True
         # A guest hears the power button only once it is up; it is pressed again until then.
         needs = max(domain.ready_at - self._clock.monotonic(), 0.0) + self._shut_down_s
-        deaf = server in self.ignoring_acpi or domain.power is PowerState.PAUSED or self.frozen
+        deaf = server in self.ignoring_acpi or domain.hangs or domain.power is PowerState.PAUSED or self.frozen
         if deaf or needs > wait_s or wait_s <= 0:
             await self._take(wait_s)
             return self._active(server) is None

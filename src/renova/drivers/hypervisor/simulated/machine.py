@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from renova.drivers.hypervisor import DiskLocked
+from renova.drivers.hypervisor import WATCHDOG_FIRED, DiskLocked
 from renova.drivers.hypervisor.simulated.image import Write
 from renova.drivers.hypervisor.simulated.storage import SimulatedDisk, SimulatedStorage
 from renova.drivers.hypervisor.simulated.witness import Witness
@@ -42,14 +42,19 @@ class Domain:
     booted: bool = False
     left: bool = False  # with its memory, for another host
     arriving: bool = False  # its memory has come from another host; it has not executed here
+    life: int = 0  # numbers what it was begun anew by: a start, a pause, a reset, the end of its agent
+    hangs: bool = False
+    without_agent: bool = False  # somebody inside has ended it
+    fired: bool = False  # its watchdog, which left it to others
 
     def has(self, **devices: tuple[VolumeDisk, ...] | tuple[Nic, ...]) -> None:
         """Note what the guest has from now on."""
         self.guest = msgspec.structs.replace(self.guest, **devices)
 
     def found(self) -> FoundGuest:
+        hung = WATCHDOG_FIRED if self.fired and self.power in ACTIVE else ""
         return FoundGuest(
-            self.guest.server, self.guest.incarnation, self.power, self.guest.disks.generation, self.arriving
+            self.guest.server, self.guest.incarnation, self.power, self.guest.disks.generation, self.arriving, hung
         )
 
 
@@ -71,6 +76,7 @@ class SimulatedMachine:
         self._changed: Callable[[GuestChanged], None] | None = None
         self._powered = True
         self.power_cuts = 0
+        self._lives = 0
         self._away = False
         self._still = False
         self._frozen_at: float | None = None  # since when its gate is closed
@@ -161,6 +167,45 @@ class SimulatedMachine:
         """Have a running guest power itself off, as its user may."""
         self._stop(self._must_run(server), PowerState.SHUTDOWN)
 
+    def hang(self, server: ServerId) -> None:
+        """Have a running guest hang: it executes, and answers nobody."""
+        domain = self._must_run(server)
+        self._boot(domain)
+        domain.hangs = True
+
+    def recover(self, server: ServerId) -> None:
+        """Have a guest that hangs go on by itself."""
+        self._must_run(server).hangs = False
+
+    def end_agent_inside(self, server: ServerId) -> None:
+        """Have somebody inside a running guest end its agent."""
+        domain = self._must_run(server)
+        domain.without_agent = True
+        self._begin_anew(domain)
+
+    def fire_watchdog(self, server: ServerId) -> None:
+        """Have a running guest hang, and its watchdog fire."""
+        domain = self._must_run(server)
+        self.hang(server)
+        match domain.guest.watchdog:
+            case "reset":
+                self._begin_anew(domain)
+                domain.hangs, domain.booted = False, False
+                domain.ready_at = self._clock.monotonic() + self._boot_s
+            case "poweroff":
+                self._stop(domain, PowerState.SHUTDOWN)
+            case "pause" | "none" as action:
+                domain.fired = True
+                if action == "pause":
+                    domain.power = PowerState.PAUSED
+                    self.witness.power(server)
+                self._tell(domain)
+
+    def _begin_anew(self, domain: Domain) -> None:
+        """Note that what was known of the guest's life counts no more."""
+        self._lives += 1
+        domain.life, domain.fired = self._lives, False
+
     def write(self, server: ServerId, text: str) -> None:
         """Have a running guest write to its root disk."""
         domain = self._must_run(server)
@@ -234,6 +279,7 @@ class SimulatedMachine:
             domain.power = PowerState.SHUTDOWN
             raise
         domain.power = PowerState.RUNNING
+        self._begin_anew(domain)
         self.witness.power(domain.guest.server)
 
     def _open(self, domain: Domain, disk: SimulatedDisk) -> None:
@@ -249,6 +295,7 @@ class SimulatedMachine:
     def _go_on(self, domain: Domain) -> None:
         if domain.power is PowerState.PAUSED and not domain.arriving:
             domain.power = PowerState.RUNNING
+            self._begin_anew(domain)
             self.witness.power(domain.guest.server)
             self._tell(domain)
 
@@ -292,4 +339,6 @@ class SimulatedMachine:
     def _tell(self, domain: Domain) -> None:
         # Nothing is heard of a hypervisor that is away; a real one reports all states when it is back.
         if self._changed and not self._away:
-            self._changed(GuestChanged(domain.guest.server, domain.guest.incarnation, domain.power))
+            self._changed(
+                GuestChanged(domain.guest.server, domain.guest.incarnation, domain.power, domain.found().hung)
+            )

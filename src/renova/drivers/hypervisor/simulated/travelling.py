@@ -147,6 +147,8 @@ class TravellingMachine(SimulatedMachine):
             ready_at=self._clock.monotonic() + ready_in_s,
             booted=domain.booted,
             arriving=True,
+            hangs=domain.hangs,
+            without_agent=domain.without_agent,
         )
 
     @change

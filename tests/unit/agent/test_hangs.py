@@ -1,0 +1,144 @@
+"""A guest counts as hung only when its agent has answered in this life of its, is there, and is silent for long."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from renova.agent.hangs import LOOK_S, SILENT, TELL_AGAIN_S, Hangs
+from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
+from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
+from renova.model.guest import GuestChanged, PowerState
+from renova.simulation.loop import VirtualClock, run_virtual
+from tests.agent.host import SERVER, guest
+
+AFTER_S = 20.0
+HUNG = GuestChanged(SERVER, 1, PowerState.RUNNING, SILENT)
+Befalls = Callable[[SimulatedHypervisor], None]
+
+
+class Watched:
+    """A host with one running guest, whose agent is asked."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.hypervisor = SimulatedHypervisor(self.clock, SimulatedStorage("storage"))
+        self.told: list[GuestChanged] = []
+        self.hangs = Hangs(self.hypervisor, self.told.append, self.clock)
+        self.guest = replace(guest(nics=()), guest_agent=True, disks=replace(guest().disks, root=None))
+
+    async def begin(self, after_s: float = AFTER_S) -> "asyncio.Task[None]":
+        await self.hypervisor.prepare(self.guest, images=None)  # type: ignore[arg-type]  # it has none
+        await self.hypervisor.start(self.guest)
+        self.hangs.count_after(after_s)
+        return asyncio.create_task(self.hangs.serve())
+
+    async def found_hung(self) -> bool:
+        found = await self.hypervisor.guest(SERVER)
+        assert found is not None
+        return bool((await self.hangs.confirmed(found)).hung)
+
+
+def watch(
+    befalls: Befalls, *, after_s: float = AFTER_S, answers_first: bool = True, for_s: float = 120.0
+) -> list[GuestChanged]:
+    """Return what was told of a guest, some time after something befell it."""
+    told: list[GuestChanged] = []
+
+    async def story() -> None:
+        watched = Watched()
+        serving = await watched.begin(after_s)
+        if answers_first:
+            await watched.clock.sleep(2 * LOOK_S + 1)
+        befalls(watched.hypervisor)
+        await watched.clock.sleep(for_s)
+        serving.cancel()
+        told.extend(watched.told)
+
+    run_virtual(story())
+    return told
+
+
+def test_a_guest_that_answered_and_is_silent_for_long_hangs() -> None:
+    assert watch(lambda machine: machine.hang(SERVER), for_s=AFTER_S + 2 * LOOK_S) == [HUNG]
+
+
+def test_it_is_told_again_while_it_hangs() -> None:
+    assert len(watch(lambda machine: machine.hang(SERVER), for_s=AFTER_S + 2 * TELL_AGAIN_S + 2 * LOOK_S)) == 3
+
+
+def test_a_guest_that_is_silent_for_less_does_not() -> None:
+    assert watch(lambda machine: machine.hang(SERVER), for_s=AFTER_S - LOOK_S) == []
+
+
+def _cannot_be_asked(machine: SimulatedHypervisor) -> None:
+    machine.hang(SERVER)
+    machine.go_away()
+
+
+def _is_well(_machine: SimulatedHypervisor) -> None:
+    """Nothing befalls it."""
+
+
+def _stands_still(machine: SimulatedHypervisor) -> None:
+    machine.freeze()
+
+
+@pytest.mark.parametrize(
+    "befalls",
+    [
+        lambda machine: machine.end_agent_inside(SERVER),
+        lambda machine: machine.power_off_inside(SERVER),
+        lambda machine: machine.crash(SERVER),
+        _is_well,
+        _cannot_be_asked,
+        _stands_still,
+    ],
+    ids=["agent ended", "powered off", "crashed", "is well", "hypervisor away", "behind a closed gate"],
+)
+def test_nothing_else_counts_as_a_hang(befalls: Befalls) -> None:
+    assert watch(befalls) == []
+
+
+def test_who_never_answered_does_not_hang() -> None:
+    assert watch(lambda machine: machine.hang(SERVER), answers_first=False) == []
+
+
+def test_nobody_hangs_where_it_is_not_configured() -> None:
+    assert watch(lambda machine: machine.hang(SERVER), after_s=0.0) == []
+
+
+def test_a_guest_that_was_started_again_has_to_answer_before_it_can_hang() -> None:
+    async def story() -> None:
+        watched = Watched()
+        serving = await watched.begin()
+        await watched.clock.sleep(LOOK_S + 1)
+        watched.hypervisor.hang(SERVER)
+        await watched.clock.sleep(AFTER_S + 2 * LOOK_S)
+        assert await watched.found_hung()
+        await watched.hypervisor.kill(SERVER)
+        await watched.hypervisor.start(watched.guest)
+        watched.hypervisor.hang(SERVER)
+        assert not await watched.found_hung()
+        watched.told.clear()
+        await watched.clock.sleep(120)
+        assert watched.told == []
+        serving.cancel()
+
+    run_virtual(story())
+
+
+def test_a_guest_that_answers_again_hangs_no_more_when_it_is_looked_at() -> None:
+    async def story() -> None:
+        watched = Watched()
+        serving = await watched.begin()
+        await watched.clock.sleep(LOOK_S + 1)
+        watched.hypervisor.hang(SERVER)
+        await watched.clock.sleep(AFTER_S + 2 * LOOK_S)
+        assert await watched.found_hung()
+        watched.hypervisor.recover(SERVER)
+        assert not await watched.found_hung()
+        serving.cancel()
+
+    run_virtual(story())
