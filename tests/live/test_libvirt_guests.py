@@ -22,7 +22,7 @@ from renova.lab.hosts import Host
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
 from renova.model.errors import NotNow
-from renova.model.guest import Address, Guest, GuestChanged, Nic, Personal, PowerState
+from renova.model.guest import Address, Guest, GuestChanged, Nic, Personal, PowerState, Reply
 from renova.model.ids import NetworkId, PortId
 from tests.contract.benches import DEAF_IMAGE, Images, a_guest, linux, qemu, two_hosts, until, until_booted, uri
 from tests.contract.test_network import linux_bridge
@@ -95,6 +95,67 @@ async def test_guests_on_two_hosts_reach_each_other_and_know_who_they_are(
     assert f"uuid={asks.server} hostname=asks" in said
     assert {"REACHED", "KEY"} <= set(said.split())
     assert "ip=10.9.0.12 " in said
+
+
+# Answers as QEMU's guest agent does, to two pings; then it stands still with its way out open, and then it is killed.
+AGENT = """#!/bin/sh
+insmod /lib/guest/modules/*virtio_console*
+port=
+while [ -z "$port" ]; do
+    for each in /sys/class/virtio-ports/*; do
+        [ "$(cat $each/name)" = org.qemu.guest_agent.0 ] && port=/dev/${each##*/}
+    done
+done
+cat >/run/agent <<'END'
+exec 3<>$1
+pings=0
+while :; do
+    read -r line <&3 || { usleep 100000; continue; }  # nobody outside listens yet
+    case $line in
+    *guest-sync*) echo "{\\"return\\": $(echo "$line" | sed 's/.*"id": *\\([0-9]*\\).*/\\1/')}" >&3 ;;
+    *guest-ping*) echo '{"return": {}}' >&3; pings=$((pings + 1)) ;;
+    esac
+    [ $pings = 2 ] && kill -STOP $$
+done
+END
+sh /run/agent $port &
+agent=$!
+(
+    while ! grep -q '^State:.T' /proc/$agent/status; do sleep 1; done
+    sleep 15
+    kill -KILL $agent
+) &
+"""
+
+
+async def test_an_agent_that_stands_still_is_silent_and_one_that_ended_is_nobody(
+    hypervisor: LibvirtHypervisor, pytestconfig: pytest.Config
+) -> None:
+    images = Images()
+    root = images.add(linux(pytestconfig).read_bytes(), "qcow2")
+    personal = Personal("answers", "Answers", user_data=base64.b64encode(AGENT.encode()).decode())
+    guest = msgspec.structs.replace(a_guest(root), guest_agent=True, watchdog="none", personal=personal)
+    await hypervisor.prepare(guest, images)
+    await hypervisor.start(guest)
+    assert (await hypervisor.pulse(guest.server)).reply is Reply.NOBODY, "it boots"
+    await until_booted(hypervisor, guest, 1)
+    lives: list[int] = []
+    for wanted in (Reply.ANSWERED, Reply.SILENT, Reply.NOBODY):
+
+        async def comes_to_that(wanted: Reply = wanted) -> bool:
+            pulse = await hypervisor.pulse(guest.server)
+            lives.append(pulse.life)
+            return pulse.reply is wanted
+
+        await until(comes_to_that)
+    found = await hypervisor.guest(guest.server)
+    assert found is not None
+    assert (found.power, found.hung) == (PowerState.RUNNING, "")
+
+    async def its_end_is_known() -> bool:
+        return (await hypervisor.pulse(guest.server)).life > lives[0]
+
+    await until(its_end_is_known)
 
 
 def nic(ip: str) -> Nic:

@@ -20,8 +20,8 @@ _BUSYBOX = "busybox-static"
 # Loaded before the root disk can be mounted, so each costs boot time.
 _MODULES = "virtio_pci virtio_blk virtio_net isofs vfat nls_cp437 nls_ascii nls_iso8859-1 button evdev".split()  # noqa: SIM905  (reads better)
 _MODULES += ["virtio-rng", "virtio_balloon"]
-# Loaded only by a guest that finds no config drive on a virtio disk.
-_LATE_MODULES = ["ata_piix", "virtio_scsi", "sd_mod", "sr_mod"]
+# Loaded only by a guest that finds no config drive on a virtio disk, or whose user_data wants an agent's way out.
+_LATE_MODULES = ["ata_piix", "virtio_scsi", "sd_mod", "sr_mod", "virtio_console"]
 
 
 @dataclass(frozen=True)
