@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from websockets.exceptions import ConnectionClosed
 
 from renova.drivers.blocking import in_thread
+from renova.durable import write_whole
 from renova.model.errors import BadSetup, Broken, NotNow
 from renova.model.ids import HostId
 from renova.settings import AgentSettings
@@ -31,7 +32,6 @@ from renova.uplink.identity import (
     key_file,
     read_identity,
 )
-from renova.uplink.whole_file import write_whole
 from renova.wire.enrolment import Enrol, Enrolled, JoinToken, NotEnrolled
 from renova.wire.frames import ENROL_PATH, decode_to_new_host, encode
 

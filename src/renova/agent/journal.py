@@ -20,12 +20,11 @@ import msgspec
 import structlog
 
 from renova.drivers.blocking import in_thread
-from renova.drivers.durable import sync_directory
+from renova.durable import sync_directory, write_whole
 from renova.model.chance import Chance
 from renova.model.errors import BadSetup, Broken, NotNow
 from renova.model.guest import Nic
 from renova.model.ids import ServerId, SnapshotId, VolumeId
-from renova.uplink.whole_file import write_whole
 
 log = structlog.get_logger()
 

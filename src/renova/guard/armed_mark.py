@@ -6,8 +6,8 @@ for the end of the guests, and the gate stays closed until they know.
 
 from pathlib import Path
 
+from renova.durable import write_whole
 from renova.model.errors import BadSetup
-from renova.uplink.whole_file import write_whole
 
 
 class ArmedMark:

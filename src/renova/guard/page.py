@@ -9,8 +9,8 @@ from typing import Protocol
 import msgspec
 
 from renova.drivers.blocking import in_thread
+from renova.durable import write_whole
 from renova.model.errors import NotNow
-from renova.uplink.whole_file import write_whole
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -6,7 +6,6 @@ Hosts are told the authority's certificate in their join token, so that they tru
 import errno
 import hashlib
 import ipaddress
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from renova.durable import write_whole
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, Invalid
 from renova.model.ids import HostId
@@ -92,8 +92,8 @@ class Authority:
             .add_extension(_key_usage(signs=True), critical=True)
             .sign(key, hashes.SHA256())
         )
-        _write(directory / KEY, _pem(key))
-        _write(directory / CERTIFICATE, certificate.public_bytes(serialization.Encoding.PEM))
+        write_whole(directory / KEY, _pem(key))
+        write_whole(directory / CERTIFICATE, certificate.public_bytes(serialization.Encoding.PEM))
 
     def _builder(
         self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey, issuer: x509.Name | None = None
@@ -128,8 +128,8 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        _write(identity.key, _pem(key))
-        _write(identity.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+        write_whole(identity.key, _pem(key))
+        write_whole(identity.certificate, certificate.public_bytes(serialization.Encoding.PEM))
         return identity
 
     def _still_serves(self, identity: ServerIdentity, wanted: Iterable[x509.GeneralName]) -> bool:
@@ -209,14 +209,3 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that is whole or not there, readable by us only."""
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)

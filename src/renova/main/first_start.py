@@ -3,12 +3,11 @@
 It lies in the directory that they share. Several may begin at once: whoever is first has made it, whole.
 """
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from renova.durable import write_first
 from renova.hosts.authority import Authority
 from renova.model.chance import Chance
 from renova.model.clock import Clock
@@ -41,7 +40,7 @@ async def have_users(identity: BuiltinIdentity, chance: Chance, settings: Contro
         for name, given in (("admin", settings.admin_password), ("demo", "")):
             file = shared / f"{name}-password"
             if not file.exists():
-                _write_first(file, f"{given or chance.secret()}\n")
+                write_first(file, f"{given or chance.secret()}\n".encode())
             passwords[name] = file.read_text().strip()
     await identity.bootstrap(passwords)
 
@@ -55,19 +54,3 @@ def _usable(directory: Path) -> Iterator[None]:
             f"The directory {directory} cannot be used ({error.strerror}). Make it writable, or name another with "
             "RENOVA_SHARED_DIR."
         ) from error
-
-
-def _write_first(file: Path, content: str) -> None:
-    """Have the file, whole, unless another controller was first."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{file.name}-", dir=file.parent)  # readable by us only
-    try:
-        with os.fdopen(descriptor, "w") as writing:
-            writing.write(content)
-            writing.flush()
-            os.fsync(writing.fileno())
-        try:
-            os.link(temporary, file)
-        except FileExistsError:
-            return
-    finally:
-        Path(temporary).unlink()

@@ -7,12 +7,12 @@ put first can still be read. What is sealed is bound to its host: moved to anoth
 import base64
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from renova.durable import write_first
 from renova.model.errors import NotNow
 
 _NONCE = 12  # bytes
@@ -29,7 +29,7 @@ class Seals:
         """Return the text sealed by the newest key. `NotNow`: the file cannot be read or made."""
         try:
             if not self._file.exists():
-                _begin(self._file)
+                write_first(self._file, base64.b64encode(os.urandom(32)) + b"\n")
             keys = self._read()
         except OSError as error:
             raise NotNow(f"the keys in {self._file} cannot be read ({error.strerror})") from error
@@ -81,24 +81,3 @@ class Seals:
 def key_id(key: bytes) -> str:
     """Name a key, so that it may be spoken of."""
     return hashlib.sha256(b"renova power key" + key).hexdigest()[:8]
-
-
-def _begin(file: Path) -> None:
-    """Have the file with a first key, whole, unless another controller was first."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{file.name}-", dir=file.parent)  # readable by us only
-    try:
-        with os.fdopen(descriptor, "wb") as writing:
-            writing.write(base64.b64encode(os.urandom(32)) + b"\n")
-            writing.flush()
-            os.fsync(writing.fileno())
-        try:
-            os.link(temporary, file)
-        except FileExistsError:
-            return
-    finally:
-        Path(temporary).unlink()
-    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)  # before anything sealed with it is written down
-    finally:
-        os.close(directory)

@@ -16,10 +16,10 @@ import msgspec
 import structlog
 
 from renova.drivers.blocking import in_thread
+from renova.durable import write_whole
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup
 from renova.uplink.connection import Dialer
-from renova.uplink.whole_file import write_whole
 
 log = structlog.get_logger()
 

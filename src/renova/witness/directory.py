@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from renova.aside import Aside
+from renova.durable import sync_directory
 from renova.model.errors import NotNow
 from renova.witness import LeaseName, Shown
 
@@ -71,7 +72,7 @@ class WitnessDirectory:
         with suppress(FileExistsError):
             file.parent.mkdir(mode=0o755)
             file.parent.chmod(0o755)  # whatever the process's mask: hosts read it, maybe as nobody
-            _sync(self._path)
+            sync_directory(self._path)
         _tidy(file.parent, (lease.era, lease.epoch))
         _make(file, word)
         return _read(file)
@@ -90,7 +91,7 @@ def _make(file: Path, word: str) -> None:
     finally:
         os.close(descriptor)
         partial.unlink()
-    _sync(file.parent)
+    sync_directory(file.parent)
 
 
 def _tidy(directory: Path, newest: tuple[int, int]) -> None:
@@ -134,11 +135,3 @@ def _revoke(file: Path, word: str) -> None:
 
 def _block(shown: Shown) -> bytes:
     return msgspec.json.encode(shown).ljust(BLOCK - 1) + b"\n"
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from renova.drivers.durable import sync_directory
+from renova.durable import sync_directory
 from renova.model.clock import stamp
 from renova.model.guest import Aside
 from renova.model.ids import ServerId

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from renova.drivers.blocking import in_thread
-from renova.drivers.durable import publish, sync_directory, sync_file
 from renova.drivers.file_lock import opened_locked
 from renova.drivers.hypervisor import DiskLocked, ImageSource, aside, qemu_img
 from renova.drivers.hypervisor.config_drive import config_drive
 from renova.drivers.hypervisor.domain_xml import GuestPaths
 from renova.drivers.hypervisor.image_cache import ImageCache
 from renova.drivers.hypervisor.qemu_img import Inside, run_program
+from renova.durable import publish, sync_directory, sync_file
 from renova.model.chance import Chance
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup, Broken, NotNow, Refused

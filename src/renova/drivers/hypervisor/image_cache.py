@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from renova.drivers.blocking import in_thread
-from renova.drivers.durable import publish, sync_file
 from renova.drivers.file_lock import locked
 from renova.drivers.hypervisor import ImageSource, qemu_img
 from renova.drivers.hypervisor.image import verified
+from renova.durable import publish, sync_file
 from renova.model.clock import Clock
 from renova.model.guest import CachedImage, RootDisk
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from renova.drivers.blocking import in_thread
-from renova.drivers.durable import publish, sync_directory, sync_file
 from renova.drivers.hypervisor import ImageSource, qemu_img
 from renova.drivers.hypervisor.image import verified
+from renova.durable import publish, sync_directory, sync_file
 from renova.model.errors import BadSetup, Broken, NotNow, Refused
 from renova.model.ids import SnapshotId, VolumeId
 from renova.model.storage import OfImage

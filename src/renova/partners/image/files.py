@@ -2,13 +2,13 @@
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
 import msgspec
 
+from renova.durable import publish, sync_file
 from renova.model.errors import NotNow, Refused
 from renova.partners.image.formats import HEAD_BYTES, virtual_size
 
@@ -65,12 +65,7 @@ class ImageFiles:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _publish(self, part: Path, image: str) -> None:
-        part.rename(self._directory / image)
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        publish(part, self._directory / image)
 
     async def read(self, image: str, offset: int) -> AsyncIterator[bytes]:
         """Give an image's bytes from `offset` on, in pieces of at most 1 MiB. `NotNow` when they cannot be read."""
@@ -149,8 +144,7 @@ class _Writing:
     def finish(self, disk_format: str) -> Stored:
         """Have all on the disk, and say what it is."""
         seen = virtual_size(disk_format, self._head, self._size)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        sync_file(self._file)
         return Stored(
             size=self._size,
             virtual_size=seen,
