@@ -222,25 +222,24 @@ def _living(loop: VirtualLoop) -> "list[asyncio.Task[Any]]":
 
 
 def _cancel_all(loop: VirtualLoop) -> None:
-    left = _living(loop)
-    for process in dict.fromkeys(task.process for task in left if isinstance(task, _Task)):
-        while process is not None and process.frozen:
-            process.thaw()  # so that its tasks can end
     loop.limit_s = loop.time() + GRACE_S
-    for task in left:
-        task.cancel()
-    if left:
+    while left := _living(loop):  # what ends may begin something, which has to end, too
+        for process in dict.fromkeys(task.process for task in left if isinstance(task, _Task)):
+            while process is not None and process.frozen:
+                process.thaw()  # so that its tasks can end
+        for task in left:
+            task.cancel()
         loop.run_until_complete(asyncio.wait(left))
     if not loop.entombed:  # of what is left then, nobody can say whose it is
         loop.run_until_complete(loop.shutdown_asyncgens())
 
 
 def _bury(loop: VirtualLoop) -> None:
-    """Let go of the tasks of killed processes: what they still do now, nobody sees."""
+    """Let go of the tasks of killed processes, and of any that would not end: what they still do now, nobody sees."""
     # They must find this loop, which is closed: asyncio would make them another, and keep it with all that they begin.
     asyncio._set_running_loop(loop)
     with capture_logs(), catch_warnings(action="ignore"):  # nor does anybody read what they say
-        for task in loop.entombed:
+        for task in (*loop.entombed, *_living(loop)):
             coroutine: Any = task.get_coro()
             for _ in range(LAST_AWAITS):
                 try:

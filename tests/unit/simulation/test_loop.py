@@ -1,7 +1,10 @@
 """Virtual time: it jumps, it is the same in every run, and it says when nothing will ever happen."""
 
 import asyncio
+import gc
+import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -109,6 +112,56 @@ def test_tasks_left_behind_are_ended() -> None:
 
     run_virtual(main())
     assert log == ["ended"]
+
+
+def test_what_they_begin_as_they_end_is_ended_too() -> None:
+    log: list[str] = []
+    kept: list[asyncio.Task[None]] = []
+
+    async def wait(name: str, *successors: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            begin(*successors)
+            log.append(name)
+
+    def begin(*names: str) -> None:
+        if names:
+            kept.append(asyncio.get_running_loop().create_task(wait(*names)))
+
+    async def main() -> None:
+        begin("first", "second", "third")
+        await asyncio.sleep(1)
+
+    run_virtual(main())
+    assert log == ["first", "second", "third"]
+    assert all(task.cancelled() for task in kept)
+
+
+def test_what_will_not_end_says_nothing_once_the_loop_is_closed() -> None:
+    said: list[BaseException | None] = []
+
+    async def stays() -> None:
+        waiting = asyncio.get_running_loop().create_task(asyncio.Event().wait())
+        try:
+            while True:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+        finally:
+            waiting.cancel()  # needs a loop that is not closed
+
+    async def main() -> None:
+        kept.append(asyncio.get_running_loop().create_task(stays()))
+        await asyncio.sleep(1)
+
+    kept: list[asyncio.Task[None]] = []
+    with pytest.raises(Stuck):
+        run_virtual(main())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda told: said.append(told.exc_value))
+        kept.clear()
+        gc.collect()
+    assert said == []
 
 
 def test_sets_of_tasks_have_the_same_order_in_every_run() -> None:
