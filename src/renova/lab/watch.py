@@ -2,9 +2,10 @@
 
 import threading
 import time
+from abc import ABC, abstractmethod
 
 
-class Watch:
+class Watch(ABC):
     """Something that is done again and again in a thread of its own, until `stop`."""
 
     pause_s = 1.0
@@ -25,8 +26,9 @@ class Watch:
         if self._failure is not None:
             raise self._failure
 
+    @abstractmethod
     def look(self) -> None:
-        raise NotImplementedError
+        """Do it once."""
 
     def _run(self) -> None:
         while not self._ending.wait(self.pause_s):
