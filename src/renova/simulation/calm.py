@@ -22,6 +22,7 @@ from renova.store import (
     actions,
     block_devices,
     cluster,
+    drains,
     hosts,
     migrations,
     notices,
@@ -153,8 +154,12 @@ def _server(world: World, tx: Tx, server: Server, runs: bool | None) -> Iterator
         yield f"{who} runs on {running}"
     if server.vm_state in AT_HOME:
         at = [server.host_name] if (server.vm_state in RUNNING if runs is None else runs) else []
-        if running != at:
+        hangs = server.vm_state in RUNNING and _hangs(world, server)
+        left = hangs and _is_left_hanging(tx, server)
+        if running != at and not (left and not running):  # its watchdog may have paused it
             yield f"{who} runs on {running}, not on {at}"
+        elif hangs and not left:
+            yield f"{who} hangs on {server.host_name}"
     if server.vm_state is VmState.ERROR and set(running) - {server.host_name}:
         yield f"{who} runs on {running}, and lives on {server.host_name}"
     if server.vm_state not in (*AT_HOME, VmState.ERROR):
@@ -165,6 +170,18 @@ def _server(world: World, tx: Tx, server: Server, runs: bool | None) -> Iterator
     right = rights.right(tx, server.id)
     if right is not None and right.host != server.host:
         yield f"the right to {who} is with {right.host}, but it lives on {server.host_name}"
+
+
+def _hangs(world: World, server: Server) -> bool:
+    """Say whether the server's guest hangs, and its host can know it."""
+    home = world.hosts.get(server.host_name or "")
+    return home is not None and home.hypervisor.hangs_visibly(server.id)
+
+
+def _is_left_hanging(tx: Tx, server: Server) -> bool:
+    """Say whether it is to stay so: it was given up, and says so, or somebody is at work at its host."""
+    given_up = server.fault is not None and "is not started again by itself" in server.fault.message
+    return given_up or (server.host is not None and drains.get(tx, server.host) is not None)
 
 
 def _root_disk(world: World, server: Server) -> Iterator[str]:

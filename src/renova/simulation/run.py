@@ -14,7 +14,7 @@ from renova.model.host import GuardClass
 from renova.settings import BrakeSettings, ControllerSettings, MaintenanceSettings, ProofName, RecoverySettings
 from renova.simulation.calm import CALM_S, disagreements
 from renova.simulation.cloud import QUICK_LEASE, SimulatedCloud
-from renova.simulation.fault_kinds import KINDS
+from renova.simulation.fault_kinds import KINDS, hangs
 from renova.simulation.fault_kinds.crash_points import AIMED
 from renova.simulation.faults import Injector, Kind
 from renova.simulation.front import Front
@@ -23,7 +23,7 @@ from renova.simulation.invariants.checks import Violation
 from renova.simulation.last_death import lose_a_host
 from renova.simulation.loop import Stuck, run_virtual
 from renova.simulation.receiver import Receiver
-from renova.simulation.surroundings import Users, an_image
+from renova.simulation.surroundings import Users, an_image, watched_images
 from renova.simulation.watch import Watch
 from renova.simulation.workload import CONTENT, IMAGES, Workload
 from renova.simulation.world import World
@@ -33,6 +33,9 @@ CPU_RATIO = 4  # virtual CPUs that a host offers for each of its own
 LOOK_S = 0.5  # virtual seconds between looks at what tells nobody when it changes: writes, exports
 BRAKE = BrakeSettings(window=30.0)
 CARE_S = 12.0  # seconds for which a host that was switched off stays so, at least
+HANG_AFTER_S = 10.0
+# What the watchdogs of guests do, by their images; of each pair one is left to the cloud.
+WATCHDOGS = (("none", "reset"), ("pause", "poweroff"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class Plan:
     witnessed: bool | None = None  # whether armed hosts have a witness; None: in every other seed of these
     weak: bool | None = None  # whether armed hosts' watchdogs stand still when these do; None: in half of these seeds
     recovers: bool | None = None  # whether servers of dead hosts come back by themselves; None: in one seed of three
+    watched: bool | None = None  # whether guests have agents and watchdogs; None: in half of those that recover
     maintained: bool | None = None  # whether hosts that live are emptied, servers moved; None: in two seeds of five
 
     @property
@@ -80,6 +84,17 @@ class Plan:
     def witness(self) -> bool:
         """Whether armed hosts go by a witness."""
         return self.guards and (self.seed % 8 == 7 if self.witnessed is None else self.witnessed)
+
+    @property
+    def recovering(self) -> bool:
+        """Whether servers come back by themselves, and guests."""
+        return self.seed % 3 == 2 if self.recovers is None else self.recovers
+
+    @property
+    def watches(self) -> bool:
+        """Whether guests have agents and watchdogs: only where they may hang, and come back by themselves."""
+        usual = self.seed % 6 == 5 if self.watched is None else self.watched
+        return usual and self.recovering and any(kind in hangs.KINDS for kind in self.kinds())
 
     @property
     def maintains(self) -> bool:
@@ -110,7 +125,7 @@ class Plan:
             brake=self.brake,
             maintenance=MaintenanceSettings(again=5.0),
             recovery=RecoverySettings(
-                automatic=self.seed % 3 == 2 if self.recovers is None else self.recovers, again=10.0
+                automatic=self.recovering, again=10.0, hang_after=HANG_AFTER_S if self.watches else 0.0
             ),
         )
 
@@ -230,8 +245,10 @@ class Run:
     async def _whole(self) -> None:
         world = self.world
         world.identity = Users()
-        for image in IMAGES:
-            world.images.have(an_image(image, CONTENT), CONTENT)
+        usual = [an_image(image, CONTENT) for image in IMAGES]
+        actions = WATCHDOGS[self.plan.seed // 6 % len(WATCHDOGS)]
+        for image in watched_images(IMAGES, actions, CONTENT) if self.plan.watches else usual:
+            world.images.have(image, CONTENT)
         await world.up()
         self.watch.begin()
         await self.workload.prepare()

@@ -4,7 +4,7 @@ They outlive every controller, as services of their own would.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from renova.model.errors import Conflict, NotFound
 from renova.model.ids import ImageId, ProjectId, UserId
 from renova.model.image import Image
+from renova.model.watching import AGENT_PROPERTY, WATCHDOG_PROPERTY
 from renova.partners.identity import Caller
 
 ADMIN, DEMO = "admin", "demo"
@@ -40,6 +41,14 @@ def an_image(image: str, content: bytes, **changes: Any) -> Image:
         updated_at="",
     )
     return replace(usual, **changes)
+
+
+def watched_images(images: Sequence[str], actions: Sequence[str], content: bytes) -> list[Image]:
+    """Describe images whose guests have an agent, and a watchdog of these actions, one each."""
+    return [
+        an_image(image, content, properties={AGENT_PROPERTY: "yes", WATCHDOG_PROPERTY: action})
+        for image, action in zip(images, actions, strict=True)
+    ]
 
 
 class MemoryImages:

@@ -12,6 +12,7 @@ from renova.simulation.deaths import Deaths
 from renova.simulation.gates import Gates
 from renova.simulation.history import History
 from renova.simulation.hosts import SimulatedHost
+from renova.simulation.hung import Hung
 from renova.simulation.invariants import Invariants
 from renova.simulation.invariants.checks import Violation
 from renova.simulation.invariants.view import Believed
@@ -73,6 +74,7 @@ class Watch:
         self.announcements = Announcements(self.invariants.checks.demand)
         self.deaths = Deaths(self.invariants, settings.brake, world.count + world.storage_count)
         self._spared = Spared(self.invariants, world)
+        self._hung = Hung(self.invariants, world)
         history.alarm = lambda what: self._break(Violation("unexpected", what))
         world.data.on_commit.append(self._has_committed)
         world.data.on_loss.append(self._has_lost)
@@ -96,6 +98,7 @@ class Watch:
         """Check what tells nobody when it changes."""
         self.invariants.look()
         self.gates.look()
+        self._hung.look()
         for ended in self._world.ended:
             if "Lost(" not in ended:  # as a controller may that was taken for dead
                 self.invariants.checks.fail("ended_by_error", ended)
@@ -118,6 +121,7 @@ class Watch:
         process, changes = current(), self._ledger.take()
         self.invariants.committed(process.name if process else "world", changes)
         self.deaths.committed(changes)
+        self._hung.committed(changes)
         if process is not None and self._world.sink is not None:
             self.announcements.committed(changes)
         for listener in self.committed:

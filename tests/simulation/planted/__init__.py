@@ -13,6 +13,7 @@ from typing import TypeVar
 from tests.simulation.planted import (
     engine,
     guard,
+    hangs,
     moves,
     notices,
     orders,
@@ -26,7 +27,7 @@ from tests.simulation.planted import (
 )
 from tests.simulation.planted.bugs import Bug, BugInStory
 
-PARTS = (renewals, silence, guard, witness, moves, orders, returns, recovery, engine, room, volumes, notices)
+PARTS = (renewals, silence, guard, witness, moves, orders, returns, recovery, hangs, engine, room, volumes, notices)
 
 B = TypeVar("B", Bug, BugInStory)
 
@@ -80,5 +81,7 @@ KNOWN = {
     "34": 7,
     "a": 9,
     "l": 9,
+    "m": 5,
+    "n": 2,
     "x": 4,
 }

@@ -18,7 +18,7 @@ from renova.simulation.history import History, quiet_logs
 from renova.simulation.loop import run_virtual
 from renova.simulation.receiver import Receiver
 from renova.simulation.run import _Eyes
-from renova.simulation.surroundings import Users, an_image
+from renova.simulation.surroundings import Users, watched_images
 from renova.simulation.workload import CONTENT, IMAGES, Workload
 from renova.simulation.world import World
 
@@ -68,8 +68,8 @@ def test_every_kind_of_fault_strikes_counts_and_is_mended() -> None:
         sink = Receiver(SeededChance(5), lambda _event: None)
         world = World(seed=5, count=3, storage_count=1, sink=sink, armed=True, witnessed=True)
         world.identity = Users()
-        for image in IMAGES:
-            world.images.have(an_image(image, CONTENT), CONTENT)
+        for image in watched_images(IMAGES, ("none", "pause"), CONTENT):
+            world.images.have(image, CONTENT)
         await world.up()
         world.armed = False
         await world.add_host("host4", "10.1.0.4", world.hosts["host1"].storage)

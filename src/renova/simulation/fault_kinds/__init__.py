@@ -1,6 +1,16 @@
 """All kinds of faults there are, by what they strike. Durations are true seconds; a repair never depends on luck."""
 
-from renova.simulation.fault_kinds import crash_points, database, lines, machines, power, processes, receiver, witness
+from renova.simulation.fault_kinds import (
+    crash_points,
+    database,
+    hangs,
+    lines,
+    machines,
+    power,
+    processes,
+    receiver,
+    witness,
+)
 
 # Their order is part of what follows from a seed.
 KINDS = (
@@ -12,4 +22,5 @@ KINDS = (
     *crash_points.KINDS,
     *receiver.KINDS,
     *witness.KINDS,
+    *hangs.KINDS,
 )

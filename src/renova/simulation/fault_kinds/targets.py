@@ -42,6 +42,14 @@ def hosts_with_guests(world: World) -> list[str]:
     return [name for name in hosts(world) if world.hosts[name].hypervisor.executing()]
 
 
+def guests_with_agents(world: World) -> list[str]:
+    return sorted(server for host in world.hosts.values() for server in host.hypervisor.answering())
+
+
+def guests_with_watchdogs(world: World) -> list[str]:
+    return sorted(server for host in world.hosts.values() for server in host.hypervisor.watched())
+
+
 def storage_hosts(world: World) -> list[str]:
     return [name for name in agents(world) if name in world.storage_hosts]
 

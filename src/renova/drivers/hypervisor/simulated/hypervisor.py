@@ -91,11 +91,24 @@ class SimulatedHypervisor(TravellingMachine):
         domain = self._running(server)
         if domain is None or self.executes(server) is None:
             return Pulse(Reply.NOBODY, self._lives)
+        reply = self._reply(domain)
+        domain.answered = domain.answered or reply is Reply.ANSWERED
+        return Pulse(reply, domain.life)
+
+    def _reply(self, domain: Domain) -> Reply:
         self._boot(domain)
         has_agent = domain.guest.guest_agent and domain.booted and not domain.without_agent
-        has_agent = has_agent and server not in self.agentless
-        reply = Reply.NOBODY if not has_agent else Reply.SILENT if domain.hangs else Reply.ANSWERED
-        return Pulse(reply, domain.life)
+        has_agent = has_agent and domain.guest.server not in self.agentless
+        return Reply.NOBODY if not has_agent else Reply.SILENT if domain.hangs else Reply.ANSWERED
+
+    def answering(self) -> list[ServerId]:
+        """Return the guests that execute and whose agents answer whoever asks."""
+        return [server for server in self.executing() if self._reply(self._domains[server]) is Reply.ANSWERED]
+
+    def watched(self) -> list[ServerId]:
+        """Return the guests that execute, do not hang and have a watchdog."""
+        found = {server: self._domains[server] for server in self.executing()}
+        return [server for server, domain in found.items() if domain.guest.watchdog and not domain.hangs]
 
     async def devices(self, server: ServerId) -> FoundDevices:
         self.reach()

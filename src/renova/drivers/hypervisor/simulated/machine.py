@@ -46,6 +46,7 @@ class Domain:
     hangs: bool = False
     without_agent: bool = False  # somebody inside has ended it
     fired: bool = False  # its watchdog, which left it to others
+    answered: bool = False  # its agent has, in this life, to whoever asks now
 
     def has(self, **devices: tuple[VolumeDisk, ...] | tuple[Nic, ...]) -> None:
         """Note what the guest has from now on."""
@@ -99,6 +100,7 @@ class SimulatedMachine:
     def disconnect(self) -> None:
         """Tell nobody anything until the next `connect`: whoever listened was killed, with all that it was doing."""
         self._changed = None
+        self._forget_answers()
         self._storage.let_go(self)
 
     def stand_still(self) -> None:
@@ -123,6 +125,7 @@ class SimulatedMachine:
             for domain in self._domains.values():
                 self._boot(domain)
             self._frozen_at = self._clock.monotonic()
+            self._forget_answers()
             self._show_all()
 
     def thaw(self) -> None:
@@ -152,6 +155,7 @@ class SimulatedMachine:
     def go_away(self) -> None:
         """Fail every call from now on, as when libvirtd is dead; guests run on."""
         self._away = True
+        self._forget_answers()
 
     def come_back(self) -> None:
         """Answer again, and report the state of every guest."""
@@ -201,10 +205,29 @@ class SimulatedMachine:
                     self.witness.power(server)
                 self._tell(domain)
 
+    def hanging(self) -> dict[ServerId, int]:
+        """Return the guests that hang, or whose watchdog fired and left them so, each with its incarnation."""
+        return {
+            server: domain.guest.incarnation
+            for server, domain in self._domains.items()
+            if domain.power in ACTIVE and (domain.hangs or domain.fired)
+        }
+
+    def hangs_visibly(self, server: ServerId) -> bool:
+        """Say whether the guest hangs and whoever asks now can know it: it has answered before in this life."""
+        domain = self._active(server)
+        silent = domain is not None and domain.hangs and domain.answered and not domain.without_agent
+        return silent or (domain is not None and domain.fired)
+
+    def _forget_answers(self) -> None:
+        """Note that whoever asks from now on has heard nobody yet."""
+        for domain in self._domains.values():
+            domain.answered = False
+
     def _begin_anew(self, domain: Domain) -> None:
         """Note that what was known of the guest's life counts no more."""
         self._lives += 1
-        domain.life, domain.fired = self._lives, False
+        domain.life, domain.fired, domain.answered = self._lives, False, False
 
     def write(self, server: ServerId, text: str) -> None:
         """Have a running guest write to its root disk."""
