@@ -350,7 +350,7 @@ class SimulatedMachine:
 
     def _release(self, domain: Domain, power: PowerState) -> None:
         self._boot(domain)
-        if domain.disk:
+        if domain.disk and domain.disk.open_by is self:  # a server that has only volumes may run elsewhere by now
             domain.disk.open_by = None
         domain.disk, domain.power = None, power
         self.witness.power(domain.guest.server)
