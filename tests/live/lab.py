@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import copytree
 
+import msgspec
 from openstack import exceptions as sdk
 from rich.console import Console
 
@@ -113,6 +114,15 @@ class Lab:
 
     def mend(self) -> None:
         self.cloud.up(TELLER)
+
+    @contextmanager
+    def recovering(self) -> Iterator[None]:
+        """Have what fails come back by itself meanwhile: the controller starts anew with that setting, and without."""
+        LabCloud(self.cloud.home, msgspec.structs.replace(self.cloud.plan, recovery=True)).up(TELLER)
+        try:
+            yield
+        finally:
+            self.mend()
 
     def migrations(self, server: str) -> list[str]:
         found = self.compute.get("/os-migrations", params={"instance_uuid": server}, microversion="2.23").json()

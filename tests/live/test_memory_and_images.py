@@ -25,13 +25,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory, guest_image_path: Path) -> Ite
         yield lab
 
 
-def create(lab: Lab, name: str, image: str = furniture.IMAGES[0]) -> tuple[str, str]:
+def create(lab: Lab, name: str, image: str = furniture.IMAGES[0], flavor: str = "m1.tiny") -> tuple[str, str]:
     """Have a server whose guest runs commands; return its id and its address."""
-    flavor = lab.compute.find_flavor("m1.tiny", ignore_missing=False)
     network = lab.admin.network.find_network(furniture.NETWORK, ignore_missing=False)
     server = lab.compute.create_server(
         name=name,
-        flavor_id=flavor.id,
+        flavor_id=lab.compute.find_flavor(flavor, ignore_missing=False).id,
         image_id=lab.admin.image.find_image(image, ignore_missing=False).id,
         networks=[{"uuid": network.id}],
         user_data=base64.b64encode(SHELL.encode()).decode(),
