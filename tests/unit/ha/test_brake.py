@@ -9,6 +9,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from renova.ha import brake
 from renova.model.errors import Conflict
@@ -21,6 +22,8 @@ from renova.store import cluster, hosts
 from renova.store.cluster import Cluster
 
 SETTINGS = ControllerSettings(lease=QUICK_LEASE, brake=BrakeSettings(share=0.3, hosts=2, window=600.0))
+# For stories that go on beyond it.
+SOON_OVER = replace(SETTINGS, brake=replace(SETTINGS.brake, window=240.0))
 HOSTS = 9  # and a storage host: three of the ten may be
 Story = Callable[[SimulatedCloud], Awaitable[None]]
 
@@ -118,10 +121,10 @@ def test_hosts_that_die_one_after_the_other_over_a_long_time_are_all_taken_for_d
     async def story(cloud: SimulatedCloud) -> None:
         for nth in range(1, 7):
             await die(cloud, nth, nth)
-            await cloud.clock.sleep(SETTINGS.brake.window / 2 + 20)
+            await cloud.clock.sleep(SOON_OVER.brake.window / 2 + 20)
         assert await dead(cloud) == 6
 
-    tell(story)
+    tell(story, settings=SOON_OVER)
 
 
 def test_two_controllers_do_not_go_beyond_the_limit_together() -> None:
@@ -197,12 +200,12 @@ def test_a_host_that_comes_back_and_dies_again_counts_from_its_last_death() -> N
             return await cloud.database.transact(partial(brake.admits, cloud.cloud, host=host, silent=frozenset()))
 
         assert [await admitted(nth) for nth in (1, 2, 3)] == [True, True, True]
-        await cloud.clock.sleep(SETTINGS.brake.window - 100)
+        await cloud.clock.sleep(SOON_OVER.brake.window - 100)
         assert await admitted(1)
         await cloud.clock.sleep(200)  # the first deaths are longer ago than the window, and that one is not
         assert [await admitted(nth) for nth in (4, 5, 6)] == [True, True, False]
 
-    tell(story)
+    tell(story, settings=SOON_OVER)
 
 
 def test_a_death_that_was_decided_may_be_proven_and_one_after_a_return_is_one_more() -> None:
@@ -213,7 +216,7 @@ def test_a_death_that_was_decided_may_be_proven_and_one_after_a_return_is_one_mo
 
         assert [await admitted(nth) for nth in (1, 2, 3, 4)] == [True, True, True, False]
         await cloud.database.transact(lambda tx: brake.release(cloud.cloud, tx, "an operator"))
-        await cloud.clock.sleep(SETTINGS.brake.window - 10)
+        await cloud.clock.sleep(SOON_OVER.brake.window - 10)
         assert [await admitted(nth) for nth in (1, 2, 3, 4)] == [True, True, True, True]
         await cloud.clock.sleep(20)  # what was released holds no more
         assert await admitted(1), "it was to be switched off, and is proven dead now"
@@ -222,4 +225,4 @@ def test_a_death_that_was_decided_may_be_proven_and_one_after_a_return_is_one_mo
         await cloud.database.transact(lambda tx: hosts.note_proof(tx, came_back, *proof))
         assert not await admitted(2)
 
-    tell(story)
+    tell(story, settings=SOON_OVER)

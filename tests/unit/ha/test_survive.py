@@ -31,7 +31,7 @@ def broken(fleet: FleetView, failures: int) -> set[tuple[HostId, ...]]:
     }
 
 
-@settings(max_examples=150)
+@settings(max_examples=settings().max_examples * 3 // 2)
 @given(fleet=fleets(most_hosts=5), failures=st.integers(1, 3))
 def test_the_answer_is_that_of_planning_every_failure(fleet: FleetView, failures: int) -> None:
     found = survivable(fleet, failures, most_plans=ENOUGH)
@@ -46,7 +46,7 @@ def test_the_answer_is_that_of_planning_every_failure(fleet: FleetView, failures
         assert found.proven + found.planned == found.of, "each failure was looked at, or proven harmless"
 
 
-@settings(max_examples=150)
+@settings(max_examples=settings().max_examples * 3 // 2)
 @given(data=st.data(), failures=st.integers(1, 3))
 def test_the_answer_is_so_too_where_much_is_proven(data: st.DataObject, failures: int) -> None:
     """Hosts with much room and servers without hints, but with groups that are to be apart, zones, a limit a host."""
