@@ -36,6 +36,7 @@ hypothesis.settings.load_profile("whole")
 sys.modules.setdefault("sniffio", cast(ModuleType, None))
 
 
+@pytest.hookimpl(trylast=True)  # after -k and -m: a way that is the only one asked for is told
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--whole") and (others := not_today(items, config.getoption("--turn"))):
         config.hook.pytest_deselected(items=others)
