@@ -71,9 +71,9 @@ class Recoverer:
     cloud: Cloud
     me: Executor
     inline: int = 200  # servers up to which a plan is made without a thread: it takes less than others notice
-    _passed_over: frozenset[ServerId] = (
-        frozenset()
-    )  # which the last plan had nothing to say of: nothing can be done yet
+    # Which the last plan had nothing to say of, under which proofs: nothing can be done about them yet.
+    _passed_over: frozenset[ServerId] = frozenset()
+    _passed_proofs: frozenset[int] = frozenset()
     _passed_until: float = -math.inf  # monotonic, when they are looked at again
 
     async def serve(self) -> None:
@@ -99,14 +99,15 @@ class Recoverer:
         deaths = self._deaths(tx)
         unsettled = recoveries.unsettled(tx)
         due = any(each.again_at is not None and each.again_at <= tx.now for each in unsettled if each.host in deaths)
-        passed_over = self._passed_over if self.cloud.clock.monotonic() < self._passed_until else frozenset()
+        lately = self.cloud.clock.monotonic() < self._passed_until and _proofs(deaths) == self._passed_proofs
+        passed_over = self._passed_over if lately else frozenset[ServerId]()
         return Agenda(deaths, unsettled, due or not self._unplanned(tx, deaths) <= passed_over)
 
     def _unplanned(self, tx: Tx, deaths: Mapping[HostId, Death]) -> frozenset[ServerId]:
         """Return the servers of dead hosts of which no plan has said anything under the proof that counts."""
         if not deaths:
             return frozenset()
-        return recoveries.unplanned(tx, list(deaths), [death.proof.id for death in deaths.values()])
+        return recoveries.unplanned(tx, list(deaths), sorted(_proofs(deaths)))
 
     def _deaths(self, tx: Tx) -> dict[HostId, Death]:
         """Return the dead hosts whose servers are to be recovered; none while the cluster is on hold."""
@@ -186,6 +187,7 @@ class Recoverer:
     async def _plan(self) -> None:
         """Plan for all servers of all dead hosts that are not on their way yet, and write down who comes when."""
         deaths = await self.cloud.database.read(self._deaths)
+        before = await self.cloud.database.read(lambda tx: self._unplanned(tx, deaths))
         fleet = _only(await take_picture(self.cloud, frozenset()), frozenset(deaths))
         made = await self._make(fleet)
 
@@ -215,8 +217,9 @@ class Recoverer:
         if await self.cloud.database.transact(work):
             counts = {outcome.value: len(made.of(outcome)) for outcome in Outcome}
             log.warning("recovery planned", hosts=[death.host.name for death in deaths.values()], **counts)
-            # Those that died meanwhile are not among them: of their servers this plan could say nothing.
-            self._passed_over = await self.cloud.database.read(lambda tx: self._unplanned(tx, deaths))
+            # None that came to a host, or whose host died, since the picture was taken: of these it could say nothing.
+            self._passed_over = before & await self.cloud.database.read(lambda tx: self._unplanned(tx, deaths))
+            self._passed_proofs = _proofs(deaths)
             self._passed_until = self.cloud.clock.monotonic() + self.cloud.settings.recovery.again
 
     async def _make(self, fleet: FleetView) -> Plan:
@@ -316,6 +319,10 @@ def not_by_itself(cloud: Cloud, host: Host) -> str | None:
     if host.forced_down and not settings.forced_down:
         return "it is forced down: who did that is expected to evacuate them (setting recovery.forced_down)"
     return None
+
+
+def _proofs(deaths: Mapping[HostId, Death]) -> frozenset[int]:
+    return frozenset(death.proof.id for death in deaths.values())
 
 
 def _only(fleet: FleetView, dead: frozenset[HostId]) -> FleetView:
