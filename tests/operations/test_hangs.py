@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from renova.model.guest import PowerState
+from renova.model.guest import FoundGuest, PowerState
 from renova.model.ids import ServerId
 from renova.model.server import VmState
 from renova.operations.pause import accept_pause
@@ -59,6 +59,27 @@ def test_a_guest_that_hangs_is_started_again_and_its_history_says_why() -> None:
         assert newest.action == "reboot"
         (event,) = await told.cloud.database.read(lambda tx: actions.events_of(tx, newest.id))
         assert (event.result, event.details) == ("Success", "its guest hung")
+
+    tell(story)
+
+
+def test_a_host_that_answers_nonsense_about_a_hung_guest_ends_no_controller() -> None:
+    async def story(told: Told) -> None:
+        server = await watched(told)
+        former = await number(told, server)
+        host = await machine(told, server)
+        usual = host.guest
+
+        async def broken(_server: ServerId) -> FoundGuest | None:
+            raise RuntimeError("nobody has foreseen this")
+
+        host.guest = broken
+        host.hang(server)
+        await told.cloud.clock.sleep(NOTICED_S)
+        assert told.cloud.ended == []
+        assert await number(told, server) == former
+        host.guest = usual
+        await restarted(told, server, former)
 
     tell(story)
 

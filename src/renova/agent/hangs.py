@@ -23,6 +23,7 @@ log = structlog.get_logger()
 LOOK_S = 5.0  # between rounds in which every guest is asked
 IN_VAIN = 3  # times at least, in a row: who could not ask has not heard that nobody answers
 TELL_AGAIN_S = 30.0
+REASON = 200  # characters of one that are told: a guest may have written it
 SILENT = "its agent does not answer"
 
 
@@ -48,6 +49,7 @@ class Hangs:
         self._after_s = 0.0
         self._wanted = asyncio.Event()
         self._known: dict[ServerId, _Answering] = {}
+        self._asking: dict[ServerId, asyncio.Task[None]] = {}
 
     def count_after(self, seconds: float) -> None:
         """Take a guest that was silent for so long for one that hangs; 0: none, and ask nobody."""
@@ -72,13 +74,17 @@ class Hangs:
 
     async def serve(self) -> None:
         """Ask until cancelled."""
-        while True:
-            await self._wanted.wait()
-            try:
-                await self._look()
-            except NotNow as error:
-                log.info("guests not asked whether they hang", reason=str(error))
-            await self._clock.sleep(LOOK_S)
+        try:
+            while True:
+                await self._wanted.wait()
+                try:
+                    await self._look()
+                except (NotNow, Refused) as error:
+                    log.info("guests not asked whether they hang", reason=str(error))
+                await self._clock.sleep(LOOK_S)
+        finally:
+            for task in self._asking.values():
+                task.cancel()
 
     async def _look(self) -> None:
         found = await self._hypervisor.guests()
@@ -90,14 +96,26 @@ class Hangs:
                 group.create_task(self._ask(guest), name=f"pulse-{guest.server}")
 
     async def _ask(self, guest: FoundGuest) -> None:
+        """Ask the guest, or wait for whoever is asking it already: each that hangs holds up all who are to be asked."""
+        asking = self._asking.get(guest.server)
+        if asking is None:
+            asking = asyncio.get_running_loop().create_task(self._take_pulse(guest), name=f"asking-{guest.server}")
+            self._asking[guest.server] = asking
+            asking.add_done_callback(lambda _: self._asking.pop(guest.server, None))
+        await asyncio.shield(asking)
+
+    async def _take_pulse(self, guest: FoundGuest) -> None:
         try:
             pulse = await self._hypervisor.pulse(guest.server)
         except (NotNow, Refused) as error:
-            log.info("guest not asked whether it hangs", server=guest.server, reason=str(error))
+            log.info("guest not asked whether it hangs", server=guest.server, reason=str(error)[:REASON])
             self._known.pop(guest.server, None)
-            return
-        if self._after_s > 0:
-            self._note(guest, pulse)
+        except Exception:  # whatever a guest answers, and the libraries make of it: it ends nobody but its own asking
+            log.error("guest not asked whether it hangs", server=guest.server, exc_info=True)
+            self._known.pop(guest.server, None)
+        else:
+            if self._after_s > 0:
+                self._note(guest, pulse)
 
     def _note(self, guest: FoundGuest, pulse: Pulse) -> None:
         known, now = self._known.get(guest.server), self._clock.monotonic()

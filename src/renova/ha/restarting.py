@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from msgspec.structs import replace
 
 from renova.engine.executor import Executor
 from renova.ha.attending import attend
 from renova.ha.wishes import Policy, wishes_for
 from renova.model.clock import between
-from renova.model.errors import NotNow, Refused
-from renova.model.guest import FoundGuest
+from renova.model.errors import CloudError, Refused
+from renova.model.guest import FoundGuest, PowerState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Fault, Server, VmState
 from renova.operations.cloud import Cloud
@@ -34,8 +35,7 @@ from renova.store.restarts import Crash
 log = structlog.get_logger()
 
 POST = "restarts"
-AT_ONCE = 32  # hosts that are asked at the same time
-ANSWER_S = 15.0  # seconds in which a host has to say whether a guest still hangs: it asks the guest
+ANSWER_S = 12.0  # seconds in which hosts have to say whether their guests still hang: they ask the guests
 FOLLOWED = (VmState.STOPPED, VmState.ACTIVE)  # active is one of whose guest somebody else says that it has failed
 
 
@@ -77,25 +77,28 @@ class Restarter:
             log.info("guest not restarted yet", server=crash.server, reason=str(error))
 
     async def _look_at(self, hung: list[Crash]) -> dict[ServerId, FoundGuest]:
-        """Return, of those whose turn has come, how their hosts find them now."""
-        gate = asyncio.Semaphore(AT_ONCE)
+        """Return, of those whose turn has come, how their hosts find them now; without those that say so too late."""
 
         async def ask(server: ServerId, host: HostId) -> FoundGuest | None:
-            async with gate:
-                try:
-                    async with asyncio.timeout(ANSWER_S):
-                        return await self.cloud.agents.guest(host, server)
-                except (NotNow, TimeoutError) as error:
-                    log.info("hung guest not looked at", server=server, reason=str(error) or "no answer in time")
-                    return None
+            try:
+                return await self.cloud.agents.guest(host, server)
+            except CloudError as error:  # whatever is amiss at that host
+                log.info("hung guest not looked at", server=server, reason=str(error))
+                return None
 
         def their_turn(tx: Tx) -> dict[ServerId, HostId]:
             rows = [(crash, servers.get(tx, crash.server)) for crash in hung]
             return {row.id: row.host for crash, row in rows if row and row.host and self._its_turn(tx, row, crash)}
 
         turns = await self.cloud.database.read(their_turn)
-        answers = await asyncio.gather(*(ask(server, host) for server, host in turns.items()))
-        return {guest.server: guest for guest in answers if guest is not None}
+        asked = [asyncio.create_task(ask(server, host)) for server, host in turns.items()]
+        try:
+            # Crashed ones wait for this; who was too late is asked again soon, and knows the answer by then.
+            done = (await asyncio.wait(asked, timeout=ANSWER_S))[0] if asked else set[asyncio.Task[FoundGuest | None]]()
+        finally:
+            for task in asked:
+                task.cancel()
+        return {guest.server: guest for task in done if (guest := task.result()) is not None}
 
     def _decide(self, tx: Tx, crash: Crash, found: FoundGuest | None) -> None:
         if not posts.holds(tx, POST, self.me.id) or cluster.get(tx).hold is not None:
@@ -104,6 +107,8 @@ class Restarter:
         if server is None:
             restarts.forget(tx, crash.server)
             return
+        if crash.hung and server.vm_state is VmState.STOPPED and server.power_state is PowerState.CRASHED:
+            crash = replace(crash, hung=False)  # noted by a controller of a release that knows of no hangs
         followed = (VmState.ACTIVE,) if crash.hung else FOLLOWED  # one that powered itself off hangs no more
         if server.last_number != crash.number or server.vm_state not in followed or unwished(self.cloud, tx, server):
             restarts.settle(tx, crash)

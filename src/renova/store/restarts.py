@@ -44,9 +44,9 @@ def note_crash(tx: Tx, server: ServerId, number: int, window_s: float) -> None:
 
 
 def note_hang(tx: Tx, server: ServerId, number: int, window_s: float) -> bool:
-    """Note that the guest hangs, which counts as a crash; False where that is known of it under this number."""
+    """Note that the guest hangs, which counts as a crash; False where that is known under this number, and not old."""
     known = get(tx, server)
-    if known is not None and known.number == number:
+    if known is not None and known.number == number and (known.pending or later(known.crashed_at, window_s) >= tx.now):
         return False
     _note(tx, known, server, number, window_s, hung=True)
     return True

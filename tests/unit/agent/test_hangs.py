@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from renova.agent.hangs import LOOK_S, SILENT, TELL_AGAIN_S, Hangs
 from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
-from renova.model.guest import GuestChanged, PowerState
+from renova.model.guest import GuestChanged, PowerState, Pulse, Reply
+from renova.model.ids import ServerId
 from renova.simulation.loop import VirtualClock, run_virtual
 from tests.agent.host import SERVER, guest
 
@@ -142,3 +143,46 @@ def test_a_guest_that_answers_again_hangs_no_more_when_it_is_looked_at() -> None
         serving.cancel()
 
     run_virtual(story())
+
+
+def test_what_nobody_could_read_ends_nothing() -> None:
+    """Whatever a guest answers, and a library makes of it: the others are asked on."""
+
+    class Garbled(SimulatedHypervisor):
+        async def pulse(self, server: ServerId) -> Pulse:
+            raise UnicodeDecodeError("utf-8", b"\xed\xb0\x80", 0, 1, "surrogates are no text")
+
+    async def main() -> None:
+        watched = Watched()
+        watched.hypervisor = Garbled(watched.clock, SimulatedStorage("storage"))
+        watched.hangs = Hangs(watched.hypervisor, watched.told.append, watched.clock)
+        serving = await watched.begin()
+        await watched.clock.sleep(3 * LOOK_S)
+        assert not serving.done()
+        assert watched.told == []
+        serving.cancel()
+
+    run_virtual(main())
+
+
+def test_a_guest_is_asked_once_at_a_time_however_many_want_to_know() -> None:
+    asked: list[ServerId] = []
+
+    class Silent(SimulatedHypervisor):
+        async def pulse(self, server: ServerId) -> Pulse:
+            asked.append(server)
+            await self._clock.sleep(LOOK_S)
+            return Pulse(Reply.SILENT, 0)
+
+    async def main() -> None:
+        watched = Watched()
+        watched.hypervisor = Silent(watched.clock, SimulatedStorage("storage"))
+        watched.hangs = Hangs(watched.hypervisor, watched.told.append, watched.clock)
+        serving = await watched.begin()
+        found = await watched.hypervisor.guest(SERVER)
+        assert found is not None
+        await asyncio.gather(*(watched.hangs._ask(found) for _ in range(10)))
+        assert asked == [SERVER]
+        serving.cancel()
+
+    run_virtual(main())

@@ -22,7 +22,7 @@ from renova.model.clock import Clock
 from renova.model.guest import FoundGuest, PowerState, Pulse, Reply
 from renova.model.ids import ServerId
 
-AT_ONCE = 4  # agents that are asked at the same time
+AT_ONCE = 8  # agents that are asked at the same time
 WAIT_S = 5  # for an answer; libvirt waits as long for its own greeting before it
 UNHEARD = {libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED}
 
@@ -104,6 +104,8 @@ def ask_agent(connection: Any, server: ServerId) -> Reply:
         return Reply.NOBODY
     try:
         libvirt_qemu.qemuAgentCommand(domain, '{"execute":"guest-ping"}', WAIT_S, 0)
+    except UnicodeDecodeError:
+        return Reply.ANSWERED  # what it says is no text, and libvirt's words about that neither: but it lives
     except libvirt.libvirtError as error:
         if error.get_error_code() in UNHEARD:
             # The agent may have ended just now: only one that is there still owes an answer.
