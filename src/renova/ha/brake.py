@@ -32,8 +32,9 @@ def admits(cloud: Cloud, tx: Tx, host: HostId, silent: Set[HostId]) -> bool:
     `silent`: the hosts that whoever asks should hear and has not heard for as long as makes them suspect.
     """
     settings = cloud.settings.brake
-    since = later(tx.now, -settings.window)
-    condemned = hosts.condemned(tx, since)
+    # What was decided later than this was so before the database's clock went back, and for long it would be "at once".
+    lately = later(tx.now, -settings.window), later(tx.now, settings.window)
+    condemned = hosts.condemned(tx, *lately)
     if host in condemned and _is_under_way(tx, host):
         hosts.condemn(tx, host)  # it was counted then, and counts from now
         return True
@@ -41,7 +42,7 @@ def admits(cloud: Cloud, tx: Tx, host: HostId, silent: Set[HostId]) -> bool:
     if not _lifted(standing.brake_lifted_until, tx.now, settings):
         if standing.brake is not None:
             return False
-        touched, members = len(condemned | silent | {host}), hosts.members(tx, since)
+        touched, members = len(condemned | silent | {host}), hosts.members(tx, *lately)
         if touched > (most := limit(members, settings)):
             _engage(cloud, tx, touched, members, most)
             return False

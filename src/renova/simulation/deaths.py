@@ -27,6 +27,7 @@ class Deaths:
         self._most = limit(hosts, settings)
         self._proven: dict[str, str] = {}  # by host: when that was last, on the database's clock
         self._lifted_until = ""
+        self._condemned: dict[str, str] = {}  # by host: when its death was decided last that is not proven yet
         self._epochs: dict[str, int] = {}  # of hosts' leases
         self._proofs: dict[str, Row] = {}  # the newest of each host
         self._disabled: set[str] = set()  # hosts at which somebody is at work
@@ -40,6 +41,8 @@ class Deaths:
                 self._proofs[change.new["host"]] = change.new
                 self._weigh(change.new)
             elif change.table == "hosts" and change.new is not None:
+                if change.old is not None and change.old["condemned_at"] != change.new["condemned_at"]:
+                    self._condemned.setdefault(change.new["id"], change.new["condemned_at"] or "")
                 (self._disabled.add if change.new["disabled"] else self._disabled.discard)(change.new["id"])
             elif (
                 change.table == "recoveries" and change.new is not None and change.new["state"] == RecoveryState.MOVING
@@ -68,10 +71,13 @@ class Deaths:
             return
         now = proof["created_at"]
         self._proven[proof["host"]] = now
-        since = later(now, -self._settings.window)
-        at_once = [host for host, at in self._proven.items() if at >= since]
+        # Those of a later time were proven before the database's clock went back.
+        since, until = later(now, -self._settings.window), later(now, self._settings.window)
+        at_once = [host for host, at in self._proven.items() if since <= at <= until]
+        # What an operator released the brake for may be proven when that is over, if it was decided before.
+        decided = max(self._condemned.pop(proof["host"], now), since)
         self._invariants.checks.demand(
-            len(at_once) <= self._most or now <= self._lifted_until,
+            len(at_once) <= self._most or decided <= self._lifted_until,
             "brake",
             f"{len(at_once)} hosts are taken for dead within {self._settings.window:g} s, and {self._most} may be",
         )

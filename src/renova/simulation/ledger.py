@@ -11,7 +11,7 @@ import msgspec
 FOLLOWED: dict[str, tuple[str, ...]] = {
     "rights": ("server", "host", "incarnation"),
     "debts": ("host", "server", "below"),
-    "hosts": ("id", "state", "disabled", "forced_down", "power_barred"),
+    "hosts": ("id", "state", "disabled", "forced_down", "power_barred", "condemned_at"),
     "leases": ("host", "epoch", "counter", "boot", "ttl"),
     "proofs": ("id", "host", "kind", "epoch", "readings", "who", "withdrawn", "created_at"),
     "operations": ("id", "server", "number", "state", "executor", "epoch", "undoing", "story", "want"),

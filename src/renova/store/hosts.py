@@ -114,11 +114,12 @@ _ADDRESSES = (
 )
 _ADD = insert(hosts)
 _CHANGE = update(hosts).where(hosts.c.id == bindparam("host"))
-_CONDEMNED = select(hosts.c.id).where(hosts.c.condemned_at >= bindparam("since"))
+_CONDEMNED_THEN = hosts.c.condemned_at.between(bindparam("since"), bindparam("until"))
+_CONDEMNED = select(hosts.c.id).where(_CONDEMNED_THEN)
 _TO_BE_HEARD = and_(
     hosts.c.state.in_((HostState.UP, HostState.RETURNING)), hosts.c.disabled.is_(False), hosts.c.forced_down.is_(False)
 )
-_MEMBERS = select(func.count()).select_from(hosts).where(or_(_TO_BE_HEARD, hosts.c.condemned_at >= bindparam("since")))
+_MEMBERS = select(func.count()).select_from(hosts).where(or_(_TO_BE_HEARD, _CONDEMNED_THEN))
 _LEASE = select(leases).where(leases.c.host == bindparam("host"))
 _ALL_LEASES = select(leases).order_by(leases.c.host)
 _END_LEASE = delete(leases).where(leases.c.host == bindparam("host"))
@@ -284,14 +285,14 @@ def condemn(tx: Tx, host: HostId) -> None:
     tx.execute(_CHANGE, {"host": host, "condemned_at": tx.now})
 
 
-def condemned(tx: Tx, since: str) -> set[HostId]:
-    """Return the hosts for which that was decided since then, whatever has become of them."""
-    return {HostId(host) for host in tx.execute(_CONDEMNED, {"since": since}).scalars()}
+def condemned(tx: Tx, since: str, until: str) -> set[HostId]:
+    """Return the hosts for which that was decided between these times, whatever has become of them."""
+    return {HostId(host) for host in tx.execute(_CONDEMNED, {"since": since, "until": until}).scalars()}
 
 
-def members(tx: Tx, since: str) -> int:
-    """Count the hosts that are to be heard, nobody being at work there, and those that were condemned since then."""
-    return int(tx.execute(_MEMBERS, {"since": since}).scalar_one())
+def members(tx: Tx, since: str, until: str) -> int:
+    """Count the hosts that are to be heard, nobody being at work there, and those that were condemned then."""
+    return int(tx.execute(_MEMBERS, {"since": since, "until": until}).scalar_one())
 
 
 def prove_dead(tx: Tx, observed: Lease, kind: str, readings: dict[str, str], who: str) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from renova.ha import brake
+from renova.model.clock import later
 from renova.model.errors import Conflict
 from renova.model.host import HostState, ProofKind
 from renova.partners.notifications import CloudEvent
@@ -226,3 +227,17 @@ def test_a_death_that_was_decided_may_be_proven_and_one_after_a_return_is_one_mo
         assert not await admitted(2)
 
     tell(story, settings=SOON_OVER)
+
+
+def test_deaths_of_before_the_databases_clock_went_back_are_not_at_once_for_hours() -> None:
+    async def story(cloud: SimulatedCloud) -> None:
+        async def admitted(nth: int) -> bool:
+            host = cloud.hosts[f"host{nth}"].id
+            return await cloud.database.transact(partial(brake.admits, cloud.cloud, host=host, silent=frozenset()))
+
+        for nth in (1, 2, 3):
+            host = cloud.hosts[f"host{nth}"].id
+            await cloud.database.transact(lambda tx: hosts.change(tx, host, condemned_at=later(tx.now, 7200.0)))  # noqa: B023
+        assert [await admitted(nth) for nth in (4, 5, 6, 7)] == [True, True, True, False]
+
+    tell(story)
