@@ -93,7 +93,7 @@ class Restarter:
         turns = await self.cloud.database.read(their_turn)
         asked = [asyncio.create_task(ask(server, host)) for server, host in turns.items()]
         try:
-            # Crashed ones wait for this; who was too late is asked again soon, and knows the answer by then.
+            # Crashed ones wait for this. Who was too late is asked again at the next look; his host goes on asking him.
             done = (await asyncio.wait(asked, timeout=ANSWER_S))[0] if asked else set[asyncio.Task[FoundGuest | None]]()
         finally:
             for task in asked:
