@@ -11,12 +11,14 @@ from renova.model.errors import Invalid, NotNow, Refused
 from renova.model.guest import PowerState
 from renova.model.ids import ServerId
 from renova.model.server import Server, TaskState, VmState
+from renova.operations.cloud import Cloud
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.migrate import accept_migrate
 from renova.operations.reboot import accept_reboot
 from renova.operations.stop import accept_stop
-from renova.store import actions, migrations, rights
+from renova.operations.submission import Asked
+from renova.store import actions, migrations, rights, servers
 from renova.store.database import Tx
 from renova.store.migrations import Migration
 from tests.operations.failing_hosts import break_start, dead_host_of
@@ -280,3 +282,25 @@ def test_a_guest_that_ends_while_its_move_finds_no_place_makes_its_server_stoppe
         assert (after.vm_state, after.host_name) == (VmState.STOPPED, here)
 
     told_story(story, shared=False)
+
+
+def test_a_move_from_where_the_server_is_not_any_more_ends_nobodys_right() -> None:
+    """As a restored database may have it: asked for before another move, which is lost, and whose end was found."""
+
+    async def story(told: Told) -> None:
+        server = await told.created()
+        home = await told.get(server)
+        former = next(host for name, host in told.cloud.hosts.items() if name != home.host_name)
+
+        def accept(cloud: Cloud, tx: Tx, who: Asked) -> None:
+            servers.change(tx, server, host=former.id, host_name=former.name)
+            accept_migrate(cloud, tx, who, server)
+            servers.change(tx, server, host=home.host, host_name=home.host_name)
+
+        await told.ask(accept)
+        after = await told.idle(server)
+        assert (await record(told, server)).status == "error"
+        assert "not on the host any more" in (after.fault.message if after.fault else "")
+        assert told.cloud.running(server) == [home.host_name]
+
+    told_story(story)

@@ -37,6 +37,7 @@ from renova.operations.parts.moving import (
     note_move,
     release_former,
     right_at,
+    right_to_leave,
     stay_at_home,
     take_again,
 )
@@ -125,7 +126,7 @@ async def migrate_server(run: Run, want: MigrateServer) -> None:
 @write()
 def hold_destination(work: Work, tx: Tx, want: MigrateServer) -> Leaving:
     """Hold what the server needs of the best host, beside what it holds of its own."""
-    server = work.server_now(tx)
+    server, right = work.server_now(tx), right_to_leave(work, tx, want.source)
     request = _request(work, tx, server, want)
     carried_as = None
     try:
@@ -142,7 +143,7 @@ def hold_destination(work: Work, tx: Tx, want: MigrateServer) -> Leaving:
     note_destination(tx, want.migration, "migrating", chosen.id, chosen.name)
     servers.change(tx, server.id, task_state=TaskState.RESIZE_MIGRATING)
     notify(work.cloud, tx, server.id, "instance.resize.start")
-    return Leaving(work.right_here(tx), chosen.id, chosen.name, carried_as)
+    return Leaving(right, chosen.id, chosen.name, carried_as)
 
 
 @hold_destination.undo

@@ -38,6 +38,7 @@ from renova.operations.parts.moving import (
     note_move,
     release_former,
     right_at,
+    right_to_leave,
     stay_at_home,
     take_again,
 )
@@ -152,11 +153,12 @@ def hold_destination(work: Work, tx: Tx, want: MigrateLive) -> LeavingLive:
     source = hosts.get(tx, want.source)
     if source is not None and (reason := why_not_live(tx, server, source)) is not None:
         raise Conflict(f"Instance {server.id} cannot be migrated live: {reason}.")  # what was under way has changed it
+    right = right_to_leave(work, tx, want.source)
     chosen = hold_room(work, tx, server, _request(work, tx, server, want))
     actions.open_event(tx, work.held.action, "compute_live_migration", server.host_name)
     note_destination(tx, want.migration, "preparing", chosen.id, chosen.name)
     notify(work.cloud, tx, server.id, "instance.live_migration_pre.start", host=chosen.name)
-    return LeavingLive(work.right_here(tx), chosen.id, chosen.name)
+    return LeavingLive(right, chosen.id, chosen.name)
 
 
 @hold_destination.undo

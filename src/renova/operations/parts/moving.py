@@ -108,6 +108,18 @@ def right_at(tx: Tx, server: ServerId, source: HostId) -> Right | None:
     return right if right is not None and right.host == source and not lost else None
 
 
+def right_to_leave(work: Work, tx: Tx, source: HostId) -> Right:
+    """Return the right that a move from there is to end; `Conflict` where the server is elsewhere by now.
+
+    A restored database may hold a move that was asked for before another one, which it has lost: the server was found
+    where that had brought it. The source would confirm that it stops what it has not, and another right be ended.
+    """
+    right = work.right_here(tx)
+    if right.host != source:
+        raise Conflict("The server is not on the host any more that it was to leave.")
+    return right
+
+
 def release_former(tx: Tx, server: ServerId, former: Right) -> None:
     """Note that nobody may run the server: its host confirmed that this right is over."""
     right = rights.right(tx, server)
