@@ -135,8 +135,8 @@ def test_a_guest_leaves_a_drained_host_and_comes_back_with_all_that_is_in_its_me
     before, began = uptime(lab, address), time.monotonic()
 
     told = renova(lab, "host", "drain", source, "--reason", "new fans")
-    assert f"{source}: draining, 0 moved, 1 moving" in told
-    assert "% of memory copied" in told
+    # Whether a share of its memory was seen is a matter of the machine: tests/unit/main/test_maintenance_commands.py.
+    assert told.startswith(f"{source}: draining, 0 moved, 1 ")
     assert told.endswith(f"{source}: drained, 1 moved\n")
     target = lab.host(server)
     assert target != source

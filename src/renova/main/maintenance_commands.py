@@ -34,7 +34,7 @@ def drain(
     found = client.drain(name, reason)
     told = ""
     while wait and found["state"] == "draining":
-        if not as_json and (line := _line(found)) != told:
+        if not as_json and (line := progress_line(found)) != told:
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
             told = line
@@ -43,12 +43,13 @@ def drain(
     if as_json:
         print_json(found)
     else:
-        sys.stdout.write(f"{_line(found)}\n")
+        sys.stdout.write(f"{progress_line(found)}\n")
         _print_those_left(found)
     raise typer.Exit(1 if found["state"] == "held up" else 0)
 
 
-def _line(found: dict[str, Any]) -> str:
+def progress_line(found: dict[str, Any]) -> str:
+    """Return how far a host is, as the API tells it, in a line: how many moved, move, wait and stay, and what moves."""
     counts = {stage: len(found[stage]) for stage in ("moving", "waiting", "staying")}
     told = ", ".join(f"{count} {stage}" for stage, count in counts.items() if count)
     copied = [f"{each['name']} {each['copied']:.0%}" for each in found["moving"] if each["copied"] is not None]
