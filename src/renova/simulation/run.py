@@ -51,6 +51,7 @@ class Plan:
     minutes: float = 5.0
     pause_s: float = 1.0  # between two requests of a user, about
     rate: float = 1.0  # faults a second, about
+    pace: float = 1.0  # what a fault lasts is multiplied by this
     faults: tuple[str, ...] = ()  # words in the names of the kinds to strike with; none: all kinds
     aims: tuple[str, ...] = ()  # crash points at which somebody is to die first
     room: int = 12  # servers that fit on a host
@@ -203,7 +204,7 @@ class Run:
         self.world.points.aims = plan.aims
         self.world.listeners.append(lambda event: self.history.note("FAULT", event))
         kinds = (*plan.kinds(), AIMED) if plan.aims else plan.kinds()
-        self.injector = Injector(self.world, kinds, rate=plan.rate)
+        self.injector = Injector(self.world, kinds, rate=plan.rate, pace=plan.pace)
         self.workload = Workload(
             Front(list(self.world.controllers.values())),
             self.world.clock,

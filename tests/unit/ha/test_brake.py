@@ -118,6 +118,7 @@ def test_where_too_many_fall_silent_at_once_not_one_is_taken_for_dead() -> None:
     tell(story)
 
 
+@pytest.mark.slow
 def test_hosts_that_die_one_after_the_other_over_a_long_time_are_all_taken_for_dead() -> None:
     async def story(cloud: SimulatedCloud) -> None:
         for nth in range(1, 7):
