@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from renova.drivers.hypervisor import WATCHDOG_FIRED
 from renova.drivers.hypervisor.disks import Disks
 from renova.drivers.hypervisor.domain_xml import domain_xml
 from renova.drivers.hypervisor.libvirt import LibvirtHypervisor
@@ -26,6 +27,7 @@ from renova.model.guest import Address, Guest, GuestChanged, Nic, Personal, Powe
 from renova.model.ids import NetworkId, PortId
 from tests.contract.benches import DEAF_IMAGE, Images, a_guest, linux, qemu, two_hosts, until, until_booted, uri
 from tests.contract.test_network import linux_bridge
+from tests.live.neglect import NEGLECT_WATCHDOG
 
 pytestmark = pytest.mark.live
 
@@ -156,6 +158,27 @@ async def test_an_agent_that_stands_still_is_silent_and_one_that_ended_is_nobody
         return (await hypervisor.pulse(guest.server)).life > lives[0]
 
     await until(its_end_is_known)
+
+
+async def test_a_guest_that_its_watchdog_has_paused_is_not_let_go_on_by_a_move_that_is_given_up(
+    hypervisor: LibvirtHypervisor, pytestconfig: pytest.Config
+) -> None:
+    images = Images()
+    root = images.add(linux(pytestconfig).read_bytes(), "qcow2")
+    neglects = base64.b64encode(f"#!/bin/sh{NEGLECT_WATCHDOG}".encode()).decode()
+    guest = msgspec.structs.replace(
+        a_guest(root), watchdog="pause", personal=Personal("stands", "Stands", user_data=neglects)
+    )
+    await hypervisor.prepare(guest, images)
+    await hypervisor.start(guest)
+
+    async def found_hung() -> bool:
+        found = await hypervisor.guest(guest.server)
+        return found is not None and (found.power, found.hung) == (PowerState.PAUSED, WATCHDOG_FIRED)
+
+    await until(found_hung)
+    assert not await hypervisor.stay(guest.server), "it has left"
+    assert await found_hung()
 
 
 def nic(ip: str) -> Nic:

@@ -8,6 +8,7 @@ import pytest
 
 from renova.lab import processes
 from tests.live.lab import Lab, running_lab
+from tests.live.neglect import NEGLECT_WATCHDOG
 from tests.live.test_memory_and_images import create
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -89,22 +90,6 @@ def test_guests_outlive_agent_and_libvirtd(lab: Lab) -> None:
     lab.active(server)
     assert lab.running_on(server) == [host]
     lab.compute.delete_server(server)
-
-
-# Has the guest's watchdog, an i6300esb, fire in 5 s, as if nobody fed it; Debian's cloud kernel has no driver of it.
-# Its two timers, one after the other, count in 1/1007 s, and each write to them has to be unlocked; bit 1 of the lock
-# register, which is in its configuration, starts them.
-NEGLECT_WATCHDOG = """
-device=$(dirname $(grep -lx 0x25ab /sys/bus/pci/devices/*/device))
-echo 1 >$device/enable
-read -r base _ <$device/resource
-for timer in 0x0 0x4; do
-    devmem $((base + 0xc)) 16 0x80
-    devmem $((base + 0xc)) 16 0x86
-    devmem $((base + timer)) 32 2500
-done
-printf '\\2' | dd of=$device/config bs=1 seek=$((0x68)) conv=notrunc 2>/dev/null
-"""
 
 
 def test_guests_whose_watchdogs_fire_and_leave_them_to_others_are_started_again(lab: Lab) -> None:

@@ -24,12 +24,13 @@ from renova.operations.cloud import Cloud
 from renova.operations.create_image import CreateImage, copy_root, upload_copy
 from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.bind_ports import bind_ports
-from renova.operations.parts.claim import Claim, claim, give_claim_back, hold_room
+from renova.operations.parts.claim import Claim, claim, hold_room
 from renova.operations.parts.guest import disks_of, has_any
 from renova.operations.parts.moving import (
     COLD,
     demand_another_host,
     demand_living_source,
+    end_right_elsewhere,
     leave_where_it_was,
     move_to,
     note_claimed,
@@ -207,11 +208,8 @@ def claim_destination(work: Work, tx: Tx, want: MigrateServer, leaving: Leaving)
 
 @claim_destination.undo_write
 def release_claim(work: Work, tx: Tx, want: MigrateServer, leaving: Leaving) -> None:
-    """End the destination's right, unless it still has to confirm that nothing of the server is there."""
-    right = rights.right(tx, work.held.server)
-    if right is not None and right.host != want.source:
-        # The step before the guest is brought up: it is written down before that begins, as acts are.
-        give_claim_back(work, tx, right, built=steps.has_done(tx, work.held, bind_ports.name))
+    # The step before the guest is brought up: it is written down before that begins, as acts are.
+    end_right_elsewhere(work, tx, want.source, built=steps.has_done(tx, work.held, bind_ports.name))
 
 
 @act()

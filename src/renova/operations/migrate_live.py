@@ -26,11 +26,12 @@ from renova.model.server import AttachedNetwork, Server, TaskState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
 from renova.operations.parts.bind_ports import bind_ports
-from renova.operations.parts.claim import Claim, claim, give_claim_back, hold_room
+from renova.operations.parts.claim import Claim, claim, hold_room
 from renova.operations.parts.guest import current_guest, disks_of, has_any
 from renova.operations.parts.moving import (
     demand_another_host,
     demand_living_source,
+    end_right_elsewhere,
     leave_where_it_was,
     move_to,
     note_claimed,
@@ -49,7 +50,7 @@ from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.scheduling.request import Request
-from renova.store import actions, block_devices, hosts, migrations, rights, servers, steps
+from renova.store import actions, block_devices, hosts, migrations, servers, steps
 from renova.store.database import Tx
 from renova.store.migrations import LIVE, Migration, Wish
 from renova.store.placement import claims
@@ -270,10 +271,8 @@ def claim_destination(work: Work, tx: Tx, want: MigrateLive, leaving: LeavingLiv
 
 @claim_destination.undo_write
 def release_claim(work: Work, tx: Tx, want: MigrateLive, leaving: LeavingLive) -> None:
-    """End the destination's right, unless it still has to confirm that nothing of the server is there."""
-    right = rights.right(tx, work.held.server)
-    if right is not None and right.host != want.source:
-        give_claim_back(work, tx, right, built=steps.has_done(tx, work.held, bind_ports.name))
+    # The step before the guest is brought up: it is written down before that begins, as acts are.
+    end_right_elsewhere(work, tx, want.source, built=steps.has_done(tx, work.held, bind_ports.name))
 
 
 @act()

@@ -35,6 +35,8 @@ LEAVE = (
     | libvirt.VIR_MIGRATE_AUTO_CONVERGE
     | libvirt.VIR_MIGRATE_UNSAFE
 )
+# Not for leaving: by its disk, which QEMU tries again, and by its watchdog, of which the host has told the cloud.
+OTHERS_STOPPED = (libvirt.VIR_DOMAIN_PAUSED_IOERROR, libvirt.VIR_DOMAIN_PAUSED_WATCHDOG)
 NO_COPYING = (libvirt.VIR_DOMAIN_JOB_NONE, libvirt.VIR_DOMAIN_JOB_COMPLETED)
 
 
@@ -108,8 +110,7 @@ def stay(connection: Any, server: ServerId) -> Whereabouts:
     domain = domain_of(connection, server)
     if domain is not None and domain.isActive():
         state, reason = domain.state()
-        waits_for_disk = reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR
-        if state == libvirt.VIR_DOMAIN_PAUSED and not waits_for_disk and not is_to_stand_still(domain):
+        if state == libvirt.VIR_DOMAIN_PAUSED and reason not in OTHERS_STOPPED and not is_to_stand_still(domain):
             domain.resume()
     return whereabouts(connection, server)
 

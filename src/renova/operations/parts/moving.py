@@ -10,7 +10,7 @@ from renova.model.ids import HostId, ServerId
 from renova.model.server import Server
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
-from renova.operations.parts.claim import Claim
+from renova.operations.parts.claim import Claim, give_claim_back
 from renova.operations.parts.state import close_failed, fault
 from renova.operations.report import followed, note_crash
 from renova.operations.submission import Asked
@@ -125,6 +125,16 @@ def release_former(tx: Tx, server: ServerId, former: Right) -> None:
     right = rights.right(tx, server)
     if right is not None and (right.host, right.incarnation) == (former.host, former.incarnation):
         rights.release(tx, server)
+
+
+def end_right_elsewhere(work: Work, tx: Tx, source: HostId, *, built: bool) -> None:
+    """End the destination's right, unless it still has to confirm that nothing of the server is there.
+
+    `built`: the guest may have been begun there.
+    """
+    right = rights.right(tx, work.held.server)
+    if right is not None and right.host != source:
+        give_claim_back(work, tx, right, built=built)
 
 
 def take_again(tx: Tx, server: ServerId, source: HostId) -> None:
