@@ -116,9 +116,9 @@ class Lab:
         self.cloud.up(TELLER)
 
     @contextmanager
-    def recovering(self) -> Iterator[None]:
-        """Have what fails come back by itself meanwhile: the controller starts anew with that setting, and without."""
-        LabCloud(self.cloud.home, msgspec.structs.replace(self.cloud.plan, recovery=True)).up(TELLER)
+    def recovering(self, **settings: float) -> Iterator[None]:
+        """Have what fails come back by itself meanwhile: the controller starts anew with the settings, and without."""
+        LabCloud(self.cloud.home, msgspec.structs.replace(self.cloud.plan, recovery=True, **settings)).up(TELLER)
         try:
             yield
         finally:

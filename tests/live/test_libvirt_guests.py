@@ -27,7 +27,7 @@ from renova.model.guest import Address, Guest, GuestChanged, Nic, Personal, Powe
 from renova.model.ids import NetworkId, PortId
 from tests.contract.benches import DEAF_IMAGE, Images, a_guest, linux, qemu, two_hosts, until, until_booted, uri
 from tests.contract.test_network import linux_bridge
-from tests.live.neglect import NEGLECT_WATCHDOG
+from tests.live.neglect import ANSWER_TWICE, NEGLECT_WATCHDOG
 
 pytestmark = pytest.mark.live
 
@@ -99,28 +99,9 @@ async def test_guests_on_two_hosts_reach_each_other_and_know_who_they_are(
     assert "ip=10.9.0.12 " in said
 
 
-# Answers as QEMU's guest agent does, to two pings; then it stands still with its way out open, and then it is killed.
-AGENT = """#!/bin/sh
-insmod /lib/guest/modules/*virtio_console*
-port=
-while [ -z "$port" ]; do
-    for each in /sys/class/virtio-ports/*; do
-        [ "$(cat $each/name)" = org.qemu.guest_agent.0 ] && port=/dev/${each##*/}
-    done
-done
-cat >/run/agent <<'END'
-exec 3<>$1
-pings=0
-while :; do
-    read -r line <&3 || { usleep 100000; continue; }  # nobody outside listens yet
-    case $line in
-    *guest-sync*) echo "{\\"return\\": $(echo "$line" | sed 's/.*"id": *\\([0-9]*\\).*/\\1/')}" >&3 ;;
-    *guest-ping*) echo '{"return": {}}' >&3; pings=$((pings + 1)) ;;
-    esac
-    [ $pings = 2 ] && kill -STOP $$
-done
-END
-sh /run/agent $port &
+# Once it stands still, the agent is killed some time later.
+AGENT = f"""#!/bin/sh
+{ANSWER_TWICE}
 agent=$!
 (
     while ! grep -q '^State:.T' /proc/$agent/status; do sleep 1; done

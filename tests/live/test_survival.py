@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from openstack import exceptions as sdk
 
 from renova.lab import processes
 from tests.live.lab import Lab, running_lab
-from tests.live.neglect import NEGLECT_WATCHDOG
+from tests.live.neglect import ANSWER_TWICE, NEGLECT_WATCHDOG
 from tests.live.test_memory_and_images import create
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -92,18 +93,31 @@ def test_guests_outlive_agent_and_libvirtd(lab: Lab) -> None:
     lab.compute.delete_server(server)
 
 
-def test_guests_whose_watchdogs_fire_and_leave_them_to_others_are_started_again(lab: Lab) -> None:
+def test_guests_that_hang_and_leave_that_to_others_are_started_again(lab: Lab, guest_image_path: Path) -> None:
     def watched(action: str) -> tuple[str, str]:
         flavor = lab.compute.create_flavor(name=f"watched-{action}", vcpus=1, ram=128, disk=1)
         lab.compute.create_flavor_extra_specs(flavor, {"hw:watchdog_action": action})
         return create(lab, f"hangs-{action}", flavor=flavor.name)
 
-    with lab.recovering(), ThreadPoolExecutor() as booting:
-        servers = dict(booting.map(watched, ("none", "pause")))
-        hosts = {server: lab.host(server) for server in servers}
-        for server, address in servers.items():
+    def with_agent() -> tuple[str, str]:
+        image = lab.admin.image.create_image(
+            "with-agent", disk_format="qcow2", container_format="bare", hw_qemu_guest_agent="yes"
+        )
+        headers = {"Content-Type": "application/octet-stream", "Accept": ""}
+        with guest_image_path.open("rb") as content:
+            sdk.raise_from_response(lab.admin.image.put(f"/images/{image.id}/file", data=content, headers=headers))
+        return create(lab, "falls-silent", "with-agent")
+
+    neglects = {"none": NEGLECT_WATCHDOG, "pause": NEGLECT_WATCHDOG, "agent": ANSWER_TWICE}
+    with lab.recovering(hang_after=10.0), ThreadPoolExecutor() as booting:
+        begun = {each: booting.submit(watched, each) for each in ("none", "pause")} | {
+            "agent": booting.submit(with_agent)
+        }
+        created = {each: server.result() for each, server in begun.items()}
+        hosts = {server: lab.host(server) for server, _ in created.values()}
+        for each, (server, address) in created.items():
             lab.boots(server, 1)
-            lab.in_guest(address, NEGLECT_WATCHDOG)
+            lab.in_guest(address, neglects[each])
         for server, host in hosts.items():
             lab.boots(server, 2)
             lab.active(server)

@@ -28,6 +28,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     controllers: int = 1  # several have PostgreSQL for their database, and a load balancer has the API's port
     ports: tuple[int, ...] = ()  # with several: those of two database servers, then two for each controller
     recovery: bool = False  # servers of dead hosts come back by themselves, instead of by hand
+    hang_after: float = 0.0  # seconds without an answer of its agent, after which a guest hangs; 0: it never does
     armed: bool = False  # guards stop the hosts' guests where a lease ends; that proves them dead, and no power is read
     witness: bool = False  # armed hosts have one: they go on while nothing controls them
     usual_lease: bool = False  # times of the lease are a controller's defaults, instead of ones soon over

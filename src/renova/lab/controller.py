@@ -88,7 +88,7 @@ class LabController:
             "agents_port": self.blueprint.controller_agents_port(self.name),
             "agents_names": [address],
             "extra_peers": list(self.machines.extra_peers),
-            "recovery": {"automatic": self.blueprint.recovery},
+            "recovery": {"automatic": self.blueprint.recovery, "hang_after": self.blueprint.hang_after},
             "brake": {"share": 1.0},
         }
         if self.blueprint.armed:
