@@ -56,7 +56,7 @@ OFF, GONE, ERROR = VmState.STOPPED, VmState.DELETED, VmState.ERROR
 OTHER_DISK = "another disk of "  # of before or after a rebuild: it goes with the next one, or with the server
 COPY = "copies of disks "  # goes with the server
 IMAGE = "image "  # is seen, unfinished, and can be deleted
-LEFT_BY = {"rebuild": OTHER_DISK, "create-image": COPY}  # what such a story may leave to its server
+LEFT_BY = {"rebuild": OTHER_DISK, "create-image": COPY, "migrate": COPY}  # what such a story may leave to its server
 TILL_DELETED = ("volume ", OTHER_DISK)  # what a server in error may have until it is deleted
 
 
