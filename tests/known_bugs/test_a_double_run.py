@@ -289,12 +289,12 @@ def test_a5_local_disks_of_a_server_that_left_are_set_aside_with_what_was_writte
         assert (aside.server, aside.incarnation) == (server.id, 1)
         assert "the user's work" in [write.text for disk in kept.values() for write in disk.writes]
         assert await told.cloud.cloud.agents.asides(host.id) == (aside,)
-        await told.cloud.clock.sleep(3000)
+        await told.cloud.clock.sleep(1500)
         assert host.storage.asides, "kept for a while"
-        await told.cloud.clock.sleep(5000)
+        await told.cloud.clock.sleep(2500)
         assert host.storage.asides == [], "and not for ever"
 
-    told_story(story, shared=False, agent_settings=AgentSettings(aside_days=3600 / 86400))
+    told_story(story, shared=False, agent_settings=AgentSettings(aside_days=1800 / 86400))
 
 
 # --- A6 to A9: the return ---

@@ -14,7 +14,7 @@ def fails(part: object, method: str, error: CloudError) -> Callable[[], None]:
     really = getattr(part, method)
 
     async def fail(*_arguments: object, **_options: object) -> object:
-        raise error
+        raise type(error)(*error.args)  # another each time: one would keep the tracebacks of all its raises
 
     setattr(part, method, fail)
     return lambda: setattr(part, method, really)
