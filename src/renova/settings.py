@@ -282,7 +282,8 @@ def load(kind: type[S], path: Path | None, environment: Mapping[str, str] = os.e
     try:
         settings = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise BadSetup(f"Settings{f' in {source}' if source else ''}: {error}. See `renova --help`.") from error
+        where = f" in {source}" if source else ""
+        raise BadSetup(f"Settings{where}: {error}. docs/operate.md lists all there are.") from error
     for name, value in msgspec.structs.asdict(settings).items():
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str) and not text.isprintable():

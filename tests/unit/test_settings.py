@@ -147,7 +147,7 @@ def test_a_file_that_is_none_is_named_with_what_is_wrong(tmp_path: Path) -> None
 
 
 def test_a_settings_file_is_named_in_what_is_wrong_with_it(tmp_path: Path) -> None:
-    with pytest.raises(BadSetup, match=r"renova\.toml"):
+    with pytest.raises(BadSetup, match=r"renova\.toml.*docs/operate\.md lists all there are"):
         load(ControllerSettings, file(tmp_path, "api_port = 'x'"), {})
 
 

@@ -184,7 +184,8 @@ class HostsClient:
         except keystone.HttpError as error:
             raise Refused(str(error)) from error
         except keystone.ClientException as error:
-            raise NotNow(str(error)) from error
+            done = "" if method == "GET" else " It may have been done all the same: look first."
+            raise NotNow(f"{error}. Ask again.{done}") from error
         except ValueError as error:  # no JSON
             raise self._stranger() from error
         if part:

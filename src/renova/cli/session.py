@@ -24,9 +24,20 @@ def connect() -> Any:
         connection.session.get_token()
     except keystone.Unauthorized as error:
         raise BadSetup(
-            f"{where} refuses user or password of the OS_* variables. Source this cloud's openrc."
+            f"{where} refuses user, password or project of the OS_* variables. Source this cloud's openrc."
         ) from error
     except (keystone.ConnectFailure, keystone.DiscoveryFailure) as error:
+        answer = error.__context__  # while this was handled, keystoneauth gave up looking for its own API
+        if isinstance(answer, keystone.HttpServerError):
+            raise NotNow(
+                f"Whoever answers at {where} cannot serve now ({answer}): controllers or their database are "
+                "away. GET /healthcheck there says which; ask again when that is mended."
+            ) from error
+        if isinstance(answer, keystone.HttpError):
+            raise BadSetup(
+                f"What answers at {where} is no cloud ({answer}). OS_AUTH_URL looks like "
+                "http://cloud.example:8774/identity/v3."
+            ) from error
         raise NotNow(
             f"Nobody answers at {where}: start the controller, or have OS_AUTH_URL name one that runs."
         ) from error
@@ -34,6 +45,7 @@ def connect() -> Any:
         raise BadSetup(f"OS_AUTH_URL is no address ({error}). Source this cloud's openrc.") from error
     except (sdk.ConfigException, sdk.SDKException, keystone.ClientException) as error:
         raise BadSetup(
-            f"No session with a cloud ({error}). Source its openrc first, or set OS_CLOUD and OS_CLIENT_CONFIG_FILE."
+            f"No session with a cloud ({error}). Source its openrc first, or set OS_AUTH_URL, OS_USERNAME and so on, "
+            "or OS_CLOUD."
         ) from error
     return connection

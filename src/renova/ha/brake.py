@@ -60,7 +60,7 @@ def _is_under_way(tx: Tx, host: HostId) -> bool:
 def release(cloud: Cloud, tx: Tx, who: str) -> None:
     """Take the operator's word that hosts are really dead: for a while, as many as are may be taken for dead."""
     if cluster.get(tx).brake is None:
-        raise Conflict("The brake is not on.")
+        raise Conflict("The brake is not on. What would prove a silent host dead is in `renova host show HOST`.")
     cluster.release_brake(tx, later(tx.now, cloud.settings.brake.window))
     notify_operators(cloud, tx, "cluster.brake.released", {"by": who})
     tx.then(lambda: log.warning("brake released", by=who))

@@ -53,7 +53,10 @@ def undo_drain(cloud: Cloud, tx: Tx, host: Host) -> None:
     """Have the host be used again, unless it was disabled before. What is on its way goes on; nothing comes back."""
     drain = drains.get(tx, host.id)
     if drain is None:
-        raise Conflict(f"Host {host.name} is not being drained.")
+        raise Conflict(
+            f"Host {host.name} is not drained. If it is disabled, `openstack compute service set --enable {host.name} "
+            "nova-compute` has it used again."
+        )
     drains.end(tx, host.id)
     if drain.disabled and host.disabled:
         compute_service.enable(cloud, tx, host)

@@ -83,7 +83,7 @@ async def switch_on(power: HostPower, clock: Clock) -> None:
 async def _demand_right_machine(power: HostPower) -> None:
     """Raise unless what would be switched is the machine that was enrolled."""
     if not power.can_switch:
-        raise Refused(f"{power.by} only reads power, and switches nothing")
+        raise Refused(f"{power.by} only reads power: give the host a power controller (`renova host power set`)")
     said = await power.read()
     if not power.is_of(said) or (said.reading is Reading.UNKNOWN and not power.system):
         raise NotNow(_words(said))

@@ -152,7 +152,7 @@ def choose(tx: Tx, server: ServerId, host_name: str) -> None:
     """Have the server go on where an operator says; the other hosts that run it are to clean it up."""
     contested = waiting(tx).contested
     if server not in contested:
-        raise Conflict(f"Server {server} does not run on several hosts.")
+        raise Conflict(f"Server {server} does not run on several hosts: `renova status` names those that do.")
     host = host_rows.by_name(tx, host_name)
     if host is None or host.name not in contested[server]:
         raise NotFound(f"Server {server} runs on {', '.join(contested[server])}, not on {host_name}.")

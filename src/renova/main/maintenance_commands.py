@@ -54,7 +54,7 @@ def progress_line(found: dict[str, Any]) -> str:
     told = ", ".join(f"{count} {stage}" for stage, count in counts.items() if count)
     copied = [f"{each['name']} {each['copied']:.0%}" for each in found["moving"] if each["copied"] is not None]
     told += f" ({', '.join(copied)} of memory copied)" if copied else ""
-    silent = "" if found["heard"] else "; it is not heard, and nothing can leave it"
+    silent = "" if found["heard"] else "; it is not heard: nothing leaves it, nor is it recovered until --undo"
     return f"{found['host']}: {found['state']}, {found['moved']} moved{', ' if told else ''}{told}{silent}"
 
 

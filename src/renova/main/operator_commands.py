@@ -70,7 +70,7 @@ def rehearse(
     Ends with 1 where a server would find no place, or where that could not be found out.
     """
     if sum((bool(names), zone is not None, failures is not None)) != 1:
-        raise typer.BadParameter("Name hosts, or a zone by --zone, or a number by --any.")
+        raise typer.BadParameter("Name hosts, or a zone by --zone, or a number by --any: one of the three.")
     if failures is not None:
         found = client_of_cloud().survival(failures, seconds)
         good = found["survived"] is True
@@ -164,7 +164,7 @@ def trust_power(name: Name, as_json: Json = False) -> None:
 @host.command("join-token", epilog="Example: renova host join-token --count 3 --hours 24")
 def make_join_token(
     count: Annotated[int, typer.Option(min=1, max=10_000, help="How many; each is good for one host.")] = 1,
-    hours: Annotated[float, typer.Option(min=0.01, help="How long they are good for.")] = 1.0,
+    hours: Annotated[float, typer.Option(min=0.01, max=8760, help="How long they are good for.")] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Make tokens with which new hosts join: each is the content of an agent's join_token_file."""

@@ -236,7 +236,7 @@ class Rack:
         try:
             return self._hosts[name]
         except KeyError:
-            raise NotFound(f"there is no host {name} here") from None
+            raise NotFound(f"There is no host {name} here: `renova lab status` shows those there are.") from None
 
     async def kill(self, host: str) -> None:
         found = self._host(host)

@@ -57,11 +57,14 @@ async def _read(settings: "AgentSettings") -> dict[str, Any]:
     from renova.witness.directory import WitnessDirectory
 
     if not settings.witness:
-        raise BadSetup("This host has no witness: setting witness names no directory.")
+        raise BadSetup("This host has no witness: the agent's settings name no directory. Name their file by --config.")
     state = Path(settings.state_dir)
     identity = read_identity(state) if state.is_dir() else None
     if identity is None:
-        raise BadSetup(f"This host is not enrolled yet: there is no identity in {state}.")
+        raise BadSetup(
+            f"This host is not enrolled: there is no identity in {state}. Start its agent, or name its settings by "
+            "--config."
+        )
     page = await FilePage(state).read()
     found = {"witness": settings.witness, "era": page.era, "epoch": page.epoch}
     began = time.monotonic()

@@ -70,7 +70,8 @@ async def test_recoveries_are_listed_of_one_state_host_or_server(api: HostsApi) 
     assert await count("state=failed") == await count("host=name-of-host-b") == await count("server=another") == 0
     assert (await asked(api, "GET", "/recoveries?state=gone"))[0] == 400
     assert (await asked(api, "GET", "/recoveries?host=mars"))[0] == 404
-    assert (await asked(api, "GET", "/recoveries/mars"))[0] == 404
+    status, answer = await asked(api, "GET", "/recoveries/mars")
+    assert (status, "`renova recoveries`" in answer["error"]["message"]) == (404, True)
     assert (await asked(api, "GET", "/recoveries/99"))[0] == 404
     assert (await asked(api, "GET", "/recoveries", who="demo"))[0] == 403
 

@@ -150,8 +150,8 @@ async def test_to_rehearse_changes_nothing(api: HostsApi) -> None:
     [
         ("rehearsal", 400, "Name the hosts that die"),
         ("rehearsal?host=host0&zone=nova", 400, "and not both"),
-        ("rehearsal?host=mars", 404, "There is no host mars"),
-        ("rehearsal?zone=mars", 404, "There is no host in an availability zone mars"),
+        ("rehearsal?host=mars", 404, "There is no host mars: `renova host list`"),
+        ("rehearsal?zone=mars", 404, "There is no host in an availability zone mars: see `openstack"),
         ("rehearsal?host=store", 400, "it is a storage host"),
         ("survival", 400, "failures must be a whole number from 1 to 10"),
         ("survival?failures=0", 400, "failures must be"),

@@ -191,7 +191,7 @@ def test_a_machine_that_is_switched_on_is_seen_to_be() -> None:
 def test_what_only_reads_is_not_asked_to_switch() -> None:
     async def story(machine: Machine, _power: HostPower, clock: VirtualClock) -> None:
         reader = HostPower(machine, by="a command", can_switch=False)
-        with pytest.raises(Refused, match="only reads"):
+        with pytest.raises(Refused, match="only reads power: give the host a power controller"):
             await fencing.switch_off(reader, clock, always)
         assert machine.told == []
 

@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,7 @@ def test_what_is_shown_is_there_as_json(path: tuple[str, ...]) -> None:
         (("controller", "--config", "/nowhere.toml"), "The settings file /nowhere.toml cannot be read "),
         (("agent", "--config", "/nowhere.toml"), "The settings file /nowhere.toml cannot be read "),
         (("host", "list"), "No session with a cloud "),
+        (("witness", "show"), "This host has no witness: the agent's settings name no directory. Name their file by "),
     ],
 )
 def test_what_has_to_be_set_up_first_is_one_sentence_and_status_2(
@@ -101,6 +105,49 @@ def test_a_controller_that_is_away_is_told_in_one_sentence(tmp_path: Path) -> No
             "Nobody answers at http://127.0.0.1:9/identity/v3: start the controller, or have OS_AUTH_URL name one that "
             "runs.\n"
         )
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """Serve this status, whatever is asked for, as a load balancer without controllers does; yields the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_arguments: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+    serving.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/identity/v3"
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("status", "ends", "sentence"),
+    [
+        (503, 1, "Whoever answers at {} cannot serve now (Service Unavailable (HTTP 503)): controllers or their "),
+        (404, 2, "What answers at {} is no cloud (Not Found (HTTP 404)). OS_AUTH_URL looks like "),
+    ],
+)
+def test_who_answers_and_cannot_serve_is_not_said_to_be_away(
+    status: int, ends: int, sentence: str, tmp_path: Path
+) -> None:
+    user = {"OS_USERNAME": "admin", "OS_PASSWORD": "secret", "OS_PROJECT_NAME": "admin"}
+    domains = {"OS_USER_DOMAIN_NAME": "Default", "OS_PROJECT_DOMAIN_NAME": "Default", "HOME": str(tmp_path)}
+    with answering(status) as url:
+        ended = run("status", OS_AUTH_URL=url, **user, **domains)
+    assert (ended.returncode, ended.stdout) == (ends, "")
+    assert ended.stderr.startswith(sentence.format(url))
+    assert len(ended.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from renova.api.hosts.found import host_in_path
+from renova.api.hosts.found import host_in_path, unknown_host
 from renova.api.http import Call, Reply
 from renova.ha.draining import begin_drain, leavers, moved, undo_drain
 from renova.ha.leaving import Leaver, Stage, progress
@@ -30,7 +30,7 @@ async def begin(call: Call) -> Reply:
     def work(tx: Tx) -> None:
         row = hosts.get(tx, host.id)
         if row is None:
-            raise NotFound(f"There is no host {host.name}.")
+            raise unknown_host(host.name)
         begin_drain(call.cloud, tx, row, call.caller.user_name, wanted.reason)
 
     await call.cloud.database.transact(work)

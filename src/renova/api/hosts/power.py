@@ -86,7 +86,8 @@ async def switch(call: Call) -> Reply:
     power = await _power(call, host)
     if wanted.power == "off" and not wanted.force and _is_up(call, host):
         raise Conflict(
-            f"Host {host.name} is up, and its guests would die. Empty it first; or say force, if that is meant."
+            f"Host {host.name} is up, and its guests would die. Empty it first (`renova host drain {host.name}`); or "
+            "say --force, if that is meant."
         )
     if wanted.power == "on":
         await _done(fencing.switch_on(power, call.cloud.clock))
@@ -102,10 +103,12 @@ async def rehearse(call: Call) -> Reply:
     power = await _power(call, host)
     if not host.disabled:
         raise Conflict(
-            f"Host {host.name} is in service: disable its compute service first, so that nothing goes there."
+            f"Host {host.name} is in service. Empty it first, so that none goes there: `renova host drain {host.name}`."
         )
     if await call.cloud.database.read(lambda tx: rights.of_host(tx, host.id)):
-        raise Conflict(f"Host {host.name} has servers, whose guests would die: move or stop them first.")
+        raise Conflict(
+            f"Host {host.name} has servers, whose guests would die. Move them first: `renova host drain {host.name}`."
+        )
     await _done(_off_and_on(call, host, power))
     return await show(call)
 
@@ -133,7 +136,7 @@ async def _done(work: Awaitable[Any]) -> None:
     try:
         await work
     except (NotNow, Refused) as error:
-        raise Conflict(f"It cannot be seen to: {error}.") from error
+        raise Conflict(f"Its power was not seen to change: {error}.") from error
 
 
 async def _power(call: Call, host: Host) -> HostPower:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from renova.api.hosts.found import unknown_host
 from renova.api.hosts.proofs import proof_view
 from renova.api.http import Call, Reply
 from renova.model.errors import Invalid, NotFound
@@ -25,7 +26,7 @@ async def list_all(call: Call) -> Reply:
     def work(tx: Tx) -> list[dict[str, Any]]:
         host = hosts.by_name(tx, name) if name is not None else None
         if name is not None and host is None:
-            raise NotFound(f"There is no host {name}.")
+            raise unknown_host(name)
         found = recoveries.find(
             tx,
             states=[RecoveryState(state)] if state is not None else (),
@@ -58,7 +59,9 @@ def _found(tx: Tx, which: str) -> Recovery:
     else:
         those = recoveries.find(tx, server=ServerId(which), limit=1) or recoveries.find(tx, name=which, limit=1)
     if not those:
-        raise NotFound(f"There is no recovery {which}, nor one of a server of that id or name.")
+        raise NotFound(
+            f"There is no recovery {which}, nor one of a server of that id or name: see `renova recoveries`."
+        )
     return those[0]
 
 

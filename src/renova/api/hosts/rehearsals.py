@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from renova.api.hosts.found import unknown_host
 from renova.api.http import Call, Reply
 from renova.ha.picture import FleetView
 from renova.ha.plan import Step
@@ -69,7 +70,7 @@ def _named(tx: Tx, names: Iterable[str]) -> frozenset[HostId]:
     for name in names:
         host = hosts.by_name(tx, name)
         if host is None:
-            raise NotFound(f"There is no host {name}.")
+            raise unknown_host(name)
         if host.role is not Role.COMPUTE:
             raise Invalid(f"No server lives on {name}: it is a storage host.")
         found.add(host.id)
@@ -79,7 +80,7 @@ def _named(tx: Tx, names: Iterable[str]) -> frozenset[HostId]:
 def _of_zone(tx: Tx, zone: str) -> frozenset[HostId]:
     found = frozenset(host.id for host in hosts.computing(tx) if aggregates.zone_of(tx, host.id) == zone)
     if not found:
-        raise NotFound(f"There is no host in an availability zone {zone}.")
+        raise NotFound(f"There is no host in an availability zone {zone}: see `openstack availability zone list`.")
     return found
 
 
