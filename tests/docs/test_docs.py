@@ -21,10 +21,13 @@ from renova.settings import (
     RecoverySettings,
     SchedulerSettings,
 )
+from tests.points.faults import EVERY
+from tests.simulation.planted import BUGS, IN_STORIES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 OPERATE = ROOT / "docs" / "operate.md"
+RELIABILITY = ROOT / "docs" / "reliability.md"
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
@@ -157,6 +160,27 @@ def test_rules_that_are_shown_exist() -> None:
     shown = {rule for document in DOCUMENTS for text in blocks(document, "yaml") for rule in RULE.findall(text)}
     assert shown
     assert shown <= rules
+
+
+def test_every_rule_of_ours_is_named() -> None:
+    (section,) = re.findall(r"^## Policy\n(.*?)(?=^## )", OPERATE.read_text(), re.MULTILINE | re.DOTALL)
+    ours = {rule for module in WITH_RULES for rule in module.POLICY if rule.startswith("renova:")}
+    assert set(re.findall(r"`(renova:[\w:]+)`", section)) == ours
+
+
+def test_every_way_to_operate_stands_in_the_contents() -> None:
+    text = OPERATE.read_text()
+    contents = re.findall(r"^\| \[\**(.+?)\**\]\(#[\w-]+\) \|", text, re.MULTILINE)
+    assert contents == re.findall(r"^## (.+)$", text, re.MULTILINE)
+
+
+def test_every_fault_at_crash_points_and_every_planted_bug_is_listed() -> None:
+    text = RELIABILITY.read_text()
+    (faults,) = re.findall(r"^\| Fault \| Where .*?\n\n", text, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| ([a-z-]+(?:, [a-z-]+)*) \|", faults, re.MULTILINE)
+    assert {name for row in rows for name in row.split(", ")} == set(EVERY)
+    (planted,) = re.findall(r"^\| \| Planted \|.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"^\| (\w+) \|", planted, re.MULTILINE)) == {*BUGS, *IN_STORIES}
 
 
 def test_decisions_are_numbered_without_gaps_and_listed_with_their_titles() -> None:
