@@ -313,9 +313,10 @@ def not_by_itself(cloud: Cloud, host: Host) -> str | None:
     """Say why the servers of a dead host are not recovered by themselves; None when they are."""
     settings = cloud.settings.recovery
     if not settings.automatic:
-        return "the setting recovery.automatic is off"
+        return "the setting recovery.automatic is off: evacuate them (`openstack server evacuate`)"
     if host.disabled:
-        return "its compute service is disabled: somebody is at work there"
+        enable = f"openstack compute service set --enable {host.name} nova-compute"
+        return f"its compute service is disabled: somebody is at work there; else `{enable}`, and they are"
     if host.forced_down and not settings.forced_down:
         return "it is forced down: who did that is expected to evacuate them (setting recovery.forced_down)"
     return None

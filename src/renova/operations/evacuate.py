@@ -155,7 +155,8 @@ def missing_proof(cloud: Cloud, tx: Tx, host: Host, silent_s: float) -> str:
     left = max((lease.ttl + lease.margin if lease else 0.0) - silent_s, 0.0)
     if ProofKind.OPERATOR in accepted:
         ways.append(
-            f"or force the service down or vouch for it, which counts once its lease has lapsed, in {left:.0f} s"
+            f"or once you have seen that it is off `renova host vouch {host.name}`, or force its service down, which "
+            f"counts once its lease has lapsed, in {left:.0f} s"
         )
     if ProofKind.HEARTBEAT_AGE in accepted:
         wait = max(cloud.settings.heartbeat_age - silent_s, left)

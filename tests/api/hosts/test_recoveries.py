@@ -146,7 +146,7 @@ async def test_a_silent_host_says_what_would_prove_it_dead_and_a_dead_one_why_no
     await have_hosts(api)
     shown = (await asked(api, "GET", "/hosts/name-of-host-a"))[1]["host"]
     assert (shown["standing"], shown["not_proven"]) == ("dead", None)
-    assert "compute service is disabled" in shown["not_recovered"]
+    assert "compute service set --enable name-of-host-a" in shown["not_recovered"]
     await api.cloud.database.transact(lambda tx: hosts.change(tx, A, disabled=False, forced_down=False))
     assert (await asked(api, "GET", "/hosts/name-of-host-a"))[1]["host"]["not_recovered"] is None
     await api.cloud.database.transact(lambda tx: hosts.change(tx, A, state=HostState.UP))
@@ -155,3 +155,4 @@ async def test_a_silent_host_says_what_would_prove_it_dead_and_a_dead_one_why_no
     shown = (await asked(api, "GET", "/hosts/name-of-host-a"))[1]["host"]
     assert shown["standing"] == "suspect"
     assert "switch its power off" in shown["not_proven"].lower()
+    assert "`renova host vouch name-of-host-a`" in shown["not_proven"]
