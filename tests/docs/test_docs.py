@@ -183,6 +183,14 @@ def test_every_fault_at_crash_points_and_every_planted_bug_is_listed() -> None:
     assert set(re.findall(r"^\| (\w+) \|", planted, re.MULTILINE)) == {*BUGS, *IN_STORIES}
 
 
+def test_the_log_of_a_scenario_that_is_shown_is_as_it_is_told() -> None:
+    logs = [block for block in blocks(RELIABILITY, "text") if "suspect" in block]
+    told = (ROOT / "tests" / "scenarios" / "power_cut_with_armed_guard" / "expected.log").read_text().splitlines()
+    for line in "".join(logs).splitlines():
+        assert any(each.strip().startswith(line.strip().partition("…")[0]) for each in told), line
+    assert len(logs) == 1
+
+
 def test_decisions_are_numbered_without_gaps_and_listed_with_their_titles() -> None:
     folder = ROOT / "docs" / "decisions"
     files = sorted(folder.glob("0*.md"))
