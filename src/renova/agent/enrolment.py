@@ -52,8 +52,8 @@ async def enrolled(settings: AgentSettings) -> Identity:
         return identity
     if not settings.join_token_file:
         raise BadSetup(
-            "This host is not enrolled. Make a join token on a controller, put it into a file here and name that "
-            "with RENOVA_JOIN_TOKEN_FILE."
+            "This host is not enrolled. Make a join token (`renova host join-token`), put it into a file here and name "
+            "that with RENOVA_JOIN_TOKEN_FILE, or by join_token_file in its settings."
         )
     token = read_token(Path(settings.join_token_file))
     return await _enrol(state_dir, token, settings.name)
@@ -64,15 +64,16 @@ def read_token(path: Path) -> JoinToken:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise BadSetup(f"The join token {path} cannot be read ({error.strerror}).") from error
+        raise BadSetup(f"The join token {path} cannot be read ({error.strerror}): see join_token_file.") from error
     try:
         token = msgspec.json.decode(base64.urlsafe_b64decode(text.strip()), type=JoinToken)
     except (binascii.Error, msgspec.DecodeError, ValueError) as error:
         raise BadSetup(
-            f"{path} holds no join token, or only a part of one. Copy it whole, or make a new one."
+            f"{path} holds no join token, or only a part of one. Copy it whole, or make a new one by "
+            "`renova host join-token`."
         ) from error
     if not token.controllers:
-        raise BadSetup(f"The join token {path} names no controller. Make a new one.")
+        raise BadSetup(f"The join token {path} names no controller. Make a new one: `renova host join-token`.")
     return token
 
 
