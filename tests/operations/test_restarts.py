@@ -9,13 +9,17 @@ from msgspec.structs import replace
 from renova.ha.restarting import pause
 from renova.model.guest import PowerState
 from renova.model.ids import ServerId
+from renova.model.recovery import RecoveryState
 from renova.model.server import Server, TaskState, VmState
+from renova.operations.heal_ports import accept_heal_ports
+from renova.operations.migrate import accept_migrate
 from renova.operations.start import accept_start
+from renova.operations.stop import accept_stop
 from renova.settings import RecoverySettings
 from renova.store import restarts
 from tests.operations.story import Told, told_story
 from tests.operations.test_duties import unreported
-from tests.operations.test_recovery import RECOVERY, SETTINGS
+from tests.operations.test_recovery import RECOVERY, SETTINGS, ended
 
 RESTARTS = replace(RECOVERY, restarts=3, restart_pause=10.0, restart_window=600.0)
 
@@ -153,3 +157,64 @@ def test_a_guest_is_started_again_whenever_a_controller_dies(seconds: float) -> 
         await told.cloud.start_controller("controller1")
 
     tell(story, controller_count=2)
+
+
+async def crashed_in_its_pause(told: Told) -> Server:
+    """Have a server whose guest has crashed for the second time, and is to be off for a while."""
+    server = await told.created()
+    await crash(told, server)
+    await stands(told, server, VmState.ACTIVE)
+    await crash(told, server)
+    return await told.get(server)
+
+
+def test_a_guest_that_crashed_before_its_host_died_is_started_where_its_server_was_brought_up() -> None:
+    async def story(told: Told) -> None:
+        server = await crashed_in_its_pause(told)
+        await told.cloud.cut_power(server.host_name or "")
+        await ended(told, server.id, RecoveryState.UP)
+        row = await stands(told, server.id, VmState.ACTIVE)
+        assert told.cloud.running(server.id) == [row.host_name] != [server.host_name]
+
+    tell(story)
+
+
+def test_a_restart_that_the_hosts_death_cuts_off_is_made_where_the_server_was_brought_up() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        seen = told.watch_tasks()
+        told.cloud.hosts[server.host_name or ""].hypervisor.crash(server.id)
+        await told.cloud.until(lambda: TaskState.REBOOTING_HARD in seen)
+        await told.cloud.cut_power(server.host_name or "")
+        await ended(told, server.id, RecoveryState.UP)
+        row = await stands(told, server.id, VmState.ACTIVE)
+        assert told.cloud.running(server.id) == [row.host_name] != [server.host_name]
+
+    tell(story)
+
+
+def test_a_server_that_was_stopped_when_its_host_died_stays_off_though_its_guest_had_crashed_before() -> None:
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await crash(told, server.id)
+        await stands(told, server.id, VmState.ACTIVE)
+        await told.ask(accept_stop, server.id)
+        await stands(told, server.id, VmState.STOPPED)
+        await told.cloud.cut_power(server.host_name or "")
+        await ended(told, server.id, RecoveryState.UP)
+        await told.cloud.clock.sleep(60)
+        assert (await told.get(server.id)).vm_state is VmState.STOPPED
+        assert told.cloud.running(server.id) == []
+
+    tell(story)
+
+
+@pytest.mark.parametrize("accept", [accept_heal_ports, accept_migrate])
+def test_what_decides_nothing_about_a_crashed_guest_keeps_it_from_nothing(accept: Any) -> None:
+    async def story(told: Told) -> None:
+        server = await crashed_in_its_pause(told)
+        await told.ask(accept, server.id)
+        row = await stands(told, server.id, VmState.ACTIVE)
+        assert told.cloud.running(server.id) == [row.host_name]
+
+    tell(story)

@@ -72,7 +72,7 @@ class Restarter:
 
     async def _settle(self, crash: Crash, found: FoundGuest | None) -> None:
         try:
-            await self.cloud.database.transact(partial(self._decide, crash=crash, found=found))
+            await self.cloud.database.transact(partial(self._decide, seen=crash, found=found))
         except Refused as error:  # such as for something else that is being done to the server
             log.info("guest not restarted yet", server=crash.server, reason=str(error))
 
@@ -100,13 +100,15 @@ class Restarter:
                 task.cancel()
         return {guest.server: guest for task in done if (guest := task.result()) is not None}
 
-    def _decide(self, tx: Tx, crash: Crash, found: FoundGuest | None) -> None:
+    def _decide(self, tx: Tx, seen: Crash, found: FoundGuest | None) -> None:
         if not posts.holds(tx, POST, self.me.id) or cluster.get(tx).hold is not None:
             return
-        server = servers.get(tx, crash.server)
+        server, crash = servers.get(tx, seen.server), restarts.get(tx, seen.server)
         if server is None:
-            restarts.forget(tx, crash.server)
+            restarts.forget(tx, seen.server)
             return
+        if crash is None or not crash.pending or (crash.crashed_at, crash.hung) != (seen.crashed_at, seen.hung):
+            return  # somebody has decided it, or it has crashed again
         if crash.hung and server.vm_state is VmState.STOPPED and server.power_state is PowerState.CRASHED:
             crash = replace(crash, hung=False)  # noted by a controller of a release that knows of no hangs
         followed = (VmState.ACTIVE,) if crash.hung else FOLLOWED  # one that powered itself off hangs no more

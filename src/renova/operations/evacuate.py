@@ -33,12 +33,13 @@ from renova.operations.rebuild import leaves_other_disks, take_back_rebuild
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
 from renova.scheduling.request import Request
-from renova.store import actions, cluster, hosts, migrations, rights, servers, steps
+from renova.store import actions, cluster, hosts, migrations, restarts, rights, servers, steps
 from renova.store.database import Tx
 from renova.store.placement import allocations, claims
 
 EVENT = "compute_rebuild_instance"
 TYPE = "evacuation"  # of its record, as Nova says it
+_REBOOTED_HARD = (TaskState.REBOOTING_HARD, TaskState.REBOOT_PENDING_HARD, TaskState.REBOOT_STARTED_HARD)
 
 
 class Evacuation(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +116,23 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
     )
     held = submit(tx, cloud.operations, asked, server.id, Submission(EVACUATE, "evacuate", want))
     actions.open_event(tx, held.action, "rebuild_server", None)
+    _have_crash_outlast(tx, server)
     return migration
+
+
+def _have_crash_outlast(tx: Tx, before: Server) -> None:
+    """Have a guest that crashed, and is to be started again, be so where it goes: by this it only goes there.
+
+    Also where that had begun and is cut off by this: it is its first operation since, and a hard reboot.
+    """
+    crash = restarts.get(tx, before.id) if before.vm_state is VmState.STOPPED else None
+    if crash is None:
+        return
+    number = get_server(tx, before.id).last_number
+    if crash.pending:
+        restarts.outlast(tx, before.id, number)
+    elif before.task_state in _REBOOTED_HARD and crash.number == number - 2:
+        restarts.take_up_again(tx, crash, number)
 
 
 def _dead_source(cloud: Cloud, tx: Tx, server: Server) -> Host:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from renova.engine.journal import Held
 from renova.model.errors import Conflict
 from renova.model.ids import ExecutorId, OperationId, ServerId
-from renova.store import servers, steps
+from renova.store import restarts, servers, steps
 from renova.store.database import Tx
 from renova.store.schema import Number, Stamp, metadata, only_where
 
@@ -78,7 +78,7 @@ def submit(
         raise Conflict(UNDER_WAY)
     values = {
         "server": server,
-        "number": servers.next_number(tx, server) if before is None else 0,
+        "number": _next_number(tx, server, quiet=quiet) if before is None else 0,
         "story": story,
         "version": version,
         "want": want,
@@ -94,6 +94,13 @@ def submit(
     except IntegrityError as error:
         raise Conflict(UNDER_WAY) from error
     return OperationId(row.id), held_in(row) if before is None else None
+
+
+def _next_number(tx: Tx, server: ServerId, *, quiet: bool) -> int:
+    number = servers.next_number(tx, server)
+    if quiet:
+        restarts.outlast(tx, server, number)
+    return number
 
 
 def active(tx: Tx, server: ServerId) -> Held | None:
@@ -145,7 +152,8 @@ def begin_next(tx: Tx, server: ServerId, executor: ExecutorId) -> Held | None:
     if row is None:
         return None
     # Numbered only now: in the order in which they reach the host, each has a higher number than the one before.
-    values = {"state": "active", "number": servers.next_number(tx, server), "executor": executor}
+    number = _next_number(tx, server, quiet=row.quiet)
+    values = {"state": "active", "number": number, "executor": executor}
     tx.execute(CHANGE, {"operation": row.id, "epoch": row.epoch + 1, **values})
     return active(tx, server)
 

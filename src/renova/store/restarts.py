@@ -24,6 +24,7 @@ _GET = select(restarts).where(restarts.c.server == bindparam("of"))
 _ADD = insert(restarts)
 _CHANGE = update(restarts).where(restarts.c.server == bindparam("of"))
 _PENDING = select(restarts).where(text("pending")).order_by(restarts.c.crashed_at, restarts.c.server)
+_OUTLAST = _CHANGE.where(restarts.c.pending, restarts.c.number == bindparam("former"))
 _FORGET = delete(restarts).where(restarts.c.server == bindparam("of"))
 
 
@@ -79,6 +80,16 @@ def settle(tx: Tx, known: Crash) -> bool:
         return False
     tx.execute(_CHANGE, {"of": known.server, "pending": False})
     return True
+
+
+def outlast(tx: Tx, server: ServerId, number: int) -> None:
+    """Have a crash that is yet to be decided stay so after this operation, which decides nothing about the guest."""
+    tx.execute(_OUTLAST, {"of": server, "former": number - 1, "number": number})
+
+
+def take_up_again(tx: Tx, known: Crash, number: int) -> None:
+    """Have a crash that was decided be so once more: what was begun for it has been cut off by this operation."""
+    tx.execute(_CHANGE, {"of": known.server, "number": number, "pending": True})
 
 
 def take_back(tx: Tx, known: Crash) -> None:
