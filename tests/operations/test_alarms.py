@@ -11,15 +11,16 @@ from renova.ha.heed import PATIENCE_S
 from renova.ha.moves import MoveState, moves_of
 from renova.ha.segments import MAINTENANCE, RESERVED, follow_flags
 from renova.model.alarm import OPEN, Alarm, AlarmKind, AlarmStatus
-from renova.model.errors import Conflict
+from renova.model.errors import Conflict, NotNow
 from renova.model.guest import PowerState
 from renova.model.host import Host, HostState, ProofKind
-from renova.model.ids import ServerId
+from renova.model.ids import HostId, ServerId
 from renova.model.segment import RecoveryMethod
 from renova.model.server import VmState
 from renova.operations.stop import accept_stop
+from renova.power import HostPower
 from renova.settings import BrakeSettings, ControllerSettings, RecoverySettings
-from renova.simulation.cloud import NO_BRAKE, QUICK_LEASE
+from renova.simulation.cloud import NO_BRAKE, QUICK_LEASE, SimulatedCloud
 from renova.store import actions, alarms, hosts, segments
 from renova.store.database import Tx
 from tests.operations.story import Told, told_story
@@ -224,6 +225,50 @@ def test_what_was_said_of_a_host_that_was_well_since_is_no_word_about_its_next_s
         assert (await host(told, "host1")).state is not HostState.DEAD
 
     tell(story, VOUCHED)
+
+
+def test_an_alarm_about_a_host_at_whose_power_controller_the_driver_stumbles_ends_no_controller() -> None:
+    async def story(told: Told) -> None:
+        def stumble() -> None:
+            raise RuntimeError("an answer that nobody foresaw")
+
+        told.cloud.switches.hanging["host1"] = stumble
+        await told.cloud.cut_power("host1")
+        uuid = await say(told)
+        await heeded(told, uuid, AlarmStatus.RUNNING)
+        await told.cloud.clock.sleep(30)
+        assert told.cloud.ended == []
+        del told.cloud.switches.hanging["host1"]
+        await heeded(told, uuid, AlarmStatus.FINISHED)
+
+    tell(story)
+
+
+class Locked:
+    """Power controllers whose secrets cannot be opened."""
+
+    async def of(self, host: HostId, name: str) -> HostPower | None:
+        raise NotNow(f"the key of {name} is not there")
+
+
+class LockedCloud(SimulatedCloud):
+    """A cloud with these."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.power = Locked()
+
+
+def test_a_word_counts_though_the_power_of_its_host_cannot_be_read() -> None:
+    async def story(told: Told) -> None:
+        await told.cloud.cut_power("host1")
+        uuid = await say(told)
+        await heeded(told, uuid, AlarmStatus.FINISHED)
+        proof = await told.cloud.database.read(lambda tx: hosts.proof(tx, told.cloud.hosts["host1"].id))
+        assert proof is not None
+        assert proof.kind == ProofKind.OPERATOR
+
+    tell(story, replace(VOUCHED, accepted_proofs=("power_off", "operator")), kind=LockedCloud)
 
 
 def test_the_brake_holds_up_what_programs_say() -> None:

@@ -5,6 +5,7 @@ when the evidence was gathered: a host that renewed meanwhile is alive.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 import structlog
@@ -80,12 +81,7 @@ class Monitor:
 
     async def _seek_apart(self, wanted: Next, host: Host, silence: Silence) -> None:
         try:
-            await self._seek(wanted, host, silence)
-        except NotNow:
-            log.warning("host not watched", host=host.name, exc_info=True)
-        except Exception:  # the driver's mistake, or ours; it is tried again
-            # It keeps no other dead host from its proof.
-            log.error("proof of a host's death failed", host=host.name, exc_info=True)
+            await _endured(self._seek(wanted, host, silence), host)
         finally:
             self._seeking.discard((host.id, wanted in ASK_POWER))
 
@@ -281,7 +277,7 @@ class Monitor:
         silence = leases.silence(host)
         if row is not None and silence is not None:
             # Who waits is not to wait for a machine to go off: whoever watches sees to that.
-            await self.consider(row, silence, fence=False)
+            await _endured(self.consider(row, silence, fence=False), row)
         # Whoever wrote it: a look that had begun before may have been first.
         return await self.cloud.database.read(lambda tx: host_rows.proof(tx, host)) is not None
 
@@ -357,6 +353,16 @@ class Monitor:
             self.cloud.fleet.stale()
             await self.cloud.agents.fence(host.id)
         return proven
+
+
+async def _endured(seeking: Awaitable[bool], host: Host) -> None:
+    """Seek the proof, and go on whatever comes of that: it keeps no other dead host from its proof."""
+    try:
+        await seeking
+    except NotNow:
+        log.warning("host not watched", host=host.name, exc_info=True)
+    except Exception:  # the driver's mistake, or ours; it is tried again
+        log.error("proof of a host's death failed", host=host.name, exc_info=True)
 
 
 def _lapsed_after_s(silence: Silence) -> float:
