@@ -200,6 +200,35 @@ def test_storage_that_the_controllers_do_not_reach_proves_nothing_and_harms_nobo
     watch(story)
 
 
+def test_a_host_that_goes_off_while_its_witness_is_away_is_proven_dead_by_its_power_as_ever() -> None:
+    async def story(watched: Watched) -> None:
+        watched.storage.cut.update(watched.world.controllers)
+        watched.isolate()
+        await watched.runs_for(LAPSED_S + 10)
+        assert not await watched.is_proven()
+        await watched.world.cut_power("host1")
+        await watched.until(watched.is_elsewhere, 60.0)
+        proof = await watched.proof()
+        assert proof is not None
+        assert proof.kind == "power_off"
+
+    watch(story)
+
+
+def test_a_host_that_goes_off_when_its_witness_has_gone_after_a_revocation_is_proven_dead_by_its_power() -> None:
+    async def story(watched: Watched) -> None:
+        watched.isolate()
+        await watched.until(watched.is_revoked)
+        await watched.runs_for(LAPSED_S / 2)
+        watched.storage.cut.update(watched.world.controllers)
+        await watched.runs_for(LAPSED_S)
+        assert not await watched.is_proven()
+        await watched.world.cut_power("host1")
+        await watched.until(watched.is_elsewhere, 60.0)
+
+    watch(story)
+
+
 def test_a_host_that_comes_back_after_it_was_revoked_keeps_its_servers_and_is_never_proven_dead_by_that() -> None:
     async def story(watched: Watched) -> None:
         watched.isolate()

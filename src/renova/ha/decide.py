@@ -28,6 +28,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     witnessed: bool = False  # its guard may go on beyond the end of its lease, by what the witness shows
     revoked: bool = False  # its lease is, and the witness is to show that
     shown_s: float | None = None  # for how long the witness has shown that, as seen here; None: it does not
+    lease_proves: bool = True  # its end does, by what is known of database and witness
     braked: bool = False  # too many hosts are silent: until somebody has looked, only words count
 
 
@@ -54,7 +55,7 @@ def decide(host: Watched) -> Next:
     lapsed = host.silent_s >= host.lapsed_after_s
     if host.forced_down and lapsed and ProofKind.OPERATOR in host.accepted:
         return Next.TAKE_WORD
-    by_lease = ProofKind.LEASE_REVOKED in host.accepted and guard_counts(host)
+    by_lease = ProofKind.LEASE_REVOKED in host.accepted and guard_counts(host) and host.lease_proves
     if by_lease and host.revoked and host.shown_s is not None and host.shown_s >= host.lapsed_after_s:
         return Next.TAKE_LAPSE  # the brake let it be revoked
     if host.braked:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 import structlog
+from msgspec.structs import replace
 
 from renova.ha import brake, segments
 from renova.ha.count import Count
@@ -33,6 +34,7 @@ LOOK = 1.0  # seconds between looks
 REMIND = 10.0  # seconds between reminders of the same host
 PROVEN_AFTER = "proven_after_s"  # the reading that says how long the host had been silent then
 ASK_POWER = (Next.READ_POWER, Next.SWITCH_OFF)  # a power controller, which may take long to answer
+BY_LEASE = (Next.REVOKE, Next.TAKE_LAPSE)  # by what database and witness are good for
 FENCE_AGAIN = 10.0  # seconds after a host was switched off in vain; its power is read meanwhile
 
 
@@ -43,7 +45,8 @@ class Monitor:
     cloud: Cloud
     _alive: dict[HostId, bool] = field(default_factory=dict)
     _reminded: dict[HostId, float] = field(default_factory=dict)
-    _seeking: set[tuple[HostId, bool]] = field(default_factory=set)  # whose proofs are sought, and whether by power
+    _seeking: set[tuple[HostId, Next]] = field(default_factory=set)  # whose proofs are sought, and by what
+    _in_vain: set[HostId] = field(default_factory=set)  # whose lease has ended, and proves nothing as things are
     _fenced: dict[HostId, float] = field(default_factory=dict)  # monotonic, when each was last switched off, or in vain
     _spared: set[HostId] = field(default_factory=set)  # that are left on, for others see that they live
     _silent: frozenset[HostId] = frozenset()  # that should be heard, nobody being at work there
@@ -64,12 +67,11 @@ class Monitor:
                     for host, silence in await self._look_around():
                         if silence.lease.revoked:
                             group.create_task(self._revoking.show(host, silence.lease), name=f"witness-{host.name}")
-                        wanted = self._next(host, silence)
-                        seeking = host.id, wanted in ASK_POWER
-                        if wanted is not Next.NOTHING and seeking not in self._seeking:
-                            self._seeking.add(seeking)
-                            seek = self._seek_apart(wanted, host, silence)
-                            group.create_task(seek, name=f"proof-{host.name}")
+                        for wanted in self._wanted(host, silence):
+                            if (host.id, _by(wanted)) not in self._seeking:
+                                self._seeking.add((host.id, _by(wanted)))
+                                seek = self._seek_apart(wanted, host, silence)
+                                group.create_task(seek, name=f"proof-{host.name}")
                 except NotNow:
                     log.warning("hosts not watched", exc_info=True)
                 await self.cloud.clock.sleep(LOOK)
@@ -83,7 +85,7 @@ class Monitor:
         try:
             await _endured(self._seek(wanted, host, silence), host)
         finally:
-            self._seeking.discard((host.id, wanted in ASK_POWER))
+            self._seeking.discard((host.id, _by(wanted)))
 
     async def _look_around(self) -> list[tuple[Host, Silence]]:
         """Follow the cluster and its hosts; returns those that are silent."""
@@ -136,13 +138,34 @@ class Monitor:
         """Seek the proof that fits the host's silence; True when it is now proven dead. `fence`: it may be made so."""
         if silence.lease.revoked:
             await self._revoking.show(host, silence.lease)
-        return await self._seek(self._next(host, silence, fence=fence), host, silence)
+        for wanted in self._wanted(host, silence, fence=fence):
+            if await self._seek(wanted, host, silence):
+                return True
+        return False
 
-    def _next(self, host: Host, silence: Silence, *, fence: bool = True) -> Next:
-        """Say what to do about the host's silence now."""
+    def _wanted(self, host: Host, silence: Silence, *, fence: bool = True) -> list[Next]:
+        """Say what to do about the host's silence now; beside what its lease does not prove, what else may."""
         watched = self._watched(host, silence, fence=fence)
         self._note_spared(host, watched)
-        return decide(watched)
+        first = decide(watched)
+        if first not in BY_LEASE:
+            self._in_vain.discard(host.id)
+        ways = [first, decide(replace(watched, lease_proves=False))] if host.id in self._in_vain else [first]
+        return [each for each in ways if each is not Next.NOTHING]
+
+    async def _lease_proves(self, wanted: Next, host: Host, silence: Silence) -> bool:
+        """Say whether the end of the host's lease proves anything, or will once it is revoked, as things are now."""
+        # A failover that loses commits could lose the revocation, and the host would renew under its old epoch.
+        proves = (await replication(self.cloud)).trouble is None
+        if proves and wanted is Next.REVOKE:
+            proves = await self._revoking.is_its_witness(host, silence.lease)
+        elif proves and silence.lease.revoked:
+            proves = await self._revoking.still_shows(host, silence.lease)
+        if proves:
+            self._in_vain.discard(host.id)
+        else:
+            self._in_vain.add(host.id)
+        return proves
 
     async def _seek(self, wanted: Next, host: Host, silence: Silence) -> bool:
         silent_s = self.cloud.clock.monotonic() - silence.since
@@ -154,15 +177,12 @@ class Monitor:
                 who = f"{host.forced_down_by or 'operator'} (service forced down)"
                 return await self._prove(host, silence, ProofKind.OPERATOR, readings, who)
             case Next.REVOKE | Next.TAKE_LAPSE:
-                # A failover that loses commits could lose the revocation, and the host would renew under its old epoch.
-                if (await replication(self.cloud)).trouble is not None:
+                if not await self._lease_proves(wanted, host, silence):
                     return False
                 if wanted is Next.REVOKE:
                     await self._revoking.revoke(host, silence.lease, self._silent)
                     return False  # nothing is proven before the witness has shown it for long enough
                 if silence.lease.revoked:
-                    if not await self._revoking.still_shows(host, silence.lease):
-                        return False
                     readings["witness_shows_s"] = f"{self._revoking.shown_for(host, silence.lease) or 0.0:.1f}"
                 readings["guard"] = silence.lease.guard
                 readings["lapsed_after_s"] = f"{_lapsed_after_s(silence):g}"
@@ -353,6 +373,11 @@ class Monitor:
             self.cloud.fleet.stale()
             await self.cloud.agents.fence(host.id)
         return proven
+
+
+def _by(wanted: Next) -> Next:
+    """Return the first of those that ask the same: one host is not asked for twice at the same time by one of these."""
+    return next((ways[0] for ways in (ASK_POWER, BY_LEASE) if wanted in ways), wanted)
 
 
 async def _endured(seeking: Awaitable[bool], host: Host) -> None:

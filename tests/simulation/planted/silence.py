@@ -78,10 +78,10 @@ def wall_clock(patch: Patch) -> None:
         self._began = self._clock.monotonic()
 
     patch.setattr(Leases, "__init__", init)
-    following = Monitor._next
+    following = Monitor._wanted
 
     def by_wall(self: Monitor, host: Any, silence: Any, *, fence: bool = True) -> Any:
         ahead = self.cloud.clock.wall().timestamp() - self.cloud.clock.monotonic()
         return following(self, host, dataclasses.replace(silence, since=silence.since - ahead), fence=fence)
 
-    patch.setattr(Monitor, "_next", by_wall)
+    patch.setattr(Monitor, "_wanted", by_wall)

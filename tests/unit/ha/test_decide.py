@@ -29,6 +29,7 @@ WATCHED = st.builds(
     witnessed=st.booleans(),
     revoked=st.booleans(),
     shown_s=st.none() | SECONDS,
+    lease_proves=st.booleans(),
 )
 
 
@@ -43,6 +44,12 @@ def test_the_operators_word_is_taken_only_once_the_lease_has_lapsed(host: Watche
     if decide(host) is Next.TAKE_WORD:
         assert host.forced_down
         assert host.silent_s >= host.lapsed_after_s
+
+
+@given(host=WATCHED)
+def test_where_the_end_of_a_lease_proves_nothing_all_else_is_done_as_without_a_guard(host: Watched) -> None:
+    host = replace(host, lease_proves=False, fences_isolated=True)
+    assert decide(host) is decide(replace(host, guard=GuardClass.NONE))
 
 
 @given(host=WATCHED)
