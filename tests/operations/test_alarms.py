@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from renova.ha.alarms import raise_alarm
+from renova.ha.draining import begin_drain, undo_drain
 from renova.ha.heed import PATIENCE_S
 from renova.ha.moves import MoveState, moves_of
 from renova.ha.segments import MAINTENANCE, RESERVED, follow_flags
@@ -17,6 +18,7 @@ from renova.model.host import Host, HostState, ProofKind
 from renova.model.ids import HostId, ServerId
 from renova.model.segment import RecoveryMethod
 from renova.model.server import VmState
+from renova.operations.compute_service import DRAINED
 from renova.operations.stop import accept_stop
 from renova.power import HostPower
 from renova.settings import BrakeSettings, ControllerSettings, RecoverySettings
@@ -350,6 +352,67 @@ def test_a_reserved_host_stands_in_at_once_where_that_is_wished() -> None:
         place = await told.cloud.database.read(lambda tx: segments.host_named(tx, "host3"))
         assert place is not None
         assert not place.reserved, "it is in use now"
+
+    tell(story)
+
+
+async def drain(told: Told, name: str, *, undo: bool = False) -> None:
+    row, cloud = await host(told, name), told.cloud.cloud
+    await cloud.database.transact(
+        lambda tx: undo_drain(cloud, tx, row) if undo else begin_drain(cloud, tx, row, who="ann")
+    )
+
+
+def test_a_reserved_host_that_is_drained_is_not_called_up() -> None:
+    async def story(told: Told) -> None:
+        await put(told, "host2", reserved=True)
+        await put(told, "host3", reserved=True)
+        await drain(told, "host2")
+        server = await on(told, "host1")
+        await recover_by(told, RecoveryMethod.RESERVED_HOST)
+        await told.cloud.cut_power("host1")
+        await told.cloud.until(lambda: told.cloud.running(server) == ["host3"])
+        assert (await host(told, "host2")).disabled
+
+    tell(story)
+
+
+def test_a_host_that_is_drained_stays_out_of_use_when_its_maintenance_ends_and_no_longer_than_its_drain() -> None:
+    async def story(told: Told) -> None:
+        await put(told, "host2", on_maintenance=True)
+        await drain(told, "host2")
+        await put(told, "host2")
+        row = await host(told, "host2")
+        assert (row.disabled, row.disabled_reason, row.disabled_by) == (True, DRAINED, "ann")
+        await drain(told, "host2", undo=True)
+        assert not (await host(told, "host2")).disabled
+
+    tell(story)
+
+
+def test_a_host_on_maintenance_stays_out_of_use_when_its_drain_is_taken_back() -> None:
+    async def story(told: Told) -> None:
+        await drain(told, "host2")
+        await put(told, "host2", on_maintenance=True)
+        await drain(told, "host2", undo=True)
+        row = await host(told, "host2")
+        assert (row.disabled, row.disabled_reason) == (True, MAINTENANCE)
+        await put(told, "host2")
+        assert not (await host(told, "host2")).disabled
+
+    tell(story)
+
+
+def test_a_process_that_is_back_puts_no_host_into_use_that_is_drained() -> None:
+    async def story(told: Told) -> None:
+        for event in ("STOPPED", "STARTED"):
+            uuid = await say(told, AlarmKind.PROCESS, "host2", event=event, process_name="libvirtd")
+            await heeded(told, uuid, AlarmStatus.FINISHED)
+            if event == "STOPPED":
+                await drain(told, "host2")
+        assert (await host(told, "host2")).disabled
+        await drain(told, "host2", undo=True)
+        assert not (await host(told, "host2")).disabled
 
     tell(story)
 

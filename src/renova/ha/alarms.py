@@ -144,7 +144,8 @@ class Alarms:
             return AlarmStatus.FINISHED, "the compute service is disabled" if done else "it was disabled already"
         if not host.disabled or host.disabled_reason != reason:
             return AlarmStatus.FINISHED, "the compute service was not disabled for this"
-        compute_service.enable(self.cloud, tx, host)
+        if not compute_service.enable_unless_drained(self.cloud, tx, host):
+            return AlarmStatus.FINISHED, "the compute service stays disabled: the host is being drained"
         return AlarmStatus.FINISHED, "the compute service is enabled again"
 
     # --- a host that is said to be dead ---

@@ -15,6 +15,7 @@ from renova.engine.executor import Executor
 from renova.ha.again import again_at
 from renova.ha.attending import attend
 from renova.ha.leaving import Leaver, Stage, whose_turn
+from renova.ha.segments import follow_place
 from renova.model.errors import Conflict, Refused
 from renova.model.host import Host, Role
 from renova.model.server import VmState
@@ -35,7 +36,6 @@ from renova.store.residents import Resident, residents
 log = structlog.get_logger()
 
 POST = "drains"
-REASON = "drained for maintenance"
 
 
 def begin_drain(cloud: Cloud, tx: Tx, host: Host, who: str, reason: str | None = None) -> None:
@@ -44,13 +44,16 @@ def begin_drain(cloud: Cloud, tx: Tx, host: Host, who: str, reason: str | None =
         raise Conflict(f"Host {host.name} holds volumes: no server runs there, and volumes do not move.")
     if drains.get(tx, host.id) is not None:
         return
-    disabled = compute_service.disable(cloud, tx, host, reason or REASON, who)
+    disabled = compute_service.disable(cloud, tx, host, reason or compute_service.DRAINED, who)
     drains.begin(tx, host.id, who, disabled=disabled)
     tx.then(partial(log.info, "host is to be drained", host=host.name, who=who))
 
 
 def undo_drain(cloud: Cloud, tx: Tx, host: Host) -> None:
-    """Have the host be used again, unless it was disabled before. What is on its way goes on; nothing comes back."""
+    """Have the host be used again, unless it was disabled before, or is to be for its place in a failover segment.
+
+    What is on its way goes on; nothing comes back.
+    """
     drain = drains.get(tx, host.id)
     if drain is None:
         raise Conflict(
@@ -60,6 +63,7 @@ def undo_drain(cloud: Cloud, tx: Tx, host: Host) -> None:
     drains.end(tx, host.id)
     if drain.disabled and host.disabled:
         compute_service.enable(cloud, tx, host)
+        follow_place(cloud, tx, host.name, drain.who)
     tx.then(partial(log.info, "host is not to be drained any more", host=host.name))
 
 

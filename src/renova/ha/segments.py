@@ -12,7 +12,7 @@ from renova.model.host import Host
 from renova.model.segment import AT_ONCE, RecoveryMethod, Segment, SegmentHost
 from renova.operations import compute_service
 from renova.operations.cloud import Cloud
-from renova.store import hosts, segments, servers
+from renova.store import drains, hosts, segments, servers
 from renova.store.database import Tx
 
 log = structlog.get_logger()
@@ -34,11 +34,18 @@ def follow_flags(cloud: Cloud, tx: Tx, name: str, *, on_maintenance: bool, reser
     if host is None:
         return
     if host.disabled and host.disabled_reason in (MAINTENANCE, RESERVED):
-        compute_service.enable(cloud, tx, host)
+        compute_service.enable_unless_drained(cloud, tx, host)
         host = hosts.compute_host_named(tx, name)
         assert host is not None
     if (reason := reason_for(on_maintenance, reserved)) is not None:
         compute_service.disable(cloud, tx, host, reason, who)
+
+
+def follow_place(cloud: Cloud, tx: Tx, name: str, who: str) -> None:
+    """Have the host's compute service be as its place says, if it has one."""
+    place = segments.host_named(tx, name)
+    if place is not None:
+        follow_flags(cloud, tx, name, on_maintenance=place.on_maintenance, reserved=place.reserved, who=who)
 
 
 def call_up(cloud: Cloud, tx: Tx, dead: Host, *, room_lacks: bool = False) -> str | None:
@@ -63,4 +70,5 @@ def _wants(segment: Segment, room_lacks: bool) -> bool:
 
 
 def _in_reserve(tx: Tx, place: SegmentHost) -> Host | None:
-    return hosts.compute_host_named(tx, place.name) if place.reserved and not place.on_maintenance else None
+    host = hosts.compute_host_named(tx, place.name) if place.reserved and not place.on_maintenance else None
+    return host if host is not None and drains.get(tx, host.id) is None else None  # else somebody is at work there

@@ -7,6 +7,8 @@ from renova.store import drains, hosts
 from renova.store.database import Tx
 from renova.store.placement import host_provider
 
+DRAINED = "drained for maintenance"
+
 
 def disable(cloud: Cloud, tx: Tx, host: Host, reason: str, who: str) -> bool:
     """Have nothing new be put on the host; False where that is so already, for whatever reason."""
@@ -16,6 +18,17 @@ def disable(cloud: Cloud, tx: Tx, host: Host, reason: str, who: str) -> bool:
     host_provider.show_trait(tx, host.id, DISABLED, shown=True)
     tx.then(cloud.fleet.stale)
     return True
+
+
+def enable_unless_drained(cloud: Cloud, tx: Tx, host: Host) -> bool:
+    """Take back what it was disabled for; False where the host is being emptied: it stays out of use then, for that."""
+    drain = drains.get(tx, host.id)
+    if drain is None:
+        enable(cloud, tx, host)
+        return True
+    drains.take_over(tx, host.id)
+    hosts.change(tx, host.id, disabled_reason=DRAINED, disabled_by=drain.who, disabled_at=drain.began_at)
+    return False
 
 
 def enable(cloud: Cloud, tx: Tx, host: Host) -> None:

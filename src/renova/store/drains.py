@@ -1,7 +1,7 @@
 """Hosts that are being emptied, by whose wish and since when. How far each is follows from where its servers are."""
 
 import msgspec
-from sqlalchemy import Boolean, Column, String, Table, bindparam, delete, insert, select
+from sqlalchemy import Boolean, Column, String, Table, bindparam, delete, insert, select, update
 
 from renova.model.ids import HostId
 from renova.store.database import Tx
@@ -19,6 +19,7 @@ drains = Table(
 _GET = select(drains).where(drains.c.host == bindparam("of"))
 _EVERY = select(drains).order_by(drains.c.began_at, drains.c.host)
 _ADD = insert(drains)
+_TAKE_OVER = update(drains).where(drains.c.host == bindparam("of"))
 _END = delete(drains).where(drains.c.host == bindparam("of"))
 
 
@@ -43,6 +44,11 @@ def get(tx: Tx, host: HostId) -> Drain | None:
 def every(tx: Tx) -> list[Drain]:
     """List all, the oldest first."""
     return [Drain(**row._mapping) for row in tx.execute(_EVERY)]
+
+
+def take_over(tx: Tx, host: HostId) -> None:
+    """Note that it is by the drain that the host's compute service is out of use, from now on."""
+    tx.execute(_TAKE_OVER, {"of": host, "disabled": True})
 
 
 def end(tx: Tx, host: HostId) -> None:
