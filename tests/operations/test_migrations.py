@@ -7,7 +7,7 @@ import pytest
 
 from renova.drivers.hypervisor.simulated.image import Write
 from renova.drivers.hypervisor.simulated.storage import SimulatedDisk, SimulatedStorage
-from renova.model.errors import Invalid, NotNow, Refused
+from renova.model.errors import Conflict, Invalid, Refused
 from renova.model.guest import PowerState
 from renova.model.ids import ServerId
 from renova.model.server import Server, TaskState, VmState
@@ -262,7 +262,7 @@ def test_what_cannot_be_is_refused_before_anything_is_touched() -> None:
                 await told.ask(accept_migrate, server, host)
         await told.cloud.cut_power(here)
         await told.down(told.cloud.hosts[here].id)
-        with pytest.raises(NotNow, match="Evacuate it"):
+        with pytest.raises(Conflict, match="Evacuate it"):
             await told.ask(accept_migrate, server)
         await told.back(here)
         await told.idle(server)

@@ -73,6 +73,23 @@ async def test_a_server_whose_host_is_down_is_not_moved(api: ComputeApi) -> None
     assert "Evacuate it" in await refuse(api, server, {"migrate": None}, 409, "2.56", "admin")
 
 
+@pytest.mark.parametrize("body", [{"migrate": None}, {"os-migrateLive": {"host": None, "block_migration": "auto"}}])
+async def test_a_server_whose_host_is_silent_is_not_moved_and_nobody_is_told_that_this_is_soon_over(
+    api: ComputeApi, body: Any
+) -> None:
+    host = await api.have_host("compute1", alive=False, live=True)
+    server = await api.have_server(host=host, host_name="compute1")
+    assert "is not heard" in await refuse(api, server, body, 409, "2.56", "admin")
+    assert (await row(api, server)).task_state is None
+
+
+async def test_a_controller_that_has_just_begun_does_not_know_whose_host_is_silent(api: ComputeApi) -> None:
+    host = await api.have_host("compute1", alive=False)
+    server = await api.have_server(host=host, host_name="compute1")
+    api.hosts.settled = False
+    assert "just begun" in await refuse(api, server, {"migrate": None}, 503, "2.56", "admin")
+
+
 async def test_migrations_are_listed_with_their_type(api: ComputeApi) -> None:
     server = await on_a_host(api)
     await act(api, server, {"migrate": None}, "2.56", "admin")

@@ -36,7 +36,12 @@ def demand_living_source(cloud: Cloud, tx: Tx, server: Server, action: str) -> H
     if source is None or source.state is not HostState.UP or source.forced_down:
         raise Conflict(f"Cannot '{action}' instance {server.id}: its host is not up. Evacuate it if that is dead.")
     if not cloud.hosts.up(source.id):
-        raise NotNow(f"{source.name} is not heard: it has to let the server go first. Evacuate it if that is dead.")
+        if not cloud.hosts.settled:
+            raise NotNow("this controller has just begun, and has not heard all hosts yet")
+        raise Conflict(
+            f"Cannot '{action}' instance {server.id}: {source.name} is not heard, and has to let it go first. Evacuate "
+            "it if that is dead."
+        )
     if (hold := cluster.get(tx).hold) is not None:
         raise Conflict(f"Cannot '{action}' instance {server.id}: the cluster is on hold: {hold}")
     return source
