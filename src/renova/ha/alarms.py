@@ -20,7 +20,7 @@ from renova.ha.moves import MoveState, moves_of
 from renova.ha.recovery import not_by_itself
 from renova.model.alarm import Alarm, AlarmKind, AlarmStatus, Told
 from renova.model.clock import later
-from renova.model.errors import Conflict, Invalid, Refused
+from renova.model.errors import Conflict, Invalid, NotNow, Refused
 from renova.operations import compute_service
 from renova.operations.cloud import Cloud
 from renova.operations.evacuate import missing_proof
@@ -202,7 +202,7 @@ class Alarms:
         try:
             who = f"{alarm.who} (notification {alarm.uuid})"
             await self.monitor.vouch(alarm.host, who, at_once=False, program=True)
-        except Refused as error:  # also when the host was removed a moment ago
+        except (Refused, NotNow) as error:  # also when the host was removed a moment ago
             log.info("alarm not taken for a proof", host=alarm.host_name, reason=str(error))
 
     def _counts_as_word(self, alarm: Alarm) -> bool:

@@ -302,7 +302,7 @@ class Monitor:
         return await self.cloud.database.read(lambda tx: host_rows.proof(tx, host)) is not None
 
     async def vouch(self, host: HostId, who: str, at_once: bool, *, program: bool = False) -> None:
-        """Take somebody's word that the host is off. `Conflict` says why it is not taken.
+        """Take somebody's word that the host is off. `Conflict` says why it is not taken; `NotNow`: it is not known.
 
         Not while the host renews its lease; nor, unless `at_once`, before the lease has lapsed. The brake holds up a
         program's word: it may be cut off as a controller may.
@@ -321,6 +321,8 @@ class Monitor:
                 "off first; or have it stop a server by `openstack server stop`, which it confirms."
             )
         silent_s = self.cloud.clock.monotonic() - silence.since
+        if row.state is not HostState.DEAD and silent_s < self.cloud.settings.lease.suspect_after:
+            raise NotNow(f"this controller has not listened for long enough to know whether host {row.name} renews")
         left = _lapsed_after_s(silence) - silent_s
         if left > 0 and not at_once:
             raise Conflict(

@@ -242,6 +242,23 @@ def test_a_controller_that_has_just_begun_takes_nobodys_silence_for_its_own() ->
     watching(story, UNKNOWN)
 
 
+def test_a_controller_that_has_just_begun_takes_no_word_about_a_host_that_may_renew() -> None:
+    async def story(watch: Watch) -> None:
+        await watch.cloud.kill_controller()
+        await watch.cloud.start_controller()
+        leases, said = watch.cloud.cloud.hosts.leases, 0
+        while not leases.renews(watch.id()):
+            if leases.silence(watch.id()) is not None:
+                said += 1
+                with pytest.raises(NotNow):
+                    await watch.cloud.cloud.hosts.vouch(watch.id(), "ada", True)
+            await watch.clock.sleep(0.05)
+        assert said, "it had looked at the leases, and heard nobody yet"
+        assert (await watch.row()).state is HostState.UP
+
+    watching(story, UNKNOWN)
+
+
 def test_who_asks_for_a_proof_gets_it_at_once() -> None:
     async def story(watch: Watch) -> None:
         assert not await watch.monitor.seek(watch.id()), "it is heard"
