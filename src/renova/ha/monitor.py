@@ -257,6 +257,8 @@ class Monitor:
             row, lease, standing = host_rows.get(tx, host.id), host_rows.lease(tx, host.id), cluster.get(tx)
             if row is None or lease is None or row.state is HostState.DEAD or row.power_barred is not None:
                 return False
+            if row.disabled:
+                return False  # somebody has gone to work there since
             same = (lease.epoch, lease.counter) == (silence.lease.epoch, silence.lease.counter)
             return same and (standing.hold is None or standing.restoring)
 

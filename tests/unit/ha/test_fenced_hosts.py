@@ -8,21 +8,26 @@ from msgspec.structs import replace
 
 from renova.ha import brake
 from renova.model.host import HostState, Proof
+from renova.model.ids import HostId
+from renova.model.power import Said
+from renova.power import HostPower
 from renova.settings import ControllerSettings
 from renova.simulation.cloud import QUICK_LEASE, SimulatedCloud
 from renova.simulation.loop import run_virtual
+from renova.simulation.power import SpoilableSwitch, SwitchBoard, system_of
 from renova.store import hosts
+from renova.store.database import Tx
 
 SETTINGS = ControllerSettings(lease=QUICK_LEASE, fence_after=10.0)
 Story = Callable[[SimulatedCloud], Awaitable[None]]
 
 
-def tell(story: Story, **options: Any) -> list[MutableMapping[str, Any]]:
+def tell(story: Story, kind: type[SimulatedCloud] = SimulatedCloud, **options: Any) -> list[MutableMapping[str, Any]]:
     """Run the story on a cloud whose power controllers switch; return the log."""
 
     async def main() -> None:
         whole: dict[str, Any] = {"count": 3, "switchable": True, "settings": SETTINGS}
-        cloud = SimulatedCloud(**whole | options)
+        cloud = kind(**whole | options)
         await cloud.up()
         await story(cloud)
         await cloud.down()
@@ -147,6 +152,50 @@ def test_hosts_where_somebody_is_at_work_and_clouds_that_do_not_want_it_are_left
     tell(left_on, settings=replace(SETTINGS, fencing=False))
     tell(left_on, settings=replace(SETTINGS, accepted_proofs=("operator",)))
     tell(left_on, switchable=False)
+
+
+class SlowSwitch(SpoilableSwitch):
+    """A power controller that takes some seconds to answer."""
+
+    async def read(self) -> Said:
+        await self._machines.clock.sleep(5.0)
+        return await super().read()
+
+
+class SlowBoard(SwitchBoard):
+    """These, for all hosts."""
+
+    async def of(self, host: HostId, name: str) -> HostPower | None:
+        return HostPower(SlowSwitch(self, name), by="slow switch", system=system_of(name))
+
+
+class SlowCloud(SimulatedCloud):
+    """A cloud whose hosts have these."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.power = self.switches = SlowBoard(self, switchable=True)
+
+
+def test_a_host_at_which_somebody_goes_to_work_while_it_is_about_to_be_switched_off_is_left_on() -> None:
+    async def story(cloud: SimulatedCloud) -> None:
+        host = cloud.hosts["host1"].id
+
+        def condemned(tx: Tx) -> bool:
+            row = hosts.get(tx, host)
+            return row is not None and row.condemned_at is not None
+
+        cut(cloud, "host1")
+        while not await cloud.database.read(condemned):
+            await cloud.clock.sleep(0.5)
+        await cloud.database.transact(lambda tx: hosts.change(tx, host, disabled=True))
+        await cloud.clock.sleep(100)
+        assert powered(cloud) == ["host1", "host2", "host3"]
+        await cloud.database.transact(lambda tx: hosts.change(tx, host, disabled=False))
+        await proven(cloud, within_s=120)
+        assert powered(cloud) == ["host2", "host3"]
+
+    tell(story, kind=SlowCloud)
 
 
 def test_a_storage_host_is_left_on() -> None:
