@@ -21,6 +21,7 @@ from renova.model.host import HostState
 from renova.model.ids import ServerId
 from renova.model.recovery import Recovery, RecoveryState
 from renova.model.server import VmState
+from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.settings import ControllerSettings, RecoverySettings
 from renova.simulation.cloud import NO_BRAKE, QUICK_LEASE
 from renova.simulation.loop import run_virtual
@@ -183,6 +184,31 @@ def test_those_whose_host_is_given_back_while_others_are_planned_for_come_up() -
             await ended(told, server, RecoveryState.UP)
 
     tell(story, recovery=replace(RECOVERY, at_once=1), count=4)
+
+
+def test_a_server_that_somebody_evacuates_while_the_plan_is_made_is_not_stopped_where_it_has_come_up() -> None:
+    async def story(told: Told) -> None:
+        (server,) = await on_one_host(told, 1, metadata={"renova:recovery": "stop"})
+        controller = told.cloud.controller
+        assert controller is not None
+        await change(told, "host1", disabled=True)  # so that nobody plans but us
+        await told.cloud.cut_power("host1")
+        host = told.cloud.hosts["host1"].id
+        while await told.cloud.database.read(lambda tx: hosts.proof(tx, host)) is None:
+            await told.cloud.clock.sleep(0.5)
+
+        class Slow(Recoverer):
+            async def _make(self, fleet: FleetView) -> Plan:
+                await told.ask(accept_evacuate, server, Evacuation())
+                await told.idle(server)
+                return await super()._make(fleet)
+
+        await change(told, "host1", disabled=False)
+        await Slow(controller.cloud, controller.recoverer.me)._plan()
+        row = await told.get(server)
+        assert (row.vm_state, told.cloud.running(server)) == (VmState.ACTIVE, [row.host_name])
+
+    tell(story)
 
 
 def test_a_server_of_which_no_plan_can_say_anything_does_not_have_one_made_each_second() -> None:

@@ -31,6 +31,7 @@ from renova.model.errors import Refused
 from renova.model.guest import PowerState
 from renova.model.host import Host, Proof
 from renova.model.ids import HostId, ServerId
+from renova.model.place import Place
 from renova.model.recovery import AGAIN, Recovery, RecoveryState
 from renova.model.server import VmState
 from renova.operations.cloud import Cloud
@@ -38,7 +39,7 @@ from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.heal_ports import have_ports_follow
 from renova.operations.parts.state import get_server
 from renova.operations.submission import for_owner
-from renova.store import cluster, hosts, migrations, posts, recoveries, servers
+from renova.store import cluster, hosts, migrations, posts, recoveries, rights, servers
 from renova.store.database import Tx
 
 log = structlog.get_logger()
@@ -234,8 +235,8 @@ class Recoverer:
         if known is not None and known.state not in (RecoveryState.WAITING, *AGAIN):
             return
         state, again = _wanted(step, fleet), self.cloud.settings.recovery.again
-        if state is RecoveryState.STOPPED and not self._stop(tx, step.server):
-            state = RecoveryState.LEFT  # something is being done to it
+        if state is RecoveryState.STOPPED and not self._stop(tx, step.server, fleet.known[step.server].place):
+            state = RecoveryState.LEFT  # something is being done to it, or it has gone elsewhere since
         if known is not None and known.state is state and state in AGAIN:
             wait = self._failed(tx, known, step.reason)["again_at"]
             recoveries.change(tx, known.id, reason=step.reason, again_at=wait)
@@ -266,10 +267,12 @@ class Recoverer:
         else:
             recoveries.change(tx, known.id, **values)
 
-    def _stop(self, tx: Tx, server_id: ServerId) -> bool:
+    def _stop(self, tx: Tx, server_id: ServerId, place: Place) -> bool:
         """Have the server be stopped, as its guest is, so that it does not start when its host returns."""
-        server = servers.get(tx, server_id)
+        server, right = servers.get(tx, server_id), rights.right(tx, server_id)
         if server is None or server.task_state is not None:
+            return False
+        if (server.host, right.host if right else None) != (place.host, place.runs_on):
             return False
         if server.vm_state in (VmState.ACTIVE, VmState.PAUSED):
             servers.change(tx, server.id, vm_state=VmState.STOPPED, power_state=PowerState.SHUTDOWN)
