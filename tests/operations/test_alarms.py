@@ -19,6 +19,7 @@ from renova.model.ids import HostId, ServerId
 from renova.model.segment import RecoveryMethod
 from renova.model.server import VmState
 from renova.operations.compute_service import DRAINED
+from renova.operations.heal_ports import accept_heal_ports
 from renova.operations.stop import accept_stop
 from renova.power import HostPower
 from renova.settings import BrakeSettings, ControllerSettings, RecoverySettings
@@ -468,11 +469,15 @@ def test_a_crash_that_its_host_reports_too_is_mended_once() -> None:
     tell(story)
 
 
-def test_a_server_that_its_owner_has_stopped_stays_off() -> None:
+@pytest.mark.parametrize("then", [None, accept_heal_ports])
+def test_a_server_that_its_owner_has_stopped_stays_off(then: Any) -> None:
     async def story(told: Told) -> None:
         server = await on(told, "host1")
         await told.ask(accept_stop, server)
         await told.idle(server)
+        if then is not None:
+            await told.ask(then, server)
+            await told.idle(server)
         found = await heeded(told, await say_died(told, server, "host1"), AlarmStatus.IGNORED)
         assert found.told[-1].message == "the server was stopped by its owner"
         assert told.cloud.running(server) == []

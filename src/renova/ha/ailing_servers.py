@@ -20,6 +20,8 @@ _FATAL = {
     ("QEMU_GUEST_AGENT_ERROR", "QEMU_GUEST_AGENT_ERROR"),
 }
 
+_DECIDING = ("create", "start", "stop", "reboot")  # by whose last one a server is to be on or off
+
 Outcome = tuple[AlarmStatus, str]
 
 
@@ -49,7 +51,7 @@ def _decided(tx: Tx, server: Server) -> str | None:
     """Say what somebody has decided of the server, or is about to; None where nobody has."""
     if server.task_state is not None:
         return f"something is being done to the server already: {server.task_state}"
-    newest = actions.newest(tx, server.id) if server.vm_state is VmState.STOPPED else None
+    newest = actions.newest_of(tx, server.id, _DECIDING) if server.vm_state is VmState.STOPPED else None
     if newest is not None and newest.action == "stop":
         return "the server was stopped by its owner"
     return None if server.vm_state in FOLLOWED else f"the server is {server.vm_state}"

@@ -1,5 +1,6 @@
 """What was done to servers, by whom, and how each part of it went: instance actions and their events."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -46,6 +47,12 @@ _STILL_OPEN = select(events.c.id).where(
 )
 _GET = select(actions).where(actions.c.id == bindparam("wanted"))
 _NEWEST = select(actions).where(actions.c.server == bindparam("server")).order_by(actions.c.id.desc()).limit(1)
+_NEWEST_OF = (
+    select(actions)
+    .where(actions.c.server == bindparam("server"), actions.c.action.in_(bindparam("named", expanding=True)))
+    .order_by(actions.c.id.desc())
+    .limit(1)
+)
 _OPEN = insert(events)
 _CLOSE = update(events).where(events.c.action == bindparam("of"), events.c.finished_at.is_(None))
 _CLOSE_ONE = _CLOSE.where(events.c.event == bindparam("named"))
@@ -142,6 +149,12 @@ def get(tx: Tx, action: int) -> Action:
 
 def newest(tx: Tx, server: ServerId) -> Action | None:
     row = tx.execute(_NEWEST, {"server": server}).first()
+    return Action(**row._mapping) if row else None
+
+
+def newest_of(tx: Tx, server: ServerId, named: Sequence[str]) -> Action | None:
+    """Return the server's newest action that has one of these names."""
+    row = tx.execute(_NEWEST_OF, {"server": server, "named": named}).first()
     return Action(**row._mapping) if row else None
 
 
