@@ -9,7 +9,8 @@ proof again. What could not be recovered is planned for again now and then: room
 import asyncio
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from dataclasses import replace as with_other
 from typing import Any
 
@@ -72,6 +73,8 @@ class Recoverer:
     cloud: Cloud
     me: Executor
     inline: int = 200  # servers up to which a plan is made without a thread: it takes less than others notice
+    # Of its own: those that all share may all hang, as with the storage of images.
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "plan"))
     # Which the last plan had nothing to say of, under which proofs: nothing can be done about them yet.
     _passed_over: frozenset[ServerId] = frozenset()
     _passed_proofs: frozenset[int] = frozenset()
@@ -228,7 +231,7 @@ class Recoverer:
         arguments = fleet, frozenset[HostId](), limits(settings), expected_times(settings)
         if len(fleet.servers) <= self.inline:
             return plan(*arguments)
-        return await asyncio.to_thread(plan, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, plan, *arguments)
 
     def _note(self, tx: Tx, place: int, step: Step, fleet: FleetView, death: Death, known: Recovery | None) -> None:
         """Write down what the plan has for a server, unless that is decided already."""

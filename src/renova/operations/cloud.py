@@ -1,5 +1,6 @@
 """What the steps of an operation work with: every part of the controller that touches the world, passed in."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from renova.hosts.agents import Agents
@@ -44,3 +45,5 @@ class Cloud:
     power: Power = field(default_factory=NoPower)
     witness: Witness | None = None  # where revoked leases are shown to guards; None: nowhere
     measures: Measures = field(default_factory=Measures)
+    # Where it is worked out what would be if hosts died: for minutes, which nobody else is to wait for.
+    rehearsing: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "rehearsal"))

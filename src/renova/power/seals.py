@@ -38,6 +38,10 @@ class Seals:
         sealed = nonce + AESGCM(key).encrypt(nonce, text, host.encode())
         return f"{key_id}:{base64.b64encode(sealed).decode()}"
 
+    def has_key_of(self, sealed: str) -> bool:
+        """Say whether it can be opened without reading the file."""
+        return sealed.partition(":")[0] in self._keys
+
     def open(self, sealed: str, host: str) -> bytes:
         """Return what was sealed for the host. `NotNow`: its key is not there, or it is not what was sealed."""
         key_id, _, text = sealed.partition(":")

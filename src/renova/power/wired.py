@@ -5,6 +5,7 @@ Hosts that have none are left to what the setting `power` says of all.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +22,9 @@ from renova.store.database import Database, Tx
 
 # Makes a switch of address, user, options and secrets; `Invalid` says which of them cannot be.
 MakeSwitch = Callable[[str, str, Mapping[str, str], Mapping[str, str]], PowerSwitch]
+
+
+KEYS_S = 5.0  # seconds in which the keys of secrets have to be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,14 @@ class WiredPower:
         self._seals = seals
         self._kinds = kinds
         self._otherwise = otherwise
+        # Of its own: those that all share may hang with the same directory, where images are.
+        self._thread = ThreadPoolExecutor(1, "power-keys")
 
     async def of(self, host: HostId, name: str) -> HostPower | None:
         row = await self._database.read(lambda tx: power_controllers.get(tx, host))
         if row is None:
             return await self._otherwise.of(host, name)
-        secrets = await asyncio.to_thread(self._open, row)
+        secrets = await self._opened(row)
         try:
             switch = self._switch(Wish(row.kind, row.address, row.username, row.options, secrets))
         except Refused as error:  # it was wired by another release
@@ -93,6 +99,16 @@ class WiredPower:
             sealed = await asyncio.to_thread(self._seals.seal, msgspec.json.encode(secrets), row.host)
             await self._database.transact(partial(_replace, row=row, sealed=sealed))
         return len(old)
+
+    async def _opened(self, row: PowerController) -> dict[str, str]:
+        """Return the row's secrets; `NotNow` where their key is to be read, and the directory that has it hangs."""
+        if self._seals.has_key_of(row.sealed):
+            return self._open(row)
+        try:
+            async with asyncio.timeout(KEYS_S):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._open, row)
+        except TimeoutError as error:
+            raise NotNow(f"the keys of power controllers have not been read within {KEYS_S:g} s") from error
 
     def _open(self, row: PowerController) -> dict[str, str]:
         return msgspec.json.decode(self._seals.open(row.sealed, row.host), type=dict[str, str])

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ async def api(tmp_path: Path) -> AsyncIterator[HostsApi]:
     fleet = Fleet(clock, registry.up)
     power = WiredPower(database, Seals(tmp_path / "power-keys"), every_kind(), NoPower())
     own = {"identity": FixedIdentity(), "hosts": registry, "agents": agents, "fleet": fleet, "power": power}
-    own["measures"] = Measures()
+    own |= {"measures": Measures(), "rehearsing": ThreadPoolExecutor(2)}
     cloud = type(cloud)(**fields | own)
     app = build([service.service(cloud), root.service(cloud)], Dispatcher(cloud, Policy(service.POLICY)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud.example") as client:

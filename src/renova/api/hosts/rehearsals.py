@@ -1,8 +1,8 @@
 """What would become of servers if hosts died now, and whether any few hosts could be lost. Changes nothing."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ from renova.model.host import Role
 from renova.model.ids import HostId
 from renova.store import aggregates, hosts
 from renova.store.database import Tx
+
+T = TypeVar("T")
 
 MOST_FAILURES = 10
 MOST_PLANS = 100_000
@@ -35,7 +37,8 @@ async def show(call: Call) -> Reply:
     fleet = await take_picture(call.cloud, dying)
     recovery = call.cloud.settings.recovery
     # In a thread: for thousands of servers it takes a second, in which others are to be answered.
-    found = await asyncio.to_thread(rehearse, fleet, dying, limits(recovery), expected_times(recovery))
+    times = expected_times(recovery)
+    found = await _apart(call, lambda: rehearse(fleet, dying, limits(recovery), times))
     return Reply(200, {"rehearsal": _view(fleet, dying, found)})
 
 
@@ -52,8 +55,12 @@ async def survival(call: Call) -> Reply:
     def look() -> Survival:
         return survivable(fleet, failures, most_plans=plans, go_on=lambda: clock.monotonic() < until)
 
-    found = await asyncio.to_thread(look)
+    found = await _apart(call, look)
     return Reply(200, {"survival": msgspec.to_builtins(found) | {"hosts": _names(fleet, found.hosts)}})
+
+
+async def _apart(call: Call, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(call.cloud.rehearsing, work)
 
 
 def _number(call: Call, name: str, most: int, usual: int | None = None) -> int:
