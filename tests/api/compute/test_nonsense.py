@@ -9,6 +9,7 @@ from .compute_cloud import IMAGE, NETWORK, OTHER_IMAGE, ComputeApi
 
 WEIRD: list[Any] = [
     None,
+    "9" * 5000,
     True,
     0,
     -1,
@@ -113,7 +114,7 @@ QUERIES = {
     "/servers/{server}/os-instance-actions": ("limit", "marker", "changes-since", "changes-before"),
 }
 TEXTS = ["", " ", "%00", "-1", "1", "9" * 30, "1e9", "%C3%28", "true", "*", "(", "[", "%5C", "^$", ".*" * 60, "x" * 300]
-TEXTS += ["2026-01-01", "2026-13-01", "0001-01-01T00:00:00-23:59", "9999-12-31T23:59:59-23:59"]
+TEXTS += ["9" * 5000, "2026-01-01", "2026-13-01", "0001-01-01T00:00:00-23:59", "9999-12-31T23:59:59-23:59"]
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,8 @@
 """Ports and security groups (Network API v2.0)."""
 
-from renova.model.ids import NetworkId, ServerId
+from renova.model.ids import NetworkId, ProjectId, ServerId
 from renova.partners.network import PortWish
+from renova.store import security_groups
 from tests.api.network.test_networks import CONFLICT, FORBIDDEN, INVALID, NOT_FOUND, subnet
 from tests.api.service_cloud import Api, Keep, Like
 
@@ -126,6 +127,14 @@ async def test_a_servers_nic_is_not_taken_from_it(api: Api) -> None:
         ],
     )
     assert [nic.port for nic in await api.cloud.networks.nics(server)] == [given.id]
+
+
+async def test_a_list_of_security_groups_that_is_refused_makes_no_default_group(api: Api) -> None:
+    for things in ("security-groups", "security-group-rules"):
+        assert (await api.ask("demo", f"GET /network/v2.0/{things}?marker=x")).status_code == 400
+        project = ProjectId(api.kept["demo_project"])
+        assert not await api.cloud.database.read(lambda tx: security_groups.has_default_group(tx, project))  # noqa: B023
+    assert (await api.ask("demo", "GET /network/v2.0/security-group-rules")).json()["security_group_rules"]
 
 
 async def test_security_groups(api: Api) -> None:

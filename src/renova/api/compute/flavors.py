@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from renova.api.compute import links, paging
 from renova.api.compute.fields import MAX_INTEGER, Body, Count, Name, Truth, count, given, is_true, read
 from renova.api.compute.route import PAGING, known, route
+from renova.api.digits import whole
 from renova.api.http import Call, Reply, Version
 from renova.model.errors import Invalid, NotFound
 from renova.model.flavor import Flavor
@@ -161,9 +162,9 @@ async def _page(call: Call) -> list[Flavor]:
         where.append(store.flavors.c.is_public.is_(public))
     for parameter, column in (("minRam", "memory_mb"), ("minDisk", "root_gb")):
         if (text := call.one(parameter)) is not None:
-            if not text.isdecimal():
+            if (least := whole(text)) is None:
                 raise Invalid(f"Invalid {parameter} filter [{text}]")
-            where.append(store.flavors.c[column] >= min(int(text), MAX_INTEGER))
+            where.append(store.flavors.c[column] >= min(least, MAX_INTEGER))
     if (name := call.one("name")) is not None:
         where.append(store.flavors.c.name == name)
     order = [Sort(store.flavors.c[_sort_key(call)], call.one("sort_dir") == "desc")]

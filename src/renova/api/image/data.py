@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from renova.api.digits import whole
 from renova.api.dispatch import Failure
 from renova.api.http import Call, Reply
 from renova.api.image.images import built_in, target, visible
@@ -16,9 +17,9 @@ async def upload(call: Call) -> Reply:
         raise Failure(415, f"Unsupported Media Type: an image's data is {_KIND}.")
     found = await call.cloud.database.read(lambda tx: visible(call, tx, call.path["image"]))
     call.demand("upload_image", target(found))
-    declared = call.headers.get("content-length", "")
+    declared = whole(call.headers.get("content-length", ""))
     try:
-        if declared.isdecimal() and int(declared) > MAX_IMAGE:
+        if declared is not None and declared > MAX_IMAGE:
             raise TooLarge(f"The image is larger than {MAX_IMAGE} bytes.")
         await built_in(call).write(found.id, call.stream())
     except TooLarge as error:

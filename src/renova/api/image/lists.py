@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from renova.api.digits import whole
 from renova.api.http import Call
 from renova.model.errors import Invalid
 
@@ -31,10 +32,11 @@ def page(call: Call, shapes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if position is None:
             raise Invalid(f"Marker {marker} could not be found.")
         after = found[position + 1 :]
-    limit = call.one("limit")
-    if limit is not None and not limit.isdecimal():
+    asked = call.one("limit")
+    limit = _PAGE if asked is None else whole(asked)
+    if limit is None:
         raise Invalid("limit param must be an integer")
-    shown = after[: min(int(limit), _PAGE) if limit is not None else _PAGE]
+    shown = after[: min(limit, _PAGE)]
     query = [(name, value) for name, value in call.query if name != "marker"]
     body: dict[str, Any] = {"images": shown, "schema": "/v2/schemas/images", "first": _url(query)}
     if shown and len(shown) < len(after):
@@ -63,10 +65,10 @@ def _fits(shape: dict[str, Any], name: str, want: str) -> bool:
     if name == "tag":
         return want in shape["tags"]
     if name in ("size_min", "size_max"):
-        if not want.isdecimal():
+        if (bound := whole(want)) is None:
             raise Invalid(f"{name} is a number of bytes, not '{want}'.")
         size = shape["size"]
-        return size is not None and (size >= int(want) if name == "size_min" else size <= int(want))
+        return size is not None and (size >= bound if name == "size_min" else size <= bound)
     have = shape.get(name)
     if name in ("created_at", "updated_at"):
         operator, _, time = want.partition(":")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from renova.api.digits import whole
 from renova.api.image.shapes import READ_ONLY, Described
 from renova.model.errors import Conflict, Forbidden, Invalid
 
@@ -54,9 +55,9 @@ def _element_changed(before: Any, place: list[str], change: Change) -> list[Any]
     after = list(before)
     if change.op == "add" and place[0] == "-":
         return [*after, change.value]
-    if not place[0].isdecimal() or int(place[0]) >= len(after) + (change.op == "add"):
+    position = whole(place[0])
+    if position is None or position >= len(after) + (change.op == "add"):
         raise Invalid(f"Invalid JSON pointer for this resource: '{change.path}'")
-    position = int(place[0])
     if change.op == "add":
         after.insert(position, change.value)
     elif change.op == "replace":

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from renova.api.digits import whole
 from renova.api.http import Call, Reply
 from renova.model.errors import Invalid
 
@@ -46,9 +47,9 @@ def _page(call: Call, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found = found[position + 1 :]
     if limit is None:
         return found
-    if not limit.isdecimal():
+    if (most := whole(limit)) is None:
         raise Invalid(f"Bad limit request: '{limit}' is not a number of things.")
-    return found[: int(limit)] if int(limit) else found
+    return found[:most] if most else found
 
 
 def _fits(shape: Mapping[str, Any], name: str, wanted: list[str]) -> bool:

@@ -1,11 +1,13 @@
 """Security groups and their rules. They are kept and shown; packets are not filtered by them yet."""
 
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from renova.api.digits import whole
 from renova.api.http import Call, Reply
 from renova.api.network.lists import listing, narrowed
 from renova.api.network.shapes import checked_name, group_shape, owner, rule_shape
@@ -74,17 +76,23 @@ class NewRuleBody(msgspec.Struct):
 
 
 async def every(call: Call) -> Reply:
-    await _ensure_default(call)
     project = None if call.allows("get_security_group", {"project_id": ""}) else call.caller.project
-    found = await call.cloud.database.read(lambda tx: store.every_group(tx, project))
-    return listing(call, "security_groups", map(group_shape, found))
+    return await _with_default(
+        call, lambda tx: listing(call, "security_groups", map(group_shape, store.every_group(tx, project)))
+    )
 
 
-async def _ensure_default(call: Call) -> None:
-    """Make the project's default group now if it has none yet, so that a list is never without it."""
+async def _with_default(call: Call, answer: Callable[[Tx], Reply]) -> Reply:
+    """Answer with the caller's default group there, so that a list is never without it; who is refused makes none."""
     project = call.caller.project
-    if project and not await call.cloud.database.read(lambda tx: store.has_default_group(tx, project)):
-        await call.cloud.database.transact(lambda tx: store.default_group(tx, call.cloud.chance, project))
+    if not project or await call.cloud.database.read(lambda tx: store.has_default_group(tx, project)):
+        return await call.cloud.database.read(answer)
+
+    def with_it(tx: Tx) -> Reply:
+        store.default_group(tx, call.cloud.chance, project)
+        return answer(tx)
+
+    return await call.cloud.database.transact(with_it)
 
 
 async def one(call: Call) -> Reply:
@@ -147,10 +155,10 @@ def _visible(call: Call, tx: Tx, group_id: str) -> store.SecurityGroup:
 
 
 async def every_rule(call: Call) -> Reply:
-    await _ensure_default(call)
     project = None if call.allows("get_security_group_rule", {"project_id": ""}) else call.caller.project
-    found = await call.cloud.database.read(lambda tx: store.every_rule(tx, project))
-    return listing(call, "security_group_rules", map(rule_shape, found))
+    return await _with_default(
+        call, lambda tx: listing(call, "security_group_rules", map(rule_shape, store.every_rule(tx, project)))
+    )
 
 
 async def one_rule(call: Call) -> Reply:
@@ -212,7 +220,8 @@ def _checked_protocol(asked: str | int | None) -> str | None:
     if asked is None or str(asked).lower() in ("any", ""):
         return None
     protocol = str(asked).lower()
-    if protocol in _PROTOCOLS or (protocol.isdecimal() and int(protocol) <= 255):
+    number = whole(protocol)
+    if protocol in _PROTOCOLS or (number is not None and number <= 255):
         return protocol
     raise Invalid(f"Security group rule protocol {asked} not supported.")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from renova.api.digits import whole
 from renova.api.http import Call, Handler, Reply
 from renova.api.placement import query
 from renova.api.placement.fields import uuid
@@ -59,11 +60,13 @@ def every(shown: Shown) -> Handler:
 
 def _limit(call: Call) -> int | None:
     text = call.one("limit")
-    if text is not None and not _NUMBER.fullmatch(text):
+    if text is None:
+        return None
+    if not (most := whole(text)):
         raise Invalid(
             f"Invalid query string parameters: limit is expected to be a whole number from 1 on, not {text!r}."
         )
-    return int(text) if text is not None else None
+    return most
 
 
 def _wish(call: Call) -> Wish:

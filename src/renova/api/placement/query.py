@@ -1,5 +1,6 @@
 """Query parameters that say what is asked of providers: resources, traits, aggregates, as each version takes them."""
 
+from renova.api.digits import whole
 from renova.api.http import Call
 from renova.api.placement.fields import uuid
 from renova.api.placement.route import BadValue
@@ -27,9 +28,10 @@ def resources(text: str) -> dict[str, int]:
                 "Badly formed resources parameter. Expected resources query string parameter in form: "
                 f"?resources=VCPU:2,MEMORY_MB:1024. Got: {text or 'empty string'}."
             )
-        if not amount.isdecimal() or not 1 <= int(amount) <= MOST:
+        number = whole(amount)
+        if number is None or not 1 <= number <= MOST:
             raise Invalid(f"Requested resource {name} expected positive integer amount. Got: {amount}.")
-        found[name] = int(amount)
+        found[name] = number
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from renova.api.digits import whole
 from renova.api.dispatch import Failure
 from renova.api.http import NO_VERSION, Version
 from renova.api.microversions import HEADER, shown
@@ -30,10 +31,10 @@ class PlacementVersions:
 def _parsed(asked: str) -> Version:
     if asked == "latest":
         return NEWEST
-    major, _, minor = asked.partition(".")
-    if not (major.isdecimal() and minor.isdecimal()):
+    major, minor = map(whole, asked.partition(".")[::2])
+    if major is None or minor is None:
         raise Invalid(f"invalid version string: {asked}")
-    version = (int(major), int(minor))
+    version = (major, minor)
     if not OLDEST <= version <= NEWEST:
         raise Failure(406, f"Unacceptable version header: {asked}. Have {shown(OLDEST)} to {shown(NEWEST)}.")
     return version

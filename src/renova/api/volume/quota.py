@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from renova.api.digits import whole
 from renova.api.dispatch import Failure
 from renova.api.http import Call, Reply, Route
 from renova.api.volume.found import wrapped
@@ -92,9 +93,10 @@ async def update(call: Call) -> Reply:
             continue
         if name not in volume_quotas.DEFAULTS:
             raise Invalid(f"Bad key(s) in quota set: {name}")
-        if not str(value).lstrip("-").isdecimal() or not -1 <= int(value) < 2**31:
+        number = -1 if str(value) == "-1" else whole(str(value))
+        if number is None or number >= 2**31:
             raise Invalid(f"Quota {name} must be a number, or -1 for no limit, not {value!r}.")
-        limits[name] = int(value)
+        limits[name] = number
 
     def change(tx: Tx) -> dict[str, int]:
         volume_quotas.change(tx, project, limits)
