@@ -158,7 +158,7 @@ def test_a_drain_that_is_taken_back_has_the_host_used_again_and_nothing_come_bac
         assert not (await row(told, "host1")).disabled
         await told.cloud.clock.sleep(30)
         assert await places(told, made) == gone
-        with pytest.raises(Conflict, match="not being drained"):
+        with pytest.raises(Conflict, match="is not drained"):
             await undo(told, "host1")
 
     tell(story)
