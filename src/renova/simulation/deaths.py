@@ -42,7 +42,9 @@ class Deaths:
                 self._weigh(change.new)
             elif change.table == "hosts" and change.new is not None:
                 if change.old is not None and change.old["condemned_at"] != change.new["condemned_at"]:
-                    self._condemned.setdefault(change.new["id"], change.new["condemned_at"] or "")
+                    host, decided = change.new["id"], change.new["condemned_at"] or ""
+                    # The first time, which is the earliest, unless the database's clock went back in between.
+                    self._condemned[host] = min(self._condemned.get(host, decided), decided)
                 (self._disabled.add if change.new["disabled"] else self._disabled.discard)(change.new["id"])
             elif (
                 change.table == "recoveries" and change.new is not None and change.new["state"] == RecoveryState.MOVING
