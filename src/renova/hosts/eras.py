@@ -181,10 +181,13 @@ def try_end(tx: Tx) -> list[Believed] | None:
 def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Believed | None:
     """Take the guests that were found for the truth about the server; None where that was known."""
     server = servers.get(tx, server_id)
-    if server is None:
-        return None
     known, right = rights.incarnation(tx, server_id), rights.right(tx, server_id)
     number = max(known, *(guest.incarnation for guest in found.values()))
+    if server is None:
+        # Deleted since its guests were found, by who knew of none: they may not wait for their hosts' next hello.
+        for host in found:
+            rights.owe(tx, host, server_id, number + 1)
+        return None
     running = [host for host, guest in found.items() if guest.power not in _OFF]
     newest = max(found, key=lambda host: found[host].incarnation)
     if not running and found[newest].incarnation <= known:

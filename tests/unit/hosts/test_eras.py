@@ -167,6 +167,17 @@ def test_a_guest_that_is_found_elsewhere_is_believed(two: Tables) -> None:
     assert greet(two, B, era=2, epoch=2, guests=(found(ONE, 5),)).duties == ()
 
 
+def test_a_guest_that_was_found_is_cleaned_up_though_its_server_was_deleted_before_it_was_believed(two: Tables) -> None:
+    two.do(lambda tx: rights.release(tx, ONE))  # the restored database knows of no guest, so no host was asked
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A)
+    greet(two, B, guests=(found(ONE, 5),))
+    two.do(lambda tx: servers.change(tx, ONE, vm_state=VmState.DELETED, deleted=True))
+    assert two.do(eras.try_end) == []
+    assert two.do(rights.debtors) == [B]
+    assert greet(two, B, era=2, epoch=2, guests=(found(ONE, 5),)).duties == (Duty(ONE, 6, disks=True),)
+
+
 def test_who_is_found_where_there_is_no_room_for_it_holds_it_all_the_same(two: Tables) -> None:
     wanted = {"VCPU": 1, "MEMORY_MB": 512}  # its root disk is a volume
     full = {"MEMORY_MB": 15872}
