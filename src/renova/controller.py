@@ -4,9 +4,10 @@ It opens no port: the API (`api.app`) and the agents' listener (`hosts.listener`
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -56,6 +57,7 @@ from renova.witness import Witness
 log = structlog.get_logger()
 
 TRY_AGAIN_S = 1.0
+Duty = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Parts:
     power: Power
     witness: Witness | None = None  # where revoked leases are shown to guards; None: there is none
     sink: Sink | None = None  # who is told what happens
+    endures: bool = True  # a duty that fails unforeseen begins anew; False: it ends all, and is seen
     executor: Executor | None = None  # this run of it
     api_address: str = ""  # this controller's own, host:port
     release: str = ""
@@ -143,6 +146,7 @@ class Controller:
         hosts.vouch = self.monitor.vouch
         hosts.sighted = self.sightings.sees
         self._changes: set[asyncio.Task[None]] = set()
+        self._endures = parts.endures
 
     def _work(self, held: Held) -> Work:
         return Work(self.cloud, held)
@@ -200,21 +204,39 @@ class Controller:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.runner.serve(), name="operations")
-                group.create_task(self.monitor.serve(), name="monitor")
-                group.create_task(self.sightings.serve(), name="sightings")
-                group.create_task(self.recoverer.serve(), name="recovery")
-                group.create_task(self.restarter.serve(), name="restarts")
-                group.create_task(self.drainer.serve(), name="drains")
-                group.create_task(self.alarms.serve(), name="alarms")
-                if self.cloud.rounds is not None:
-                    group.create_task(self.cloud.rounds.serve(), name="duties")
-                if self.cloud.notices is not None:
-                    group.create_task(self.cloud.notices.serve(), name="notices")
-                group.create_task(self.cloud.volumes.serve(), name="volumes")
-                group.create_task(inherit(self.cloud), name="inheriting")
-                group.create_task(watch_replication(self.cloud), name="replication")
+                for name, duty in self._duties().items():
+                    group.create_task(self._lasting(name, duty) if self._endures else duty(), name=name)
         finally:
             await self.runner.close()
+
+    def _duties(self) -> dict[str, Duty]:
+        """Return what is done for as long as the controller lives, by name."""
+        duties: dict[str, Duty] = {
+            "monitor": self.monitor.serve,
+            "sightings": self.sightings.serve,
+            "recovery": self.recoverer.serve,
+            "restarts": self.restarter.serve,
+            "drains": self.drainer.serve,
+            "alarms": self.alarms.serve,
+            "volumes": self.cloud.volumes.serve,
+            "inheriting": partial(inherit, self.cloud),
+            "replication": partial(watch_replication, self.cloud),
+        }
+        if self.cloud.rounds is not None:
+            duties["duties"] = self.cloud.rounds.serve
+        if self.cloud.notices is not None:
+            duties["notices"] = self.cloud.notices.serve
+        return duties
+
+    async def _lasting(self, name: str, duty: Duty) -> None:
+        """Do the duty; begin it anew where it fails of what nobody has foreseen (decision 0037)."""
+        while True:
+            try:
+                return await duty()
+            except Exception:
+                self.cloud.measures.note_failure(name)
+                log.error("duty failed, and begins anew", duty=name, exc_info=True)
+            await self.cloud.clock.sleep(TRY_AGAIN_S)
 
 
 def _outbox(parts: Parts, me: Executor) -> Outbox | None:

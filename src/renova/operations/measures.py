@@ -1,9 +1,9 @@
-"""How long recoveries took, stage by stage, as this controller has seen them: histograms for Prometheus.
+"""What this controller has seen, as figures for Prometheus: how long recoveries took, stage by stage, and what failed.
 
-Each controller counts those that it brought to their end; a monitoring system adds them up.
+Each controller counts the recoveries that it brought to their end; a monitoring system adds them up.
 """
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from renova.model.recovery import Recovery, Stages
 
@@ -12,7 +12,7 @@ STAGES = Stages.__struct_fields__
 
 
 class Measures:
-    """The histograms of a controller's run, in a registry of its own: a process may run several controllers."""
+    """The figures of a controller's run, in a registry of its own: a process may run several controllers."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -21,6 +21,14 @@ class Measures:
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
         self._whole = self._histogram("recovery", "From the death of a host until a server of it was up elsewhere.")
         self._late = self._histogram("recovery_late", "By how much later that was than a rehearsal would have said.")
+
+        self._failures = Counter(
+            "duty_failures",
+            "How often a duty of the controller failed of what nobody had foreseen; its log says of what.",
+            ["duty"],
+            namespace="renova",
+            registry=self.registry,
+        )
 
     def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(name, text, labels, namespace="renova", unit="seconds", buckets=BOUNDS, registry=self.registry)
@@ -34,3 +42,7 @@ class Measures:
             self._whole.observe(up_s)
             if recovery.predicted_up_s is not None:
                 self._late.observe(max(up_s - recovery.predicted_up_s, 0.0))
+
+    def note_failure(self, duty: str) -> None:
+        """Count a duty that has failed, and begins anew."""
+        self._failures.labels(duty).inc()

@@ -98,6 +98,7 @@ class SimulatedCloud:
     witnessed: bool = False  # whether armed hosts, and the controllers, have a witness
     watchdogs: GuardClass = GuardClass.A  # of which class; all others stand still when the host does
     switchable: bool = False  # whether power controllers switch silent hosts off; else their power is only read
+    endures: bool = False  # whether a controller's duty that fails unforeseen begins anew; else that is seen at once
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
@@ -285,6 +286,7 @@ class SimulatedCloud:
             power=self.power,
             witness=None if self.witness is None else self.witness.seen_from(name, CONTROLLERS_WAIT_S),
             sink=self.sink,
+            endures=self.endures,
         )
         one.controller = process.run(Controller, parts)
         self._begin(process, one.controller.serve(alone=len(self.controllers) == 1), name)
