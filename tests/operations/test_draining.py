@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from renova.ha.draining import begin_drain, leavers, undo_drain
 from renova.ha.leaving import Leaver, Progress, Stage, progress
 from renova.model.errors import Conflict, Refused
-from renova.model.host import Host
+from renova.model.host import Host, HostState
 from renova.model.ids import ServerId
 from renova.model.recovery import RecoveryState
 from renova.model.server import TaskState, VmState
@@ -160,6 +160,22 @@ def test_a_drain_that_is_taken_back_has_the_host_used_again_and_nothing_come_bac
         assert await places(told, made) == gone
         with pytest.raises(Conflict, match="is not drained"):
             await undo(told, "host1")
+
+    tell(story)
+
+
+def test_a_dead_host_is_not_drained_and_its_servers_come_back_elsewhere() -> None:
+    async def story(told: Told) -> None:
+        (server,) = await on_one_host(told, 1)
+        await told.cloud.cut_power("host1")
+        await told.cloud.until(lambda: told.cloud.running(server) != ["host1"])
+        while (await row(told, "host1")).state is not HostState.DEAD:
+            await told.cloud.clock.sleep(0.2)
+        with pytest.raises(Conflict, match="Host host1 is dead"):
+            await drain(told, "host1")
+        assert not (await row(told, "host1")).disabled
+        await told.cloud.until(lambda: bool(told.cloud.running(server)))
+        assert "host1" not in told.cloud.running(server)
 
     tell(story)
 

@@ -17,7 +17,7 @@ from renova.ha.attending import attend
 from renova.ha.leaving import Leaver, Stage, whose_turn
 from renova.ha.segments import follow_place
 from renova.model.errors import Conflict, Refused
-from renova.model.host import Host, Role
+from renova.model.host import Host, HostState, Role
 from renova.model.server import VmState
 from renova.operations import compute_service
 from renova.operations.cloud import Cloud
@@ -44,6 +44,11 @@ def begin_drain(cloud: Cloud, tx: Tx, host: Host, who: str, reason: str | None =
         raise Conflict(f"Host {host.name} holds volumes: no server runs there, and volumes do not move.")
     if drains.get(tx, host.id) is not None:
         return
+    if host.state is HostState.DEAD:
+        raise Conflict(
+            f"Host {host.name} is dead: nothing can leave it, and its servers are to come back elsewhere. Drain it "
+            "when it is up again."
+        )
     disabled = compute_service.disable(cloud, tx, host, reason or compute_service.DRAINED, who)
     drains.begin(tx, host.id, who, disabled=disabled)
     tx.then(partial(log.info, "host is to be drained", host=host.name, who=who))
