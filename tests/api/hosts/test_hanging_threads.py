@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from renova.engine.executor import Executor
@@ -76,9 +77,11 @@ async def test_the_power_of_a_host_is_read(api: HostsApi, tmp_path: Path) -> Non
 async def test_the_servers_of_dead_hosts_are_planned_for(api: HostsApi) -> None:
     await have_fleet(api, 0, 1)
     recoverer = Recoverer(api.cloud, Executor(ExecutorId("tests")), inline=0)
-    fleet = await take_picture(api.cloud, frozenset({HostId("id-0")}))
+    died = frozenset({HostId("id-0")})
+    fleet = replace(await take_picture(api.cloud, died), dead=died)
     async with hanging():
-        await recoverer._make(fleet)
+        made = await recoverer._make(fleet)
+    assert {step.server for step in made.steps} == {server.id for server in fleet.servers}
 
 
 async def test_what_would_be_is_answered(api: HostsApi) -> None:
