@@ -12,11 +12,11 @@ from renova.ha.wishes import Policy, Wishes, wishes_for
 from renova.model.errors import Conflict
 from renova.model.host import HostState
 from renova.model.ids import HostId
+from renova.model.local_disks import disks_of
 from renova.model.place import Place
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.evacuate import evacuated
-from renova.operations.parts.guest import disks_of
 from renova.operations.parts.needs import hinted, lasting_needs
 from renova.operations.parts.permits import demand_state
 from renova.scheduling.board import Board

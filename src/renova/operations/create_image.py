@@ -22,9 +22,9 @@ from renova.model.guest import PowerState
 from renova.model.host import Right
 from renova.model.ids import ImageId, ProjectId, ServerId
 from renova.model.image import Image
+from renova.model.local_disks import disks_of
 from renova.model.server import Server, TaskState
 from renova.operations.cloud import Cloud
-from renova.operations.parts.guest import disks_of
 from renova.operations.parts.leaves import Leaves
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task

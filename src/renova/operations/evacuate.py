@@ -14,6 +14,7 @@ from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.errors import Broken, Conflict, Invalid, NotFound, NotNow
 from renova.model.host import GuardClass, Host, Lease, ProofKind
 from renova.model.ids import HostId, ImageId, ServerId
+from renova.model.local_disks import disks_of, has_any
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.clear_away import have_cleared_away
 from renova.operations.cloud import Cloud
@@ -22,7 +23,6 @@ from renova.operations.delete import DELETE
 from renova.operations.parts import volumes
 from renova.operations.parts.bind_ports import bind_ports
 from renova.operations.parts.claim import Claim, claim, give_claim_back
-from renova.operations.parts.guest import disks_of, has_any
 from renova.operations.parts.moving import move_to, note_claimed, note_move, take_back_move
 from renova.operations.parts.needs import needs
 from renova.operations.parts.notify import notify

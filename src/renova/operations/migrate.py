@@ -18,6 +18,7 @@ from renova.model.errors import Conflict, Refused
 from renova.model.guest import PowerState
 from renova.model.host import Right
 from renova.model.ids import HostId, ImageId, ServerId
+from renova.model.local_disks import disks_of, has_any
 from renova.model.server import AttachedNetwork, Server, TaskState, VmState
 from renova.operations.carry_disk import Carried, describe_carried, forget_carried, take_carried
 from renova.operations.cloud import Cloud
@@ -25,7 +26,6 @@ from renova.operations.create_image import CreateImage, copy_root, upload_copy
 from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.bind_ports import bind_ports
 from renova.operations.parts.claim import Claim, claim, hold_room
-from renova.operations.parts.guest import disks_of, has_any
 from renova.operations.parts.moving import (
     COLD,
     demand_another_host,

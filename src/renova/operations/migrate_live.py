@@ -22,12 +22,13 @@ from renova.model.errors import Conflict, Invalid, Refused, Stale
 from renova.model.guest import Departure, PowerState, Way
 from renova.model.host import Host, Right
 from renova.model.ids import HostId, ServerId
+from renova.model.local_disks import disks_of, has_any
 from renova.model.server import AttachedNetwork, Server, TaskState
 from renova.operations.cloud import Cloud
 from renova.operations.parts import run_guest
 from renova.operations.parts.bind_ports import bind_ports
 from renova.operations.parts.claim import Claim, claim, hold_room
-from renova.operations.parts.guest import current_guest, disks_of, has_any
+from renova.operations.parts.guest import current_guest
 from renova.operations.parts.moving import (
     demand_another_host,
     demand_living_source,

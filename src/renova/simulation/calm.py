@@ -11,9 +11,9 @@ from typing import Protocol
 from renova.model.guest import PowerState
 from renova.model.host import HostState
 from renova.model.ids import ImageId, ServerId, VolumeId
+from renova.model.local_disks import disks_of, has_any
 from renova.model.server import Server, VmState
 from renova.model.volume import NbdExport
-from renova.operations.parts.guest import disks_of, has_any
 from renova.partners.volume.statuses import ERRORS
 from renova.simulation.asking import Promise
 from renova.simulation.hosts import SimulatedHost, SimulatedStorageHost

@@ -13,8 +13,8 @@ from renova.model.block_device import BlockDevice
 from renova.model.errors import Forbidden, Invalid
 from renova.model.guest import CONFIG_DRIVE, ROOT, local_devices
 from renova.model.ids import ServerId
+from renova.model.local_disks import disks_of
 from renova.model.server import Server
-from renova.operations.parts.guest import disks_of
 from renova.operations.parts.state import get_server
 from renova.store import block_devices
 from renova.store.database import Tx

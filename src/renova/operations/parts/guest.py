@@ -7,37 +7,13 @@ import msgspec
 from renova.model import watching
 from renova.model.aggregate import DEFAULT_ZONE
 from renova.model.block_device import BlockDevice
-from renova.model.guest import Guest, LocalDisks, Nic, Personal, PersonalFile, RootDisk
-from renova.model.ids import ImageId
+from renova.model.guest import Guest, Nic, Personal, PersonalFile
+from renova.model.local_disks import disks_of
 from renova.model.server import AttachedAddress, AttachedNetwork, Server
 from renova.operations.parts import volumes
 from renova.operations.work import Work
 from renova.store import aggregates, block_devices, hosts, personal_files, rights
 from renova.store.database import Tx
-
-
-def disks_of(server: Server, devices: Sequence[BlockDevice] = ()) -> LocalDisks:
-    """Return the disks that the server has as files of its host's; without a word on blank ones, its flavor's."""
-    root = None
-    if server.image is not None:
-        root = RootDisk(
-            image=ImageId(server.image),
-            image_format=server.image_format,
-            image_bytes=server.image_bytes,
-            image_sha256=server.image_sha256,
-            size_gb=server.flavor.root_gb,
-        )
-    blank = [device for device in devices if device.destination == "local"]
-    ephemerals = tuple(device.size_gb or server.flavor.ephemeral_gb for device in blank if not device.is_swap)
-    swaps = [device.size_gb or server.flavor.swap_mb for device in blank if device.is_swap]
-    if not ephemerals and server.flavor.ephemeral_gb:
-        ephemerals = (server.flavor.ephemeral_gb,)
-    return LocalDisks(server.root_generation, root, ephemerals, swaps[0] if swaps else server.flavor.swap_mb)
-
-
-def has_any(disks: LocalDisks) -> bool:
-    """Say whether there are any disks that only the host, or who shares its storage, has."""
-    return bool(disks.root or disks.ephemerals_gb or disks.swap_mb)
 
 
 def guest_of(
