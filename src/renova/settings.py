@@ -22,7 +22,7 @@ Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 StageSeconds = Annotated[float, Meta(gt=0, le=86_400)]
 Multiplier = Annotated[float, Meta(ge=-1_000_000, le=1_000_000)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-ProofName = Literal["power_off", "lease_revoked", "operator", "heartbeat_age"]
+ProofName = Literal["power_off", "lease_revoked", "operator", "storage_cut", "heartbeat_age"]
 LogLevel = Annotated[str, Meta(pattern="(?i)^(debug|info|warning|error|critical)$")]
 
 

@@ -22,6 +22,7 @@ from renova.simulation.world import World
 from renova.store import hosts
 
 LOOK_S, SOON_S = 0.1, 0.01
+PROVEN = {ProofKind.NEW_BOOT: "what ran before has ended", ProofKind.STORAGE_CUT: "cut off"}
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?")
 
 
@@ -127,7 +128,7 @@ def _told(table: str, old: Row, new: Row) -> Iterator[str]:
     changed = {name for name in new if new[name] != old.get(name)}
     match table:
         case "proofs" if not old:
-            proven = "what ran before has ended" if new["kind"] == ProofKind.NEW_BOOT else "proven dead"
+            proven = PROVEN.get(new["kind"], "proven dead")
             yield f"{proven}: {new['kind']} by {new['who']}, epoch {new['epoch']} ({_readings(new['readings'])})"
         case "proofs" if "withdrawn" in changed:
             yield f"proof {new['kind']} of epoch {new['epoch']} withdrawn: {new['withdrawn']}"

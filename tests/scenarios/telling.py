@@ -70,6 +70,7 @@ class Telling:
             controller_count=timeline.controllers,
             shared=timeline.shared,
             armed=timeline.armed,
+            watchdogs=timeline.watchdogs,
             switchable=timeline.power == "switches",
             settings=settings,
             facts=replace(SMALL_HOST, vcpus=max(timeline.room // RATIO, 1)),

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from renova.model.host import GuardClass
 from renova.settings import ControllerSettings
 
 
@@ -47,6 +48,7 @@ class Timeline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     storage_hosts: int = 0
     shared: bool = True  # whether hosts share their instances directory
     armed: bool = False  # whether hosts have armed guards
+    watchdogs: GuardClass = GuardClass.A  # of which class these are
     power: Literal["none", "reads", "switches"] = "none"
     room: int = 12
     servers: dict[str, str | Wanted] = {}

@@ -27,6 +27,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     fences_isolated: bool = False  # whoever is seen alive is switched off, too
     witnessed: bool = False  # its guard may go on beyond the end of its lease, by what the witness shows
     revoked: bool = False  # its lease is, and the witness is to show that
+    cut_off: bool = False  # it is, and servers that write only volumes have left, or may: all else needs more
     shown_s: float | None = None  # for how long the witness has shown that, as seen here; None: it does not
     lease_proves: bool = True  # its end does, by what is known of database and witness
     braked: bool = False  # too many hosts are silent: until somebody has looked, only words count
@@ -41,6 +42,7 @@ class Next(StrEnum):
     TAKE_WORD = "take the operator's word"  # forced down, and its lease has lapsed
     REVOKE = "revoke its lease"  # which has lapsed, and have the witness show that to its guard
     TAKE_LAPSE = "take the end of its lease"  # its guard has stopped the guests
+    CUT_OFF = "let storage cut it off"  # by the end of its lease, for servers that write only what storage cuts off
     TAKE_AGE = "take its silence"  # Nova's rule, where somebody chose it
 
 
@@ -55,13 +57,13 @@ def decide(host: Watched) -> Next:
     lapsed = host.silent_s >= host.lapsed_after_s
     if host.forced_down and lapsed and ProofKind.OPERATOR in host.accepted:
         return Next.TAKE_WORD
-    by_lease = ProofKind.LEASE_REVOKED in host.accepted and guard_counts(host) and host.lease_proves
+    by_lease = what_its_lease_proves(host)
     if by_lease and host.revoked and host.shown_s is not None and host.shown_s >= host.lapsed_after_s:
-        return Next.TAKE_LAPSE  # the brake let it be revoked
+        return by_lease  # the brake let it be revoked
     if host.braked:
         return Next.NOTHING
     if by_lease and lapsed and not host.witnessed:
-        return Next.TAKE_LAPSE
+        return by_lease
     if by_lease and lapsed and not host.revoked:
         return Next.REVOKE
     aged = lapsed and host.silent_s >= host.heartbeat_age_s and not host.seen_alive
@@ -72,6 +74,22 @@ def decide(host: Watched) -> Next:
     if host.fences and host.silent_s >= host.fence_after_s and not is_spared(host):
         return Next.SWITCH_OFF
     return Next.READ_POWER
+
+
+def what_its_lease_proves(host: Watched) -> Next | None:
+    """Say what may be taken from the end of the host's lease, once its guard must have seen it; None: nothing.
+
+    Where its guard is too weak to prove the host dead, storage stands in for it: a guest that wakes with its host can
+    write nothing that was cut off (protocol, section 7). Without a guard that counts its guests run on, and may be
+    seen: that is taken only where somebody chose it.
+    """
+    if not host.lease_proves:
+        return None
+    if ProofKind.LEASE_REVOKED in host.accepted and guard_counts(host):
+        return Next.TAKE_LAPSE
+    weak = host.guard in (GuardClass.B, GuardClass.C) and ProofKind.LEASE_REVOKED in host.accepted
+    chosen = ProofKind.STORAGE_CUT in host.accepted and (not host.seen_alive or host.fences_isolated)
+    return Next.CUT_OFF if (weak or chosen) and not host.cut_off else None
 
 
 def is_spared(host: Watched) -> bool:

@@ -34,7 +34,7 @@ LOOK = 1.0  # seconds between looks
 REMIND = 10.0  # seconds between reminders of the same host
 PROVEN_AFTER = "proven_after_s"  # the reading that says how long the host had been silent then
 ASK_POWER = (Next.READ_POWER, Next.SWITCH_OFF)  # a power controller, which may take long to answer
-BY_LEASE = (Next.REVOKE, Next.TAKE_LAPSE)  # by what database and witness are good for
+BY_LEASE = (Next.REVOKE, Next.TAKE_LAPSE, Next.CUT_OFF)  # by what database and witness are good for
 FENCE_AGAIN = 10.0  # seconds after a host was switched off in vain; its power is read meanwhile
 
 
@@ -65,7 +65,7 @@ class Monitor:
             while True:
                 try:
                     for host, silence in await self._look_around():
-                        if silence.lease.revoked:
+                        if silence.lease.to_show:
                             group.create_task(self._revoking.show(host, silence.lease), name=f"witness-{host.name}")
                         for wanted in self._wanted(host, silence):
                             if (host.id, _by(wanted)) not in self._seeking:
@@ -136,7 +136,7 @@ class Monitor:
 
     async def consider(self, host: Host, silence: Silence, *, fence: bool = True) -> bool:
         """Seek the proof that fits the host's silence; True when it is now proven dead. `fence`: it may be made so."""
-        if silence.lease.revoked:
+        if silence.lease.to_show:
             await self._revoking.show(host, silence.lease)
         for wanted in self._wanted(host, silence, fence=fence):
             if await self._seek(wanted, host, silence):
@@ -159,7 +159,7 @@ class Monitor:
         proves = (await replication(self.cloud)).trouble is None
         if proves and wanted is Next.REVOKE:
             proves = await self._revoking.is_its_witness(host, silence.lease)
-        elif proves and silence.lease.revoked:
+        elif proves and silence.lease.to_show:
             proves = await self._revoking.still_shows(host, silence.lease)
         if proves:
             self._in_vain.discard(host.id)
@@ -176,18 +176,19 @@ class Monitor:
             case Next.TAKE_WORD:
                 who = f"{host.forced_down_by or 'operator'} (service forced down)"
                 return await self._prove(host, silence, ProofKind.OPERATOR, readings, who)
-            case Next.REVOKE | Next.TAKE_LAPSE:
+            case Next.REVOKE | Next.TAKE_LAPSE | Next.CUT_OFF:
                 if not await self._lease_proves(wanted, host, silence):
                     return False
                 if wanted is Next.REVOKE:
                     await self._revoking.revoke(host, silence.lease, self._silent)
                     return False  # nothing is proven before the witness has shown it for long enough
-                if silence.lease.revoked:
+                if silence.lease.to_show:
                     readings["witness_shows_s"] = f"{self._revoking.shown_for(host, silence.lease) or 0.0:.1f}"
                 readings["guard"] = silence.lease.guard
                 readings["lapsed_after_s"] = f"{_lapsed_after_s(silence):g}"
                 who = f"controller {self.cloud.settings.name}"
-                return await self._prove(host, silence, ProofKind.LEASE_REVOKED, readings, who)
+                kind = ProofKind.STORAGE_CUT if wanted is Next.CUT_OFF else ProofKind.LEASE_REVOKED
+                return await self._prove(host, silence, kind, readings, who)
             case Next.TAKE_AGE:
                 return await self._prove(host, silence, ProofKind.HEARTBEAT_AGE, readings, "setting accepted_proofs")
             case Next.READ_POWER | Next.SWITCH_OFF:
@@ -232,7 +233,8 @@ class Monitor:
             weak_guard_counts=settings.accept_weak_guard,
             virtual_guard_counts=settings.accept_virtual_guard,
             witnessed=bool(silence.lease.witness),
-            revoked=bool(silence.lease.revoked),
+            revoked=silence.lease.to_show,
+            cut_off=silence.lease.cut,
             shown_s=self._revoking.shown_for(host, silence.lease),
         )
 
@@ -280,8 +282,10 @@ class Monitor:
         """Say whether the host should be heard, and has not been for as long as makes it suspect."""
         if host.state not in (HostState.UP, HostState.RETURNING) or host.disabled or host.forced_down:
             return False
-        silent_s = self.cloud.hosts.leases.silent_for(host.id)
-        return silent_s is not None and silent_s >= self.cloud.settings.lease.suspect_after
+        silence = self.cloud.hosts.leases.silence(host.id)
+        if silence is None or silence.lease.cut:
+            return False  # it was condemned, and counts as long as that does
+        return self.cloud.clock.monotonic() - silence.since >= self.cloud.settings.lease.suspect_after
 
     @property
     def silent(self) -> frozenset[HostId]:
@@ -366,17 +370,21 @@ class Monitor:
             somebodys_word = kind == ProofKind.OPERATOR and not program
             if not somebodys_word and not brake.admits(self.cloud, tx, host.id, self._silent):
                 return False
-            if not host_rows.prove_dead(tx, silence.lease, kind, readings, who):
-                return False
-            segments.call_up(self.cloud, tx, host)
-            return True
+            if kind == ProofKind.STORAGE_CUT:
+                written = host_rows.prove_cut(tx, silence.lease, readings, who)
+            else:
+                written = host_rows.prove_dead(tx, silence.lease, kind, readings, who)
+            if written and not silence.lease.cut:  # else a host in reserve has been called up for it already
+                segments.call_up(self.cloud, tx, host)
+            return written
 
         proven = await self.cloud.database.transact(work)
         if proven:
-            log.warning("host proven dead", host=host.name, proof=kind, **readings)
+            dead = kind != ProofKind.STORAGE_CUT
+            log.warning("host proven dead" if dead else "host cut off", host=host.name, proof=kind, **readings)
             self.cloud.fleet.stale()
             await self.cloud.agents.fence(host.id)
-        return proven
+        return proven and kind != ProofKind.STORAGE_CUT
 
 
 def _by(wanted: Next) -> Next:

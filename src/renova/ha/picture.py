@@ -45,8 +45,14 @@ class FleetView:
     board: Board
     servers: tuple[ServerView, ...]
     dead: frozenset[HostId] = frozenset()  # already: their servers need a place, too
+    cut_off: frozenset[HostId] = frozenset()  # not proven dead: so do those of their servers that write only volumes
     groups: Mapping[GroupId, GroupView] = field(default_factory=dict)
     places: Mapping[ServerId, Place] = field(default_factory=dict)  # of others, whom groups and hints name
+
+    @property
+    def lost(self) -> frozenset[HostId]:
+        """The hosts that servers have to leave already."""
+        return self.dead | self.cut_off
 
     @cached_property
     def by_host(self) -> dict[HostId, list[ServerView]]:

@@ -91,32 +91,44 @@ def plan(fleet: FleetView, dead: Set[HostId], limits: Limits, times: StageTimes)
 
 
 def place(fleet: FleetView, dead: Set[HostId]) -> Placed:
-    """Give every server of the dead hosts its place; `dead` are all hosts that are."""
-    touched = {server.id: server for host in dead for server in fleet.by_host.get(host, ())}
+    """Give every server of the lost hosts its place; `dead` are all hosts that are, beside those that are cut off."""
+    lost, unproven = dead | fleet.cut_off, fleet.cut_off - dead
+    touched = {server.id: server for host in lost for server in fleet.by_host.get(host, ())}
     aside: dict[ServerId, tuple[Outcome, str]] = {}
     to_place: list[ServerView] = []
     for _, server in sorted(touched.items()):
-        if (why := not_recovered(fleet, server, dead)) is None:
+        if (why := not_recovered(fleet, server, lost, unproven)) is None:
             to_place.append(server)
         else:
             aside[server.id] = why
     board = fleet.board.copy()
-    for host in dead:
+    for host in lost:
         if (view := board.view(host)) is not None and view.up:
             board.put(replace(view, up=False))
     order = in_order(to_place, lambda server: _affine(fleet, server), _Size(board))
-    claims = _Claims(fleet, board, dead)
+    claims = _Claims(fleet, board, lost)
     for server in order.servers:
         claims.claim(server)
     return Placed(order, claims.targets, claims.refusals, aside)
 
 
-def not_recovered(fleet: FleetView, server: ServerView, dead: Set[HostId]) -> tuple[Outcome, str] | None:
+def not_recovered(
+    fleet: FleetView, server: ServerView, lost: Set[HostId], unproven: Set[HostId] = frozenset()
+) -> tuple[Outcome, str] | None:
+    """Say what becomes of a server that does not go elsewhere, and why; None for one that does.
+
+    `unproven`: those of the lost hosts that are cut off from volumes, and from nothing else.
+    """
     host, home = server.place.host, server.place.home
-    if home is not None and home not in dead:
+    if home is not None and home not in lost:
         return Outcome.LEFT, f"it is on its way to {fleet.name(home)} already"
-    if host is not None and host not in dead:
+    if host is not None and host not in lost:
         return Outcome.LEFT, f"it was on its way from {fleet.name(host)}, and that has to end first"
+    if server.local_disks and (there := sorted(server.place.hosts & unproven)):
+        return Outcome.LEFT, (
+            f"{fleet.name(there[0])} is not proven dead: it could write to the server's disks "
+            f"({', '.join(server.local_disks)}), which storage does not cut off"
+        )
     policy, said_by = server.wishes.policy, server.wishes.said_by
     if policy is Policy.LEAVE:
         return Outcome.LEFT, f"it waits for its host: {said_by}"

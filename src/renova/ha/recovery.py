@@ -49,7 +49,7 @@ POST = "recovery"
 
 
 class Death(msgspec.Struct, frozen=True):
-    """A host whose servers are to be recovered, and why it is dead."""
+    """A host whose servers are to be recovered, or those that storage cuts off, and why."""
 
     host: Host
     proof: Proof
@@ -114,12 +114,12 @@ class Recoverer:
         return recoveries.unplanned(tx, list(deaths), sorted(_proofs(deaths)))
 
     def _deaths(self, tx: Tx) -> dict[HostId, Death]:
-        """Return the dead hosts whose servers are to be recovered; none while the cluster is on hold."""
+        """Return the lost hosts whose servers are to be recovered; none while the cluster is on hold."""
         if cluster.get(tx).hold is not None:
             return {}
         found = {}
-        for host in hosts.dead(tx):
-            proof = hosts.proof(tx, host.id)
+        for host in hosts.lost(tx):
+            proof = hosts.proof_of_some(tx, host.id)
             if proof is not None and not_by_itself(self.cloud, host) is None:
                 found[host.id] = Death(host, proof)
         return found
@@ -149,16 +149,17 @@ class Recoverer:
     def _ended(self, tx: Tx, agenda: Agenda) -> Iterable[tuple[Recovery, RecoveryState, dict[str, Any]]]:
         if cluster.get(tx).hold is not None:
             return
-        dead_by = {host: hosts.proof(tx, host) for host in dict.fromkeys(each.host for each in agenda.unsettled)}
+        of_hosts = dict.fromkeys(each.host for each in agenda.unsettled)
+        lost_by = {host: hosts.proof_of_some(tx, host) for host in of_hosts}
         for each in agenda.unsettled:
             if each.state is RecoveryState.MOVING:
                 if (ended := self._came_of(tx, each)) is not None:
                     yield each, *ended
                 continue
             # Those of a host at which somebody is at work stand still meanwhile.
-            proof = dead_by[each.host]
+            proof = lost_by[each.host]
             if proof is None or proof.id != each.proof:
-                reason = f"host {each.host_name} is not dead by this proof any more"
+                reason = f"this proof of host {each.host_name} does not count any more"
                 yield each, RecoveryState.OVER, {"reason": reason, "ended_at": tx.now, "again_at": None}
 
     def _came_of(self, tx: Tx, each: Recovery) -> tuple[RecoveryState, dict[str, Any]] | None:
@@ -288,7 +289,7 @@ class Recoverer:
         """Have the server evacuated, in its owner's name; what is refused is looked at again later."""
 
         def begin(tx: Tx) -> bool:
-            proof = hosts.proof(tx, each.host)
+            proof = hosts.proof_of_some(tx, each.host)
             host = hosts.get(tx, each.host)
             if not self._mine(tx) or proof is None or proof.id != each.proof:
                 return False

@@ -57,13 +57,13 @@ class Spare:
         self._odd: set[HostId] = set()  # that have a server of which nothing is proven here
         for host, servers in fleet.by_host.items():
             self._have(host, servers)
-        alive = [view.id for view in fleet.board.views if view.id not in fleet.dead]
+        alive = [view.id for view in fleet.board.views if view.id not in fleet.lost]
         size = self._sizes(alive)
         # Those that are hard to prove things of come first, and the heaviest: without them the rest is soon proven.
         self.hosts = sorted(alive, key=lambda host: (host not in self._odd, -size[host], host))
-        self._always: Load = _sum(self._load[host] for host in fleet.dead if host in self._load)
-        self._always_of = [kind for host in sorted(fleet.dead) for kind in self._of.get(host, ())]
-        self._always_odd = not self._odd.isdisjoint(fleet.dead)
+        self._always: Load = _sum(self._load[host] for host in fleet.lost if host in self._load)
+        self._always_of = [kind for host in sorted(fleet.lost) for kind in self._of.get(host, ())]
+        self._always_odd = not self._odd.isdisjoint(fleet.lost)
         self._odd_hosts = sum(host in self._odd for host in self.hosts)
         self._heaviest = self._from_each_on()
         # By the last place in `hosts` that has one of the kind.
@@ -121,7 +121,7 @@ class Spare:
     def _spare(self, request: Request) -> Iterator[tuple[HostId, Load]]:
         lasting = [rule for rule in rules_for(request) if rule not in CLAIMED]
         for host in rank(request, self._fleet.board, lasting).hosts:
-            if host.id in self._fleet.dead:
+            if host.id in self._fleet.lost:
                 continue
             spare = {
                 name: host.total.get(name, 0) - host.used.get(name, 0) - amount

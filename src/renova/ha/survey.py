@@ -38,7 +38,8 @@ def picture(tx: Tx, board: Board, settings: ControllerSettings, those: Set[HostI
     """Return the picture for the death of these hosts (None: of any), with those that are dead already."""
     rows = {host.id: host for host in hosts.computing(tx)}
     dead = frozenset(host.id for host in rows.values() if host.state is HostState.DEAD)
-    found = residents(tx, None if those is None else sorted(dead | those))
+    cut_off = frozenset(host.id for host in hosts.lost(tx)) - dead
+    found = residents(tx, None if those is None else sorted(dead | cut_off | those))
     storage = {host.id: host.facts.storage_id if host.facts else "" for host in rows.values()}
     groups = server_groups.with_places(tx, sorted({each.server.group for each in found if each.server.group}))
     places = {place.server: place for _, members in groups.values() for place in members}
@@ -60,6 +61,7 @@ def picture(tx: Tx, board: Board, settings: ControllerSettings, those: Set[HostI
         board,
         tuple(servers),
         dead=dead,
+        cut_off=cut_off,
         groups={
             of: GroupView(group, tuple(place.server for place in members)) for of, (group, members) in groups.items()
         },

@@ -102,7 +102,7 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     dead = host.state is HostState.DEAD
     fenced = known is not None and hello.epoch != known.epoch
     enters = 0 < hello.era < era
-    proof = host_rows.proof(tx, host_id)
+    proof = host_rows.proof_of_some(tx, host_id)
     if known is None or forgot or fenced or dead or enters:
         # A proof has raised the epoch already; a new boot or journal raises it here. A host that enters a new era may
         # have seen higher ones than the database knows.
@@ -171,9 +171,10 @@ def _weigh_proof(tx: Tx, host: Host, proof: Proof | None, known: Lease | None, h
     if known.boot != hello.boot:
         readings = {"former_boot": known.boot, "boot": hello.boot}
         host_rows.note_proof(tx, host.id, ProofKind.NEW_BOOT, epoch, readings, "the host")
-    elif proof is not None and proof.kind == ProofKind.LEASE_REVOKED:
-        # It said that the guests had stopped, not that the host had: that is as true as it was.
-        host_rows.withdraw(tx, proof.id, f"the host came back at {tx.now}, its guests having been stopped")
+    elif proof is not None and proof.kind in (ProofKind.LEASE_REVOKED, ProofKind.STORAGE_CUT):
+        # They said that the guests had stopped, or could not write, not that the host had: that is as true as it was.
+        done = "stopped" if proof.kind == ProofKind.LEASE_REVOKED else "cut off from what they shared"
+        host_rows.withdraw(tx, proof.id, f"the host came back at {tx.now}, its guests having been {done}")
         log.info("host back after its lease was revoked", host=host.name, epoch=proof.epoch)
     elif proof is not None:
         host_rows.withdraw(tx, proof.id, f"the host was heard again at {tx.now}, and has not booted since")

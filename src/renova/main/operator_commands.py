@@ -324,6 +324,10 @@ def _print_rehearsal(found: dict[str, Any]) -> None:
     )
     if found["dead_already"]:
         out.print(f"Dead already, and counted in: {', '.join(found['dead_already'])}.", soft_wrap=True)
+    if found.get("cut_off_already"):
+        out.print(
+            f"Cut off from volumes already, and counted in: {', '.join(found['cut_off_already'])}.", soft_wrap=True
+        )
     for circle in found["circles"]:
         out.print(f"These wait for each other, so none of them waits: {', '.join(circle)}.", soft_wrap=True)
 

@@ -86,11 +86,17 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     home: str = ""  # the executor over whose connection the host's agent can be commanded; "": the agent is away
     returns: bool = False  # the host is not up yet under it: an armed guard keeps its gate closed
     witness: str = ""  # the word of the lease's file in the witness, by which its guard may go; "": it goes by none
-    revoked: int = 0  # the epoch that was revoked by this one, which has yet to be shown in the witness; 0: none
+    revoked: int = 0  # the epoch that was revoked by this one, which nobody renews any more; 0: none
+    cut: bool = False  # and servers whose disks storage cuts off may go elsewhere; else the witness is to show it
+
+    @property
+    def to_show(self) -> bool:
+        """Say whether the witness has yet to show that the former epoch was revoked: so far that proves nothing."""
+        return self.revoked > 0 and not self.cut
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a host counts as dead; valid while the lease's epoch is the one it produced."""
+    """Why a host counts as dead, or as cut off from volumes; valid while its lease's epoch is the one it produced."""
 
     id: int
     host: HostId
@@ -109,6 +115,7 @@ class ProofKind(StrEnum):
     POWER_OFF = "power_off"  # read twice; real if who reads the power is truthful, and reads this host's
     NEW_BOOT = "new_boot"  # the host says so; proves that what ran before that boot does not
     OPERATOR = "operator"  # somebody's word: as good as he is
+    STORAGE_CUT = "storage_cut"  # its lease is revoked; counts for servers that write only what storage cuts off
     HEARTBEAT_AGE = "heartbeat_age"  # Nova's rule: silence. No proof; counts only where it was chosen
 
 

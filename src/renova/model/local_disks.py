@@ -6,6 +6,7 @@ from renova.model.block_device import BlockDevice
 from renova.model.guest import LocalDisks, RootDisk
 from renova.model.ids import ImageId
 from renova.model.server import Server
+from renova.model.volume import VolumeFile
 
 
 def disks_of(server: Server, devices: Sequence[BlockDevice] = ()) -> LocalDisks:
@@ -30,3 +31,17 @@ def disks_of(server: Server, devices: Sequence[BlockDevice] = ()) -> LocalDisks:
 def has_any(disks: LocalDisks) -> bool:
     """Say whether there are any disks that only the host, or who shares its storage, has."""
     return bool(disks.root or disks.ephemerals_gb or disks.swap_mb)
+
+
+def storage_cuts_off(server: Server, volumes: Sequence[BlockDevice]) -> bool:
+    """Say whether built-in storage can end all that the server's guest may write: its disks are volumes, exported.
+
+    `volumes` are its block devices that are volumes. Each attachment of one is an export of its own, which is cut off
+    for certain before the volume is reached from another host (`operations.parts.volumes`). One that hosts reach as a
+    file has nothing that could be cut.
+    """
+    return (
+        not has_any(disks_of(server))
+        and bool(volumes)
+        and not any(isinstance(device.connection, VolumeFile) for device in volumes)
+    )

@@ -94,7 +94,7 @@ def accept_evacuate(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, eva
     reason = "superseded: the server is being evacuated"
     supersede(tx, cloud.operations, server.id, reason, at_once=True, sparing=(DELETE,))
     take_back_move(cloud, tx, server)
-    proof = hosts.proof(tx, source.id)
+    proof = hosts.proof_of_some(tx, source.id)
     migration = note_move(cloud, tx, asked, server, source, TYPE, "accepted", to=evacuation.host, proof=proof)
     servers.change(tx, server.id, task_state=TaskState.REBUILDING)
     notify(cloud, tx, server.id, "instance.evacuate")
@@ -149,8 +149,7 @@ def _dead_source(cloud: Cloud, tx: Tx, server: Server) -> Host:
     right = rights.right(tx, server.id)
     # Usually the source; after an evacuation that failed, the destination whose stop nobody has confirmed yet.
     holder = source if right and right.host == source.id else hosts.get(tx, right.host) if right else None
-    proof = hosts.proof(tx, holder.id) if holder else None
-    if right is None or holder is None or (proof is not None and proof.epoch > right.host_epoch):
+    if holder is None or rights.has_ended(tx, server.id, right):
         return source
     silence = cloud.hosts.leases.silent_for(holder.id) or 0.0
     raise Invalid(
@@ -187,14 +186,22 @@ def missing_proof(cloud: Cloud, tx: Tx, host: Host, silent_s: float) -> str:
 def _lease_words(cloud: Cloud, lease: Lease | None, left: float) -> str:
     """Say whether the host's lease will prove it dead, when, and why not (safety protocol, section 7)."""
     settings, guard = cloud.settings, lease.guard if lease else GuardClass.NONE
+    if lease is not None and lease.cut:
+        return "Its lease is revoked, which counts only for servers whose disks are all volumes: storage cuts them off."
+    if ProofKind.STORAGE_CUT in settings.accepted_proofs and guard in (GuardClass.V, GuardClass.NONE):
+        return (
+            f"In {left:.0f} s its lease is revoked, for servers whose disks are all volumes: storage cuts them off. "
+            "Nothing stops its guests, so all others need another proof."
+        )
     if guard is GuardClass.NONE:
         return "Its lease alone will never prove it: no armed guard runs there, so nothing stops its guests."
     if ProofKind.LEASE_REVOKED not in settings.accepted_proofs:
         return "Its lease proves nothing here (setting accepted_proofs), though its guard is armed."
     if guard in (GuardClass.B, GuardClass.C) and not settings.accept_weak_guard:
         return (
-            f"Its lease alone will never prove it: its guard is of class {guard}, and a host that stood still as a "
-            "whole could wake and write. That needs power off, or setting accept_weak_guard."
+            f"Its lease alone proves it only for servers whose disks are all volumes: its guard is of class {guard}, "
+            "and a host that stood still as a whole could wake and write what storage does not cut off. The others "
+            "need power off, or setting accept_weak_guard."
         )
     if guard is GuardClass.V and not settings.accept_virtual_guard:
         return "Its lease alone will never prove it: it is a virtual machine, whose clocks can be stopped from outside."
@@ -350,7 +357,8 @@ async def give_back(work: Work, want: EvacuateServer, taken: Claim) -> None:
     await clear(work, taken.host, taken.incarnation, disks=not _shared(want, taken))
 
     def may_live(tx: Tx) -> bool:
-        return rights.owes(tx, taken.host, work.held.server) and hosts.proof(tx, taken.host) is None
+        server = work.held.server
+        return rights.owes(tx, taken.host, server) and rights.ended_by(tx, server, taken.host) is None
 
     if await work.cloud.database.read(may_live):
         raise Broken(f"host {taken.name} failed, and has not confirmed its stop: no other is tried before")

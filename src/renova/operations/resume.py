@@ -27,7 +27,7 @@ def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> None:
         _ask_for_others(cloud, tx, host_id)
     for server in servers.on_host(tx, host_id):
         right = rights.right(tx, server.id)
-        ended = rights.has_ended(tx, right) and not rights.owes(tx, host_id, server.id)
+        ended = rights.has_ended(tx, server.id, right) and not rights.owes(tx, host_id, server.id)
         off = host.resume and server.power_state not in LIVES
         mine = ended or (off and right is not None and right.host == host_id)
         if mine:

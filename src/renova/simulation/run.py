@@ -63,6 +63,7 @@ class Plan:
     armed: bool | None = None  # whether hosts have armed guards; None: in one seed of four
     witnessed: bool | None = None  # whether armed hosts have a witness; None: in every other seed of these
     weak: bool | None = None  # whether armed hosts' watchdogs stand still when these do; None: in half of these seeds
+    cuts: bool | None = None  # whether of those only servers go that storage cuts off; None: in half of these seeds
     recovers: bool | None = None  # whether servers of dead hosts come back by themselves; None: in one seed of three
     watched: bool | None = None  # whether guests have agents and watchdogs; None: in half of those that recover
     maintained: bool | None = None  # whether hosts that live are emptied, servers moved; None: in two seeds of five
@@ -109,6 +110,11 @@ class Plan:
         return GuardClass.B if weak else GuardClass.A
 
     @property
+    def cuts_off(self) -> bool:
+        """Whether weak watchdogs count only for servers that write nothing but what storage cuts off."""
+        return self.seed % 32 >= 16 if self.cuts is None else self.cuts
+
+    @property
     def settings(self) -> ControllerSettings:
         """The controllers'."""
         lease = replace(QUICK_LEASE, margin=self.margin)
@@ -118,7 +124,7 @@ class Plan:
             lease=lease,
             soft_reboot_wait=10,
             shutdown_wait=10,
-            accept_weak_guard=self.watchdogs is GuardClass.B,
+            accept_weak_guard=self.watchdogs is GuardClass.B and not self.cuts_off,
             accepted_proofs=(*proofs, "heartbeat_age") if by_silence else proofs,
             heartbeat_age=lease.ttl + lease.margin,
             fence_after=lease.ttl,

@@ -1,6 +1,6 @@
 """Hosts, their leases, the proofs of their deaths, and the tokens by which new ones join."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from renova.model.guest import HostFacts
-from renova.model.host import GuardClass, Host, HostState, Lease, Proof, Role
+from renova.model.host import GuardClass, Host, HostState, Lease, Proof, ProofKind, Role
 from renova.model.ids import HostId
 from renova.model.storage import StorageFacts
 from renova.store import cluster, power_controllers, providers
@@ -76,6 +76,7 @@ leases = Table(
     Column("returns", Boolean, nullable=False, default=False, server_default=false()),
     Column("witness", String(64), nullable=False, default="", server_default=""),
     Column("revoked", Number, nullable=False, default=0, server_default="0"),
+    Column("cut", Boolean, nullable=False, default=False, server_default=false()),
 )
 
 proofs = Table(
@@ -106,7 +107,18 @@ _BY_NAME = select(hosts).where(hosts.c.name == bindparam("name"))
 _EVERY = select(hosts).order_by(hosts.c.serial)
 _SOME = select(hosts).where(hosts.c.id.in_(bindparam("ids", expanding=True)))
 _OF_ROLE = select(hosts).where(hosts.c.role == bindparam("role")).order_by(hosts.c.serial)
-_DEAD = select(hosts).where(hosts.c.role == Role.COMPUTE, hosts.c.state == HostState.DEAD).order_by(hosts.c.serial)
+IS_LOST = or_(hosts.c.state == HostState.DEAD, leases.c.cut)
+_LOST = (
+    select(hosts)
+    .join(leases, leases.c.host == hosts.c.id)
+    .where(hosts.c.role == Role.COMPUTE, IS_LOST)
+    .order_by(hosts.c.serial)
+)
+_LOST_OF = (
+    select(hosts.c.id)
+    .join(leases, leases.c.host == hosts.c.id)
+    .where(hosts.c.id.in_(bindparam("ids", expanding=True)), IS_LOST)
+)
 _ADDRESSES = (
     select(hosts.c.id, hosts.c.address)
     .where(hosts.c.address != "", hosts.c.role == Role.COMPUTE)
@@ -139,7 +151,7 @@ _RENEW = (
 )
 _PROOF_NUMBERED = select(proofs).where(proofs.c.id == bindparam("number"))
 _RETURNING = update(leases).where(leases.c.host == bindparam("of")).values(returns=bindparam("still"))
-_PROOF = (
+_CURRENT = (
     select(proofs)
     .join(leases, leases.c.host == proofs.c.host)
     .join(hosts, hosts.c.id == proofs.c.host)
@@ -147,10 +159,11 @@ _PROOF = (
         proofs.c.host == bindparam("host"),
         proofs.c.epoch == leases.c.epoch,
         proofs.c.withdrawn.is_(None),
-        hosts.c.state == HostState.DEAD,
     )
     .order_by(proofs.c.id.desc())
 )
+_PROOF = _CURRENT.where(hosts.c.state == HostState.DEAD)
+_CUT_PROOF = _CURRENT.where(hosts.c.state != HostState.DEAD, leases.c.cut)
 
 
 def add(tx: Tx, host: HostId, name: str, address: str, certificate: str) -> None:
@@ -199,9 +212,14 @@ def storing(tx: Tx) -> list[Host]:
     return [_host(row) for row in tx.execute(_OF_ROLE, {"role": Role.STORAGE})]
 
 
-def dead(tx: Tx) -> list[Host]:
-    """List the hosts for guests that are taken for dead."""
-    return [_host(row) for row in tx.execute(_DEAD)]
+def lost(tx: Tx) -> list[Host]:
+    """List the hosts for guests that are taken for dead, or from which storage cuts off volumes (`cut_proof`)."""
+    return [_host(row) for row in tx.execute(_LOST)]
+
+
+def lost_of(tx: Tx, ids: Collection[HostId]) -> set[HostId]:
+    """Return those of these hosts that `lost` would list."""
+    return {HostId(host) for host in tx.execute(_LOST_OF, {"ids": sorted(ids)}).scalars()} if ids else set()
 
 
 def compute_host(tx: Tx, host: HostId) -> Host | None:
@@ -310,6 +328,21 @@ def prove_dead(tx: Tx, observed: Lease, kind: str, readings: dict[str, str], who
     return True
 
 
+def prove_cut(tx: Tx, observed: Lease, readings: dict[str, str], who: str) -> bool:
+    """Let servers whose disks storage cuts off go elsewhere, as `prove_dead`; the host is not dead by this.
+
+    What else runs there may run on: that takes a proof of its own. Nor does it account for a host while the cluster is
+    on hold, so it is not written then.
+    """
+    if cluster.get(tx).hold is not None:
+        return False
+    raised = _raise_epoch(tx, observed, witness="", revoked=observed.epoch, cut=True)
+    if raised is None:
+        return False
+    note_proof(tx, observed.host, ProofKind.STORAGE_CUT, raised, readings, who)
+    return True
+
+
 def revoke(tx: Tx, observed: Lease) -> bool:
     """End the lease, if it is still exactly as observed; False if it moved meanwhile. It proves nothing by itself.
 
@@ -319,7 +352,7 @@ def revoke(tx: Tx, observed: Lease) -> bool:
     return _raise_epoch(tx, observed, witness=observed.witness, revoked=observed.epoch) is not None
 
 
-def _raise_epoch(tx: Tx, observed: Lease, *, witness: str, revoked: int) -> int | None:
+def _raise_epoch(tx: Tx, observed: Lease, *, witness: str, revoked: int, cut: bool = False) -> int | None:
     standing = cluster.get(tx)
     if standing.hold is not None and not standing.restoring:
         return None
@@ -333,21 +366,42 @@ def _raise_epoch(tx: Tx, observed: Lease, *, witness: str, revoked: int) -> int 
             leases.c.witness == observed.witness,
             leases.c.revoked == observed.revoked,
         )
-        .values(epoch=leases.c.epoch + 1, counter=0, witness=witness, revoked=revoked)
+        .values(epoch=leases.c.epoch + 1, counter=0, witness=witness, revoked=revoked, cut=cut)
         .returning(leases.c.epoch)
     ).first()
     return int(raised[0]) if raised else None
 
 
 def forget_guards(tx: Tx) -> None:
-    """Believe in no guard until it says anew of which class it is: a database that has lost commits may not know."""
+    """Believe in no guard until it says anew of which class it is: a database that has lost commits may not know.
+
+    Nor in what was cut off: the host may have come back in what was lost.
+    """
     tx.execute(update(leases).values(guard=GuardClass.NONE))
+    tx.execute(update(leases).where(leases.c.cut).values(cut=False, revoked=0))
 
 
 def proof(tx: Tx, host: HostId) -> Proof | None:
     """Return the proof by which the host is dead now: not withdrawn, and nothing was granted to the host since."""
     row = tx.execute(_PROOF, {"host": host}).first()
     return Proof(**row._mapping) if row else None
+
+
+def is_cut_off(tx: Tx, host: HostId) -> bool:
+    """Say whether storage cuts off volumes from the host, which is not proven dead (`prove_cut`)."""
+    known = lease(tx, host)
+    return known is not None and known.cut
+
+
+def cut_proof(tx: Tx, host: HostId) -> Proof | None:
+    """Return the proof by which servers whose disks storage cuts off may leave the host, which is not proven dead."""
+    row = tx.execute(_CUT_PROOF, {"host": host}).first()
+    return Proof(**row._mapping) if row else None
+
+
+def proof_of_some(tx: Tx, host: HostId) -> Proof | None:
+    """Return the proof by which servers may leave the host, be it all of them or some."""
+    return proof(tx, host) or cut_proof(tx, host)
 
 
 def proof_numbered(tx: Tx, number: int) -> Proof | None:

@@ -7,13 +7,15 @@ rests on in its own transaction (docs/decisions/0004). One row a server.
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, String, Table, Text, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Column, String, Table, Text, and_, bindparam, delete, exists, insert, or_, select, update
 
 from renova.model.errors import Conflict, OnHold
-from renova.model.host import HostState, Right
+from renova.model.host import HostState, Proof, Right
 from renova.model.ids import HostId, ServerId
+from renova.model.local_disks import storage_cuts_off
 from renova.model.server import Server, VmState
-from renova.store import cluster, hosts
+from renova.store import block_devices, cluster, hosts
+from renova.store import servers as server_rows
 from renova.store.database import Tx
 from renova.store.schema import Number, Stamp, metadata
 from renova.store.servers import servers
@@ -62,13 +64,13 @@ _IDLE = (
     )
 )
 _LEFT = _IDLE.where(rights.c.host.is_(None))
-# By proofs that count (`hosts.proof`): on their way there when that host died, which cannot confirm its stop any more.
+# By proofs that may count (`ended_by`): on their way there when that host died, which cannot confirm its stop any more.
 _LEFT_BY_DEAD = (
     _IDLE.join(hosts.hosts, hosts.hosts.c.id == rights.c.host)
     .join(hosts.leases, hosts.leases.c.host == rights.c.host)
     .join(hosts.proofs, hosts.proofs.c.host == rights.c.host)
     .where(
-        hosts.hosts.c.state == HostState.DEAD,
+        or_(hosts.hosts.c.state == HostState.DEAD, and_(hosts.leases.c.cut, servers.c.image.is_(None))),
         hosts.proofs.c.epoch == hosts.leases.c.epoch,
         hosts.proofs.c.epoch > rights.c.host_epoch,
         hosts.proofs.c.withdrawn.is_(None),
@@ -118,21 +120,22 @@ def grant(tx: Tx, server: ServerId, target: HostId, migration: int | None = None
     """Give the server to the target under a new incarnation; `Conflict` when anything it rests on does not hold now.
 
     The cluster must not be on hold (`OnHold`), the target must be up. A right that another host has must have ended:
-    released, or its host is dead by a proof that is current and younger than that right. The former host then owes
-    the clean-up of all lower incarnations.
+    released, or its host is dead by a proof that is current and younger than that right, or such a proof says so of
+    servers whose disks storage cuts off, and this is one. The former host then owes the clean-up of all lower
+    incarnations.
     """
     standing = cluster.get(tx)
     if standing.hold is not None:
         raise OnHold(f"the cluster is on hold: {standing.hold}")
     host = hosts.get(tx, target)
     lease = hosts.lease(tx, target)
-    if host is None or lease is None or host.state is not HostState.UP or host.forced_down:
+    if host is None or lease is None or lease.cut or host.state is not HostState.UP or host.forced_down:
         raise Conflict(f"host {host.name if host else target} is not up")
     row = tx.execute(_RIGHT, {"server": server}).first()
     # Above the floor, too: what a lost commit granted must not be granted once more under the same number.
     number = max(row.incarnation if row else 0, standing.floor) + 1
     if row is not None and row.host is not None and row.host != target:
-        if not has_ended(tx, Right(row.host, row.incarnation, row.host_epoch)):
+        if not has_ended(tx, server, Right(row.host, row.incarnation, row.host_epoch)):
             former = hosts.get(tx, row.host)
             raise Conflict(
                 f"host {former.name if former else row.host} may still run the server: it has not confirmed its stop, "
@@ -184,15 +187,29 @@ def to_resume(tx: Tx) -> list[HostId]:
     return sorted({HostId(host) for each in (_FLAGGED, _LEFT, _LEFT_BY_DEAD) for host in tx.execute(each).scalars()})
 
 
-def has_ended(tx: Tx, right: Right | None) -> bool:
-    """Say whether nobody may run the server by this right any more: it was released, or its host is proven dead."""
-    proof = hosts.proof(tx, right.host) if right is not None else None
+def has_ended(tx: Tx, server: ServerId, right: Right | None) -> bool:
+    """Say whether nobody may run the server by this right any more: it was released, or a proof has ended it."""
+    proof = ended_by(tx, server, right.host) if right is not None else None
     return right is None or (proof is not None and proof.epoch > right.host_epoch)
+
+
+def ended_by(tx: Tx, server: ServerId, host: HostId) -> Proof | None:
+    """Return the proof by which the host has nothing to say of the server any more; None while it may.
+
+    It is dead, or its lease is revoked and whatever a guest of the server could write is cut off by storage before
+    another reaches it (`hosts.prove_cut`).
+    """
+    proof = hosts.proof(tx, host)
+    if proof is None and (cut := hosts.cut_proof(tx, host)) is not None:
+        row = server_rows.get(tx, server)
+        if row is not None and storage_cuts_off(row, block_devices.volumes_of(tx, server)):
+            return cut
+    return proof
 
 
 def left_to_resume(tx: Tx, server: Server) -> bool:
     """Say whether nobody may run the server any more, and it is to be resumed when its host is up."""
-    return server.task_state is None and server.vm_state in _RESUMED and has_ended(tx, right(tx, server.id))
+    return server.task_state is None and server.vm_state in _RESUMED and has_ended(tx, server.id, right(tx, server.id))
 
 
 def owes(tx: Tx, host: HostId, server: ServerId) -> bool:

@@ -62,6 +62,7 @@ async def test_each_server_is_told_of_with_where_it_goes_when_and_what_is_lost(a
     assert found == {
         "hosts": ["host0"],
         "dead_already": [],
+        "cut_off_already": [],
         "circles": [],
         "summary": {
             "servers": 1,

@@ -23,7 +23,7 @@ def no_margin(patch: Patch) -> None:
     patch.setattr(monitor, "decide", lambda host: judge(replace(host, lapsed_after_s=host.lapsed_after_s - margin)))
 
 
-SLEEPS: dict[str, Any] = {**ARMED, "weak": True, "controllers": 1, "rate": 4.0, "minutes": 1.0}
+SLEEPS: dict[str, Any] = {**ARMED, "weak": True, "cuts": False, "controllers": 1, "rate": 4.0, "minutes": 1.0}
 
 
 @bug("13", "the guard's clock stands still in suspend", "gate revoked right", "suspended and woken, line cut", **SLEEPS)

@@ -69,7 +69,11 @@ def a_group(name: str, policy: str, members: Sequence[ServerView], most: int | N
 
 
 def a_fleet(
-    hosts: Sequence[HostView], servers: Sequence[ServerView], *groups: GroupView, dead: Sequence[int] = ()
+    hosts: Sequence[HostView],
+    servers: Sequence[ServerView],
+    *groups: GroupView,
+    dead: Sequence[int] = (),
+    cut_off: Sequence[int] = (),
 ) -> FleetView:
     """Return the fleet, in which hosts hold what their servers need, beside what they are said to hold."""
     held: dict[HostId, Counter[str]] = {host.id: Counter() for host in hosts}
@@ -82,11 +86,14 @@ def a_fleet(
         used = {name: host.used.get(name, 0) + own[name] for name in host.total}
         changes = {"used": used, "servers": host.servers + own["servers"]}
         fields = {name: getattr(host, name) for name in HostView.__struct_fields__} | changes
-        views.append(HostView(**fields | ({"up": False} if host.id in {host_id(nth) for nth in dead} else {})))
+        views.append(
+            HostView(**fields | ({"up": False} if host.id in {host_id(nth) for nth in (*dead, *cut_off)} else {}))
+        )
     return FleetView(
         Board(views),
         tuple(servers),
         dead=frozenset(host_id(nth) for nth in dead),
+        cut_off=frozenset(host_id(nth) for nth in cut_off),
         groups={each.group.id: each for each in groups},
     )
 

@@ -22,7 +22,15 @@ WATCHED = st.builds(
     fences=st.booleans(),
     fence_after_s=SECONDS,
     braked=st.booleans(),
-    accepted=st.sampled_from((("power_off", "lease_revoked", "operator"), ("power_off", "heartbeat_age"))),
+    accepted=st.sampled_from(
+        (
+            ("power_off", "lease_revoked", "operator"),
+            ("power_off", "heartbeat_age"),
+            ("power_off", "lease_revoked", "storage_cut"),
+        )
+    ),
+    weak_guard_counts=st.booleans(),
+    cut_off=st.booleans(),
     guard=st.sampled_from(GuardClass),
     seen_alive=st.booleans(),
     fences_isolated=st.booleans(),
@@ -173,3 +181,46 @@ def test_a_host_that_goes_by_the_witness_is_never_taken_for_dead_by_its_silence_
         assert host.revoked
         assert host.shown_s is not None
         assert host.shown_s >= host.lapsed_after_s
+
+
+CHOSEN = ("power_off", "lease_revoked", "operator", "storage_cut")
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, Next.CUT_OFF),
+        ({"guard": GuardClass.C}, Next.CUT_OFF),
+        ({"guard": GuardClass.A}, Next.TAKE_LAPSE),
+        ({"weak_guard_counts": True}, Next.TAKE_LAPSE),
+        ({"silent_s": 31.9}, Next.READ_POWER),
+        ({"cut_off": True}, Next.READ_POWER),  # all else needs more
+        ({"cut_off": True, "weak_guard_counts": True}, Next.TAKE_LAPSE),  # somebody has changed his mind
+        ({"lease_proves": False}, Next.READ_POWER),
+        ({"braked": True}, Next.NOTHING),
+        ({"accepted": ("power_off", "operator")}, Next.READ_POWER),
+        ({"witnessed": True}, Next.REVOKE),
+        ({"witnessed": True, "revoked": True, "shown_s": 31.9}, Next.READ_POWER),
+        ({"witnessed": True, "revoked": True, "shown_s": 32.0}, Next.CUT_OFF),
+        ({"seen_alive": True}, Next.CUT_OFF),  # its guard has stopped its guests nevertheless
+        ({"guard": GuardClass.V}, Next.READ_POWER),
+        ({"guard": GuardClass.NONE}, Next.READ_POWER),
+        ({"guard": GuardClass.NONE, "accepted": CHOSEN}, Next.CUT_OFF),
+        ({"guard": GuardClass.V, "accepted": CHOSEN}, Next.CUT_OFF),
+        ({"guard": GuardClass.NONE, "accepted": CHOSEN, "seen_alive": True}, Next.READ_POWER),  # its guests are well
+        ({"guard": GuardClass.NONE, "accepted": CHOSEN, "seen_alive": True, "fences_isolated": True}, Next.CUT_OFF),
+    ],
+)
+def test_storage_stands_in_for_a_guard_that_is_too_weak_and_for_none_only_where_that_was_chosen(
+    changes: dict[str, Any], wanted: Next
+) -> None:
+    weak = replace(LAPSED, guard=GuardClass.B, witnessed=False)
+    assert decide(replace(weak, **changes)) is wanted
+
+
+@given(host=WATCHED)
+def test_nothing_is_cut_off_before_its_lease_has_lapsed_nor_twice(host: Watched) -> None:
+    if decide(host) is Next.CUT_OFF:
+        assert host.silent_s >= host.lapsed_after_s or (host.shown_s or 0.0) >= host.lapsed_after_s
+        assert not host.cut_off
+        assert host.lease_proves

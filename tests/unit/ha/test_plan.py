@@ -373,6 +373,27 @@ def test_servers_of_hosts_that_are_dead_already_need_their_place_too() -> None:
     assert (targets(made), made.dead) == ({"s0": "h2", "s1": None}, (host_id(0), host_id(1)))
 
 
+def test_of_a_host_that_is_only_cut_off_servers_with_disks_of_its_own_stay_until_it_is_proven_dead() -> None:
+    hosts = [a_host(0), a_host(1)]
+    servers = [
+        a_server(0, 0),
+        a_server(1, 0, local_disks=("root", "swap")),
+        a_server(2, 0, local_disks=("root",), wishes={"policy": Policy.STOP, "said_by": "x"}),
+    ]
+    fleet = a_fleet(hosts, servers, cut_off=[0])
+    made = steps_of(planned(fleet))
+    assert (made["s0"].outcome, made["s0"].target) == (Outcome.PLACED, host_id(1))
+    reason = "h0 is not proven dead: it could write to the server's disks (root, swap), which storage does not cut off"
+    assert (made["s1"].outcome, made["s1"].reason) == (Outcome.LEFT, reason)
+    assert made["s2"].outcome is Outcome.LEFT
+    made = steps_of(planned(fleet, 0))
+    assert {name: step.outcome for name, step in made.items()} == {
+        "s0": Outcome.PLACED,
+        "s1": Outcome.PLACED,
+        "s2": Outcome.STOPPED,
+    }
+
+
 def test_thousands_that_wait_for_each_other_take_no_time() -> None:
     """Users write dependencies: neither a long chain nor a great circle may hold anybody up."""
     count = 3000

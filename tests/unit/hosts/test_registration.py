@@ -142,6 +142,19 @@ def test_a_proof_of_death_has_raised_the_epoch_already(tables: Tables) -> None:
     assert tables.do(lambda tx: hosts.proof(tx, A)) is None
 
 
+@pytest.mark.parametrize("boot", ["boot", "next boot"])
+def test_a_host_that_was_cut_off_cleans_up_what_has_left_it_and_is_cut_off_no_more(tables: Tables, boot: str) -> None:
+    greet(tables)
+    tables.do(lambda tx: rights.owe(tx, A, ONE, 2))
+    assert tables.do(lambda tx: hosts.prove_cut(tx, lease(tx, A), {"guard": "B"}, "a test"))
+    assert tables.do(lambda tx: hosts.renew(tx, A, 1, "boot")) is None, "its old lease is over"
+    place = greet(tables, epoch=1, boot=boot)
+    assert place.state is HostState.RETURNING
+    assert [each.server for each in place.duties] == [ONE]
+    assert tables.do(lambda tx: hosts.proof_of_some(tx, A)) is None
+    assert not tables.do(lambda tx: lease(tx, A)).cut
+
+
 def test_after_a_boot_only_guests_that_the_host_has_found_run(tables: Tables) -> None:
     for server in (ONE, TWO):
         tables.do(

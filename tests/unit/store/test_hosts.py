@@ -100,3 +100,33 @@ def test_a_join_token_is_good_for_one_host_until_it_expires(tables: Tables) -> N
     assert not tables.do(lambda tx: hosts.use_join_token(tx, "hash", "host2"))
     tables.now += timedelta(minutes=1)
     assert not tables.do(lambda tx: hosts.use_join_token(tx, "hash", "host1"))
+
+
+def test_a_host_that_is_cut_off_is_not_dead_and_may_be_proven_so(tables: Tables) -> None:
+    observed = tables.do(lambda tx: lease(tx, A))
+    assert tables.do(lambda tx: hosts.prove_cut(tx, observed, {"guard": "B"}, "x"))
+    cut = tables.do(lambda tx: hosts.cut_proof(tx, A))
+    assert cut is not None
+    assert (cut.kind, cut.epoch, cut.readings) == ("storage_cut", 2, {"guard": "B"})
+    host, now = tables.do(lambda tx: hosts.get(tx, A)), tables.do(lambda tx: lease(tx, A))
+    assert host is not None
+    assert (host.state, now.cut, now.revoked, now.to_show) == (HostState.UP, True, 1, False)
+    assert tables.do(lambda tx: hosts.renew(tx, A, 1, "boot")) is None, "its old lease is over"
+    assert not tables.do(lambda tx: hosts.prove_cut(tx, observed, {}, "x")), "as it was observed it is no more"
+    tables.do(lambda tx: prove(tx, A))
+    assert tables.do(lambda tx: hosts.cut_proof(tx, A)) is None
+    whole = tables.do(lambda tx: hosts.proof_of_some(tx, A))
+    assert whole is not None
+    assert (whole.kind, whole.epoch) == ("power_off", 3)
+
+
+def test_nothing_is_cut_off_by_a_database_that_may_be_wrong_nor_stays_so_in_a_new_era(tables: Tables) -> None:
+    def held(tx: Tx) -> None:
+        cluster.begin_hold(tx, "commits were lost")
+
+    assert tables.do(lambda tx: hosts.prove_cut(tx, lease(tx, A), {}, "x"))
+    tables.do(held)
+    assert not tables.do(lambda tx: hosts.prove_cut(tx, lease(tx, B), {}, "x"))
+    tables.do(hosts.forget_guards)
+    assert tables.do(hosts.lost) == []
+    assert not tables.do(lambda tx: lease(tx, A)).to_show

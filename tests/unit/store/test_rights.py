@@ -1,15 +1,21 @@
 """A server is given to a host only where nobody else may run it any more, and never under a number used before."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from renova.model.block_device import BlockDevice
 from renova.model.errors import Conflict
+from renova.model.flavor import Flavor
 from renova.model.host import HostState, Right
-from renova.store import hosts, rights
+from renova.model.ids import HostId, ServerId, VolumeId
+from renova.model.volume import Connection, NbdExport, VolumeFile
+from renova.store import block_devices, hosts, rights
 from renova.store.database import Tx
 
-from .tables import ONE, TWO, A, B, C, Tables, add_host, come_back, lease, prove
+from .tables import ONE, TWO, A, B, C, Tables, add_host, add_server, come_back, lease, prove
 
 
 @pytest.fixture(autouse=True)
@@ -155,3 +161,75 @@ def test_only_the_debt_that_was_paid_is_gone(tables: Tables) -> None:
     assert tables.do(lambda tx: rights.debt(tx, A, ONE)) is None
     assert tables.do(lambda tx: rights.debts_of(tx, A)) == [rights.Debt(A, TWO, 2, None)]
     assert tables.do(lambda tx: rights.owes(tx, B, ONE))
+
+
+EXPORT = NbdExport("10.0.0.9", 10809, "a name", tls=False)
+
+
+def cut_off(tx: Tx, host: HostId) -> None:
+    assert hosts.prove_cut(tx, lease(tx, host), {"guard": "B"}, "a test")
+
+
+def on_a_volume(tx: Tx, server: ServerId, connection: Connection | None = EXPORT, **values: Any) -> None:
+    """Have a server whose root disk is a volume."""
+    add_server(tx, server, host=A, **values)
+    volume = VolumeId(f"volume-of-{server}")
+    root = BlockDevice(id=f"root-of-{server}", server=server, source="volume", destination="volume", boot_index=0)
+    block_devices.add(tx, replace(root, volume=volume, connection=connection, host=A))
+    rights.grant(tx, server, A)
+
+
+def test_a_server_whose_disks_storage_cuts_off_leaves_a_host_that_is_not_proven_dead(tables: Tables) -> None:
+    tables.do(lambda tx: on_a_volume(tx, ONE))
+    tables.do(lambda tx: cut_off(tx, A))
+    assert tables.do(lambda tx: hosts.proof(tx, A)) is None
+    assert [host.id for host in tables.do(hosts.lost)] == [A]
+    assert tables.do(lambda tx: rights.grant(tx, ONE, B)) == Right(B, 2, 1)
+    assert tables.do(lambda tx: rights.debts_of(tx, A)) == [rights.Debt(A, ONE, 2, None)]
+
+
+BLANK = {"flavor": Flavor(id="2", name="blank", vcpus=1, memory_mb=512, root_gb=0, ephemeral_gb=1)}
+SWAP = {"flavor": Flavor(id="3", name="swap", vcpus=1, memory_mb=512, root_gb=0, swap_mb=64)}
+
+
+@pytest.mark.parametrize(
+    ("connection", "values"),
+    [(EXPORT, {"image": "image"}), (EXPORT, BLANK), (EXPORT, SWAP), (VolumeFile("/volumes/1", "raw"), {})],
+    ids=["a root disk", "an ephemeral disk", "swap", "a volume that is a file"],
+)
+def test_a_server_that_could_write_what_storage_does_not_cut_off_stays(
+    tables: Tables, connection: Connection, values: dict[str, Any]
+) -> None:
+    tables.do(lambda tx: on_a_volume(tx, ONE, connection, **values))
+    tables.do(lambda tx: cut_off(tx, A))
+    with pytest.raises(Conflict, match="not proven dead"):
+        tables.do(lambda tx: rights.grant(tx, ONE, B))
+    tables.do(lambda tx: prove(tx, A))
+    assert tables.do(lambda tx: rights.grant(tx, ONE, B)).incarnation == 2
+
+
+def test_a_host_that_is_cut_off_is_given_nothing(tables: Tables) -> None:
+    tables.do(lambda tx: cut_off(tx, A))
+    with pytest.raises(Conflict, match="is not up"):
+        tables.do(lambda tx: rights.grant(tx, ONE, A))
+
+
+def test_who_was_given_to_the_host_after_it_was_cut_off_and_came_back_stays(tables: Tables) -> None:
+    tables.do(lambda tx: cut_off(tx, A))
+    tables.do(lambda tx: hosts.begin_lease(tx, A, 2, "boot", ttl=20.0, margin=12.0))  # as it says hello
+    tables.do(lambda tx: on_a_volume(tx, ONE))
+    assert tables.do(lambda tx: hosts.cut_proof(tx, A)) is None
+    with pytest.raises(Conflict, match="not proven dead"):
+        tables.do(lambda tx: rights.grant(tx, ONE, B))
+
+
+def test_a_server_on_its_way_to_a_host_that_is_cut_off_is_resumed_where_it_lives(tables: Tables) -> None:
+    def on_its_way(tx: Tx) -> None:
+        on_a_volume(tx, ONE)
+        rights.release(tx, ONE)
+        rights.grant(tx, ONE, B)
+        cut_off(tx, B)
+
+    tables.do(on_its_way)
+    assert tables.do(rights.to_resume) == [A]
+    assert tables.do(lambda tx: rights.has_ended(tx, ONE, rights.right(tx, ONE)))

@@ -108,7 +108,7 @@ def _home(call: Call, tx: Tx, host: Host) -> str | None:
 
 def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
     lease = host_rows.lease(tx, host.id)
-    proof = host_rows.proof(tx, host.id)
+    proof = host_rows.proof_of_some(tx, host.id)
     silent_s = call.cloud.hosts.leases.silent_for(host.id)
     silent = not call.cloud.hosts.leases.renews(host.id)
     return {
@@ -136,13 +136,14 @@ def _view(call: Call, tx: Tx, host: Host) -> dict[str, Any]:
         "epoch": lease.epoch if lease else None,
         "guard": lease.guard if lease else None,
         "witness": bool(lease.witness) if lease else None,  # whether its guard may go on by what that shows
-        "revoked": bool(lease.revoked) if lease else None,  # and the witness is to show it, before it proves anything
+        "revoked": lease.to_show if lease else None,  # and the witness is to show it, before it proves anything
+        "cut_off": lease.cut if lease else None,  # servers whose disks storage cuts off may leave it, no others
         "system": host.system,
         "power": brief(tx, host),
         "power_barred": host.power_barred,
         "proof": None if proof is None else proof_view(tx, proof),
         "not_proven": missing_proof(call.cloud, tx, host, silent_s) if silent and silent_s and _may_die(host) else None,
-        "not_recovered": not_by_itself(call.cloud, host) if host.state is HostState.DEAD else None,
+        "not_recovered": not_by_itself(call.cloud, host) if proof is not None else None,
         "owes": [
             {"server": debt.server, "below": debt.below, "trouble": debt.trouble}
             for debt in rights.debts_of(tx, host.id)

@@ -39,6 +39,11 @@ def _certificate(proof: Proof) -> str:
             return "silence only, accepted by setting: its guests may run"
         case ProofKind.NEW_BOOT:
             return "the host has booted: what ran before does not"
+        case ProofKind.STORAGE_CUT:
+            return (
+                "its lease was revoked, and storage cuts off volumes: for servers without other disks. An old guest "
+                "may still run, and answer on the network"
+            )
         case ProofKind.POWER_OFF:
             return _power_certificate(proof.readings)
     return proof.kind

@@ -95,6 +95,7 @@ def _view(fleet: FleetView, dying: frozenset[HostId], found: Rehearsal) -> dict[
     return {
         "hosts": _names(fleet, sorted(dying)),
         "dead_already": _names(fleet, sorted(fleet.dead - dying)),
+        "cut_off_already": _names(fleet, sorted(fleet.cut_off - dying)),
         "summary": msgspec.to_builtins(found.summary),
         "steps": [_step(fleet, step) for step in found.plan.steps],
         "circles": [list(circle) for circle in found.plan.circles],

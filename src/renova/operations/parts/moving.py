@@ -107,9 +107,9 @@ def leave_where_it_was(work: Work, tx: Tx, source: HostId, failure: Failure, *, 
 
 
 def right_at(tx: Tx, server: ServerId, source: HostId) -> Right | None:
-    """Return the source's right to run the server, unless it is dead or has to clean up after it."""
+    """Return the source's right to run the server, unless a proof has ended it, or it has to clean up after it."""
     right = rights.right(tx, server)
-    lost = hosts.proof(tx, source) is not None or rights.owes(tx, source, server)
+    lost = rights.ended_by(tx, server, source) is not None or rights.owes(tx, source, server)
     return right if right is not None and right.host == source and not lost else None
 
 
@@ -145,7 +145,7 @@ def end_right_elsewhere(work: Work, tx: Tx, source: HostId, *, built: bool) -> N
 def take_again(tx: Tx, server: ServerId, source: HostId) -> None:
     """Grant the source the server anew, for the number it had may be burnt; `NotNow` while another may run it."""
     right, host = rights.right(tx, server), hosts.get(tx, source)
-    if host is not None and host.state is HostState.UP and not host.forced_down:
+    if host is not None and host.state is HostState.UP and not host.forced_down and not hosts.is_cut_off(tx, source):
         try:
             rights.grant(tx, server, source)
         except Conflict as error:

@@ -13,7 +13,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from renova.model.group import ServerGroup
-from renova.model.host import HostState
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.place import Place
 from renova.model.server import Server
@@ -129,8 +128,7 @@ def _left(tx: Tx, places: Sequence[Place], leaving: HostId | None) -> set[HostId
     if leaving is None:
         return set()
     homes = {place.home for place in places if place.home is not None}
-    rows = [hosts.get(tx, home) for home in homes]
-    return {leaving} | {row.id for row in rows if row is not None and row.state is HostState.DEAD}
+    return {leaving} | hosts.lost_of(tx, homes)
 
 
 def _together(tx: Tx, server: Server, company: Sequence[ServerId]) -> dict[str, int]:

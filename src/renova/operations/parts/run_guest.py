@@ -15,7 +15,7 @@ from renova.operations.parts import volumes
 from renova.operations.parts.guest import current_guest
 from renova.operations.parts.storage_wait import with_storage
 from renova.operations.work import Work
-from renova.store import hosts, rights
+from renova.store import rights
 from renova.store.database import Tx
 from renova.store.placement import claims
 from renova.wire.acts import (
@@ -183,7 +183,7 @@ async def build(
         return Built(PowerState.NOSTATE, refused=str(error))
     except NotNow:
         # Only a proof ends the wait: who is merely away may yet obey.
-        if await work.cloud.database.read(lambda tx: hosts.proof(tx, host)) is None:
+        if await work.cloud.database.read(lambda tx: rights.ended_by(tx, work.held.server, host)) is None:
             raise
         return Built(PowerState.NOSTATE, refused="the host died")
 

@@ -13,10 +13,11 @@ from renova.model.host import ProofKind
 from renova.simulation.invariants.view import View
 from renova.simulation.ledger import Change, Row
 
+BY_LEASE = (ProofKind.LEASE_REVOKED, ProofKind.STORAGE_CUT)  # proofs of hosts whose guards must have stopped all
 BY_SILENCE = (
     ProofKind.OPERATOR,
     ProofKind.HEARTBEAT_AGE,
-    ProofKind.LEASE_REVOKED,
+    *BY_LEASE,
 )  # proofs that rest on a lease that has lapsed
 ON_THEIR_WAY = 1  # renewals that a host may have sent before it heard of what was lost then, and that come late
 DRIFT = 0.02  # by how much a host's clock may be faster or slower than true time, and a little more
@@ -93,7 +94,7 @@ class Leases:
             self._believe(name, f"an operator said that {name} was off, where {len(alive)} guests execute")
         if kind == ProofKind.HEARTBEAT_AGE and alive:
             self._believe(name, f"silence was taken for death, but {len(alive)} guests execute on {name}")
-        if kind == ProofKind.LEASE_REVOKED and not self._stopped(name):
+        if kind in BY_LEASE and not self._stopped(name):
             self.revoked_by_lease.add(name)
             view.checks.demand(
                 not running, "revoked", f"the lease of {name} is revoked while {len(running)} guests execute"
