@@ -62,6 +62,7 @@ class Figures(msgspec.Struct):
     passed: dict[str, int] = {}
     met: dict[str, Met] = {}  # by crash point
     asked: dict[str, int] = {}
+    proofs: dict[str, int] = {}  # of hosts' deaths, by kind
     failed: list[Failed] = []
 
     def add(self, outcome: Outcome, cpu_s: float) -> None:
@@ -80,6 +81,7 @@ class Figures(msgspec.Struct):
             (self.points, outcome.points),
             (self.passed, outcome.passed),
             (self.asked, outcome.asked),
+            (self.proofs, outcome.proofs),
         ):
             for name, count in more.items():
                 mine[name] = mine.get(name, 0) + count
@@ -247,7 +249,12 @@ def table(figures: Figures, plan: Plan) -> str:
         f"| assumptions broken on purpose, and reported | {figures.assumptions:,} |",
         f"| runs in which an invariant broke | {len(figures.failed):,} |",
     ]
-    for title, counts in (("fault", figures.fired), ("crash point", figures.points), ("accepted", figures.asked)):
+    for title, counts in (
+        ("fault", figures.fired),
+        ("crash point", figures.points),
+        ("accepted", figures.asked),
+        ("proof of a host's death", figures.proofs),
+    ):
         lines += ["", f"| {title} | times |", "|---|---|"]
         lines += [f"| {name} | {count:,} |" for name, count in sorted(counts.items(), key=lambda each: -each[1])]
     return "\n".join(lines)

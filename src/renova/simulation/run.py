@@ -167,6 +167,7 @@ class Outcome:
     passed: Counter[str] = field(default_factory=Counter)  # crash points that were passed while faults struck
     asked: Counter[str] = field(default_factory=Counter)  # requests that were accepted
     promises: int = 0
+    proofs: Counter[str] = field(default_factory=Counter)  # of hosts' deaths, by kind
     assumptions: list[str] = field(default_factory=list)  # that were broken on purpose
     calm_s: float = 0.0  # until everything was final
 
@@ -245,6 +246,7 @@ class Run:
         outcome.fired, outcome.points = self.injector.fired, self.world.points.fired
         outcome.passed = self._passed()
         outcome.asked, outcome.promises = Counter(self.workload.asked), len(self.workload.promises)
+        outcome.proofs = self.watch.invariants.leases.proofs
         outcome.assumptions = self.watch.believed.broken
         outcome.calm_s = self._calm_s
         return outcome

@@ -5,6 +5,7 @@ Who is proven off executes nothing (proof_true), and nobody is taken for silent 
 counters: one that a host has heard of is not counted again, unless the cluster is on hold for it (monotone).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -53,6 +54,7 @@ class Leases:
         self._renewed: dict[str, tuple[float, float]] = {}  # of a host: when its lease was last renewed, for how long
         self._behind: dict[str, int] = {}  # renewals in a row of a host that were counted below what it has heard of
         self._revoked: dict[str, int] = {}  # hosts by name that are proven dead, and the epoch since
+        self.proofs = Counter[str]()  # that hosts are dead, or cut off, by kind
         self.revoked_by_lease: set[str] = set()  # likewise, by no more than an armed guard that must have stopped them
 
     def changed(self, change: Change) -> None:
@@ -88,6 +90,7 @@ class Leases:
         if name is None:
             return
         host, kind = view.hosts[name], ProofKind(row["kind"])
+        self.proofs[kind] += 1
         view.history.note("WORLD", "proof", host=name, kind=kind, epoch=row["epoch"])
         running, alive = host.hypervisor.executing(), host.hypervisor.in_memory()
         if kind == ProofKind.OPERATOR and alive:
