@@ -114,6 +114,9 @@ def test_who_is_no_administrator_is_told_so(cloud: WholeCloud, renova: Renova) -
 def test_recoveries_are_listed_and_the_brake_is_off_where_nobody_died(renova: Renova) -> None:
     assert renova.json("recoveries", "list") == []
     assert "Server" in renova("recoveries")
+    assert renova.json("recoveries") == []
+    misplaced = renova.run("recoveries", "--state", "up", "show", "web")
+    assert (misplaced.returncode, "say it after" in misplaced.stderr) == (2, True), misplaced.stderr
     assert "There is no recovery web" in renova.refused("recoveries", "show", "web")
     assert "The brake is not on" in renova.refused("brake", "release")
     assert renova.json("status")["brake"] is None

@@ -1,6 +1,6 @@
 """`renova recoveries`: what became of servers whose hosts died, how long it took, and what it rested on."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
@@ -23,20 +23,24 @@ STAGES = {
 }
 
 
-@recoveries.callback(epilog="Example: renova recoveries list --state failed")
-def list_by_default(context: typer.Context) -> None:
+State: TypeAlias = Annotated[str | None, typer.Option(help="Only those that stand so.")]
+OfHost: TypeAlias = Annotated[str | None, typer.Option(help="Only those of this host's servers.")]
+OfServer: TypeAlias = Annotated[str | None, typer.Option(help="Only those of the server of this id.")]
+
+
+@recoveries.callback(epilog="Example: renova recoveries --state failed")
+def list_by_default(
+    context: typer.Context, state: State = None, host: OfHost = None, server: OfServer = None, as_json: Json = False
+) -> None:
     """List recoveries of servers whose hosts died, or show one."""
     if context.invoked_subcommand is None:
-        list_recoveries()
+        list_recoveries(state, host, server, as_json)
+    elif (state, host, server, as_json) != (None, None, None, False):
+        raise typer.BadParameter(f"say it after the command: renova recoveries {context.invoked_subcommand} ...")
 
 
 @recoveries.command("list", epilog="Example: renova recoveries list --state failed --json")
-def list_recoveries(
-    state: Annotated[str | None, typer.Option(help="Only those that stand so.")] = None,
-    host: Annotated[str | None, typer.Option(help="Only those of this host's servers.")] = None,
-    server: Annotated[str | None, typer.Option(help="Only those of the server of this id.")] = None,
-    as_json: Json = False,
-) -> None:
+def list_recoveries(state: State = None, host: OfHost = None, server: OfServer = None, as_json: Json = False) -> None:
     """List recoveries, the newest first."""
     only = {"state": state, "host": host, "server": server}
     found = client_of_cloud().recoveries(**{name: value for name, value in only.items() if value is not None})
