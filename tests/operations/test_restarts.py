@@ -16,10 +16,11 @@ from renova.operations.migrate import accept_migrate
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.settings import RecoverySettings
-from renova.store import restarts
+from renova.store import actions, restarts
 from tests.operations.story import Told, told_story
 from tests.operations.test_duties import unreported
 from tests.operations.test_recovery import RECOVERY, SETTINGS, ended
+from tests.operations.volumes import attached
 
 RESTARTS = replace(RECOVERY, restarts=3, restart_pause=10.0, restart_window=600.0)
 
@@ -70,6 +71,32 @@ def test_a_guest_that_crashes_is_started_again_at_once_then_later_and_then_given
         await stands(told, server, VmState.ACTIVE, 5)
 
     tell(story)
+
+
+def test_a_guest_whose_storage_stays_away_is_started_again_when_that_is_back() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        told.volume = await attached(told, server)
+        await told.cloud.cut_power("storage1")
+        await crash(told, server)
+        waits_s = told.cloud.settings.storage_wait + RESTARTS.again
+        await told.cloud.clock.sleep(2.5 * waits_s)
+        row = await told.get(server)
+        assert row.fault is not None
+        assert "storage host" in row.fault.message
+        assert row.vm_state is VmState.STOPPED
+        assert await asked(told, server) in (2, 3)  # and not again and again
+        await told.cloud.power_on("storage1")
+        row = await stands(told, server, VmState.ACTIVE, waits_s)
+        assert row.power_state is PowerState.RUNNING
+
+    tell(story)
+
+
+async def asked(told: Told, server: ServerId) -> int:
+    """Count the reboots in the server's history."""
+    history = await told.cloud.database.read(lambda tx: actions.of_server(tx, server))
+    return sum(each.action == "reboot" for each in history)
 
 
 def test_a_guest_that_powered_itself_off_stays_off() -> None:

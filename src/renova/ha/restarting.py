@@ -7,6 +7,8 @@ double; one that goes on crashing is given up, and says so. Whatever anybody ask
 
 A guest that hangs counts as one that crashed, but its server stays active until it is started again. Its host is asked
 once more right before that: one that answers again is left alone, and the hang does not count.
+
+One whose storage stays away is not touched, and tried again a while later, for as long as it takes.
 """
 
 import asyncio
@@ -149,6 +151,8 @@ class Restarter:
             return False
         if crash.hung and drains.get(tx, server.host) is not None:
             return False  # somebody is to work there: a guest may stand still for that, or is about to leave
+        if crash.not_before is not None and tx.now < crash.not_before:
+            return False
         wait_s = pause(crash.crashes, self.cloud.settings.recovery) or 0.0
         since_s = between(crash.crashed_at, tx.now)
         return since_s is None or not 0 <= since_s < wait_s

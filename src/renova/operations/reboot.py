@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
+from renova.model.clock import later
 from renova.model.errors import Broken, Refused
 from renova.model.guest import LIVES, PowerState
 from renova.model.host import Right
@@ -32,7 +33,7 @@ from renova.operations.rebuild import leaves_other_disks, take_back_rebuild
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit, supersede
 from renova.operations.work import Work
-from renova.store import actions, servers
+from renova.store import actions, restarts, servers
 from renova.store.database import Tx
 from renova.wire.acts import SoftReboot
 from renova.wire.results import Rebooted
@@ -156,7 +157,7 @@ def conclude(work: Work, tx: Tx, want: RebootServer, restarted: Restarted) -> No
     """
     failure = None if restarted.refused is None else Failure(restarted.refused, "Refused", "", restart_guest.name)
     if restarted.untouched and failure is not None:
-        _leave_untouched(work, tx, restarted.power, failure)
+        _leave_untouched(work, tx, want, restarted.power, failure)
         return
     runs = failure is None or restarted.power is PowerState.RUNNING
     servers.change(
@@ -176,7 +177,7 @@ def conclude(work: Work, tx: Tx, want: RebootServer, restarted: Restarted) -> No
         close_failed(tx, work.held.action, failure)
 
 
-def _leave_untouched(work: Work, tx: Tx, power: PowerState, failure: Failure) -> None:
+def _leave_untouched(work: Work, tx: Tx, want: RebootServer, power: PowerState, failure: Failure) -> None:
     """Leave the server as it was, which is true unless its guest was to be there and is not: as after a power cut."""
     server = work.server_now(tx)
     gone = server.vm_state in (VmState.ACTIVE, VmState.PAUSED) and power not in LIVES
@@ -184,6 +185,10 @@ def _leave_untouched(work: Work, tx: Tx, power: PowerState, failure: Failure) ->
     servers.change(tx, server.id, vm_state=vm_state, task_state=None, power_state=power, fault=fault(tx, failure))
     notify(work.cloud, tx, server.id, "instance.reboot.error", failure)
     close_failed(tx, work.held.action, failure)
+    crash = restarts.get(tx, server.id) if want.why is not None else None
+    if crash is not None and not crash.pending and crash.number == work.held.number - 1:
+        # Nobody asked for it, so nobody would ask again.
+        restarts.take_up_again(tx, crash, work.held.number, later(tx.now, work.cloud.settings.recovery.again))
 
 
 def settle_reboot(work: Work, tx: Tx, want: RebootServer, failure: Failure) -> None:

@@ -17,6 +17,7 @@ restarts = Table(
     Column("number", Number, nullable=False),  # of the server's newest operation then: whoever asks for another decides
     Column("pending", Boolean, nullable=False),
     Column("hung", Boolean, nullable=False, server_default=false()),  # the last time, and not crashed
+    Column("not_before", Stamp),  # when it may be started again, where that was tried and something was in the way
     Index("restarts_pending", "crashed_at", **only_where(text("pending"))),
 )
 
@@ -37,6 +38,7 @@ class Crash(msgspec.Struct, frozen=True):
     number: int
     pending: bool
     hung: bool = False
+    not_before: str | None = None
 
 
 def note_crash(tx: Tx, server: ServerId, number: int, window_s: float) -> None:
@@ -54,7 +56,7 @@ def note_hang(tx: Tx, server: ServerId, number: int, window_s: float) -> bool:
 
 
 def _note(tx: Tx, row: Crash | None, server: ServerId, number: int, window_s: float, *, hung: bool) -> None:
-    values = {"crashed_at": tx.now, "number": number, "pending": True, "hung": hung}
+    values = {"crashed_at": tx.now, "number": number, "pending": True, "hung": hung, "not_before": None}
     if row is None:
         tx.execute(_ADD, {"server": server, "crashes": 1, **values})
     else:
@@ -87,9 +89,9 @@ def outlast(tx: Tx, server: ServerId, number: int) -> None:
     tx.execute(_OUTLAST, {"of": server, "former": number - 1, "number": number})
 
 
-def take_up_again(tx: Tx, known: Crash, number: int) -> None:
-    """Have a crash that was decided be so once more: what was begun for it has been cut off by this operation."""
-    tx.execute(_CHANGE, {"of": known.server, "number": number, "pending": True})
+def take_up_again(tx: Tx, known: Crash, number: int, not_before: str | None = None) -> None:
+    """Have a crash that was decided be so once more: what was begun for it came to nothing, as of this operation."""
+    tx.execute(_CHANGE, {"of": known.server, "number": number, "pending": True, "not_before": not_before})
 
 
 def take_back(tx: Tx, known: Crash) -> None:
