@@ -24,6 +24,8 @@ from renova.settings import (
 from tests.points.faults import EVERY
 from tests.simulation.planted import BUGS, IN_STORIES
 
+COMMANDS = typer.main.get_command(app)  # made once: it takes as long as many a document
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 OPERATE = ROOT / "docs" / "operate.md"
@@ -108,7 +110,7 @@ def test_commands_that_are_named_exist_with_their_options(document: Path) -> Non
 
 def check_command(words: list[str]) -> None:
     """Follow the words down the command line's tree, and look for their options at its end."""
-    command: Any = typer.main.get_command(app)
+    command: Any = COMMANDS
     while hasattr(command, "commands"):
         word = words.pop(0)
         assert word in command.commands, f"{command.name} has no command {word}"

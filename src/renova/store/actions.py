@@ -46,7 +46,8 @@ _STILL_OPEN = select(events.c.id).where(
     events.c.action == bindparam("of"), events.c.event == bindparam("named"), events.c.finished_at.is_(None)
 )
 _GET = select(actions).where(actions.c.id == bindparam("wanted"))
-_NEWEST = select(actions).where(actions.c.server == bindparam("server")).order_by(actions.c.id.desc()).limit(1)
+_OF_SERVER = select(actions).where(actions.c.server == bindparam("server")).order_by(actions.c.id.desc())
+_NEWEST = _OF_SERVER.limit(1)
 _NEWEST_OF = (
     select(actions)
     .where(actions.c.server == bindparam("server"), actions.c.action.in_(bindparam("named", expanding=True)))
@@ -139,8 +140,7 @@ def fail_event(tx: Tx, action: int, event: str, error: str) -> None:
 
 def of_server(tx: Tx, server: ServerId) -> list[Action]:
     """List the server's actions, the newest first."""
-    rows = tx.execute(select(actions).where(actions.c.server == server).order_by(actions.c.id.desc()))
-    return [Action(**row._mapping) for row in rows]
+    return [Action(**row._mapping) for row in tx.execute(_OF_SERVER, {"server": server})]
 
 
 def get(tx: Tx, action: int) -> Action:

@@ -6,7 +6,7 @@ Called by `partners.identity` and `api.identity`. A token is kept only as its SH
 from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, Column, ForeignKey, String, Table, Text, delete, insert, select, update
+from sqlalchemy import Boolean, Column, ForeignKey, String, Table, Text, bindparam, delete, insert, select, update
 
 from renova.model.errors import Conflict, NotFound
 from renova.model.ids import ProjectId, UserId
@@ -59,6 +59,8 @@ tokens = Table(
 changes = Table("identity_changes", metadata, Column("id", Number, primary_key=True), Column("count", Number))
 
 _COUNT = select(changes.c.count).where(changes.c.id == 1)
+_COUNT_ON = update(changes).where(changes.c.id == 1).values(count=changes.c.count + 1)
+_COUNT_FIRST = insert(changes)
 
 
 def count(tx: Tx) -> int:
@@ -67,8 +69,8 @@ def count(tx: Tx) -> int:
 
 
 def count_change(tx: Tx) -> None:
-    if tx.execute(update(changes).where(changes.c.id == 1).values(count=changes.c.count + 1)).rowcount == 0:
-        tx.execute(insert(changes).values(id=1, count=1))
+    if tx.execute(_COUNT_ON).rowcount == 0:
+        tx.execute(_COUNT_FIRST, {"id": 1, "count": 1})
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -112,30 +114,62 @@ class Token(msgspec.Struct, frozen=True):
     expires_at: str
 
 
+_USER = [users.c[name] for name in User.__struct_fields__]  # never the hash
+_WITH_ROLE = select(role_assignments.c.project).where(role_assignments.c.user == bindparam("user"))
+
+# Made once: making a statement costs more than running it, and each request that brings a new token takes several.
+_ADD_PROJECT = insert(projects)
+_PROJECT = select(projects).where(projects.c.id == bindparam("project"))
+_PROJECT_NAMED = select(projects).where(projects.c.name == bindparam("named"))
+_EVERY_PROJECT = select(projects).order_by(projects.c.name)
+_PROJECTS_OF = select(projects).where(projects.c.id.in_(_WITH_ROLE)).order_by(projects.c.name)
+_CHANGE_PROJECT = update(projects).where(projects.c.id == bindparam("project"))
+_REMOVE_PROJECT = delete(projects).where(projects.c.id == bindparam("project"))
+_ADD_USER = insert(users)
+_GET_USER = select(*_USER).where(users.c.id == bindparam("user"))
+_USER_NAMED = select(*_USER).where(users.c.name == bindparam("named"))
+_EVERY_USER = select(*_USER).order_by(users.c.name)
+_CHANGE_USER = update(users).where(users.c.id == bindparam("user"))
+_REMOVE_USER = delete(users).where(users.c.id == bindparam("user"))
+_PASSWORD_HASH = select(users.c.password_hash).where(users.c.id == bindparam("user"))
+_ROLES_ON = select(role_assignments.c.role).where(
+    role_assignments.c.user == bindparam("of"), role_assignments.c.project == bindparam("on")
+)
+_GIVE_ROLE = insert(role_assignments)
+_TAKE_ROLE = delete(role_assignments).where(
+    role_assignments.c.user == bindparam("of"),
+    role_assignments.c.project == bindparam("on"),
+    role_assignments.c.role == bindparam("taken"),
+)
+_ADD_TOKEN = insert(tokens)
+_TOKEN = select(tokens).where(tokens.c.sha256 == bindparam("sha256"), tokens.c.expires_at > bindparam("now"))
+_DROP_EXPIRED = delete(tokens).where(tokens.c.expires_at < bindparam("now"))
+_REMOVE_TOKEN = delete(tokens).where(tokens.c.sha256 == bindparam("sha256"))
+_REMOVE_TOKENS_OF = delete(tokens).where(tokens.c.user == bindparam("of"))
+
+
 def add_project(tx: Tx, project: Project) -> None:
     _demand_free_project_name(tx, project.name)
-    tx.execute(insert(projects).values(**msgspec.structs.asdict(project)))
+    tx.execute(_ADD_PROJECT, msgspec.structs.asdict(project))
 
 
 def project(tx: Tx, project_id: str) -> Project | None:
-    row = tx.execute(select(projects).where(projects.c.id == project_id)).first()
+    row = tx.execute(_PROJECT, {"project": project_id}).first()
     return Project(**row._mapping) if row else None
 
 
 def project_named(tx: Tx, name: str) -> Project | None:
-    row = tx.execute(select(projects).where(projects.c.name == name)).first()
+    row = tx.execute(_PROJECT_NAMED, {"named": name}).first()
     return Project(**row._mapping) if row else None
 
 
 def every_project(tx: Tx) -> list[Project]:
-    return [Project(**row._mapping) for row in tx.execute(select(projects).order_by(projects.c.name))]
+    return [Project(**row._mapping) for row in tx.execute(_EVERY_PROJECT)]
 
 
 def projects_of(tx: Tx, user_id: str) -> list[Project]:
     """List the projects on which the user has a role."""
-    with_role = select(role_assignments.c.project).where(role_assignments.c.user == user_id)
-    rows = tx.execute(select(projects).where(projects.c.id.in_(with_role)).order_by(projects.c.name))
-    return [Project(**row._mapping) for row in rows]
+    return [Project(**row._mapping) for row in tx.execute(_PROJECTS_OF, {"user": user_id})]
 
 
 def change_project(tx: Tx, project_id: str, **values: Any) -> Project:
@@ -146,13 +180,13 @@ def change_project(tx: Tx, project_id: str, **values: Any) -> Project:
     if values.get("name", old.name) != old.name:
         _demand_free_project_name(tx, values["name"])
     if values:
-        tx.execute(update(projects).where(projects.c.id == project_id).values(**values))
+        tx.execute(_CHANGE_PROJECT, {"project": project_id, **values})
     return msgspec.structs.replace(old, **values)
 
 
 def remove_project(tx: Tx, project_id: str) -> None:
     """Remove a project, the roles on it and the tokens for it. `NotFound`."""
-    if tx.execute(delete(projects).where(projects.c.id == project_id)).rowcount == 0:
+    if tx.execute(_REMOVE_PROJECT, {"project": project_id}).rowcount == 0:
         raise NotFound(f"Could not find project: {project_id}.")
 
 
@@ -164,26 +198,23 @@ def _demand_free_project_name(tx: Tx, name: str) -> None:
         )
 
 
-_user_columns = [users.c[name] for name in User.__struct_fields__]  # never the hash
-
-
 def add_user(tx: Tx, user: User, password_hash: str | None) -> None:
     _demand_free_user_name(tx, user.name)
-    tx.execute(insert(users).values(**msgspec.structs.asdict(user), password_hash=password_hash))
+    tx.execute(_ADD_USER, {**msgspec.structs.asdict(user), "password_hash": password_hash})
 
 
 def user(tx: Tx, user_id: str) -> User | None:
-    row = tx.execute(select(*_user_columns).where(users.c.id == user_id)).first()
+    row = tx.execute(_GET_USER, {"user": user_id}).first()
     return User(**row._mapping) if row else None
 
 
 def user_named(tx: Tx, name: str) -> User | None:
-    row = tx.execute(select(*_user_columns).where(users.c.name == name)).first()
+    row = tx.execute(_USER_NAMED, {"named": name}).first()
     return User(**row._mapping) if row else None
 
 
 def every_user(tx: Tx) -> list[User]:
-    return [User(**row._mapping) for row in tx.execute(select(*_user_columns).order_by(users.c.name))]
+    return [User(**row._mapping) for row in tx.execute(_EVERY_USER)]
 
 
 def change_user(tx: Tx, user_id: str, **values: Any) -> User:
@@ -197,9 +228,9 @@ def change_user(tx: Tx, user_id: str, **values: Any) -> User:
     if values.get("name", old.name) != old.name:
         _demand_free_user_name(tx, values["name"])
     if values:
-        tx.execute(update(users).where(users.c.id == user_id).values(**values))
+        tx.execute(_CHANGE_USER, {"user": user_id, **values})
     if "password_hash" in values or values.get("enabled") is False:
-        tx.execute(delete(tokens).where(tokens.c.user == user_id))
+        tx.execute(_REMOVE_TOKENS_OF, {"of": user_id})
     changed = user(tx, user_id)
     assert changed is not None
     return changed
@@ -207,12 +238,12 @@ def change_user(tx: Tx, user_id: str, **values: Any) -> User:
 
 def remove_user(tx: Tx, user_id: str) -> None:
     """Remove a user with the roles and tokens the user had. `NotFound`."""
-    if tx.execute(delete(users).where(users.c.id == user_id)).rowcount == 0:
+    if tx.execute(_REMOVE_USER, {"user": user_id}).rowcount == 0:
         raise NotFound(f"Could not find user: {user_id}.")
 
 
 def password_hash(tx: Tx, user_id: str) -> str | None:
-    found = tx.execute(select(users.c.password_hash).where(users.c.id == user_id)).scalar()
+    found = tx.execute(_PASSWORD_HASH, {"user": user_id}).scalar()
     return None if found is None else str(found)
 
 
@@ -230,30 +261,19 @@ def give_role(tx: Tx, user_id: str, project_id: str, role: str) -> None:
     if project(tx, project_id) is None:
         raise NotFound(f"Could not find project: {project_id}.")
     if role not in roles_on(tx, user_id, project_id):
-        tx.execute(insert(role_assignments).values(user=user_id, project=project_id, role=role))
+        tx.execute(_GIVE_ROLE, {"user": user_id, "project": project_id, "role": role})
 
 
 def take_role(tx: Tx, user_id: str, project_id: str, role: str) -> None:
     """Take the role from the user. `NotFound` when it was never given."""
-    taken = tx.execute(
-        delete(role_assignments).where(
-            role_assignments.c.user == user_id,
-            role_assignments.c.project == project_id,
-            role_assignments.c.role == role,
-        )
-    )
+    taken = tx.execute(_TAKE_ROLE, {"of": user_id, "on": project_id, "taken": role})
     if taken.rowcount == 0:
         raise NotFound(f"Could not find role assignment with role: {role}, user: {user_id}, project: {project_id}.")
 
 
 def roles_on(tx: Tx, user_id: str, project_id: str) -> frozenset[str]:
     """Return the roles the user was given on the project, without what they imply."""
-    rows = tx.execute(
-        select(role_assignments.c.role).where(
-            role_assignments.c.user == user_id, role_assignments.c.project == project_id
-        )
-    )
-    return frozenset(row.role for row in rows)
+    return frozenset(tx.execute(_ROLES_ON, {"of": user_id, "on": project_id}).scalars())
 
 
 def assignments(tx: Tx, user_id: str | None = None, project_id: str | None = None) -> list[Assignment]:
@@ -267,15 +287,15 @@ def assignments(tx: Tx, user_id: str | None = None, project_id: str | None = Non
 
 def add_token(tx: Tx, token: Token) -> None:
     """Keep a token, and drop those that expired."""
-    tx.execute(delete(tokens).where(tokens.c.expires_at < tx.now))
-    tx.execute(insert(tokens).values(**msgspec.structs.asdict(token)))
+    tx.execute(_DROP_EXPIRED, {"now": tx.now})
+    tx.execute(_ADD_TOKEN, msgspec.structs.asdict(token))
 
 
 def token(tx: Tx, sha256: str) -> Token | None:
     """Return the token unless it has expired or was revoked."""
-    row = tx.execute(select(tokens).where(tokens.c.sha256 == sha256, tokens.c.expires_at > tx.now)).first()
+    row = tx.execute(_TOKEN, {"sha256": sha256, "now": tx.now}).first()
     return Token(**row._mapping) if row else None
 
 
 def remove_token(tx: Tx, sha256: str) -> None:
-    tx.execute(delete(tokens).where(tokens.c.sha256 == sha256))
+    tx.execute(_REMOVE_TOKEN, {"sha256": sha256})

@@ -9,7 +9,9 @@ import pytest
 
 from renova.model.ids import HostId
 from renova.model.server import Server, TaskState, VmState
-from renova.store import actions, hosts, migrations
+from renova.store import hosts
+from renova.store.actions import actions
+from renova.store.migrations import migrations
 from renova.store.operations import operations
 
 from .compute_cloud import IMAGE, ComputeApi
@@ -101,12 +103,14 @@ def rule(line: str) -> Rule:
 RULES = [rule(line) for line in TABLE.strip("\n").splitlines()[1:]]
 
 
+WRITTEN = [table.select().order_by(table.c.id) for table in (actions, operations, migrations)]
+
+
 async def everything(api: ComputeApi, server: Server) -> Any:
     """Return what a request could change."""
 
     def work(tx: Any) -> Any:
-        known = tx.execute(operations.select().order_by(operations.c.id)).all()
-        return actions.of_server(tx, server.id), [tuple(each) for each in known], migrations.find(tx)
+        return [[tuple(each) for each in tx.execute(rows)] for rows in WRITTEN]
 
     written = await api.cloud.database.read(work)
     return await row(api, server), written, len(api.operations.started), set(api.images)

@@ -24,6 +24,7 @@ from tests.databases import open_empty
 from tests.unit.hosts.hellos import TIMES
 from tests.unit.store.tables import A, B, add_host
 
+POLICY = Policy(BASE | service.POLICY)  # made once: it takes as long as many a test
 BASE_PATH = "/instance-ha/v1"
 ONE, TWO = "name-of-host-a", "name-of-host-b"
 SEGMENT = {"name": "rack-1", "recovery_method": "auto", "service_type": "COMPUTE"}
@@ -78,7 +79,7 @@ async def api(tmp_path: Path) -> AsyncIterator[HaApi]:
             add_host(tx, host)
 
     await database.transact(have_hosts)
-    app = build(service.services_of(cloud), Dispatcher(cloud, Policy(BASE | service.POLICY)))
+    app = build(service.services_of(cloud), Dispatcher(cloud, POLICY))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud.example") as client:
         yield HaApi(cloud, client, clock)
     database.close()

@@ -40,6 +40,7 @@ from tests.databases import open_empty
 from tests.unit.hosts.hellos import TIMES, a_hello
 from tests.unit.store.tables import A, B, prove
 
+POLICY = Policy(service.POLICY)  # made once: it takes as long as many a test
 TIME = Like(r"\d{4}-\d\d-\d\dT.*")
 SERVER = ServerId("5e000000-0000-4000-8000-000000000001")
 
@@ -70,7 +71,7 @@ async def api(tmp_path: Path) -> AsyncIterator[HostsApi]:
     own = {"identity": FixedIdentity(), "hosts": registry, "agents": agents, "fleet": fleet, "power": power}
     own |= {"measures": Measures(), "rehearsing": ThreadPoolExecutor(2)}
     cloud = type(cloud)(**fields | own)
-    app = build([service.service(cloud), root.service(cloud)], Dispatcher(cloud, Policy(service.POLICY)))
+    app = build([service.service(cloud), root.service(cloud)], Dispatcher(cloud, POLICY))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud.example") as client:
         found = HostsApi(cloud, client, clock)
         await found.sign_in("admin")
