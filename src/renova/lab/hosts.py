@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import os
 import re
-import socket
 import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from renova.model.errors import BadSetup, NotNow
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,11}")  # "to-" and the name must fit an interface name
 _INIT = Path(__file__).with_name("host-init.sh")
+_END_S = 20.0  # for a killed libvirtd to be gone
 _UNSHARE = ["unshare", "--pid", "--mount", "--net", "--uts", "--ipc", "--fork", "--kill-child=KILL"]
 _OWN_MOUNTS = ["--mount-proc", "--propagation", "private"]
 
@@ -104,8 +104,8 @@ class Host:
             pid = self._pid()
             if not inside_net(pid, lambda: links.has_link("eth0")):
                 Rack(self.home).join(pid, self.name, self.number)
-            if not self.storage and not self._libvirtd_answers():
-                self._start_libvirtd()
+            if not self.storage:
+                self._have_libvirtd()
 
     def kill(self) -> None:
         """Cut the power. On return every process inside is dead and the address is silent. Fine if it is off."""
@@ -177,28 +177,40 @@ class Host:
             raise
         processes.record(self._pid_file, _first_inside(unshare))
 
-    def _start_libvirtd(self) -> None:
+    def _have_libvirtd(self) -> None:
         if which("libvirtd") is None:
             raise BadSetup("libvirtd is not installed: run script/bootstrap as root")
+        libvirtd = self._libvirtd()
+        if libvirtd is not None:
+            if self._libvirtd_answers():
+                return
+            # One that was killed a moment ago: while it is dying its socket still accepts, and its files are locked.
+            if not libvirtd.wait(_END_S):
+                raise NotNow(f"libvirtd of host {self.name} neither answers nor ends: {self._libvirtd_said()}")
         argv = self.exec_argv(["libvirtd", "--daemon", "--pid-file", "/run/libvirt/libvirtd.pid"])
         started = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
         if started.returncode != 0:
             raise NotNow(f"libvirtd of host {self.name} did not start: {started.stderr.strip()}")
-        # It listens before its drivers are ready, and may yet fail: only an answer to a question counts.
-        argv = self.exec_argv(["virsh", "--quiet", "--connect", "qemu:///system", "uri"])
-        asked = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
-        if asked.returncode != 0:
-            log = self.directories.log / "libvirtd.log"
-            raise NotNow(f"libvirtd of host {self.name} does not answer: {processes.last_lines(log)}")
+        if not self._libvirtd_answers():
+            raise NotNow(f"libvirtd of host {self.name} does not answer: {self._libvirtd_said()}")
+
+    def _libvirtd(self) -> processes.Process | None:
+        """Return its libvirtd, be it dying: as a daemon it is a child of the host's first process."""
+        first = processes.identify(self._pid())
+        daemons = processes.children(first) if first is not None else []
+        return next((each for each in daemons if each.name() == "libvirtd"), None)
 
     def _libvirtd_answers(self) -> bool:
-        # By way of the directory: the path of a socket may have 107 characters, and a home may be longer.
-        directory = os.open(self.directories.run, os.O_RDONLY | os.O_DIRECTORY)
+        # It listens before its drivers are ready, and may yet fail: only an answer to a question counts.
+        argv = self.exec_argv(["virsh", "--quiet", "--connect", "qemu:///system", "uri"])
         try:
-            with socket.socket(socket.AF_UNIX) as client:
-                return client.connect_ex(f"/proc/self/fd/{directory}/libvirt-sock") == 0
-        finally:
-            os.close(directory)
+            asked = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        except subprocess.TimeoutExpired:
+            return False
+        return asked.returncode == 0
+
+    def _libvirtd_said(self) -> str:
+        return processes.last_lines(self.directories.log / "libvirtd.log")
 
 
 def _first_inside(process: processes.Process) -> processes.Process:

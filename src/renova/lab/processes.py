@@ -1,7 +1,7 @@
 """Long-lived processes of a cloud on this machine: started detached, recorded in pid files, stopped by them.
 
 Beside a pid file stands when the process started, so that a pid given to somebody else later is never taken for ours,
-let alone killed. A zombie counts as dead: it holds nothing.
+let alone killed. A zombie counts as dead once all its threads have ended: then it holds nothing.
 """
 
 import os
@@ -43,6 +43,11 @@ class Process:
         stat = _stat(self.pid)
         return stat is not None and stat.started == self.started and stat.state == "T"
 
+    def name(self) -> str | None:
+        """Return what it is called, which is its program's name (15 characters of it); None when it is dead."""
+        stat = _stat(self.pid)
+        return stat.name if stat is not None and stat.started == self.started and not stat.dead else None
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal; fine if it is dead."""
         self._end(number, 0)
@@ -67,14 +72,16 @@ class Process:
 
 @dataclass(frozen=True)
 class _Stat:
-    state: str
+    name: str
+    state: str  # of its first thread
     parent: int
     group: int
+    threads: int
     started: int
 
     @property
     def dead(self) -> bool:
-        return self.state in "ZX"
+        return self.state in "ZX" and self.threads <= 1
 
 
 def _stat(pid: int) -> _Stat | None:
@@ -84,8 +91,16 @@ def _stat(pid: int) -> _Stat | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name, field 2, may hold anything, even spaces and brackets: what counts begins after its last bracket.
-    fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(state=fields[0], parent=int(fields[1]), group=int(fields[2]), started=int(fields[19]))
+    head, _, rest = text.rpartition(")")
+    fields = rest.split()
+    return _Stat(
+        name=head.partition("(")[2],
+        state=fields[0],
+        parent=int(fields[1]),
+        group=int(fields[2]),
+        threads=int(fields[17]),
+        started=int(fields[19]),
+    )
 
 
 def identify(pid: int) -> Process | None:

@@ -112,3 +112,21 @@ def test_names_with_brackets_do_not_confuse(pid_file: Path, tmp_path: Path) -> N
 def test_a_state_that_never_comes_is_told() -> None:
     with pytest.raises(NotNow, match="the moon fell"):
         processes.wait_until(lambda: False, 0.01, "the moon fell")
+
+
+def test_a_process_lives_as_long_as_any_of_its_threads(pid_file: Path) -> None:
+    ends_first = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
+    process = start(pid_file, sys.executable, "-c", ends_first + "ctypes.CDLL(None).pthread_exit(None)")
+    state = Path(f"/proc/{process.pid}/stat")
+    processes.wait_until(lambda: ") Z " in state.read_text(), 20, "its first thread did not end")
+    assert process.alive()
+    assert not process.wait(0)
+    process.kill()
+    assert not process.alive()
+
+
+def test_a_process_has_its_programs_name_until_it_is_dead(pid_file: Path) -> None:
+    process = start(pid_file)
+    assert process.name() == "sleep"
+    process.kill()
+    assert process.name() is None
