@@ -20,6 +20,7 @@ from renova.lab.progress import Teller
 from renova.lab.rack import Rack
 
 LIMIT_S = 120.0
+BRIEF_S = 0.005  # between looks for what is soon over
 TELLER = Teller(Console())
 
 # Lets a test run commands in the guest from then on, over HTTP: the image's web server runs what it finds in cgi-bin.
@@ -66,8 +67,9 @@ class Lab:
         self.admin = access.connect(cloud.home, access.ADMIN)
         self.compute = self.admin.compute
 
-    def until(self, true: Callable[[], bool], what: str) -> None:
-        wait_until(true, LIMIT_S, what)
+    def until(self, true: Callable[[], bool], what: str, pause: float = 0.2) -> None:
+        """Ask every `pause` seconds: seldom, as who asks takes the time of those who are waited for."""
+        wait_until(true, LIMIT_S, what, pause)
 
     def create(self, name: str) -> str:
         flavor = self.compute.find_flavor("m1.tiny", ignore_missing=False)
@@ -158,4 +160,4 @@ class Lab:
             except (ConnectionError, subprocess.TimeoutExpired):
                 return False
 
-        self.until(answers, f"the guest at {address} does not answer")
+        self.until(answers, f"the guest at {address} does not answer", pause=0.5)

@@ -11,7 +11,7 @@ from openstack import exceptions as sdk
 
 from renova.lab import access, furniture, processes
 from renova.lab.programs import environment, renova_argv
-from tests.live.lab import LIMIT_S, SHELL, Lab, running_lab
+from tests.live.lab import BRIEF_S, LIMIT_S, SHELL, Lab, running_lab
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -173,7 +173,7 @@ def test_an_image_is_made_although_somebody_is_killed(lab: Lab, victim: str) -> 
     )
     sdk.raise_from_response(response)
     task = "image_uploading" if victim == "controller" else "image_snapshot"
-    lab.until(lambda: lab.compute.get_server(server).task_state in (task, None), f"not seen in {task}")
+    lab.until(lambda: lab.compute.get_server(server).task_state in (task, None), f"not seen in {task}", BRIEF_S)
     if victim == "libvirtd":
         lab.run_on(host, "sh", "-c", "kill -9 $(cat /run/libvirt/libvirtd.pid)")
     else:

@@ -8,7 +8,7 @@ import pytest
 from openstack import exceptions as sdk
 
 from renova.lab import processes
-from tests.live.lab import Lab, running_lab
+from tests.live.lab import BRIEF_S, Lab, running_lab
 from tests.live.neglect import ANSWER_TWICE, NEGLECT_WATCHDOG
 from tests.live.test_memory_and_images import create
 
@@ -37,7 +37,7 @@ def test_an_evacuation_ends_although_its_controller_is_killed(lab: Lab) -> None:
         lab.cloud.kill(source)
         lab.until(lambda: next(lab.compute.services(host=source)).state == "down", f"{source} is not seen down")  # noqa: B023
         lab.evacuate(server)
-        lab.until(lambda: reached(lab, server), f"the evacuation was not seen {when}")  # noqa: B023
+        lab.until(lambda: reached(lab, server), f"the evacuation was not seen {when}", pause=BRIEF_S)  # noqa: B023
         lab.kill_controller()
         lab.mend()  # starts the controller again, and the dead host, which must clean up first
         lab.active(server)
@@ -51,7 +51,7 @@ def test_an_evacuation_ends_although_its_controller_is_killed(lab: Lab) -> None:
 
 def test_a_server_is_created_although_its_agent_is_killed_meanwhile(lab: Lab) -> None:
     server = lab.create("orphan")
-    lab.until(lambda: bool(lab.host(server)), "no host was claimed")
+    lab.until(lambda: bool(lab.host(server)), "no host was claimed", pause=BRIEF_S)
     host = lab.host(server)
     agent = processes.running(lab.cloud.home.pid_file(f"agent-{host}"))
     assert agent is not None
