@@ -23,11 +23,11 @@ def armed(tmp_path_factory: pytest.TempPathFactory, guest_image_path: Path) -> I
 
 
 def test_a_power_cut_is_recovered_from_by_the_lease_alone(armed: Scene) -> None:
-    armed.dies("lease", "host1")
+    armed.dies_with_all("lease")
 
 
 def test_guests_of_an_unplugged_host_have_ended_before_their_copies_start(armed: Scene) -> None:
-    armed.dies("partition", "host2")
+    armed.dies("partition", armed.fullest())
 
 
 def test_guests_freeze_while_nothing_controls_their_hosts_and_go_on_unharmed(armed: Scene) -> None:

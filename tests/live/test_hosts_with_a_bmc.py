@@ -24,14 +24,14 @@ def unarmed(tmp_path_factory: pytest.TempPathFactory, guest_image_path: Path) ->
 
 
 def test_a_power_cut_that_a_bmc_shows_is_recovered_from(unarmed: Scene) -> None:
-    unarmed.dies("bmc", "host1")
+    unarmed.dies_with_all("bmc")
 
 
 @needs_fence_agents
 def test_a_host_that_nobody_sees_is_switched_off_by_a_fence_agent_before_its_servers_come_up(unarmed: Scene) -> None:
-    host = min(unarmed.servers.hosts())
+    host = unarmed.fullest()
     unarmed.wire_by_fence_agent(host)
-    unarmed.dies_as_it_is("unseen", host)
+    unarmed.dies("unseen", host)
     proof = unarmed.proof_of_power(host)
     assert "fence_redfish at 127.0.0.1" in proof["who"], proof
     assert not proof["readings"]["commanded"].startswith("refused"), proof

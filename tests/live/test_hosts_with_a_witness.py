@@ -27,4 +27,4 @@ def test_no_guest_stands_still_while_nothing_controls_its_host(witnessed: Scene)
 
 
 def test_guests_of_an_unplugged_host_have_ended_before_their_copies_start(witnessed: Scene) -> None:
-    witnessed.dies("witness", "host2")
+    witnessed.dies_with_all("witness")

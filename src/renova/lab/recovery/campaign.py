@@ -77,8 +77,11 @@ class Campaign:
 
 
 @contextmanager
-def ready(cloud: LabCloud, teller: Teller) -> Iterator[tuple[Servers, Lives]]:
-    """Have the cloud up, with power that a BMC switches unless its hosts are armed, and its servers, looked at."""
+def ready(cloud: LabCloud, teller: Teller, host: str = "") -> Iterator[tuple[Servers, Lives]]:
+    """Have the cloud up, with power that a BMC switches unless its hosts are armed, and its servers, looked at.
+
+    The servers are on the host that is named, or where they happen to come.
+    """
     cloud.up(teller)
     if not cloud.plan.armed:
         cloud.wire_power(teller)
@@ -86,7 +89,7 @@ def ready(cloud: LabCloud, teller: Teller) -> Iterator[tuple[Servers, Lives]]:
     lives.start()
     try:
         with teller.stage("making servers") as stage:
-            servers.make()
+            servers.make(host)
             stage.done(f"{len(servers.ids)} servers are up")
         yield servers, lives
     finally:

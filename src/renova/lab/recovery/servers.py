@@ -41,8 +41,8 @@ class Servers:
         self._compute = access.connect(cloud.home, access.ADMIN).compute
         self.ids = {each.name: str(each.id) for each in self._compute.servers()}
 
-    def make(self) -> None:
-        """Have them, each of them up."""
+    def make(self, host: str = "") -> None:
+        """Have them, each of them up; those that are made come to this host, if one is named."""
         admin = access.connect(self._cloud.home, access.ADMIN)
         flavor = self._compute.find_flavor("m1.tiny", ignore_missing=False)
         image = admin.image.find_image(furniture.IMAGES[0], ignore_missing=False)
@@ -55,6 +55,7 @@ class Servers:
                     image_id=image.id,
                     networks=[{"uuid": network.id}],
                     user_data=base64.b64encode(_SAYING_SECONDS.encode()).decode(),
+                    **({"host": host} if host else {}),
                 )
                 self.ids[name] = str(made.id)
         self.until(lambda: all(self.boots().values()), "not every server has booted")
