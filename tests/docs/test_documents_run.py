@@ -43,7 +43,7 @@ ELSEWHERE = {
     # As root, and nowhere in class A.
     "renova guard test": "tests/contract/test_guard_trial.py::test_a_trial_shows_that_the_gate_works",
     "install -d -m 2750 -g libvirt-qemu /etc/renova/nbd-tls": (
-        "tests/live/test_volumes.py::test_a_volume_is_plugged_in_kept_and_taken_along"
+        "tests/live/test_moving.py::test_reboots_keep_the_volume_and_the_disks"
     ),
 }
 # Without these no test runs at all.

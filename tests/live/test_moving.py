@@ -1,4 +1,4 @@
-"""Rebooted, rebuilt, evacuated: what was to be kept is read afterwards in the guests themselves."""
+"""Rebooted, rebuilt, evacuated, a volume plugged in and out: what was to be kept is read afterwards in the guests."""
 
 import base64
 from collections.abc import Iterator
@@ -123,6 +123,7 @@ class Case:
 @pytest.fixture(scope="module")
 def case(lab: Lab) -> Case:
     made = Case(lab)
+    made.guest("true")  # it is plugged into a guest that runs
     made.attach()
     made.write_data()
     return made
@@ -310,3 +311,14 @@ def test_ephemeral_disk_and_swap_are_there_blank_kept_by_a_reboot_and_blank_agai
     assert seen() == ["lost+found", "2"]
     case.compute.delete_server(server)
     lab.until(lambda: lab.state(server) is None, "the server was not deleted")
+
+
+def test_a_volume_that_is_unplugged_from_a_running_guest_is_gone_from_it(lab: Lab, case: Case) -> None:
+    look = f'cd /sys/block; grep -l "^{str(case.volume.id)[:20]}" */serial || echo none'
+    assert case.guest(look) != "none"
+    boots = case.boot_number()
+    case.compute.delete_volume_attachment(case.server, case.volume.id)
+    lab.until(lambda: case.volume_now().status == "available", "the volume was not detached")
+    assert case.guest(look) == "none"
+    assert case.boot_number() == boots
+    assert case.attachments() == []
