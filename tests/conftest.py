@@ -35,6 +35,8 @@ hypothesis.settings.load_profile("whole")
 # httpx would look for it at each request to an application, through all of the path, to learn that nobody runs trio.
 sys.modules.setdefault("sniffio", cast(ModuleType, None))
 
+WITH_REAL_GUESTS = ("tests/live/", "tests/contract/")
+
 
 @pytest.hookimpl(trylast=True)  # after -k and -m: a way that is the only one asked for is told
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -42,6 +44,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
     items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Refuse a live test where script/test looks for none: it would be told nowhere."""
+    live, documents = item.get_closest_marker("live"), item.get_closest_marker("documents")
+    if live and not documents and not item.nodeid.startswith(WITH_REAL_GUESTS):
+        raise pytest.UsageError(f"{item.nodeid} runs real guests: script/test tells it only in {WITH_REAL_GUESTS}")
 
 
 def pytest_collection_finish() -> None:
