@@ -23,6 +23,8 @@ def resume_servers(cloud: Cloud, tx: Tx, host_id: HostId) -> None:
     host = hosts.get(tx, host_id)
     if host is None or host.state is not HostState.UP or host.forced_down or cluster.get(tx).hold is not None:
         return
+    if hosts.is_cut_off(tx, host_id):
+        return  # nobody is up there: its servers are to leave it, or wait until it says hello
     if host.resume:
         _ask_for_others(cloud, tx, host_id)
     for server in servers.on_host(tx, host_id):

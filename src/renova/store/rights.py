@@ -48,15 +48,22 @@ _DEBT = select(debts).where(debts.c.host == bindparam("host"), debts.c.server ==
 _DEBTS_OF = select(debts).where(debts.c.host == bindparam("host")).order_by(debts.c.server)
 _DEBTORS = select(debts.c.host).distinct().order_by(debts.c.host)
 _OWE = insert(debts)
-_FLAGGED = select(hosts.hosts.c.id).where(hosts.hosts.c.state == HostState.UP, hosts.hosts.c.resume)
+_FLAGGED = (
+    select(hosts.hosts.c.id)
+    .join(hosts.leases, hosts.leases.c.host == hosts.hosts.c.id)
+    .where(hosts.hosts.c.state == HostState.UP, hosts.hosts.c.resume, hosts.leases.c.cut.is_(False))
+)
 _RESUMED = (VmState.ACTIVE, VmState.PAUSED)  # states of servers that are brought back once nobody may run them
 _HOME = hosts.hosts.alias("home")
+_HOME_LEASE = hosts.leases.alias("home_lease")
 _IDLE = (
     select(servers.c.host)
     .join_from(servers, rights, rights.c.server == servers.c.id)
     .join(_HOME, _HOME.c.id == servers.c.host)
+    .join(_HOME_LEASE, _HOME_LEASE.c.host == servers.c.host)
     .where(
         _HOME.c.state == HostState.UP,
+        _HOME_LEASE.c.cut.is_(False),  # else they may leave it, by the end of the right that it has
         servers.c.task_state.is_(None),
         servers.c.vm_state.in_(_RESUMED),
         servers.c.deleted.is_(False),

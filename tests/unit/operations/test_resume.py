@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from renova.model.block_device import BlockDevice
 from renova.model.guest import PowerState
 from renova.model.host import HostState
+from renova.model.ids import VolumeId
 from renova.model.server import TaskState, VmState
 from renova.operations.resume import resume_servers
-from renova.store import hosts, operations, rights, servers
+from renova.store import block_devices, hosts, operations, rights, servers
 from renova.store.database import Tx
-from tests.unit.store.tables import ONE, A, B, add_server
+from tests.unit.store.tables import ONE, A, B, add_server, lease
 
 from .small_cloud import SmallCloud
 
@@ -79,6 +81,21 @@ def test_a_host_that_still_cleans_up_starts_nothing_and_forgets_nothing(small: S
     assert resume(small) == []
     small.tables.do(lambda tx: hosts.change(tx, A, state=HostState.UP))
     assert resume(small) == ["reboot"]
+
+
+@pytest.mark.parametrize("vm_state", [VmState.ACTIVE, VmState.PAUSED])
+def test_a_host_that_is_cut_off_starts_nothing_and_its_servers_stay_as_they_are(
+    small: SmallCloud, vm_state: VmState
+) -> None:
+    have(small, booted=False, vm_state=vm_state, power_state=PowerState.RUNNING)
+    volume = BlockDevice(id="root", server=ONE, source="volume", destination="volume", boot_index=0)
+    small.tables.do(lambda tx: block_devices.add(tx, replace(volume, volume=VolumeId("volume"), host=A)))
+    small.tables.do(lambda tx: hosts.prove_cut(tx, lease(tx, A), {"guard": "B"}, "a test"))
+    assert small.tables.do(lambda tx: rights.has_ended(tx, ONE, rights.right(tx, ONE)))
+    assert resume(small) == []
+    server = small.tables.do(lambda tx: servers.get(tx, ONE))
+    assert server is not None
+    assert (server.vm_state, server.task_state) == (vm_state, None)
 
 
 def test_a_boot_is_followed_once(small: SmallCloud) -> None:

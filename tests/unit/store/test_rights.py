@@ -233,3 +233,12 @@ def test_a_server_on_its_way_to_a_host_that_is_cut_off_is_resumed_where_it_lives
     tables.do(on_its_way)
     assert tables.do(rights.to_resume) == [A]
     assert tables.do(lambda tx: rights.has_ended(tx, ONE, rights.right(tx, ONE)))
+
+
+def test_a_server_that_lives_on_a_host_that_is_cut_off_is_not_resumed_there(tables: Tables) -> None:
+    tables.do(lambda tx: on_a_volume(tx, ONE))
+    tables.do(lambda tx: on_a_volume(tx, TWO))
+    tables.do(lambda tx: rights.release(tx, TWO))
+    tables.do(lambda tx: hosts.change(tx, A, resume=True))
+    tables.do(lambda tx: cut_off(tx, A))
+    assert tables.do(rights.to_resume) == []
