@@ -27,6 +27,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     fences_isolated: bool = False  # whoever is seen alive is switched off, too
     witnessed: bool = False  # its guard may go on beyond the end of its lease, by what the witness shows
     revoked: bool = False  # its lease is, and the witness is to show that
+    may_be_cut_off: bool = True  # it runs guests, and the cluster is not on hold: that waits for proofs of death
     cut_off: bool = False  # it is, and servers that write only volumes have left, or may: all else needs more
     shown_s: float | None = None  # for how long the witness has shown that, as seen here; None: it does not
     lease_proves: bool = True  # its end does, by what is known of database and witness
@@ -89,7 +90,7 @@ def what_its_lease_proves(host: Watched) -> Next | None:
         return Next.TAKE_LAPSE
     weak = host.guard in (GuardClass.B, GuardClass.C) and ProofKind.LEASE_REVOKED in host.accepted
     chosen = ProofKind.STORAGE_CUT in host.accepted and (not host.seen_alive or host.fences_isolated)
-    return Next.CUT_OFF if (weak or chosen) and not host.cut_off else None
+    return Next.CUT_OFF if (weak or chosen) and host.may_be_cut_off and not host.cut_off else None
 
 
 def is_spared(host: Watched) -> bool:

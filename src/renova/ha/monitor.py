@@ -52,6 +52,7 @@ class Monitor:
     _silent: frozenset[HostId] = frozenset()  # that should be heard, nobody being at work there
     _dead: frozenset[HostId] = frozenset()  # when it was looked last
     _braked: bool = False
+    _held: bool = False
     _count: Count = field(init=False)
     _revoking: Revoking = field(init=False)
 
@@ -113,6 +114,7 @@ class Monitor:
         """Go by era and hold; False while the database is known to have lost commits: then nobody is judged by it."""
         standing = await self._count.go_on()
         self._braked = standing.brake is not None
+        self._held = standing.hold is not None
         self.cloud.agents.follow(standing)
         return standing.hold is None or standing.restoring
 
@@ -234,6 +236,7 @@ class Monitor:
             virtual_guard_counts=settings.accept_virtual_guard,
             witnessed=bool(silence.lease.witness),
             revoked=silence.lease.to_show,
+            may_be_cut_off=host.role is Role.COMPUTE and not self._held,
             cut_off=silence.lease.cut,
             shown_s=self._revoking.shown_for(host, silence.lease),
         )

@@ -30,6 +30,7 @@ WATCHED = st.builds(
         )
     ),
     weak_guard_counts=st.booleans(),
+    may_be_cut_off=st.booleans(),
     cut_off=st.booleans(),
     guard=st.sampled_from(GuardClass),
     seen_alive=st.booleans(),
@@ -194,6 +195,9 @@ CHOSEN = ("power_off", "lease_revoked", "operator", "storage_cut")
         ({"guard": GuardClass.A}, Next.TAKE_LAPSE),
         ({"weak_guard_counts": True}, Next.TAKE_LAPSE),
         ({"silent_s": 31.9}, Next.READ_POWER),
+        ({"may_be_cut_off": False}, Next.READ_POWER),
+        ({"may_be_cut_off": False, "witnessed": True}, Next.READ_POWER),
+        ({"may_be_cut_off": False, "guard": GuardClass.A}, Next.TAKE_LAPSE),
         ({"cut_off": True}, Next.READ_POWER),  # all else needs more
         ({"cut_off": True, "weak_guard_counts": True}, Next.TAKE_LAPSE),  # somebody has changed his mind
         ({"lease_proves": False}, Next.READ_POWER),

@@ -10,12 +10,14 @@ import structlog
 
 from renova.ha.fencing import BETWEEN_READINGS
 from renova.ha.monitor import Monitor
+from renova.hosts import eras
 from renova.model.errors import NotNow
-from renova.model.host import Host, HostState, Proof
+from renova.model.host import Host, HostState, Proof, ProofKind
 from renova.model.ids import HostId
 from renova.model.power import Reading, Said
 from renova.power import HostPower
-from renova.simulation.cloud import SimulatedCloud
+from renova.settings import ControllerSettings
+from renova.simulation.cloud import NO_BRAKE, QUICK_LEASE, SimulatedCloud
 from renova.simulation.loop import run_virtual
 from renova.store import hosts
 from renova.store.database import Database, Tx
@@ -395,3 +397,31 @@ def test_a_dead_host_that_was_welcomed_elsewhere_is_not_taken_for_silent_since_i
         assert (await watch.row()).state is HostState.DEAD, "it has never renewed"
 
     watching(story, OFF)
+
+
+CUTTING = ControllerSettings(lease=QUICK_LEASE, brake=NO_BRAKE, accepted_proofs=("power_off", "storage_cut"))
+
+
+def test_while_a_new_era_waits_for_a_host_its_power_proves_it_dead_though_storage_could_cut_it_off() -> None:
+    async def story(watch: Watch) -> None:
+        watch.cloud.hosts["host1"].walled = True  # nobody sees that it lives
+        await watch.silence()
+        await watch.cloud.database.transact(lambda tx: eras.begin(tx, "a test"))
+        await watch.clock.sleep(LAPSED_S + 5.0)
+        await watch.monitor.look()
+        proof = await watch.proof()
+        assert proof is not None
+        assert proof.kind == ProofKind.POWER_OFF
+
+    watching(story, OFF, settings=CUTTING)
+
+
+def test_a_storage_host_is_never_cut_off_for_it_runs_no_guests() -> None:
+    async def story(watch: Watch) -> None:
+        storage = watch.cloud.storage_hosts["storage1"].id
+        watch.cloud.storage_hosts["storage1"].line.cut()
+        await watch.clock.sleep(LAPSED_S + 5.0)
+        assert not await watch.cloud.database.read(lambda tx: hosts.is_cut_off(tx, storage))
+        assert await watch.cloud.database.read(lambda tx: hosts.proofs_of(tx, storage)) == []
+
+    watching(story, ON, settings=CUTTING)
