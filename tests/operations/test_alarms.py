@@ -210,7 +210,23 @@ def test_where_it_was_chosen_a_notification_is_taken_as_a_word_once_the_lease_ha
     tell(story, VOUCHED)
 
 
-def test_what_was_said_of_a_host_that_was_well_since_is_no_word_about_its_next_silence() -> None:
+def test_a_notification_is_taken_as_a_word_about_a_host_that_was_cut_off_for_that_very_silence() -> None:
+    async def story(told: Told) -> None:
+        server = await on(told, "host1")
+        await told.cloud.cut_power("host1")
+        uuid = await say(told)
+        await heeded(told, uuid, AlarmStatus.FINISHED)
+        kinds = await told.cloud.database.read(lambda tx: [proof.kind for proof in hosts.proofs_of(tx)])
+        assert kinds == [ProofKind.OPERATOR, ProofKind.STORAGE_CUT]
+        assert told.cloud.running(server) != []
+
+    tell(story, replace(VOUCHED, accepted_proofs=("operator", "storage_cut")))
+
+
+@pytest.mark.parametrize("accepted", [("operator",), ("operator", "storage_cut")])
+def test_what_was_said_of_a_host_that_was_well_since_is_no_word_about_its_next_silence(
+    accepted: tuple[str, ...],
+) -> None:
     async def story(told: Told) -> None:
         server = await on(told, "host1")
         for line in told.cloud.hosts["host1"].lines.values():
@@ -227,7 +243,7 @@ def test_what_was_said_of_a_host_that_was_well_since_is_no_word_about_its_next_s
         assert told.cloud.running(server) == ["host1"], "it runs on there"
         assert (await host(told, "host1")).state is not HostState.DEAD
 
-    tell(story, VOUCHED)
+    tell(story, replace(VOUCHED, accepted_proofs=accepted, fence_isolated=True))
 
 
 def test_an_alarm_about_a_host_at_whose_power_controller_the_driver_stumbles_ends_no_controller() -> None:

@@ -7,6 +7,7 @@ next goes on. Alarms about hosts are followed to the end of what they led to; th
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import msgspec
 import structlog
@@ -15,7 +16,7 @@ from renova.engine.executor import Executor
 from renova.ha.ailing_servers import count_as_crashed
 from renova.ha.attending import attend
 from renova.ha.heed import GIVE_UP_S, Heeded, Known, Task, heed
-from renova.ha.monitor import Monitor
+from renova.ha.monitor import COUNTER, Monitor
 from renova.ha.moves import MoveState, moves_of
 from renova.ha.recovery import not_by_itself
 from renova.model.alarm import Alarm, AlarmKind, AlarmStatus, Told
@@ -197,7 +198,7 @@ class Alarms:
 
     async def _seek(self, alarm: Alarm) -> None:
         """Seek a proof of the host's death at once; take the word for it where the settings say that it counts."""
-        if await self.monitor.seek(alarm.host) or not self._counts_as_word(alarm):
+        if await self.monitor.seek(alarm.host) or not await self._counts_as_word(alarm):
             return
         try:
             who = f"{alarm.who} (notification {alarm.uuid})"
@@ -205,17 +206,27 @@ class Alarms:
         except (Refused, NotNow) as error:  # also when the host was removed a moment ago
             log.info("alarm not taken for a proof", host=alarm.host_name, reason=str(error))
 
-    def _counts_as_word(self, alarm: Alarm) -> bool:
+    async def _counts_as_word(self, alarm: Alarm) -> bool:
         """Say whether whoever raised the alarm is believed: if he says himself that he knows the host's state."""
         if not self.cloud.settings.masakari_notifications_vouch or alarm.payload.get("host_status") != "NORMAL":
             return False
-        silence = self.cloud.hosts.leases.silence(alarm.host)
         # What was said of one death says nothing of a silence after the host was well again, whoever saw it well.
         times = self.cloud.settings.lease
         few = (times.suspect_after + times.renew) / times.renew
-        return (
-            silence is not None and silence.lease.epoch == alarm.epoch and silence.lease.counter <= alarm.counter + few
-        )
+        last = await self.cloud.database.read(partial(self._last_renewal, alarm))
+        return last is not None and last[0] == alarm.epoch and last[1] <= alarm.counter + few
+
+    def _last_renewal(self, alarm: Alarm, tx: Tx) -> tuple[int, int] | None:
+        """Return epoch and counter of the host's last renewal; those from before it was cut off, if said before that.
+
+        None while nothing is known of its silence.
+        """
+        silence = self.cloud.hosts.leases.silence(alarm.host)
+        lease = silence.lease if silence is not None else None
+        if lease is None or not lease.cut or alarm.epoch != lease.revoked:
+            return (lease.epoch, lease.counter) if lease is not None else None
+        cut = hosts.cut_proof(tx, alarm.host)
+        return (lease.revoked, int(cut.readings[COUNTER])) if cut is not None else None
 
 
 _DISABLED = AlarmStatus.IGNORED, "its failover segment is disabled"

@@ -33,6 +33,7 @@ log = structlog.get_logger()
 LOOK = 1.0  # seconds between looks
 REMIND = 10.0  # seconds between reminders of the same host
 PROVEN_AFTER = "proven_after_s"  # the reading that says how long the host had been silent then
+COUNTER = "counter"  # the reading that says how often its lease had been renewed
 ASK_POWER = (Next.READ_POWER, Next.SWITCH_OFF)  # a power controller, which may take long to answer
 BY_LEASE = (Next.REVOKE, Next.TAKE_LAPSE, Next.CUT_OFF)  # by what database and witness are good for
 FENCE_AGAIN = 10.0  # seconds after a host was switched off in vain; its power is read meanwhile
@@ -171,7 +172,7 @@ class Monitor:
 
     async def _seek(self, wanted: Next, host: Host, silence: Silence) -> bool:
         silent_s = self.cloud.clock.monotonic() - silence.since
-        readings = {"silent_s": f"{silent_s:.1f}", "counter": str(silence.lease.counter)}
+        readings = {"silent_s": f"{silent_s:.1f}", COUNTER: str(silence.lease.counter)}
         match wanted:
             case Next.NOTHING:
                 return False
