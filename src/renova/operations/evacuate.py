@@ -180,24 +180,29 @@ def missing_proof(cloud: Cloud, tx: Tx, host: Host, silent_s: float) -> str:
     if (braked := cluster.get(tx).brake) is not None and ways:
         ways.append(f"but first see whether it is the hosts that are dead, and `renova brake release`: {braked}")
     way = ", ".join(ways) or "no kind of proof is accepted (setting accepted_proofs)"
-    return f"{way[0].upper()}{way[1:]}. {_lease_words(cloud, lease, left)}"
+    return f"{way[0].upper()}{way[1:]}. {_lease_words(cloud, host, lease, left)}"
 
 
-def _lease_words(cloud: Cloud, lease: Lease | None, left: float) -> str:
+def _lease_words(cloud: Cloud, host: Host, lease: Lease | None, left: float) -> str:
     """Say whether the host's lease will prove it dead, when, and why not (safety protocol, section 7)."""
     settings, guard = cloud.settings, lease.guard if lease else GuardClass.NONE
     if lease is not None and lease.cut:
         return "Its lease is revoked, which counts only for servers whose disks are all volumes: storage cuts them off."
-    if ProofKind.STORAGE_CUT in settings.accepted_proofs and guard in (GuardClass.V, GuardClass.NONE):
+    weak = guard in (GuardClass.B, GuardClass.C)
+    virtual = guard is GuardClass.V and settings.accept_virtual_guard
+    guarded = ProofKind.LEASE_REVOKED in settings.accepted_proofs and (guard is GuardClass.A or weak or virtual)
+    if ProofKind.STORAGE_CUT in settings.accepted_proofs and not guarded:
+        if cloud.hosts.sighted(host.id).alive and not settings.fence_isolated:
+            return "Its lease is not revoked while others see that it lives (setting fence_isolated)."
         return (
             f"In {left:.0f} s its lease is revoked, for servers whose disks are all volumes: storage cuts them off. "
-            "Nothing stops its guests, so all others need another proof."
+            "All others need another proof."
         )
     if guard is GuardClass.NONE:
         return "Its lease alone will never prove it: no armed guard runs there, so nothing stops its guests."
     if ProofKind.LEASE_REVOKED not in settings.accepted_proofs:
         return "Its lease proves nothing here (setting accepted_proofs), though its guard is armed."
-    if guard in (GuardClass.B, GuardClass.C) and not settings.accept_weak_guard:
+    if weak and not settings.accept_weak_guard:
         return (
             f"Its lease alone proves it only for servers whose disks are all volumes: its guard is of class {guard}, "
             "and a host that stood still as a whole could wake and write what storage does not cut off. The others "
