@@ -131,7 +131,11 @@ _CONDEMNED = select(hosts.c.id).where(_CONDEMNED_THEN)
 _TO_BE_HEARD = and_(
     hosts.c.state.in_((HostState.UP, HostState.RETURNING)), hosts.c.disabled.is_(False), hosts.c.forced_down.is_(False)
 )
-_MEMBERS = select(func.count()).select_from(hosts).where(or_(_TO_BE_HEARD, _CONDEMNED_THEN))
+_MEMBERS = (
+    select(func.count())
+    .select_from(hosts.outerjoin(leases, leases.c.host == hosts.c.id))
+    .where(or_(and_(_TO_BE_HEARD, leases.c.cut.is_not(True)), _CONDEMNED_THEN))
+)
 _LEASE = select(leases).where(leases.c.host == bindparam("host"))
 _ALL_LEASES = select(leases).order_by(leases.c.host)
 _END_LEASE = delete(leases).where(leases.c.host == bindparam("host"))

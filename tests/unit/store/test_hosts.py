@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from renova.model.clock import later
 from renova.model.host import HostState
 from renova.store import cluster, hosts
 from renova.store.database import Tx
@@ -130,3 +131,14 @@ def test_nothing_is_cut_off_by_a_database_that_may_be_wrong_nor_stays_so_in_a_ne
     tables.do(hosts.forget_guards)
     assert tables.do(hosts.lost) == []
     assert not tables.do(lambda tx: lease(tx, A)).to_show
+
+
+def test_a_host_that_was_cut_off_is_not_to_be_heard_and_counts_only_as_long_as_it_is_condemned(tables: Tables) -> None:
+    def work(tx: Tx) -> None:
+        hosts.condemn(tx, A)
+        assert hosts.prove_cut(tx, lease(tx, A), {}, "a test")
+
+    others = tables.do(lambda tx: hosts.members(tx, tx.now, tx.now)) - 1
+    tables.do(work)
+    assert tables.do(lambda tx: hosts.members(tx, later(tx.now, -60), tx.now)) == others + 1
+    assert tables.do(lambda tx: hosts.members(tx, tx.now, tx.now)) == others
