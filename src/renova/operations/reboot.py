@@ -186,8 +186,8 @@ def _leave_untouched(work: Work, tx: Tx, want: RebootServer, power: PowerState, 
     notify(work.cloud, tx, server.id, "instance.reboot.error", failure)
     close_failed(tx, work.held.action, failure)
     crash = restarts.get(tx, server.id) if want.why is not None else None
-    if crash is not None and not crash.pending and crash.number == work.held.number - 1:
-        # Nobody asked for it, so nobody would ask again.
+    if crash is not None and not crash.pending:
+        # Nobody asked for it, so nobody would ask again. What was asked since has a higher number, and counts instead.
         restarts.take_up_again(tx, crash, work.held.number, later(tx.now, work.cloud.settings.recovery.again))
 
 
