@@ -140,6 +140,46 @@ def test_a_rebuild_that_was_done_in_what_was_lost_does_not_put_back_disks_that_a
     run_virtual(main())
 
 
+@pytest.mark.parametrize("done", [False, True], ids=["not yet done", "done in what was lost"])
+def test_a_server_whose_host_dies_before_it_could_tell_of_a_rebuild_is_evacuated_with_the_disks_that_are_there(
+    done: bool,
+) -> None:
+    """Only its host knew whether the new guest had come up, and so which disks are there."""
+
+    async def main() -> None:
+        world, told = await in_world(count=2, storage_count=0, shared=True, start_s=0.05)
+        server = await told.created()
+        home = (await told.get(server)).host_name or ""
+        await told.ask(accept_rebuild, server, TWO)
+        await world.clock.sleep(0.01)
+        backup = world.data.back_up()
+        if done:
+            await told.idle(server)
+        await world.cut_power(home)
+        await restore(world, backup)
+        await world.start_controller()
+        await until_dead(told, home)
+        await until_standing(told, "free")
+        await told.ask(accept_evacuate, server, Evacuation())
+        after = await told.idle(server)
+        there = 2 if done else 1
+        assert (after.vm_state, after.host_name != home, after.fault) == (VmState.ACTIVE, True, None)
+        assert (after.root_generation, list(disks_of(told, server))) == (there, [there])
+        await world.power_on(home)
+        await told.host_up(home)
+        await demand_works(told, server)
+        await world.down()
+
+    run_virtual(main())
+
+
+async def until_dead(told: Told, name: str) -> None:
+    """Have the host be proven dead, once its silence has been heard for long enough."""
+    host = told.cloud.hosts[name].id
+    await told.cloud.until(lambda: told.cloud.cloud.hosts.settled and not told.cloud.cloud.hosts.up(host))
+    assert await told.cloud.cloud.hosts.seek_proof(host)
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_rebuild_asked_for_before_its_host_has_told_of_a_lost_one_puts_no_disks_back_that_are_gone(
     stopped: bool,

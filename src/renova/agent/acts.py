@@ -169,10 +169,12 @@ class Acts:
             log.info("old disks set aside", server=duty.server, below=duty.below)
 
     async def _prepare(self, act: Prepare) -> Prepared:
-        if act.must_exist and not await self._hypervisor.has_disks(act.guest.server, act.guest.disks):
-            raise Refused(
-                f"disks of generation {act.guest.disks.generation} of {act.guest.server} are not on this host"
-            )
+        server, disks = act.guest.server, act.guest.disks
+        if act.must_exist and not await self._hypervisor.has_disks(server, disks):
+            others = replace(disks, generation=act.or_generation)
+            if act.or_generation and await self._hypervisor.has_disks(server, others):
+                return Prepared(made=False, instead=act.or_generation)
+            raise Refused(f"disks of generation {disks.generation} of {server} are not on this host")
         return Prepared(await self._hypervisor.prepare(act.guest, self._images))
 
     async def _start(self, guest: Guest, known: Sequence[Nic], act: Start | None = None) -> FoundGuest:

@@ -12,9 +12,10 @@ from renova.wire.message import MOST_SOUGHT
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
-    """Whether disks were made now, or all were there."""
+    """Whether disks were made now, or all were there; or which generation of them is here instead (0: none)."""
 
     made: bool
+    instead: int = 0
 
 
 class Rebooted(msgspec.Struct, frozen=True, tag="rebooted"):

@@ -39,6 +39,11 @@ def have_disks_of(tx: Tx, server: Server, guest: FoundGuest) -> None:
 
     What else a rebuild changes, the image above all, stays as the row has it: no host can say it.
     """
-    log.warning("server has other disks than known", server=server.id, known=server.root_generation, guest=guest)
+    name_disks(tx, server, guest.generation)
+
+
+def name_disks(tx: Tx, server: Server, generation: int) -> None:
+    """Have the row name the disks of this generation, which are there."""
+    log.warning("server has other disks than known", server=server.id, known=server.root_generation, found=generation)
     burnt = max(server.root_generation, server.burnt_generation)
-    servers.change(tx, server.id, root_generation=guest.generation, burnt_generation=burnt)
+    servers.change(tx, server.id, root_generation=generation, burnt_generation=burnt)

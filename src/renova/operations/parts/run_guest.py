@@ -12,6 +12,7 @@ from renova.model.guest import Guest, PowerState, RootDisk
 from renova.model.host import Right
 from renova.model.ids import HostId, ImageId
 from renova.operations.parts import volumes
+from renova.operations.parts.disks_follow import name_disks
 from renova.operations.parts.guest import current_guest
 from renova.operations.parts.storage_wait import with_storage
 from renova.operations.work import Work
@@ -34,7 +35,7 @@ from renova.wire.acts import (
     TurnAway,
     Unpause,
 )
-from renova.wire.results import LetGo, Result, Saved, State
+from renova.wire.results import LetGo, Prepared, Result, Saved, State
 
 log = structlog.get_logger()
 
@@ -58,13 +59,24 @@ async def prepare(
     """Have the guest's disks ready on the host, and the storage of its volumes answer; returns it, to be brought up.
 
     `root`: what its root disk is to be built on, if not on the image that the server was made of.
+
+    Disks that must exist may be those that a rebuild was to make, and that the row has given up: where only they are
+    there, it has brought its new guest up in what a database has lost, for the old ones go after that. Then the row
+    names them.
     """
     guest = await current_guest(work, incarnation, admin_pass)
     if root is not None:
         guest = replace(guest, disks=replace(guest.disks, root=root))
-    ready = Prepare(guest=guest, must_exist=must_exist)
-    await with_storage(work, lambda: work.command(host, incarnation, ready))
-    return guest
+    given_up = (await work.server()).burnt_generation if must_exist else 0
+    ready = Prepare(
+        guest=guest, must_exist=must_exist, or_generation=given_up if given_up > guest.disks.generation else 0
+    )
+    result = await with_storage(work, lambda: work.command(host, incarnation, ready))
+    assert isinstance(result, Prepared)
+    if not result.instead:
+        return guest
+    await work.note(lambda tx: name_disks(tx, work.server_now(tx), result.instead))
+    return await prepare(work, host, incarnation, admin_pass, must_exist=must_exist, root=root)
 
 
 async def bring_up(
