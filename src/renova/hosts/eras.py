@@ -126,8 +126,15 @@ def begin(tx: Tx, who: str) -> int:
 
 
 def take_stock(tx: Tx, host: HostId, hello: Hello) -> None:
-    """Note what the host has, as it registers in the era that is being begun; what arrives is still another's."""
-    known = [guest for guest in hello.guests if not guest.arriving and servers.get(tx, guest.server) is not None]
+    """Note what the host has, as it registers in the era that is being begun; what arrives is still another's.
+
+    Also guests of servers that were deleted since, by who knew nothing of them here: these are to go.
+    """
+    known = [
+        guest
+        for guest in hello.guests
+        if not guest.arriving and servers.get(tx, guest.server, deleted=True) is not None
+    ]
     found_guests.note(tx, host, known)
 
 
@@ -139,7 +146,7 @@ def waiting(tx: Tx) -> Waiting:
     contested = {}
     for server, found in found_guests.by_server(tx).items():
         running = [every[host].name for host, guest in found.items() if host in every and guest.power not in _OFF]
-        if len(running) > 1:
+        if len(running) > 1 and servers.get(tx, server) is not None:
             contested[server] = tuple(running)
     return Waiting(missing, contested)
 
@@ -184,7 +191,7 @@ def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Be
     known, right = rights.incarnation(tx, server_id), rights.right(tx, server_id)
     number = max(known, *(guest.incarnation for guest in found.values()))
     if server is None:
-        # Deleted since its guests were found, by who knew of none: they may not wait for their hosts' next hello.
+        # Deleted in this hold, by who knew of no guest: they may not wait for their hosts' next hello.
         for host in found:
             rights.owe(tx, host, server_id, number + 1)
         return None

@@ -167,14 +167,26 @@ def test_a_guest_that_is_found_elsewhere_is_believed(two: Tables) -> None:
     assert greet(two, B, era=2, epoch=2, guests=(found(ONE, 5),)).duties == ()
 
 
-def test_a_guest_that_was_found_is_cleaned_up_though_its_server_was_deleted_before_it_was_believed(two: Tables) -> None:
+@pytest.mark.parametrize("when", ["before the era", "before it was found", "after it was found"])
+def test_a_guest_that_was_found_is_cleaned_up_though_its_server_was_deleted_before_it_was_believed(
+    two: Tables, when: str
+) -> None:
+    def delete() -> None:
+        two.do(lambda tx: servers.change(tx, ONE, vm_state=VmState.DELETED, deleted=True))
+
     two.do(lambda tx: rights.release(tx, ONE))  # the restored database knows of no guest, so no host was asked
+    if when == "before the era":
+        delete()
     two.do(lambda tx: eras.begin(tx, "me"))
-    greet(two, A)
+    greet(two, A, guests=(found(ONE, 4),))
+    if when == "before it was found":
+        delete()
     greet(two, B, guests=(found(ONE, 5),))
-    two.do(lambda tx: servers.change(tx, ONE, vm_state=VmState.DELETED, deleted=True))
+    if when == "after it was found":
+        delete()
+    assert two.do(eras.waiting) == eras.Waiting((), {}), "nobody has to choose where it goes on"
     assert two.do(eras.try_end) == []
-    assert two.do(rights.debtors) == [B]
+    assert two.do(rights.debtors) == [A, B]
     assert greet(two, B, era=2, epoch=2, guests=(found(ONE, 5),)).duties == (Duty(ONE, 6, disks=True),)
 
 
