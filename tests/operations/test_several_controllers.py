@@ -3,6 +3,7 @@
 from typing import Any
 
 from renova.engine.tries import HAND_OVER
+from renova.model.errors import Stale
 from renova.model.ids import ServerId
 from renova.model.server import VmState
 from renova.operations.delete import accept_delete
@@ -169,6 +170,31 @@ def test_what_guests_do_while_a_controller_dies_is_not_lost() -> None:
                 await told.cloud.clock.sleep(0.05)
             await told.cloud.start_controller(name)
             await told.cloud.clock.sleep(10)
+        await end(told)
+
+    run_virtual(main())
+
+
+def test_whoever_is_no_longer_in_charge_of_a_guest_leaves_its_ports_to_who_is() -> None:
+    """As a controller that stood still, whose reboot another has taken over, has told on, and is about to end."""
+
+    async def main() -> None:
+        told = await begun()
+        server = await told.created()
+        hypervisor = told.cloud.hosts[(await told.get(server)).host_name or ""].hypervisor
+        really = hypervisor.kill
+
+        async def stop_for_another(server: ServerId) -> None:
+            await really(server)
+            raise Stale("a newer order took the place of this one")
+
+        hypervisor.kill = stop_for_another  # type: ignore[method-assign]
+        await ask_at(told, ONE, accept_reboot, server, hard=True)
+        await told.idle(server)
+        assert [port.status for port in await told.cloud.networks.ports(server)] == ["ACTIVE"]
+        hypervisor.kill = really  # type: ignore[method-assign]
+        await ask_at(told, ONE, accept_reboot, server, hard=True)
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
         await end(told)
 
     run_virtual(main())

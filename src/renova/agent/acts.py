@@ -171,9 +171,8 @@ class Acts:
     async def _prepare(self, act: Prepare) -> Prepared:
         server, disks = act.guest.server, act.guest.disks
         if act.must_exist and not await self._hypervisor.has_disks(server, disks):
-            others = replace(disks, generation=act.or_generation)
-            if act.or_generation and await self._hypervisor.has_disks(server, others):
-                return Prepared(made=False, instead=act.or_generation)
+            if act.or_newer and (newer := await self._hypervisor.newer_disks(server, disks)):
+                return Prepared(made=False, instead=newer)
             raise Refused(f"disks of generation {disks.generation} of {server} are not on this host")
         return Prepared(await self._hypervisor.prepare(act.guest, self._images))
 

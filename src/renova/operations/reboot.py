@@ -13,7 +13,7 @@ import structlog
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.clock import later
-from renova.model.errors import Broken, Refused
+from renova.model.errors import Broken, Refused, Stale
 from renova.model.guest import LIVES, PowerState
 from renova.model.host import Right
 from renova.model.ids import ServerId
@@ -145,7 +145,8 @@ async def restart_guest(work: Work, want: RebootServer, right: Right) -> Restart
     except (Refused, Broken) as error:
         log.warning("guest not restarted", host=right.host, exc_info=True)
         power = await run_guest.power_at(work, right.host)
-        await work.cloud.networks.settle(work.held.server, active=power is PowerState.RUNNING)
+        if not isinstance(error, Stale):  # else whoever gave the newer order settles them, and may have done so by now
+            await work.cloud.networks.settle(work.held.server, active=power is PowerState.RUNNING)
         return Restarted(power, refused=str(error))
 
 

@@ -67,8 +67,9 @@ def disagreements(
     `ordered`: the images that operations were ever to make; None: each that there is.
     `lost`: the database has lost commits, so hosts may have what it never heard of. Nothing of that is destroyed on a
     guess, an operator is told: guests, ports and volumes that nobody knows are not asked for, nor disks beside those
-    that a server's row names. `deleted` are the servers that were deleted, be it in what was lost; `forgotten` the
-    images whose operations were lost: copies of disks made for them go with their servers.
+    that a server's row names. A host that was dead when the hold ended, where the server had come in what was lost, has
+    set its disk aside, which may be the only one. `deleted` are the servers that were deleted, be it in what was lost;
+    `forgotten` the images whose operations were lost: copies of disks made for them go with their servers.
     """
     if (hold := cluster.get(tx).hold) is not None:
         yield f"the cluster is on hold: {hold}"
@@ -80,7 +81,7 @@ def disagreements(
     for server in known.values():
         yield from _server(world, tx, server, _runs(server, was_deleted=server.id in deleted) if lost else None)
         if server.vm_state in AT_HOME and server.id not in (deleted if lost else ()):
-            yield from _root_disk(world, server)
+            yield from _root_disk(world, server, lost=lost)
     if lost:
         return
     for server in known.values():
@@ -184,14 +185,19 @@ def _is_left_hanging(tx: Tx, server: Server) -> bool:
     return given_up or (server.host is not None and drains.get(tx, server.host) is not None)
 
 
-def _root_disk(world: World, server: Server) -> Iterator[str]:
+def _root_disk(world: World, server: Server, *, lost: bool) -> Iterator[str]:
     """Ask for the disks that the server's row names, and that its guest runs on no others."""
     home = world.hosts[server.host_name or ""]
     disk = home.storage.disks.get((server.id, server.root_generation))
-    if disk is None and has_any(disks_of(server)):
+    if disk is None and has_any(disks_of(server)) and not (lost and _is_aside(world, server)):
         yield f"disk {server.root_generation} of {server.name} ({server.vm_state}) is not in {home.storage.identity}"
     if disk is not None and home.hypervisor.executes(server.id) is not None and not home.hypervisor.has_open(disk):
         yield f"{server.name} ({server.vm_state}) does not run on its disk {server.root_generation}"
+
+
+def _is_aside(world: World, server: Server) -> bool:
+    """Say whether disks of the server are kept that a host has set aside: `renova host aside` lists them."""
+    return any(aside.server == server.id for host in world.hosts.values() for aside, _ in host.storage.asides)
 
 
 def _holdings(tx: Tx, server: Server, who: str) -> Iterator[str]:

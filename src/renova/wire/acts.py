@@ -16,13 +16,13 @@ class Act(msgspec.Struct, frozen=True, tag_field="act"):
 class Prepare(Act, frozen=True, tag="prepare"):
     """Have the guest's image, disks and config drive ready. `must_exist`: refuse unless its disks are here already.
 
-    `or_generation`: where they are not, but those of this generation are, nothing is done, and the result says so; 0:
-    there is no such. Result: Prepared.
+    `or_newer`: where they are not, but those of a newer generation are, nothing is done, and the result says so.
+    Result: Prepared.
     """
 
     guest: Guest
     must_exist: bool = False
-    or_generation: int = 0
+    or_newer: bool = False
 
 
 class Start(Act, frozen=True, tag="start"):

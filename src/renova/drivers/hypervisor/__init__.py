@@ -97,6 +97,10 @@ class Hypervisor(Protocol):
         """Say whether all of these very disks are here, readable and writable."""
         ...
 
+    async def newer_disks(self, server: ServerId, disks: LocalDisks) -> int:
+        """Return the oldest generation above that of these disks of which all are here, as `has_disks`; 0: none."""
+        ...
+
     async def volumes_answer(self, volumes: Iterable[VolumeDisk]) -> None:
         """Return once the storage hosts of these volumes have answered this host; `StorageAway` when one does not.
 

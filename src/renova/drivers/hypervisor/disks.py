@@ -24,6 +24,8 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import msgspec
+
 from renova.drivers.blocking import in_thread
 from renova.drivers.file_lock import opened_locked
 from renova.drivers.hypervisor import DiskLocked, ImageSource, aside, qemu_img
@@ -104,7 +106,11 @@ class Disks:
 
     async def has(self, server: ServerId, disks: LocalDisks) -> bool:
         """Say whether all of these disks are here and can be opened for reading and writing."""
-        return await self._do(lambda: all(_can_be_written(path) for path in self.paths(server, disks).disks))
+        return await self._do(self._has, server, disks)
+
+    async def newer(self, server: ServerId, disks: LocalDisks) -> int:
+        """Return the oldest generation above that of these disks of which all are here; 0 where there is none."""
+        return await self._do(self._newer, server, disks)
 
     async def own(self, server: ServerId, incarnation: int) -> None:
         """Note that this incarnation uses the disks; refused when a newer one did."""
@@ -260,6 +266,14 @@ class Disks:
             return int((self._at(server) / "owner").read_bytes() or 0)
         except FileNotFoundError:
             return None
+
+    def _has(self, server: ServerId, disks: LocalDisks) -> bool:
+        return all(_can_be_written(path) for path in self.paths(server, disks).disks)
+
+    def _newer(self, server: ServerId, disks: LocalDisks) -> int:
+        here = {int(path.name.rpartition(".")[2]) for path in self._at(server).glob("disk.*") if _is_disk(path)}
+        newer = sorted(generation for generation in here if generation > disks.generation)
+        return next((each for each in newer if self._has(server, msgspec.structs.replace(disks, generation=each))), 0)
 
     def _drop(self, server: ServerId, keep: int | None, up_to: int | None) -> bool:
         at = self._at(server)

@@ -166,6 +166,9 @@ class LibvirtHypervisor:
     async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:
         return await self._disks.has(server, disks)
 
+    async def newer_disks(self, server: ServerId, disks: LocalDisks) -> int:
+        return await self._disks.newer(server, disks)
+
     async def volumes_answer(self, volumes: Iterable[VolumeDisk]) -> None:
         await self._reach(volumes)
 

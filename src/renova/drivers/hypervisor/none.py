@@ -59,6 +59,9 @@ class NoHypervisor:
     async def has_disks(self, server: ServerId, disks: LocalDisks) -> bool:
         return False
 
+    async def newer_disks(self, server: ServerId, disks: LocalDisks) -> int:
+        return 0
+
     async def volumes_answer(self, volumes: Iterable[VolumeDisk]) -> None:
         pass
 

@@ -60,17 +60,13 @@ async def prepare(
 
     `root`: what its root disk is to be built on, if not on the image that the server was made of.
 
-    Disks that must exist may be those that a rebuild was to make, and that the row has given up: where only they are
-    there, it has brought its new guest up in what a database has lost, for the old ones go after that. Then the row
-    names them.
+    Where disks that must exist are not there, but newer ones are, a rebuild has brought its new guest up on these in
+    what a database has lost, for old ones go only after that. Then the row names them.
     """
     guest = await current_guest(work, incarnation, admin_pass)
     if root is not None:
         guest = replace(guest, disks=replace(guest.disks, root=root))
-    given_up = (await work.server()).burnt_generation if must_exist else 0
-    ready = Prepare(
-        guest=guest, must_exist=must_exist, or_generation=given_up if given_up > guest.disks.generation else 0
-    )
+    ready = Prepare(guest=guest, must_exist=must_exist, or_newer=must_exist)
     result = await with_storage(work, lambda: work.command(host, incarnation, ready))
     assert isinstance(result, Prepared)
     if not result.instead:

@@ -141,6 +141,11 @@ class SimulatedHypervisor(TravellingMachine):
         needs_none = disks.root is None and not disks.ephemerals_gb and not disks.swap_mb
         return needs_none or (server, disks.generation) in self._storage.disks
 
+    async def newer_disks(self, server: ServerId, disks: LocalDisks) -> int:
+        self.reach()
+        here = [generation for of, generation in self._storage.disks if of == server]
+        return min((generation for generation in here if generation > disks.generation), default=0)
+
     async def volumes_answer(self, volumes: Iterable[VolumeDisk]) -> None:
         self.reach()
         for disk in volumes:
