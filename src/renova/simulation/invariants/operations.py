@@ -10,6 +10,7 @@ import msgspec
 
 from renova.model.ids import ImageId
 from renova.operations.create_image import CREATE_IMAGE, CreateImage
+from renova.operations.migrate import MIGRATE, MigrateServer
 from renova.simulation.invariants.view import View
 from renova.simulation.ledger import Change, Row
 
@@ -33,6 +34,7 @@ class Operations:
         self._operations: dict[int, _Told] = {}
         self._enlisted: dict[str, str] = {}  # executor to the process that is it
         self.ordered_images: set[ImageId] = set()  # that an operation was to make
+        self._copied_as: set[ImageId] = set()  # these, and those as which moves were to carry disks
 
     def enlisted(self, who: str, executor: str) -> None:
         """Note which process an executor is."""
@@ -45,6 +47,7 @@ class Operations:
         demand = self._view.checks.demand
         row, former = change.new, self._operations.get(change.new["id"])
         self.ordered_images.update(_image_of(row))
+        self._copied_as.update(_copies_of(row))
         now = self._operations[row["id"]] = _told(row)
         if former is None or self._view.believed.lost_commits:
             return
@@ -82,14 +85,21 @@ class Operations:
     def begin_again(self, rows: Collection[Row]) -> None:
         """Go on from what a database holds that has lost commits."""
         self._operations = {row["id"]: _told(row) for row in rows}
-        known = {image for row in rows for image in _image_of(row)}
-        self._view.believed.forgotten_images |= self.ordered_images - known
+        known = {image for row in rows for image in _copies_of(row)}
+        self._view.believed.forgotten_images |= self._copied_as - known
 
 
 def _image_of(operation: Row) -> Iterator[ImageId]:
     """Give the image that the operation is to make, if it is one that does, and has not ended."""
     if operation["story"] == CREATE_IMAGE.name and operation["want"]:
         yield msgspec.json.decode(operation["want"], type=CreateImage).image
+
+
+def _copies_of(operation: Row) -> Iterator[ImageId]:
+    """Give the images as which the operation is to copy a disk."""
+    yield from _image_of(operation)
+    if operation["story"] == MIGRATE.name and operation["want"]:
+        yield from msgspec.json.decode(operation["want"], type=MigrateServer).unfinished_images
 
 
 def _told(row: Row) -> _Told:
