@@ -7,15 +7,43 @@ from typing import Any
 import pytest
 
 from renova.model.errors import NotNow
+from renova.model.guest import GuestChanged, PowerState
 from renova.model.ids import ServerId
 from renova.model.server import VmState
+from renova.operations.parts.state import get_server
 from renova.operations.report import take_report
 from renova.operations.start import accept_start
+from renova.store import hosts
+from renova.store.database import Tx
 from tests.operations.story import Told, told_story
+from tests.operations.test_duties import unreported
 
 
 async def port_states(told: Told, server: ServerId) -> list[str]:
     return [port.status for port in await told.cloud.networks.ports(server)]
+
+
+def test_a_guest_that_its_hosts_boot_has_ended_is_not_taken_for_one_that_powered_itself_off() -> None:
+    """A host that has yet to clean up after its boot tells of guests that are off before its servers are resumed."""
+
+    async def story(told: Told) -> None:
+        server = await told.get(await told.created())
+        await unreported(told, server, lambda hypervisor: hypervisor.power_off_inside(server.id))
+        change = GuestChanged(server.id, 1, PowerState.SHUTDOWN)
+
+        def reported(tx: Tx, *, resume: bool) -> VmState:
+            assert server.host is not None
+            hosts.change(tx, server.host, resume=resume)
+            take_report(told.cloud.cloud, tx, server.host, [change])
+            return get_server(tx, server.id).vm_state
+
+        def both(tx: Tx) -> list[VmState]:
+            return [reported(tx, resume=resume) for resume in (True, False)]
+
+        assert await told.cloud.database.transact(both) == [VmState.ACTIVE, VmState.STOPPED]
+        await told.idle(server.id)
+
+    told_story(story)
 
 
 @pytest.mark.parametrize("away", ["the answer to the commit", "the network service"])

@@ -15,7 +15,7 @@ from renova.model.ids import HostId, ServerId
 from renova.model.server import Server, VmState
 from renova.operations.cloud import Cloud
 from renova.operations.heal_ports import have_ports_follow
-from renova.store import drains, restarts, rights, servers
+from renova.store import drains, hosts, restarts, rights, servers
 from renova.store.database import Tx
 
 log = structlog.get_logger()
@@ -104,9 +104,11 @@ def _hangs(server: Server, change: GuestChanged) -> bool:
 def _idle_here(tx: Tx, host: HostId, change: GuestChanged) -> Server | None:
     """Return the server, if nothing is being done to it and the report is of the guest that it has the right to."""
     right = rights.right(tx, change.server)
-    server = servers.get(tx, change.server)
+    server, place = servers.get(tx, change.server), hosts.get(tx, host)
     if server is None or server.task_state is not None:
         return None
+    if place is None or place.resume:
+        return None  # it has booted, and cleans up first: then its servers are started again, and that has ended them
     if right is None or right.host != host or right.incarnation != change.incarnation:
         return None
     # Where it is being moved to, or was to be, its power is not the server's yet.
