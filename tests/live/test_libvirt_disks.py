@@ -204,6 +204,23 @@ async def test_a_root_disk_never_takes_the_place_of_another(disks: Disks, instan
     assert root.read_bytes() == b"another host's"
 
 
+async def test_disks_of_which_some_are_left_are_not_taken_for_given_up(disks: Disks, tmp_path: Path) -> None:
+    images = Images()
+    plain = a_guest(images.add(qcow2(tmp_path), "qcow2", size_gb=1))
+    replace = msgspec.structs.replace
+    old = replace(plain, disks=replace(plain.disks, swap_mb=16))
+    new = replace(old, disks=replace(old.disks, generation=old.disks.generation + 1))
+    for each in (old, new):
+        await disks.prepare(each, images)
+    swap = disks.paths(old.server, old.disks).swap
+    assert swap is not None
+    swap.unlink()
+    assert not await disks.has(old.server, old.disks)
+    assert await disks.newer(old.server, old.disks) == 0
+    root_path(disks, old).unlink()
+    assert await disks.newer(old.server, old.disks) == new.disks.generation
+
+
 async def test_what_holds_secrets_is_the_hosts_alone(disks: Disks) -> None:
     images = Images()
     guest = a_guest(images.add(b"x" * 512))

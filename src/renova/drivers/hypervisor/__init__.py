@@ -98,7 +98,10 @@ class Hypervisor(Protocol):
         ...
 
     async def newer_disks(self, server: ServerId, disks: LocalDisks) -> int:
-        """Return the oldest generation above that of these disks of which all are here, as `has_disks`; 0: none."""
+        """Return the oldest generation above that of these disks of which all are here, as `has_disks`.
+
+        0: none; or some of these very disks are left.
+        """
         ...
 
     async def volumes_answer(self, volumes: Iterable[VolumeDisk]) -> None:

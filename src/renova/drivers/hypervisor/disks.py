@@ -109,7 +109,7 @@ class Disks:
         return await self._do(self._has, server, disks)
 
     async def newer(self, server: ServerId, disks: LocalDisks) -> int:
-        """Return the oldest generation above that of these disks of which all are here; 0 where there is none."""
+        """Return the oldest generation above that of these disks of which all are here; 0: none, or any of these is."""
         return await self._do(self._newer, server, disks)
 
     async def own(self, server: ServerId, incarnation: int) -> None:
@@ -272,6 +272,8 @@ class Disks:
 
     def _newer(self, server: ServerId, disks: LocalDisks) -> int:
         here = {int(path.name.rpartition(".")[2]) for path in self._at(server).glob("disk.*") if _is_disk(path)}
+        if disks.generation in here:
+            return 0  # damaged, and not given up: what is left may hold the newest of what its user wrote
         newer = sorted(generation for generation in here if generation > disks.generation)
         return next((each for each in newer if self._has(server, msgspec.structs.replace(disks, generation=each))), 0)
 

@@ -144,6 +144,8 @@ class SimulatedHypervisor(TravellingMachine):
     async def newer_disks(self, server: ServerId, disks: LocalDisks) -> int:
         self.reach()
         here = [generation for of, generation in self._storage.disks if of == server]
+        if disks.generation in here:
+            return 0
         return min((generation for generation in here if generation > disks.generation), default=0)
 
     async def volumes_answer(self, volumes: Iterable[VolumeDisk]) -> None:
