@@ -5,7 +5,6 @@ What commands did is never taken from their own word: the state is read here, by
 
 import io
 import os
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from rich.console import Console
 from renova.lab import access, blueprint, furniture
 from renova.lab.cloud import LabCloud
 from renova.lab.home import Home
+from renova.lab.ports import two_in_a_row
 from renova.lab.processes import wait_until
 from renova.lab.progress import Teller
 
@@ -143,7 +143,7 @@ class WholeCloud:
 @contextmanager
 def running(home: Path, *, local_disks: bool = False) -> Iterator[WholeCloud]:
     """Run a cloud in this directory; at the end everything is stopped, by its pid files, whatever happened."""
-    plan = blueprint.plan(None, simulated=True, hosts=len(HOSTS), api_port=_free_ports(), local_disks=local_disks)
+    plan = blueprint.plan(None, simulated=True, hosts=len(HOSTS), api_port=two_in_a_row(), local_disks=local_disks)
     lab = LabCloud(Home(home), plan)
     silent = Teller(Console(file=io.StringIO()))
     try:
@@ -151,19 +151,6 @@ def running(home: Path, *, local_disks: bool = False) -> Iterator[WholeCloud]:
         yield WholeCloud(lab)
     finally:
         lab.down(silent)
-
-
-def _free_ports() -> int:
-    """Return a port that is free, and so is the next one."""
-    for _ in range(100):
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port: int = first.getsockname()[1]
-            try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no two ports in a row are free")
 
 
 def _sourced(openrc: Path) -> dict[str, str]:

@@ -49,6 +49,13 @@ count(0)
 """
 
 
+class SlowTime(SystemClock):
+    """A clock at which twenty seconds pass as one: a gate that has a second is not late because the machine is busy."""
+
+    def boottime(self) -> float:
+        return super().boottime() / 20
+
+
 class Inmate(Protocol):
     """One guest behind a gate, or one that is about to come in."""
 
@@ -116,7 +123,7 @@ class RealGateBench:
 
     def __post_init__(self) -> None:
         self.enclosure.make()
-        self.gate: Gate = HostGate(self.enclosure, SystemClock(), self._tireless.__contains__)
+        self.gate: Gate = HostGate(self.enclosure, SlowTime(), self._tireless.__contains__)
 
     async def guest(self) -> Program:
         program = self._program(ServerId(str(uuid.uuid4())), list)

@@ -14,6 +14,7 @@ import pytest
 from renova.lab import access, blueprint, processes
 from renova.lab.blueprint import Blueprint
 from renova.lab.home import Home
+from renova.lab.ports import free_ports
 from renova.lab.processes import wait_until
 
 pytestmark = pytest.mark.slow
@@ -45,7 +46,7 @@ class Lab:
 
     def plan(self, *, hosts: int = 3) -> None:
         """Have ports of this cloud's own: two that follow each other, as it would choose them."""
-        api, agents = free_ports()
+        api, agents = free_ports(2)
         self.home.make()
         blueprint.write(self.home, Blueprint(simulated=True, hosts=hosts, api_port=api, agents_port=agents))
 
@@ -61,12 +62,6 @@ class Lab:
 
     def until_up(self, *wanted: bool) -> None:
         wait_until(lambda: self.hosts("up") == [*wanted, True], LIMIT_S, f"hosts are not {wanted}", pause=0.2)
-
-
-def free_ports() -> tuple[int, int]:
-    """Return two ports of loopback that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return int(one.getsockname()[1]), int(other.getsockname()[1])
 
 
 def kill(lab: Lab, process: str) -> None:

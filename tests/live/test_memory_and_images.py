@@ -13,7 +13,7 @@ from renova.lab import access, furniture, processes
 from renova.lab.programs import environment, renova_argv
 from tests.live.lab import BRIEF_S, LIMIT_S, SHELL, Lab, running_lab
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.first, pytest.mark.slow]
 
 
 STANDSTILL_S = 20.0  # for which a guest may stand still over two moves: what emulates it is one of many here

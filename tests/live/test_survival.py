@@ -12,7 +12,7 @@ from tests.live.lab import BRIEF_S, Lab, running_lab
 from tests.live.neglect import ANSWER_TWICE, NEGLECT_WATCHDOG
 from tests.live.test_memory_and_images import create
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.first, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def prove(told: Told, note: Note) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_an_operation_survives_being_killed_wherever_it_is(case: str, turn: int, record_property: Note) -> None:
     # Before one, after the next: a kill after a point leaves what one before the next point does, or nearly so.
-    prove(tell_case(case, Scope(in_turn=KILLS, nth=5, turn=turn)), record_property)
+    prove(tell_case(case, Scope(in_turn=KILLS, nth=7, turn=turn)), record_property)
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ def test_an_operation_survives_being_killed_wherever_it_is(case: str, turn: int,
 def test_an_operation_survives_what_fails_stands_still_or_comes_twice(
     case: str, turn: int, record_property: Note
 ) -> None:
-    prove(tell_case(case, Scope(in_turn=(*OTHERS, *FREEZES), nth=10, turn=turn)), record_property)
+    prove(tell_case(case, Scope(in_turn=(*OTHERS, *FREEZES), nth=14, turn=turn)), record_property)
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_an_operation_survives_what_fails_stands_still_or_comes_twice(
 def test_an_operation_is_taken_over_wherever_its_controller_dies_or_stands_still(
     case: str, turn: int, record_property: Note
 ) -> None:
-    prove(tell_case(case, Scope(in_turn=(*FREEZES, *KILLS), nth=13, controllers=2, turn=turn)), record_property)
+    prove(tell_case(case, Scope(in_turn=(*FREEZES, *KILLS), nth=17, controllers=2, turn=turn)), record_property)
 
 
 @pytest.mark.parametrize("case", FAST)

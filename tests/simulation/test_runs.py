@@ -120,7 +120,7 @@ def test_whoever_passed_a_point_dies_there_in_the_same_run_when_it_is_aimed_at()
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(number, marks=pytest.mark.takes_turns("planted bugs", f"{nth % 3 + 1} of 3"))
+        pytest.param(number, marks=pytest.mark.takes_turns("planted bugs", f"{nth % 5 + 1} of 5"))
         for nth, number in enumerate(BUGS)
     ],
 )

@@ -78,13 +78,13 @@ def unpack(debs: Sequence[Path], directory: Path) -> Kernel:
         copyfile(root / "bin" / "busybox", kernel.busybox)
         kernel.busybox.chmod(0o755)
         for name, file in _numbered(late):
-            copyfile(file, kernel.late_modules / name)
+            (kernel.late_modules / name).write_bytes(initramfs.unsigned(file.read_bytes()))
         kernel.initrd.write_bytes(_pack(kernel, early))
     return kernel
 
 
 def _pack(kernel: Kernel, modules: Sequence[Path]) -> bytes:
-    files = {f"modules/{name}": file.read_bytes() for name, file in _numbered(modules)}
+    files = {f"modules/{name}": initramfs.unsigned(file.read_bytes()) for name, file in _numbered(modules)}
     files |= {"init": _INIT.read_bytes(), "bin/busybox": kernel.busybox.read_bytes()}
     directories = ["bin", "dev", "modules", "newroot", "proc", "sys"]
     return initramfs.pack(files, directories, links={"bin/sh": "busybox"})

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
+_SIGNED = b"~Module signature appended~\n"
 
 
 def in_load_order(modules: Path, wanted: Iterable[str]) -> list[Path]:
@@ -33,6 +34,18 @@ def depends(module: bytes) -> list[str]:
     """Read which modules a module needs from its own text."""
     found = _DEPENDS.search(module)
     return [name for name in found[1].decode().split(",") if name] if found else []
+
+
+def unsigned(module: bytes) -> bytes:
+    """Return the module without the signature that is appended to it: checking one takes an emulated processor long.
+
+    A kernel that does not insist loads it all the same. The signature is followed by its size, the last four of twelve
+    bytes, and a text (linux/module_signature.h).
+    """
+    if not module.endswith(_SIGNED):
+        return module
+    end = len(module) - len(_SIGNED)
+    return module[: end - 12 - int.from_bytes(module[end - 4 : end], "big")]
 
 
 def _canonical(name: str) -> str:

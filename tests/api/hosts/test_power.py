@@ -23,6 +23,8 @@ from tests.unit.store.tables import A, B
 
 assert api, "a fixture"
 
+pytestmark = pytest.mark.slow
+
 POWER = f"/renova/v1/hosts/name-of-{A}/power"
 OTHER = "99999999-9999-4999-8999-999999999999"
 

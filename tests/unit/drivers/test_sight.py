@@ -25,6 +25,7 @@ def deaf() -> Iterator[int]:
             each.close()
 
 
+@pytest.mark.slow
 def test_who_accepts_or_refuses_is_seen_and_who_says_nothing_is_waited_for_a_while_only(deaf: int) -> None:
     with socket.create_server(("127.0.0.3", deaf)):
         began = time.monotonic()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from renova.lab.initramfs import depends, in_load_order, pack
+from renova.lab.initramfs import depends, in_load_order, pack, unsigned
 
 
 def module(directory: Path, name: str, needs: str = "") -> Path:
@@ -25,6 +25,13 @@ def test_a_module_comes_after_what_it_needs(tmp_path: Path) -> None:
 def test_a_module_may_need_nothing() -> None:
     assert depends(b"\0depends=\0") == []
     assert depends(b"no such field") == []
+
+
+def test_a_signature_is_taken_off_and_what_has_none_stays_as_it_is() -> None:
+    signature = b"pkcs7" * 50
+    signed = b"\x7fELF" + signature + bytes(8) + len(signature).to_bytes(4, "big") + b"~Module signature appended~\n"
+    assert unsigned(signed) == b"\x7fELF"
+    assert unsigned(b"\x7fELF") == b"\x7fELF"
 
 
 def test_equal_input_gives_equal_bytes() -> None:

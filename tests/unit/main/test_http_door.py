@@ -11,6 +11,8 @@ import uvicorn
 
 from renova.main.http_door import Door
 
+pytestmark = pytest.mark.slow  # a server of its own for each, which takes its time to end
+
 LIMIT_S = 20.0  # for what takes a moment
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
 
