@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
@@ -191,22 +191,23 @@ class Scope:
         return plan[self.turn % step :: step]
 
 
-def tell_case(case: str, scope: Scope) -> Told:
-    """Tell a case with what is in the scope, in processes of their own."""
-    rehearse(case, scope.controllers)
-    return forked(lambda: _tell_case(case, scope))
+def tell_case(case: str, *scopes: Scope) -> Told:
+    """Tell a case with what is in the scopes, in processes of their own; prepared once, for so many controllers."""
+    (controllers,) = {scope.controllers for scope in scopes}
+    rehearse(case, controllers)
+    return forked(lambda: _tell_case(case, scopes, controllers))
 
 
-def _tell_case(case: str, scope: Scope) -> Told:
+def _tell_case(case: str, scopes: Sequence[Scope], controllers: int) -> Told:
     silent()
-    prepared = Prepared(CASES[case], scope.controllers)
+    prepared = Prepared(CASES[case], controllers)
     told = Told(len(prepared.points))
-    for point, fault in scope.plan(prepared.points):
+    for point, fault in (planned for scope in scopes for planned in scope.plan(prepared.points)):
         outcome = prepared.tell(point, fault)
         told.planned += 1
         told.fired[fault.name] += outcome.fired
         if outcome.error:
-            told.failed.append(f"=== {case} | {point} | {fault.name} | {scope.controllers}\n{outcome.error}")
+            told.failed.append(f"=== {case} | {point} | {fault.name} | {controllers}\n{outcome.error}")
     return told
 
 

@@ -51,17 +51,12 @@ def prove(told: Told, note: Note) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_an_operation_survives_being_killed_wherever_it_is(case: str, turn: int, record_property: Note) -> None:
-    # Before one, after the next: a kill after a point leaves what one before the next point does, or nearly so.
-    prove(tell_case(case, Scope(in_turn=KILLS, nth=7, turn=turn)), record_property)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_an_operation_survives_what_fails_stands_still_or_comes_twice(
+def test_an_operation_survives_whatever_is_killed_fails_stands_still_or_comes_twice(
     case: str, turn: int, record_property: Note
 ) -> None:
-    prove(tell_case(case, Scope(in_turn=(*OTHERS, *FREEZES), nth=14, turn=turn)), record_property)
+    # Before one, after the next: a kill after a point leaves what one before the next point does, or nearly so.
+    kills = Scope(in_turn=KILLS, nth=7, turn=turn)
+    prove(tell_case(case, kills, Scope(in_turn=(*OTHERS, *FREEZES), nth=14, turn=turn)), record_property)
 
 
 @pytest.mark.slow

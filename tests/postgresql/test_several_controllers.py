@@ -27,6 +27,7 @@ from renova.lab.processes import wait_until
 from renova.lab.progress import Teller
 
 pytestmark = [
+    pytest.mark.first,
     pytest.mark.slow,
     pytest.mark.skipif(
         not installed() or which("haproxy") is None,

@@ -33,6 +33,7 @@ def test_no_invariant_breaks_in_a_short_run(part: int) -> None:
         assert outcome.error is None, f"seed {seed}: {outcome.error}\n{history}"
 
 
+@pytest.mark.slow
 def test_no_invariant_breaks_on_armed_hosts() -> None:
     for seed in range(1, 21):
         outcome = run(short(seed, **SHORTEST, armed=True))
@@ -79,6 +80,7 @@ def test_only_the_kinds_asked_for_strike() -> None:
     assert all(kind.name == "guest dies" for kind in Plan(seed=1, faults=("guest dies",)).kinds())
 
 
+@pytest.mark.slow
 def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
     def heard(_figures: Figures, _outcome: object) -> None:
         told.append(1)
@@ -93,6 +95,7 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert set(figures.silent_faults(short(1))) <= {kind.name for kind in KINDS}
 
 
+@pytest.mark.slow
 def test_a_campaign_aims_at_crash_points_at_which_nobody_has_died() -> None:
     told: list[Outcome] = []
     part = Part(range(1, 3), short, 1)
