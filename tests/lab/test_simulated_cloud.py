@@ -17,7 +17,7 @@ from renova.lab.home import Home
 from renova.lab.ports import free_ports
 from renova.lab.processes import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.first, pytest.mark.slow]
 
 LIMIT_S = 60.0
 

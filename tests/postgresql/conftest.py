@@ -1,4 +1,4 @@
-"""A primary with its synchronous standby, for all tests of a file: they hurt it, and leave it whole."""
+"""What tests of a file have in common, hurt, and leave whole: a primary with its synchronous standby; a whole cloud."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,7 @@ import pytest
 from renova.lab.ports import free_ports
 from renova.lab.postgresql import installed
 from renova.lab.replication import Pair
+from tests.postgresql.two_controllers import Cloud, running
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +22,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         yield pair
     finally:
         pair.kill()
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with running(tmp_path_factory.mktemp("several")) as cloud:
+        yield cloud
