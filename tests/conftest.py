@@ -29,7 +29,7 @@ structlog.configure(
 
 # No test fails because its machine is busy. What asks for more or fewer examples than usual reckons from the default.
 hypothesis.settings.register_profile("whole", deadline=None, max_examples=50)
-hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=10)
 hypothesis.settings.load_profile("whole")
 
 # httpx would look for it at each request to an application, through all of the path, to learn that nobody runs trio.

@@ -170,7 +170,13 @@ def bulky(lab: Lab) -> tuple[str, str, str]:
     return server, address, lab.in_guest(address, SUM)
 
 
-@pytest.mark.parametrize("victim", ["controller", "agent", "libvirtd"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        pytest.param(each, marks=pytest.mark.takes_turns("who is killed while an image is made", each))
+        for each in ("controller", "agent", "libvirtd")
+    ],
+)
 def test_an_image_is_made_although_somebody_is_killed(lab: Lab, bulky: tuple[str, str, str], victim: str) -> None:
     server, address, checksum = bulky
     host = lab.host(server)

@@ -28,23 +28,29 @@ POINTS: dict[str, Callable[[Lab, str], bool]] = {
 }
 
 
-def test_an_evacuation_ends_although_its_controller_is_killed(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param(each, marks=pytest.mark.takes_turns("when an evacuation's controller is killed", each))
+        for each in POINTS
+    ],
+)
+def test_an_evacuation_ends_although_its_controller_is_killed(lab: Lab, when: str) -> None:
     server = lab.create("survivor")
     lab.active(server)
     lab.boots(server, 1)
-    for number, (when, reached) in enumerate(POINTS.items(), start=2):
-        source = lab.host(server)
-        lab.cloud.kill(source)
-        lab.until(lambda: next(lab.compute.services(host=source)).state == "down", f"{source} is not seen down")  # noqa: B023
-        lab.evacuate(server)
-        lab.until(lambda: reached(lab, server), f"the evacuation was not seen {when}", pause=BRIEF_S)  # noqa: B023
-        lab.kill_controller()
-        lab.mend()  # starts the controller again, and the dead host, which must clean up first
-        lab.active(server)
-        assert lab.host(server) != source, when
-        assert lab.running_on(server) == [lab.host(server)], when
-        lab.boots(server, number)  # on the disk it had
-        lab.until(lambda: lab.migrations(server)[:1] == ["completed"], f"not completed, killed {when}")
+    source = lab.host(server)
+    lab.cloud.kill(source)
+    lab.until(lambda: next(lab.compute.services(host=source)).state == "down", f"{source} is not seen down")
+    lab.evacuate(server)
+    lab.until(lambda: POINTS[when](lab, server), f"the evacuation was not seen {when}", pause=BRIEF_S)
+    lab.kill_controller()
+    lab.mend()  # starts the controller again, and the dead host, which must clean up first
+    lab.active(server)
+    assert lab.host(server) != source
+    assert lab.running_on(server) == [lab.host(server)]
+    lab.boots(server, 2)  # on the disk it had
+    lab.until(lambda: lab.migrations(server)[:1] == ["completed"], "not completed")
     lab.compute.delete_server(server)
     lab.until(lambda: lab.state(server) is None, "the server was not deleted")
 
