@@ -109,8 +109,7 @@ def supersede(
         return
     for ended in [held, *operations.queued(tx, server)]:
         if not ended.quiet:
-            operations.supersede(tx, ended)
-            actions.close_events(tx, ended.action, error=reason)
+            _cut_off(tx, ended, reason)
     if held.quiet and at_once:
         operations.put_back(tx, held)
     if not held.quiet or at_once:
@@ -126,8 +125,15 @@ def under_way(tx: Tx, server: ServerId, stories: Collection[Story[Any]]) -> bool
 def drop_waiting(tx: Tx, server: ServerId, reason: str) -> None:
     """End whatever waits behind the server's active operation: it will never be possible."""
     for held in operations.queued(tx, server):
-        operations.supersede(tx, held)
-        actions.close_events(tx, held.action, error=reason)
+        _cut_off(tx, held, reason)
+
+
+def _cut_off(tx: Tx, held: Held, reason: str) -> None:
+    """End an operation in favour of another; whoever looks at its action finds the reason, though it never began."""
+    operations.supersede(tx, held)
+    if not actions.events_of(tx, held.action):
+        actions.open_event(tx, held.action, f"compute_{held.story}", None)
+    actions.close_events(tx, held.action, error=reason)
 
 
 async def ended(database: Database, clock: Clock, operation: OperationId) -> Failure | None:

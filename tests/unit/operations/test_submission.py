@@ -106,8 +106,11 @@ def test_a_quiet_operation_is_waited_for_and_not_superseded(small: SmallCloud) -
 
 def test_what_cannot_wait_puts_a_quiet_operation_back_and_ends_the_others_that_wait(small: SmallCloud) -> None:
     quiet = small.tables.do(lambda tx: ask(tx, small, story=QUIET))
-    small.tables.do(lambda tx: ask(tx, small))
+    waits = small.tables.do(lambda tx: ask(tx, small))
     small.tables.do(lambda tx: supersede(tx, small.runs, ONE, "superseded: evacuated", at_once=True))
+    (event,) = small.tables.do(lambda tx: actions.events_of(tx, waits.action))
+    assert (event.result, event.details) == ("Error", "superseded: evacuated"), "it never began, and says why it ended"
+    assert event.finished_at
     assert small.runs.stopped == [quiet.id]
     assert small.tables.do(lambda tx: operations.active(tx, ONE)) is None
     assert [held.id for held in small.tables.do(lambda tx: operations.queued(tx, ONE))] == [quiet.id]

@@ -76,11 +76,8 @@ def _judge(client: Client, request: Request, done: Counter[str], failed: Counter
     if answer.status == HTTPStatus.NOT_FOUND:
         lost.append(f"{request.kind} of {request.server} was accepted as {request.request}, and no action tells of it")
         return
-    action = answer.body["instanceAction"]
-    events = action["events"]
-    if not events and action["message"] == "Error":
-        failed[request.kind] += 1  # superseded while it waited behind another: it had no event yet
-    elif not events or any(event["finish_time"] is None for event in events):
+    events = answer.body["instanceAction"]["events"]
+    if not events or any(event["finish_time"] is None for event in events):
         lost.append(f"{request.kind} of {request.server}, accepted as {request.request}, never ended")
     elif all(event["result"] == "Success" for event in events):
         done[request.kind] += 1
