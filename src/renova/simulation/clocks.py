@@ -19,7 +19,7 @@ class MachineClock:
         self._still_since: float | None = None
         self._monotonic_lost = 0.0  # true seconds for which it stood still
         self._boottime_lost = 0.0
-        self._woken_at = float("-inf")
+        self.woken_at = float("-inf")  # in true time: when it last went on after it had stood still
 
     def wall(self) -> datetime:
         return BEGINNING + timedelta(seconds=self._loop.time() * self._rate) + self._wall_is_ahead
@@ -44,11 +44,6 @@ class MachineClock:
         """Whether even the clock that runs in suspend stood still once, or does so now."""
         return self._boottime_lost > 0 or self._still_since is not None
 
-    @property
-    def woken_for_s(self) -> float:
-        """For how many true seconds it has been going on since it last stood still."""
-        return self._loop.time() - self._woken_at
-
     def set_wall(self, ahead_s: float) -> None:
         """Have the wall clock be so many seconds ahead of true time; negative: behind."""
         self._wall_is_ahead = timedelta(seconds=ahead_s)
@@ -61,7 +56,7 @@ class MachineClock:
         """Wake the machine. One that is `virtual` was paused from outside, and all its clocks stood still."""
         assert self._still_since is not None
         lost = self._loop.time() - self._still_since
-        self._still_since, self._woken_at = None, self._loop.time()
+        self._still_since, self.woken_at = None, self._loop.time()
         self._monotonic_lost += lost
         if virtual:
             self._boottime_lost += lost

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from renova.guard.keeper import FREEZE_S, LOOK_S
-from renova.model.host import GuardClass
 from renova.settings import ControllerSettings
 from renova.simulation.announcements import Announcements
 from renova.simulation.deaths import Deaths
@@ -19,10 +17,8 @@ from renova.simulation.invariants.view import Believed
 from renova.simulation.ledger import Change, Ledger
 from renova.simulation.processes import current
 from renova.simulation.spared import Spared
+from renova.simulation.waking import Waking
 from renova.simulation.world import World
-
-# For which guests may run on a host that stood still, with its guard and its watchdog, and went on.
-WAKING_S = LOOK_S + FREEZE_S
 
 Committed = Callable[[Sequence[Change]], None]
 
@@ -46,9 +42,6 @@ class Watch:
         def stopped(host: str) -> bool:
             return world.clock_of(host).was_stopped
 
-        def just_woken(host: str) -> bool:
-            return world.watchdogs is not GuardClass.A and world.clock_of(host).woken_for_s < WAKING_S
-
         self.invariants = Invariants(
             history,
             world.hosts,
@@ -58,7 +51,7 @@ class Watch:
             reached=world.lease_reached,
             lied=lambda host: any(name == host for _, name in world.switches.lies),
             stopped=stopped,
-            just_woken=just_woken,
+            just_woken=Waking(world).has_just,
             broken=self._break,
         )
         self.gates = Gates(
