@@ -19,7 +19,7 @@ from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.settings import ControllerSettings
 from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
-from renova.store import actions, hosts, migrations, operations, rights
+from renova.store import actions, hosts, migrations, operations, rights, servers
 from renova.store.database import Tx
 from renova.store.placement import allocations
 from tests.operations.crashes import controller_fuse
@@ -126,6 +126,26 @@ def test_a_rebuild_that_fails_leaves_the_old_guest_running_on_its_old_disk() -> 
             before.image,
             1,
         )
+
+    told_story(story)
+
+
+def test_what_others_write_while_a_rebuild_is_under_way_outlives_its_failure() -> None:
+    async def story(told: Told) -> None:
+        before = await told.get(await told.created())
+
+        def has(**values: Any) -> Callable[[Tx], None]:
+            return lambda tx: servers.change(tx, before.id, **values)
+
+        await told.cloud.database.transact(has(metadata={"kept": "1", "dropped": "1"}))
+        asked = {"kept": "2", "mine": "2", "later": "2"}
+        rebuild = Rebuild(image=an_image("gone"), name="new", description="new", metadata=asked, admin_pass="x")
+        await told.ask(accept_rebuild, before.id, rebuild)
+        await told.cloud.database.transact(has(name="theirs", metadata={**asked, "later": "3", "HA_Enabled": "True"}))
+        after = await told.idle(before.id)
+        assert after.fault is not None
+        assert (after.name, after.description) == ("theirs", before.description)
+        assert after.metadata == {"kept": "1", "dropped": "1", "later": "3", "HA_Enabled": "True"}
 
     told_story(story)
 

@@ -4,6 +4,9 @@ Identity, ports and claims are not touched. The new disk is a file of its own, m
 until the new guest is up, everything can be taken back, and is. A stopped server ends stopped, and never runs.
 """
 
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypeVar
+
 import msgspec
 from msgspec.structs import asdict, replace
 
@@ -27,6 +30,9 @@ from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.store import actions, cluster, operations, personal_files, servers, steps
 from renova.store.database import Tx
+
+Metadata: TypeAlias = Mapping[str, str]
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +75,18 @@ class Before(msgspec.Struct, frozen=True, kw_only=True):
     disk_config: str
 
 
+class Editable(msgspec.Struct, frozen=True, kw_only=True):
+    """What the request has put where others may write meanwhile, too: that is theirs then, and not put back."""
+
+    name: str
+    description: str | None
+    hostname: str
+    metadata: dict[str, str]
+    access_ipv4: str | None
+    access_ipv6: str | None
+    disk_config: str
+
+
 class RebuildServer(msgspec.Struct, frozen=True):
     """What the story needs beside the server's row, which already says what is wanted."""
 
@@ -78,6 +96,7 @@ class RebuildServer(msgspec.Struct, frozen=True):
     shutdown_wait_s: float
     admin_pass: str
     reimage: ImageId | None = None  # of what to fill the volume anew that the server boots from
+    asked: Editable | None = None  # None: of a former release, which put all of it back
 
 
 def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebuild: Rebuild) -> Server:
@@ -87,7 +106,7 @@ def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebu
     if other and (reason := fits_image(cloud, tx, server, rebuild.image)) is not None:
         raise Invalid(f"No valid host was found: {reason}.")
     take_task(tx, server, "rebuild", TaskState.REBUILDING)
-    before = Before(**{name: getattr(server, name) for name in Before.__struct_fields__})
+    before = _part(Before, server)
     files_before = personal_files.of_server(tx, server.id)
     # Not one of a former rebuild's, failed or lost: what is left of its disks would be taken for the new ones.
     generation = max(server.root_generation, server.burnt_generation, cluster.get(tx).floor) + 1
@@ -96,9 +115,12 @@ def accept_rebuild(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId, rebu
         personal_files.put(tx, server.id, rebuild.files)
     filled = rebuild.image.id if rebuild.reimage else None
     wait_s = cloud.settings.shutdown_wait
-    want = RebuildServer(before, files_before, server.vm_state, wait_s, rebuild.admin_pass, filled)
+    now = get_server(tx, server_id)
+    want = RebuildServer(
+        before, files_before, server.vm_state, wait_s, rebuild.admin_pass, filled, asked=_part(Editable, now)
+    )
     submit(tx, cloud.operations, asked, server.id, Submission(REBUILD, "rebuild", want))
-    return get_server(tx, server_id)
+    return now
 
 
 def _changes(server: Server, rebuild: Rebuild) -> dict[str, object]:
@@ -117,6 +139,10 @@ def _changes(server: Server, rebuild: Rebuild) -> dict[str, object]:
         if (value := getattr(rebuild, name)) is not msgspec.UNSET:
             changes[name] = value
     return changes
+
+
+def _part(kind: type[S], server: Server) -> S:
+    return kind(**{name: getattr(server, name) for name in kind.__struct_fields__})
 
 
 async def rebuild_server(run: Run, want: RebuildServer) -> None:
@@ -238,8 +264,28 @@ def _put_back(tx: Tx, server: ServerId, want: RebuildServer) -> None:
     """Have the row say again what it said before the request; the disks that were to be are given up."""
     row = get_server(tx, server)
     burnt = max(row.root_generation, row.burnt_generation)
-    servers.change(tx, server, burnt_generation=burnt, **asdict(want.before))
+    servers.change(tx, server, burnt_generation=burnt, **_as_before(row, want))
     personal_files.put(tx, server, want.files_before)
+
+
+def _as_before(row: Server, want: RebuildServer) -> dict[str, Any]:
+    """Return what the row's columns were before the request, but for what others have written since."""
+    values = asdict(want.before)
+    if want.asked is None:
+        return values
+    for name, asked in asdict(want.asked).items():
+        now = getattr(row, name)
+        if name == "metadata":
+            values[name] = _metadata_as_before(values[name], asked, now)
+        elif now != asked:
+            values[name] = now
+    return values
+
+
+def _metadata_as_before(before: Metadata, asked: Metadata, now: Metadata) -> dict[str, str]:
+    """Decide for each key by itself: they are written one by one."""
+    keys = {key: (before if now.get(key) == asked.get(key) else now) for key in (*before, *now)}
+    return {key: source[key] for key, source in keys.items() if key in source}
 
 
 def take_back_rebuild(tx: Tx, server: ServerId) -> None:
@@ -254,7 +300,7 @@ def take_back_rebuild(tx: Tx, server: ServerId) -> None:
 
 def as_before_rebuild(tx: Tx, server: Server) -> Server | None:
     """Return the server as `take_back_rebuild` would put it back; None when there is nothing to take back."""
-    return next((replace(server, **asdict(want.before)) for want in _not_up(tx, server.id)), None)
+    return next((replace(server, **_as_before(server, want)) for want in _not_up(tx, server.id)), None)
 
 
 def _not_up(tx: Tx, server: ServerId) -> list[RebuildServer]:
