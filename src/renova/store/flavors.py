@@ -92,14 +92,18 @@ def page(
     project: ProjectId | None,
     where: Sequence[ColumnElement[bool]],
     order: Sequence[Sort],
-    last: Flavor | None,
+    last: str | None,
     limit: int,
-) -> list[Flavor]:
-    """List flavors that the project may use, after `last` in this order."""
+) -> list[Flavor] | None:
+    """List flavors that the project may use, after `last` in this order; None when it may not use that one."""
     total = [*order, Sort(flavors.c.id)]
-    conditions = [*where] if project is None else [*where, _usable(project)]
+    usable = [] if project is None else [_usable(project)]
+    conditions = [*where, *usable]
     if last is not None:
-        conditions.append(after(total, {name: getattr(last, name) for name in Flavor.__struct_fields__}))
+        row = tx.execute(select(flavors).where(flavors.c.id == last, *usable)).first()
+        if row is None:
+            return None
+        conditions.append(after(total, row._mapping))
     rows = tx.execute(select(*_FIELDS).where(*conditions).order_by(*(by.clause for by in total)).limit(limit))
     return [Flavor(**row._mapping) for row in rows]
 

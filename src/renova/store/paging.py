@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, and_, false, or_, true
+from sqlalchemy import Boolean, Column, ColumnElement, Integer, and_, cast, false, or_, true
 
 
 class Sort(NamedTuple):
@@ -32,14 +32,20 @@ def after(order: Sequence[Sort], last: Mapping[str, Any]) -> ColumnElement[bool]
 def _beyond(column: Column[Any], value: Any, descending: bool) -> ColumnElement[bool]:
     if value is None:
         return false() if descending else column.is_not(None)
-    beyond: ColumnElement[bool] = column < value if descending else column > value
+    ordered, value = _ordered(column, value)
+    beyond: ColumnElement[bool] = ordered < value if descending else ordered > value
     return or_(beyond, column.is_(None)) if descending and column.nullable else beyond
 
 
 def _bound(first: Sort, last: Mapping[str, Any]) -> ColumnElement[bool]:
     """Return what follows from the rest anyway, said so that an index leads straight to the page."""
-    column, value = first.column, last[first.column.name]
-    if column.nullable:
+    if first.column.nullable:
         return true()
-    bound: ColumnElement[bool] = column <= value if first.descending else column >= value
+    ordered, value = _ordered(first.column, last[first.column.name])
+    bound: ColumnElement[bool] = ordered <= value if first.descending else ordered >= value
     return bound
+
+
+def _ordered(column: Column[Any], value: Any) -> tuple[ColumnElement[Any], Any]:
+    """Return what says of the column's values which is less: of truths, databases sort them but do not compare them."""
+    return (cast(column, Integer), int(value)) if isinstance(column.type, Boolean) else (column, value)

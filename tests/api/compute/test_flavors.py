@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from renova.api.compute.flavors import SORT_KEYS
+
 from .compute_cloud import ComputeApi
 
 FLAVOR: dict[str, Any] = {"name": "m1", "ram": 512, "vcpus": 1, "disk": 1}
@@ -129,6 +131,20 @@ async def test_lists_are_filtered_sorted_and_paged(api: ComputeApi) -> None:
         await api.refused("demo", f"GET /flavors?{query}", 400)
     assert (await api.compute("demo", "GET /flavors?x=1", version="2.74")).status_code == 200
     await api.refused("demo", "GET /flavors?x=1", 400, version="2.75")
+
+
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+@pytest.mark.parametrize("key", sorted(SORT_KEYS))
+async def test_pages_in_any_order_follow_each_other_to_the_end(api: ComputeApi, key: str, direction: str) -> None:
+    for name in ("b", "a", "d", "c"):
+        await api.have_flavor(name, **{"os-flavor-access:is_public": name in "ab"})
+    query, told = f"?is_public=None&limit=1&sort_key={key}&sort_dir={direction}", list[str]()
+    while query:
+        page = await api.got("admin", f"GET /flavors{query}")
+        told += [each["id"] for each in page["flavors"]]
+        link = next((each["href"] for each in page.get("flavors_links", [])), "")
+        query = link and "?" + link.partition("?")[2]
+    assert sorted(told) == ["a", "b", "c", "d"]
 
 
 async def test_extra_specs_are_kept(api: ComputeApi) -> None:

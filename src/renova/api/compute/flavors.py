@@ -24,7 +24,7 @@ POLICY = {
     "os_compute_api:os-flavor-extra-specs:index": "rule:project_reader_or_admin",
 }
 
-_SORT_KEYS = {
+SORT_KEYS = {
     "flavorid": "id",
     "id": "serial",
     "name": "name",
@@ -171,13 +171,13 @@ async def _page(call: Call) -> list[Flavor]:
     limit = paging.limit(call)
     marker = call.one("marker")
 
-    def work(tx: Tx) -> list[Flavor]:
-        last = None
-        if marker is not None and (last := store.get(tx, marker, reach(call))) is None:
-            raise paging.unknown_marker(marker)
-        return store.page(tx, reach(call), where, order, last, limit)
+    def work(tx: Tx) -> list[Flavor] | None:
+        return store.page(tx, reach(call), where, order, marker, limit)
 
-    return await call.cloud.database.read(work)
+    page = await call.cloud.database.read(work)
+    if page is None:
+        raise paging.unknown_marker(marker or "")
+    return page
 
 
 def _wants_public(call: Call) -> bool | None:
@@ -198,11 +198,11 @@ def _wants_public(call: Call) -> bool | None:
 
 def _sort_key(call: Call) -> str:
     key = call.one("sort_key") or "flavorid"
-    if key not in _SORT_KEYS:
+    if key not in SORT_KEYS:
         raise Invalid(f"Invalid input for query parameters sort_key. Value: {key}.")
     if call.one("sort_dir") not in (None, "asc", "desc"):
         raise Invalid("Unknown sort direction, must be 'desc' or 'asc'.")
-    return _SORT_KEYS[key]
+    return SORT_KEYS[key]
 
 
 async def show(call: Call) -> Reply:
