@@ -9,7 +9,8 @@ import pytest
 
 from renova.engine.journal import Book
 from renova.engine.operation import Failure
-from renova.model.server import Server, VmState
+from renova.model.ids import NetworkId, PortId
+from renova.model.server import AttachedAddress, AttachedNetwork, Server, VmState
 from renova.store import actions, operations
 from renova.store.database import Tx
 from renova.store.journal import StoredJournal
@@ -94,8 +95,18 @@ async def test_addresses_are_listed_by_network(api: ComputeApi) -> None:
     assert await api.got("demo", f"GET /servers/{server.id}/ips") == {"addresses": addresses}
     assert await api.got("demo", f"GET /servers/{server.id}/ips/private") == addresses
     assert await api.got("demo", f"GET /servers/{server.id}/os-interface") == {"interfaceAttachments": []}
-    (group,) = (await api.got("demo", f"GET /servers/{server.id}/os-security-groups"))["security_groups"]
-    assert group["name"] == "default"
+
+
+async def test_addresses_of_networks_of_one_name_are_shown_together(api: ComputeApi) -> None:
+    networks = [
+        AttachedNetwork(NetworkId(f"net-{ip}"), "private", (AttachedAddress(ip, "fa:16:3e:00:00:05", PortId(ip)),))
+        for ip in ("10.0.0.5", "10.0.9.5")
+    ]
+    server = await api.have_server(networks=tuple(networks))
+    for path, key in (("", "server"), ("/ips", "addresses"), ("/ips/private", "private")):
+        shown = (await api.got("demo", f"GET /servers/{server.id}{path}"))[key]
+        shown = shown.get("addresses", shown)["private"] if key != "private" else shown
+        assert [each["addr"] for each in shown] == ["10.0.0.5", "10.0.9.5"]
 
 
 async def test_who_attaches_a_port_is_answered_though_nothing_moves(api: ComputeApi) -> None:

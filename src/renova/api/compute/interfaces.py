@@ -12,7 +12,7 @@ from renova.api.compute.visible import asked, find_server
 from renova.api.dispatch import Failure
 from renova.api.http import Call, Reply, Version
 from renova.model.errors import Conflict, Invalid, NotFound, NotNow
-from renova.model.ids import NetworkId, PortId
+from renova.model.ids import NetworkId, PortId, ProjectId
 from renova.model.network import Port
 from renova.model.server import Server
 from renova.operations.attach_interface import accept_attach_interface
@@ -72,7 +72,7 @@ async def attach(call: Call) -> Reply:
     wanted = read(call, Attach).wanted
     server = await find_server(call, "os_compute_api:os-attach-interfaces:create")
     await call.cloud.database.read(lambda tx: permitted(tx, server.id, "attach_interface", asked(call)))
-    wish = await _wish(call, wanted if wanted is not UNSET else Wanted())
+    wish = await _wish(call, server.project, wanted if wanted is not UNSET else Wanted())
     submitted, nic = await call.cloud.database.transact(
         lambda tx: accept_attach_interface(call.cloud, tx, asked(call), server.id, wish)
     )
@@ -88,8 +88,11 @@ async def attach(call: Call) -> Reply:
     return Reply(200, {"interfaceAttachment": _shown(call.version, port)})
 
 
-async def _wish(call: Call, wanted: Wanted) -> PortWish:
-    """Return the port wished for. Refuses as Nova does: what is not there 404, what is taken 409, the rest 400."""
+async def _wish(call: Call, project: ProjectId, wanted: Wanted) -> PortWish:
+    """Return the port wished for, of those that the server's project may use.
+
+    Refuses as Nova does: what is not there 404, what is taken 409, the rest 400.
+    """
     ip = None if wanted.fixed_ips is UNSET else wanted.fixed_ips[0].ip
     tag = None if wanted.tag is UNSET else wanted.tag
     port = None if wanted.port is UNSET else wanted.port
@@ -98,7 +101,7 @@ async def _wish(call: Call, wanted: Wanted) -> PortWish:
     if ip is not None and wanted.network is UNSET:
         raise Invalid("Must input network_id when request IP address")
     if port:
-        found = await call.cloud.networks.port(PortId(canonical(port)), call.caller.project)
+        found = await call.cloud.networks.port(PortId(canonical(port)), project)
         if found is None:
             raise NotFound(f"Port id {port} could not be found.")
         if found.device_id:
@@ -107,20 +110,20 @@ async def _wish(call: Call, wanted: Wanted) -> PortWish:
             raise Invalid(f"Port {found.id} requires a FixedIP in order to be used.")
         return PortWish(found.network, port=found.id, tag=tag)
     if wanted.network is UNSET:
-        return await _only_one(call, tag)
-    network = await call.cloud.networks.network(NetworkId(canonical(wanted.network)), call.caller.project)
+        return await _only_one(call, project, tag)
+    network = await call.cloud.networks.network(NetworkId(canonical(wanted.network)), project)
     if network is None:
         raise NotFound(f"Network {wanted.network} could not be found.")
     network_wishes.with_subnet(network)
     return PortWish(network.id, fixed_ip=network_wishes.inside(ip, network) if ip else None, tag=tag)
 
 
-async def _only_one(call: Call, tag: str | None) -> PortWish:
-    usable = [network for network in await call.cloud.networks.available(call.caller.project) if network.admin_state_up]
+async def _only_one(call: Call, project: ProjectId, tag: str | None) -> PortWish:
+    usable = [network for network in await call.cloud.networks.available(project) if network.admin_state_up]
     if len(usable) > 1:
         raise Invalid(network_wishes.AMBIGUOUS)
     if not usable:
-        raise Invalid(f"No specific network was requested and none are available for project '{call.caller.project}'.")
+        raise Invalid(f"No specific network was requested and none are available for project '{project}'.")
     return PortWish(network_wishes.with_subnet(usable[0]).id, tag=tag)
 
 

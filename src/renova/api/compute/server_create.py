@@ -5,7 +5,15 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from renova.api.compute import device_wishes, host_names, image_properties, network_wishes, personality, scheduler_hints
+from renova.api.compute import (
+    device_wishes,
+    group_wishes,
+    host_names,
+    image_properties,
+    network_wishes,
+    personality,
+    scheduler_hints,
+)
 from renova.api.compute.availability_zones import demand_zone
 from renova.api.compute.bootable import demand_bootable, find_image
 from renova.api.compute.device_wishes import FormerDevice, WantedDevice, Wishes
@@ -30,6 +38,7 @@ from renova.api.compute.fields import (
     trusted_certs,
 )
 from renova.api.compute.flavors import reach
+from renova.api.compute.group_wishes import GroupWishes
 from renova.api.compute.network_wishes import Wanted
 from renova.api.compute.passwords import new_password
 from renova.api.compute.personality import WantedFile
@@ -116,6 +125,7 @@ class Found(msgspec.Struct, frozen=True):
 
     flavor: Flavor
     key: KeyPair | None
+    groups: GroupWishes
 
 
 async def create(call: Call) -> Reply:
@@ -143,11 +153,11 @@ async def create(call: Call) -> Reply:
         user_data=base64(wanted.user_data, "user_data") if wanted.user_data else None,
         metadata=given(wanted.metadata, {}),
         tags=tuple(dict.fromkeys(given(wanted.tags, []))),
-        wishes=await network_wishes.wishes(call, wanted.networks, most),
+        wishes=found.groups.of(await network_wishes.wishes(call, wanted.networks, most)),
         availability_zone=zone,
         host=host,
         config_drive="True" if wanted.config_drive and is_true(wanted.config_drive) else "",
-        security_groups=_security_groups(call, wanted),
+        security_groups=found.groups.names,
         hints=hints,
         group=scheduler_hints.group(hints),
         access_ipv4=optional_address(given(wanted.access_ipv4, None), "accessIPv4", 4),
@@ -223,7 +233,8 @@ def _find(call: Call, tx: Tx, wanted: WantedServer, zone: str | None, host: str 
         raise Invalid(f"Compute host {host} could not be found.")
     if zone is not None:
         demand_zone(tx, zone)
-    return Found(flavor, key)
+    named = (group.name for group in given(wanted.security_groups, []))
+    return Found(flavor, key, group_wishes.wished(tx, call.caller.project, named))
 
 
 def find_key(call: Call, tx: Tx, name: str) -> KeyPair:
@@ -248,14 +259,6 @@ async def _image(call: Call, wanted: WantedServer, flavor: Flavor, disks: Wishes
 
 def _auto_disk_config(image: Image | None) -> str | None:
     return image_properties.auto_disk_config(image) if image is not None else None
-
-
-def _security_groups(call: Call, wanted: WantedServer) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(group.name for group in given(wanted.security_groups, [])))
-    for name in names:
-        if name != "default":
-            raise Invalid(f"Security group {name} not found for project {call.caller.project}.")
-    return names or ("default",)
 
 
 def _numbered(call: Call, wanted: WantedServer, first: NewServer, place: int, most: int) -> NewServer:

@@ -6,7 +6,8 @@ from renova.api.compute.route import known, route
 from renova.api.compute.visible import find_server
 from renova.api.http import Call, Reply
 from renova.model.errors import NotFound
-from renova.model.server import AttachedNetwork
+from renova.model.server import Server
+from renova.store import security_groups as groups
 
 POLICY = {
     "os_compute_api:ips:index": "rule:project_reader_or_admin",
@@ -17,30 +18,40 @@ POLICY = {
 
 async def addresses(call: Call) -> Reply:
     server = await find_server(call, "os_compute_api:ips:index")
-    return Reply(200, {"addresses": {network.name: _addresses(network) for network in server.networks}})
+    return Reply(200, {"addresses": _addresses(server)})
 
 
 async def addresses_of_network(call: Call) -> Reply:
     server = await find_server(call, "os_compute_api:ips:show")
     name = call.path["network"]
+    shown = _addresses(server)
+    if name not in shown:
+        raise NotFound("Instance is not a member of specified network")
+    return Reply(200, {name: shown[name]})
+
+
+def _addresses(server: Server) -> dict[str, list[dict[str, Any]]]:
+    """Return the server's addresses by its networks' names: several networks may have one name."""
+    shown: dict[str, list[dict[str, Any]]] = {}
     for network in server.networks:
-        if network.name == name:
-            return Reply(200, {name: _addresses(network)})
-    raise NotFound("Instance is not a member of specified network")
-
-
-def _addresses(network: AttachedNetwork) -> list[dict[str, Any]]:
-    return [{"version": 6 if ":" in each.ip else 4, "addr": each.ip} for each in network.addresses]
+        shown.setdefault(network.name, []).extend(
+            {"version": 6 if ":" in each.ip else 4, "addr": each.ip} for each in network.addresses
+        )
+    return shown
 
 
 async def security_groups(call: Call) -> Reply:
-    """List the groups by name; what they allow is the network service's to tell."""
+    """List the groups that the server's ports have; what they allow is the network service's to tell."""
     server = await find_server(call, "os_compute_api:os-security-groups:list")
-    groups = [
-        {"id": name, "name": name, "description": "", "tenant_id": server.project, "rules": []}
-        for name in server.security_groups
+    ports = await call.cloud.networks.ports(server.id)
+    wanted = dict.fromkeys(group for port in ports for group in port.security_groups)
+    found = await call.cloud.database.read(lambda tx: [groups.group(tx, each) for each in wanted])
+    shown = [
+        {"id": each.id, "name": each.name, "description": each.description, "tenant_id": each.project, "rules": []}
+        for each in found
+        if each is not None
     ]
-    return Reply(200, {"security_groups": groups})
+    return Reply(200, {"security_groups": shown})
 
 
 ROUTES = [

@@ -14,7 +14,7 @@ from renova.api.compute.times import seconds
 from renova.api.http import Call, Version
 from renova.model.host import Host
 from renova.model.ids import HostId, ProjectId
-from renova.model.server import AttachedNetwork, Server
+from renova.model.server import Server
 
 POLICY = {
     "os_compute_api:os-extended-server-attributes": "rule:admin_api",
@@ -156,7 +156,7 @@ class ServerViews:
             "flavor": self._flavor_of(server, seen or self._seen.get(server.project) or self._see(server)),
             "created": seconds(server.created_at),
             "updated": seconds(server.updated_at),
-            "addresses": {network.name: _addresses(network) for network in server.networks},
+            "addresses": _addresses(server),
             "accessIPv4": server.access_ipv4 or "",
             "accessIPv6": server.access_ipv6 or "",
             "links": self.links(server),
@@ -243,13 +243,17 @@ def _volumes(version: Version, server: Server) -> list[dict[str, Any]]:
     return [{"id": each.volume, "delete_on_termination": each.delete_on_termination} for each in server.volumes]
 
 
-def _addresses(network: AttachedNetwork) -> list[dict[str, Any]]:
-    return [
-        {
-            "version": 6 if ":" in address.ip else 4,
-            "addr": address.ip,
-            "OS-EXT-IPS:type": "fixed",
-            "OS-EXT-IPS-MAC:mac_addr": address.mac,
-        }
-        for address in network.addresses
-    ]
+def _addresses(server: Server) -> dict[str, list[dict[str, Any]]]:
+    """Return the server's addresses by its networks' names: several networks may have one name."""
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for network in server.networks:
+        shown.setdefault(network.name, []).extend(
+            {
+                "version": 6 if ":" in address.ip else 4,
+                "addr": address.ip,
+                "OS-EXT-IPS:type": "fixed",
+                "OS-EXT-IPS-MAC:mac_addr": address.mac,
+            }
+            for address in network.addresses
+        )
+    return shown

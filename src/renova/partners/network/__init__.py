@@ -20,6 +20,7 @@ class PortWish(msgspec.Struct, frozen=True):
     port: PortId | None = None
     fixed_ip: str | None = None
     tag: str | None = None  # by which the guest knows the nic
+    security_groups: tuple[str, ...] = ()  # ids, or `default`, of one that is to be made; none: the project's default
 
 
 class Networks(Protocol):

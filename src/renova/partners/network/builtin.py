@@ -14,6 +14,7 @@ from renova.model.network import Network, Port
 from renova.partners.network import Check, PortWish
 from renova.store import networks, ports, security_groups
 from renova.store.database import Database, Tx
+from renova.store.security_groups import DEFAULT
 
 
 class BuiltinNetworks:
@@ -84,9 +85,16 @@ class BuiltinNetworks:
             nic=index,
             made_by_compute=True,
             tag=wish.tag,
-            security_groups=(security_groups.default_group(tx, self._chance, project),),
+            security_groups=tuple(self._group(tx, project, each) for each in wish.security_groups or (DEFAULT,)),
         )
         return ports.add(tx, self._chance, network, new)
+
+    def _group(self, tx: Tx, project: ProjectId, wished: str) -> str:
+        if wished == DEFAULT:
+            return security_groups.default_group(tx, self._chance, project)
+        if security_groups.group(tx, wished) is None:
+            raise Refused(f"Security group {wished} could not be found.")
+        return wished
 
     async def bind(self, port: PortId, host: str, zone: str) -> None:
         await self._database.transact(lambda tx: ports.change(tx, port, host=host, device_owner=f"compute:{zone}"))
