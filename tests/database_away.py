@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from renova.model.errors import NotNow
+from renova.model.errors import DatabaseAway
 from renova.store.database import Executor, Tx
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Away:
 
     def _here(self) -> Executor:
         if self._away:
-            raise NotNow("the database could not commit: connection refused")
+            raise DatabaseAway("the database could not commit: connection refused")
         return self._executor
 
 

@@ -11,7 +11,7 @@ import structlog
 from renova.engine.journal import Book, Elsewhere, Held, Journal, Lost
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import NotNow, OnHold
+from renova.model.errors import DatabaseAway, NotNow, OnHold
 
 log = structlog.get_logger()
 TX = TypeVar("TX")
@@ -88,15 +88,27 @@ class Tries(Generic[TX]):
         await self._journal.read(held)  # raises `Lost` if it is no longer ours
 
     async def patiently(self, patience: float, call: Callable[[], Awaitable[R]]) -> R:
-        """Call until it does not raise `NotNow`, for at most `patience` seconds."""
-        began = self._clock.monotonic()
+        """Call until it does not raise `NotNow`, for at most `patience` seconds since it first did.
+
+        What a call takes that is done, or fails for the first time, does not count: it may copy a large image. Nor does
+        what all operations wait for alike, a database that is away or a cluster that is on hold: who waits with them
+        must find each as it was.
+        """
+        since: float | None = None  # when it first failed; later by what does not count
+        failed_at = self._clock.monotonic()
         pause = FIRST_PAUSE
         while True:
             try:
                 return await call()
             except NotNow as away:
-                if self._clock.monotonic() + pause - began > patience:
-                    raise
+                now = self._clock.monotonic()
+                if isinstance(away, (DatabaseAway, OnHold)):
+                    since = None if since is None else since + now - failed_at
+                else:
+                    since = now if since is None else since
+                    if now + pause - since > patience:
+                        raise
+                failed_at = now
                 log.info("step waits", reason=str(away))
             await self._clock.sleep(pause * self._chance.uniform(0.8, 1.2))
             pause = min(2 * pause, LONGEST_PAUSE)

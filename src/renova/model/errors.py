@@ -37,6 +37,10 @@ class NotNow(CloudError):
     """Something this code needs is away; the same request may work later."""
 
 
+class DatabaseAway(NotNow):
+    """The database does not serve, or did not say whether it committed. Nothing is given up for that: it comes back."""
+
+
 class StorageAway(NotNow):
     """The host that holds a volume does not answer: what needs it may work once that is back."""
 

@@ -2,8 +2,8 @@
 
 A link behaves as `store.writer` over PostgreSQL does: what waits is committed together, one group at a time; a group
 that was in another's way runs again; a connection that breaks before the commit is made anew, one that breaks while the
-answer is awaited leaves an unknown outcome, which is `NotNow`. Transactions are atomic in one turn of the loop, and so
-serializable: whoever dies has committed or has not.
+answer is awaited leaves an unknown outcome, which is `DatabaseAway`. Transactions are atomic in one turn of the loop,
+and so serializable: whoever dies has committed or has not.
 
 The server can be away, slow or full, fail over, and be restored; it takes each commit to its replica, unless that lags.
 """
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import structlog
 
 from renova.model.clock import Clock
-from renova.model.errors import NotNow
+from renova.model.errors import DatabaseAway
 from renova.simulation.processes import Process
 from renova.store.database import Database, Standing, Tx
 from renova.store.inline import Inline
@@ -220,7 +220,7 @@ class DatabaseLink:
 
     def _read(self, job: _Job) -> None:
         if (seconds := self._reach()) > 0:
-            job.error = NotNow("the database does not answer")
+            job.error = DatabaseAway("the database does not answer")
             self._later(seconds, job.tell)
             return
         session = self._server.session
@@ -288,7 +288,7 @@ class DatabaseLink:
             trouble = session.trouble(error)
             session.rollback()
             job.undone()
-            job.error = error if trouble is Trouble.NONE else NotNow(f"the database refused: {reason(error)}")
+            job.error = error if trouble is Trouble.NONE else DatabaseAway(f"the database refused: {reason(error)}")
             return False
         if not keep:
             session.rollback()
@@ -298,7 +298,7 @@ class DatabaseLink:
     def _fail(self, group: list[_Job], why: str) -> None:
         for job in reversed(group):
             job.undone()
-            job.error = NotNow(why)
+            job.error = DatabaseAway(why)
 
     def _answer(self, group: list[_Job], breaks: int) -> None:
         if breaks != self._breaks:

@@ -95,7 +95,7 @@ class Database:
         """Run `fn` in one transaction and return its result once that is durable.
 
         What `fn` raises undoes all it did, and nothing of other transactions. `fn` may touch only the transaction:
-        no I/O, no await, and it may run more than once. A database that cannot serve raises `NotNow`; so does a
+        no I/O, no await, and it may run more than once. A database that cannot serve raises `DatabaseAway`; so does a
         commit of which nobody knows whether it succeeded, for its answer was lost: who is told so may assume nothing.
         """
         if self.watch is None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from renova.model.errors import NotNow
+from renova.model.errors import DatabaseAway
 from renova.store.database import Tx
 from renova.store.session import TURNS, Session, Trouble, reason
 
@@ -30,7 +30,7 @@ class Inline:
                 if trouble is Trouble.AGAIN and turn < TURNS - 1:
                     continue
                 if isinstance(error, Exception) and trouble is not Trouble.NONE:
-                    raise NotNow(f"the database could not commit: {reason(error)}") from error
+                    raise DatabaseAway(f"the database could not commit: {reason(error)}") from error
                 raise
             for call in tx.afterwards:
                 call()

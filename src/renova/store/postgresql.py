@@ -15,7 +15,7 @@ import psycopg
 from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
-from renova.model.errors import NotNow
+from renova.model.errors import DatabaseAway
 from renova.store.database import Database, Tx
 from renova.store.postgresql_bell import Bell
 from renova.store.postgresql_server import ANSWER_S, Server
@@ -48,7 +48,7 @@ class _Threads:
 
     def _read(self, fn: Callable[[Tx], T], asked: float) -> T:
         if monotonic() - asked > ANSWER_S:
-            raise NotNow("the database does not keep up with what is read")
+            raise DatabaseAway("the database does not keep up with what is read")
         session = self._idle.get()
         try:
             return self._read_with(session, fn, tries=2)
@@ -64,7 +64,7 @@ class _Threads:
             if trouble is Trouble.NONE:
                 raise
             if trouble is Trouble.AWAY or tries == 1:
-                raise NotNow(f"the database could not be read: {reason(error)}") from error
+                raise DatabaseAway(f"the database could not be read: {reason(error)}") from error
             return self._read_with(session, fn, tries - 1)
         session.rollback()
         return result
@@ -80,7 +80,7 @@ class _Threads:
 def open_postgresql(address: str) -> Database:
     """Open the database at libpq's address, made on first use.
 
-    `NotNow` when it does not answer, `BadSetup` when it never will as long as the address is this one.
+    `DatabaseAway` when it does not answer, `BadSetup` when it never will as long as the address is this one.
     """
     server = Server(address)
     try:

@@ -17,7 +17,7 @@ from psycopg.adapt import Loader
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from renova.model.errors import BadSetup, CloudError, NotNow
+from renova.model.errors import BadSetup, CloudError, DatabaseAway
 from renova.store.database import Standing
 
 log = structlog.get_logger()
@@ -154,7 +154,7 @@ class Server:
                 return BadSetup(
                     f"The database of RENOVA_DATABASE cannot be used: {reason}. Mend the address, or the server."
                 )
-        return NotNow(f"the database does not answer: {said.strip().splitlines()[0]}")
+        return DatabaseAway(f"the database does not answer: {said.strip().splitlines()[0]}")
 
     def be_patient(self, connection: Connection, seconds: int) -> None:
         """Have the transaction of this connection wait so long for locks and answers."""

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import structlog
 
-from renova.model.errors import NotNow
+from renova.model.errors import DatabaseAway, NotNow
 from renova.store.database import Tx
 from renova.store.job import Job
 from renova.store.session import TURNS, Session, Spoilt, Trouble, reason
@@ -82,8 +82,9 @@ class Writer:
             if trouble in (Trouble.AWAY, Trouble.LOST):
                 # Those who wait have waited as long: nobody waits longer for others to be refused first.
                 ending = self._gather(group, sys.maxsize)
+            kind = NotNow if trouble is Trouble.NONE else DatabaseAway
             for job in group:
-                job.error = NotNow(f"the database could not commit: {reason(refused)}")
+                job.error = kind(f"the database could not commit: {reason(refused)}")
         _tell_all(group)
         return ending
 
@@ -133,7 +134,7 @@ class Writer:
             if careful:
                 session.undo()
             job.undone()
-            job.error = NotNow(f"the database refused: {reason(error)}") if trouble is Trouble.AWAY else error
+            job.error = DatabaseAway(f"the database refused: {reason(error)}") if trouble is Trouble.AWAY else error
         else:
             if careful:
                 session.release()

@@ -37,6 +37,7 @@ class World:
     faults: dict[str, list[Exception]] = field(default_factory=dict)  # raised one after the other
     holds: dict[str, asyncio.Event] = field(default_factory=dict)  # whoever does this next waits for the event
     failure: Failure | None = None
+    takes: dict[str, float] = field(default_factory=dict)  # seconds that something takes each time
     unfit: int = 0  # how often nobody is let into it
 
     def entered(self) -> "World":
@@ -53,6 +54,8 @@ class World:
         return [time for time, said in self.told if said == name]
 
     async def does(self, name: str) -> None:
+        if (takes := self.takes.get(name)) is not None:
+            await self.clock.sleep(takes)
         self._say(name)
         if (hold := self.holds.pop(name, None)) is not None:
             await hold.wait()

@@ -7,7 +7,7 @@ import pytest
 from renova.engine.operation import Run, Story
 from renova.engine.telling import LONGEST_SETTLING_PAUSE
 from renova.engine.tries import FIRST_PAUSE, LONGEST_PAUSE
-from renova.model.errors import Broken, NotNow, Refused
+from renova.model.errors import Broken, DatabaseAway, NotNow, OnHold, Refused
 
 from .delivery import DONE, PATIENCE, TAKEN_BACK, Office, Want, close, deliver, enter, fetch, in_office, send, settle
 
@@ -63,6 +63,34 @@ def test_patience_ends_and_then_the_story_is_taken_back(name: str) -> None:
         assert office.world.said[-1] == "settle"
         assert office.world.failure is not None
         assert office.world.failure.message == "away for good"
+
+    in_office(story)
+
+
+@pytest.mark.parametrize("error", [DatabaseAway("no answer"), OnHold("hosts are waited for")])
+@pytest.mark.parametrize("name", ["fetch", "send", "recall"])
+def test_patience_does_not_end_while_all_wait_for_the_same(name: str, error: NotNow) -> None:
+    async def story(office: Office) -> None:
+        outage = int(10 * PATIENCE / LONGEST_PAUSE)
+        # Before and after it the host is away, for less than there is patience for.
+        away = [NotNow("away")] * 5
+        office.world.faults[name] = [*away, *[error] * outage, *away]
+        if name == "recall":
+            office.world.faults["send"] = [Refused("never")]
+        assert await office.tell() == ("failed" if name == "recall" else "done")
+        times = office.world.times_of(name)
+        assert len(times) == outage + 2 * len(away) + 1
+        assert office.logged("undo failed") == []
+
+    in_office(story)
+
+
+def test_an_act_that_is_cut_off_after_a_long_time_is_tried_again() -> None:
+    async def story(office: Office) -> None:
+        office.world.takes["send"] = 2 * PATIENCE  # copies a large image, say
+        office.world.faults["send"] = [NotNow("the connection ended")]
+        assert await office.tell() == "done"
+        assert len(office.world.times_of("send")) == 2
 
     in_office(story)
 
