@@ -20,12 +20,12 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from renova.model.clock import Clock, stamp
-from renova.model.errors import BadSetup, Broken, Invalid
+from renova.model.errors import BadSetup, Broken, DatabaseAway, Invalid
 from renova.store.database import Database, Tx
 from renova.store.inline import Inline
 from renova.store.prepared import Rows, Shape, Statement, Statements, Value, shape, value
 from renova.store.schema import metadata
-from renova.store.session import UNKEPT, Trouble
+from renova.store.session import UNKEPT, Trouble, reason
 from renova.store.upgrade import REVISIONS, is_current, upgrade
 from renova.store.writer import Writer
 
@@ -169,9 +169,12 @@ class _File:
         self.transact = self._writer.transact
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
-        tx = Tx(self._reader, self._reader.begin())
         try:
-            return fn(tx)
+            return fn(Tx(self._reader, self._reader.begin()))
+        except Exception as error:
+            if self._reader.trouble(error) is Trouble.NONE:
+                raise
+            raise DatabaseAway(f"the database could not be read: {reason(error)}") from error
         finally:
             self._reader.rollback()
 

@@ -75,8 +75,8 @@ class Writer:
         ending = False
         if refused is not None and trouble is Trouble.AGAIN and len(group) > 1:
             for job in group:
-                self._run([job])
-            return False
+                ending |= self._run([job])
+            return ending
         if refused is not None:
             log.error("commit failed", group=len(group), exc_info=refused)
             if trouble in (Trouble.AWAY, Trouble.LOST):

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sqlite3
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from renova.model.clock import SystemClock
-from renova.model.errors import BadSetup, NotNow
+from renova.model.errors import BadSetup, DatabaseAway, NotNow
 from renova.store.database import Database, Tx
 from renova.store.sqlite import open_sqlite
 
@@ -24,6 +25,17 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await found.transact(lambda tx: tx.execute(text("CREATE TABLE things (name TEXT PRIMARY KEY)")))
     yield found
     found.close()
+
+
+@pytest.mark.parametrize("how", ["read", "transact"])
+async def test_a_disk_that_fails_for_a_moment_is_for_later(database: Database, how: str) -> None:
+    def broken(tx: Tx) -> None:
+        things_of = tx.execute(text("SELECT name FROM things")).all()
+        raise sqlite3.OperationalError("disk I/O error", things_of)
+
+    with pytest.raises(DatabaseAway, match="disk I/O error"):
+        await getattr(database, how)(broken)
+    assert await things(database) == []
 
 
 async def test_a_full_disk_is_for_later_and_says_nothing_of_what_was_to_be_written(database: Database) -> None:
