@@ -3,6 +3,10 @@
 Each answer that is waited for costs both sides a turn of their processors: tens of microseconds, and more where these
 have gone to sleep meanwhile. What is sent ahead costs none: it goes with the next question (libpq's pipeline mode), and
 its answer is heard before that one's.
+
+What the server has been sent must end with a sync whenever this process may stand still: only after one does it wait
+for us as for an idle transaction, whose time is limited (`postgresql_server`), and not for as long as the connection
+lives, with all locks held. libpq keeps back what is less than 8 KiB; before it would not, a sync is sent.
 """
 
 import select
@@ -14,6 +18,9 @@ from psycopg import pq
 from renova.store.postgresql_server import ANSWER_S
 from renova.store.session import Spoilt
 
+KEPT_BACK = 7000  # bytes: a little less than libpq keeps back, as they are reckoned here from above
+_OF_A_QUESTION, _OF_A_VALUE = 64, 6  # bytes that are sent for it, at most, beside names and values
+
 
 class Answers:
     """Waits for answers, but not for ever: libpq itself would wait for a server that hangs."""
@@ -22,11 +29,17 @@ class Answers:
         self._pg = pg
         self._poll = select.poll()
         self._poll.register(pg.socket, select.POLLIN)
-        self._ahead: list[Callable[[pq.abc.PGresult], None]] = []  # who hears the answers that nobody waited for yet
+        # Who hears the answers that nobody waited for yet; None: a sync.
+        self._ahead: list[Callable[[pq.abc.PGresult], None] | None] = []
+        self._unsynced = 0  # bytes
         self._failed: Exception | None = None  # what the first of them that would not have its answer said
 
     def unasked(self) -> bool:
-        """Say whether the server has said something that answers nothing: it has ended the connection."""
+        """Say whether the server has something to say that answers nothing: it has ended the connection.
+
+        What libpq has read of that already, behind an answer, is told as a notice now.
+        """
+        self._pg.is_busy()
         return bool(self._poll.poll(0))
 
     def query(self, sql: bytes) -> pq.abc.PGresult:
@@ -43,6 +56,8 @@ class Answers:
     def run(self, name: bytes, values: Sequence[bytes | None], formats: Sequence[int]) -> pq.abc.PGresult:
         """Run a prepared statement, after what was sent ahead. `Spoilt` if something of that failed."""
         self._raise_failed()
+        if self._ahead:
+            self._keep_back(name, values)
         self._pg.send_query_prepared(name, values, formats)
         return self._hear_ahead(1)[0] if self._ahead else self._hear()
 
@@ -61,8 +76,11 @@ class Answers:
         self._raise_failed()
         if not self._ahead:
             self._pg.enter_pipeline_mode()
+        self._keep_back(name, values)
         self._pg.send_query_prepared(name, values, formats)
         self._ahead.append(heard)
+        if self._unsynced > KEPT_BACK:  # alone
+            self._sync()
 
     def settle(self) -> None:
         """Wait for what was sent ahead. `Spoilt` if something of it failed, and each time until that is forgotten."""
@@ -72,9 +90,25 @@ class Answers:
 
     def forget(self) -> None:
         """Have what was sent ahead fail nobody: its transaction is undone."""
-        self._failed, ahead = None, self._ahead
-        self._ahead = [_ignore] * len(ahead)
+        self._failed = None
+        self._ahead = [heard and _ignore for heard in self._ahead]
         self.settle()
+
+    def _keep_back(self, name: bytes, values: Sequence[bytes | None]) -> None:
+        """Sync what was sent before if libpq would not keep it back together with this question."""
+        size = _OF_A_QUESTION + len(name) + sum(len(value or b"") + _OF_A_VALUE for value in values)
+        if self._unsynced and self._unsynced + size > KEPT_BACK:
+            self._sync()
+        self._unsynced += size
+
+    def _sync(self) -> None:
+        """Have the server wait after this; its answer is heard with the others. What failed before it fails all after.
+
+        For they are of one transaction, whose beginning was waited for.
+        """
+        self._pg.pipeline_sync()
+        self._ahead.append(None)
+        self._unsynced = 0
 
     def _raise_failed(self) -> None:
         if self._failed is not None:
@@ -82,18 +116,21 @@ class Answers:
 
     def _hear_ahead(self, more: int) -> list[pq.abc.PGresult]:
         """Hear the answers to what was sent ahead, and return those to so many questions that were asked after it."""
-        ahead, self._ahead = self._ahead, []
-        self._pg.pipeline_sync()
-        results = [self._hear() for _ in range(len(ahead) + more)]
+        if self._unsynced:  # else the last that was sent is a sync
+            self._sync()
+        ahead, self._ahead = self._ahead[:-1], []
+        answered = [(heard, self._hear()) for heard in ahead]
+        results = [self._hear() for _ in range(more)]
         self._hear()  # that this was all
         self._pg.exit_pipeline_mode()
         try:
-            for heard, result in zip(ahead, results, strict=False):
-                heard(result)
+            for heard, result in answered:
+                if heard is not None:
+                    heard(result)
         except Exception as error:
             self._failed = error
             raise Spoilt from error
-        return results[len(ahead) :]
+        return results
 
     def _hear(self) -> pq.abc.PGresult:
         """Wait for the answer to the first question that has none yet; return its last result."""

@@ -96,6 +96,7 @@ class PostgreSQLSession(Statements[_Prepared]):
         self._generation = 0
         self._written = 0
         self._warning = ""
+        self._ended = False  # by the server, as it has said
         self._link: Link | None = None
 
     def begin(self) -> str:
@@ -109,7 +110,7 @@ class PostgreSQLSession(Statements[_Prepared]):
         return row.decode() if self.clock is None else stamp(self.clock.wall())
 
     def commit(self) -> None:
-        if self._answers.unasked():
+        if self._answers.unasked() or self._ended:
             # Nothing was asked: the server has ended the connection, and with it the transaction.
             raise _Ended("the connection was ended before the commit")
         result = self._query(b"COMMIT")
@@ -280,6 +281,7 @@ class PostgreSQLSession(Statements[_Prepared]):
         super().__init__(connection)
         link: Any = connection.connection.driver_connection
         self._link = link
+        self._ended = False
         self._pg: pq.abc.PGconn = link.pgconn
         link.add_notice_handler(self._hear)
         self._answers = Answers(self._pg)
@@ -299,6 +301,7 @@ class PostgreSQLSession(Statements[_Prepared]):
     def _hear(self, notice: Diagnostic) -> None:
         if notice.severity_nonlocalized == "WARNING":
             self._warning = notice.message_primary or "a warning without words"
+        self._ended |= notice.severity_nonlocalized in ("FATAL", "PANIC")
 
     def _query(self, sql: bytes) -> pq.abc.PGresult:
         """Run statements that have no values; return the last one's result."""
