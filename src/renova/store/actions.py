@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, String, Table, Text, bindparam, insert, select, update
+from sqlalchemy import Column, Index, String, Table, Text, bindparam, insert, select, update
 
 from renova.model.ids import ProjectId, ServerId, UserId
 from renova.store.database import Tx
-from renova.store.schema import Number, Stamp, metadata
+from renova.store.schema import Number, Stamp, metadata, only_where
 
 actions = Table(
     "actions",
@@ -37,6 +37,7 @@ events = Table(
     Column("details", Text),
     Column("traceback", Text),
 )
+Index("events_open", events.c.action, **only_where(events.c.finished_at.is_(None)))
 
 
 # Made once: making a statement costs five times as much as running it.

@@ -27,7 +27,7 @@ from renova.model.guest import PowerState
 from renova.model.ids import HostId, ProjectId, ServerId
 from renova.model.server import AttachedNetwork, AttachedVolume, Fault, KeyPair, Server, TaskState, VmState
 from renova.store.database import Tx
-from renova.store.schema import Document, Number, Stamp, metadata
+from renova.store.schema import Document, Number, Stamp, metadata, only_where
 
 servers = Table(
     "servers",
@@ -81,6 +81,12 @@ servers = Table(
     Column("deleted", Boolean, nullable=False, default=False),
     Index("servers_newest", "created_at", "serial"),
 )
+# Deleted servers are kept, and soon are most: who asks for the others is not to go through these.
+_living = only_where(servers.c.deleted.is_(False))
+Index("servers_living", servers.c.created_at, servers.c.serial, **_living)
+Index("servers_living_in_order", servers.c.serial, **_living)
+# Not one of those only: SQLite would prefer that of all the project's servers to it.
+Index("servers_of_project", servers.c.project, servers.c.deleted, servers.c.created_at, servers.c.serial)
 
 _VM = {state.value: state for state in VmState}
 _TASK: dict[str | None, TaskState | None] = {state.value: state for state in TaskState} | {None: None}
