@@ -19,10 +19,10 @@ from renova.operations.rounds import Round
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.partners.network import PortWish
-from renova.store import actions, block_devices, volume_attachments
+from renova.store import actions, block_devices, volume_attachments, volume_quotas
 from renova.store.placement import allocations
 from tests.operations.failing_hosts import break_start, dead_host_of, fails
-from tests.operations.story import Told, an_image, told_story
+from tests.operations.story import PROJECT, Told, an_image, told_story
 from tests.operations.volumes import a_new_volume, a_volume, attached, content, has, rows, status, write
 
 
@@ -146,6 +146,7 @@ def test_names_of_devices_are_as_wished_where_they_are_free() -> None:
 
 def test_a_server_has_a_limit_of_disks() -> None:
     async def story(told: Told) -> None:
+        await told.cloud.database.transact(lambda tx: volume_quotas.change(tx, PROJECT, {"volumes": -1}))
         server = await told.created()
         for _ in range(24):
             await told.ask(accept_attach_volume, server, NewAttachment(volume=await a_volume(told)))
@@ -348,6 +349,22 @@ def test_an_attachment_that_its_hosts_death_cut_off_is_gone_on_with_at_the_desti
         after = await told.get(server)
         assert [disk.volume for disk in has(told, server)[after.host_name or ""]] == [volume]
         await told.back("host1")
+
+    told_story(story)
+
+
+def test_volumes_that_servers_have_made_count_for_the_projects_quota_however_many_are_made_at_once() -> None:
+    async def story(told: Told) -> None:
+        await told.cloud.database.transact(lambda tx: volume_quotas.change(tx, PROJECT, {"volumes": 2}))
+        devices = [a_new_volume(told, boot_index=None) for _ in range(3)]
+        servers = [await told.create(devices=(device,)) for device in devices]
+        ended = [await told.idle(server) for server in servers]
+        assert sorted(server.vm_state for server in ended) == [VmState.ACTIVE, VmState.ACTIVE, VmState.ERROR]
+        (refused,) = [server for server in ended if server.vm_state is VmState.ERROR]
+        assert refused.fault is not None
+        assert "Maximum number of volumes allowed (2) exceeded" in refused.fault.message
+        made = [await status(told, device.volume) for device in devices if device.volume is not None]
+        assert sorted(made) == ["gone", "in-use", "in-use"]
 
     told_story(story)
 

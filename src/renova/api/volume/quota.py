@@ -1,4 +1,4 @@
-"""How many volumes, snapshots and GiB a project may have; asked inside the transaction that takes them."""
+"""How many volumes, snapshots and GiB a project may have, for users to see and administrators to set."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from renova.api.volume.found import wrapped
 from renova.api.volume.paging import is_true
 from renova.model.errors import Invalid
 from renova.model.ids import ProjectId
-from renova.store import volume_quotas, volume_snapshots, volumes
+from renova.partners.volume.limits import exceeded, usage
+from renova.store import volume_quotas
 from renova.store.database import Tx
 
 POLICY = {
@@ -20,25 +21,10 @@ POLICY = {
 }
 
 
-def usage(tx: Tx, project: ProjectId) -> dict[str, int]:
-    count, size = volumes.usage(tx, project)
-    taken, kept = volume_snapshots.usage(tx, project)
-    return {"volumes": count, "snapshots": taken, "gigabytes": size + kept}
-
-
 def demand_gigabytes(tx: Tx, project: ProjectId, size_gb: int, what: str | None) -> None:
     """Raise `Failure` 413 unless the project may have another volume or snapshot (`what`) and so many GiB more."""
-    limits, used = volume_quotas.of_project(tx, project), usage(tx, project)
-    if 0 <= limits["per_volume_gigabytes"] < size_gb:
-        raise Failure(413, f"Requested volume is larger than the {limits['per_volume_gigabytes']}G that one may have.")
-    if what is not None and 0 <= limits[what] < used[what] + 1:
-        raise Failure(413, f"Maximum number of {what} allowed ({limits[what]}) exceeded for quota '{what}'.")
-    if 0 <= limits["gigabytes"] < used["gigabytes"] + size_gb:
-        raise Failure(
-            413,
-            f"Requested volume or snapshot exceeds allowed gigabytes quota. Requested {size_gb}G, quota is "
-            f"{limits['gigabytes']}G and {used['gigabytes']}G has been consumed.",
-        )
+    if (reason := exceeded(tx, project, size_gb, what)) is not None:
+        raise Failure(413, reason)
 
 
 async def limits(call: Call) -> Reply:

@@ -18,6 +18,7 @@ from renova.model.storage import OfImage
 from renova.model.volume import Attachment, Connection, NbdExport, Volume
 from renova.partners.image import Images
 from renova.partners.volume import NewVolume, StorageAgents, StorageHosts
+from renova.partners.volume.limits import exceeded
 from renova.partners.volume.requests import (
     Making,
     begin_volume,
@@ -208,13 +209,21 @@ class BuiltinVolumes:
                 type=new.type,
                 zone=new.zone,
             )
-            await self._database.transact(lambda tx: begin_volume(tx, making, self.hosts.up))
+            await self._database.transact(lambda tx: self._begin(tx, making))
         found = await self._settled(new.id)
         if found.status in ("creating", "downloading"):
             raise NotNow(f"Volume {new.id} is being made.")
         if found.status == "error":
             raise Refused(f"Volume {new.id} could not be made: {found.error}")
         return _described(found)
+
+    def _begin(self, tx: Tx, making: Making) -> None:
+        """Begin to make the volume, within its project's quota, which servers made at once share."""
+        if volumes.volume(tx, making.id) is not None:
+            return  # that it was begun is known only now
+        if (reason := exceeded(tx, making.project, making.size_gb, "volumes")) is not None:
+            raise Refused(reason)
+        begin_volume(tx, making, self.hosts.up)
 
     async def delete(self, volume: VolumeId) -> None:
         def begin(tx: Tx) -> bool:
