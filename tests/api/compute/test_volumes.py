@@ -11,7 +11,7 @@ from renova.model.storage import Blank
 from renova.store import block_devices, operations, servers, volumes
 from renova.store.volumes import StoredVolume
 
-from .compute_cloud import IMAGE, NETWORK, OTHER_IMAGE, ComputeApi
+from .compute_cloud import IMAGE, NETWORK, OTHER_IMAGE, ComputeApi, an_image
 
 VOLUME = VolumeId("3c1fba0e-08a3-4c6a-8b0f-4a9c1d7a5b10")
 OTHER = VolumeId("7d2d3f34-6a7c-4b36-9d0e-5c8a2a5b1e22")
@@ -361,6 +361,46 @@ async def test_a_rebuild_fills_a_boot_volume_anew_from_2_93_on(
     assert (b'"reimage":null' not in held.want if held else None) is reimage
     if status == 202:
         assert answer.json()["server"]["image"] == ""
+
+
+@pytest.mark.parametrize(
+    ("properties", "asked", "says"),
+    [
+        ({}, {"trusted_image_certificates": ["x"]}, "not supported when booting from volume"),
+        ({"cinder_encryption_key_id": "key"}, {}, "encrypt"),
+        ({"img_config_drive": "sometimes"}, {}, "img_config_drive"),
+        ({"hw_cpu_policy": "nonsense"}, {}, "hw_cpu_policy"),
+        ({"hw_numa_nodes": "2"}, {}, "NUMA topology cannot be changed"),
+    ],
+)
+async def test_an_image_that_no_root_disk_could_be_made_of_does_not_get_into_a_boot_volume_either(
+    api: ComputeApi, properties: dict[str, str], asked: dict[str, Any], says: str
+) -> None:
+    server = await api.have_server(host=await api.have_host("compute1"), host_name="compute1", image=None)
+    await have_volume(api, status="in-use", bootable=True, image_properties={"image_id": IMAGE})
+    await add(api, server.id, VOLUME, boot_index=0, device="vda")
+    api.images[OTHER_IMAGE] = an_image(OTHER_IMAGE, properties=properties)
+    rebuild = {"rebuild": {"imageRef": OTHER_IMAGE, **asked}}
+    assert says in await api.refused("demo", f"POST /servers/{server.id}/action", 400, rebuild, "2.93")
+    assert await api.cloud.database.read(lambda tx: operations.active(tx, server.id)) is None
+
+
+@pytest.mark.parametrize(
+    ("properties", "asked", "says"),
+    [
+        ({}, {"trusted_image_certificates": ["x"]}, "not supported when booting from volume"),
+        ({"img_config_drive": "sometimes"}, {}, "img_config_drive"),
+    ],
+)
+async def test_nor_does_it_when_the_server_is_created(
+    api: ComputeApi, properties: dict[str, str], asked: dict[str, Any], says: str
+) -> None:
+    await api.have_flavor()
+    api.images[OTHER_IMAGE] = an_image(OTHER_IMAGE, properties=properties)
+    device = {"source_type": "image", "destination_type": "volume", "uuid": OTHER_IMAGE, "boot_index": 0}
+    devices = {"block_device_mapping_v2": [{**device, "volume_size": 2}]}
+    new = {"name": "vm", "flavorRef": "small", "networks": "none", **devices, **asked}
+    assert says in await api.refused("demo", "POST /servers", 400, {"server": new}, "2.67")
 
 
 async def test_a_rebuild_needs_every_volume_in_use(api: ComputeApi) -> None:

@@ -7,8 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from renova.api.compute import host_names, image_properties, personality, quota
 from renova.api.compute.action import Action, Value, read_value
-from renova.api.compute.bootable import demand_bootable, find_image
-from renova.api.compute.device_wishes import demand_volume_room
+from renova.api.compute.bootable import demand_bootable, demand_no_certs, find_image
 from renova.api.compute.fields import (
     Body,
     Description,
@@ -147,24 +146,16 @@ def _demand_fit(call: Call, found: Found, image: Image, asked_for: dict[str, Any
     server = found.server
     image_properties.demand_auto_disk_config(image, asked_for["disk_config"])
     image_properties.demand_known_architecture(image)
+    former = server.image if boot is None else boot.image_properties.get("image_id")
+    if boot is not None:
+        demand_no_certs(asked_for["trusted_certs"])
+        if former != image.id and call.version < _REIMAGED_SINCE:
+            raise Invalid("Unable to rebuild with a different image for a volume-backed server.")
     quota.demand_metadata(found.limits, len(asked_for["metadata"] or {}))
     personality.demand_within(found.limits, asked_for["files"])
-    if boot is not None:
-        _demand_fits_volume(call, image, server, boot)
-        return
-    demand_bootable(call, image, server.flavor, server.project)
-    if image.id != server.image:
+    demand_bootable(call, image, server.flavor, server.project, volume_gb=boot.size_gb if boot else None)
+    if image.id != former:
         image_properties.demand_same_numa(server.flavor, server.image_properties, image.properties)
-
-
-def _demand_fits_volume(call: Call, image: Image, server: Server, boot: Volume) -> None:
-    if image.status != "active":
-        raise Invalid(f"Image {image.id} is not active.")
-    if boot.image_properties.get("image_id") != image.id and call.version < _REIMAGED_SINCE:
-        raise Invalid("Unable to rebuild with a different image for a volume-backed server.")
-    if server.flavor.memory_mb < image.min_ram:
-        raise Invalid("Flavor's memory is too small for requested image.")
-    demand_volume_room(image, boot.size_gb)
 
 
 async def _boot_volume(call: Call, found: Found) -> Volume | None:

@@ -1,5 +1,9 @@
 """Whether a server of a flavor can boot from an image: the checks that create and rebuild have in common."""
 
+from collections.abc import Collection, Mapping
+
+from msgspec import UnsetType
+
 from renova.api.compute.fields import canonical
 from renova.api.compute.image_properties import demand_consistent, demand_unencrypted
 from renova.api.http import Call
@@ -22,19 +26,49 @@ async def find_image(call: Call, image: str, message: str) -> Image:
     return found
 
 
-def demand_bootable(call: Call, image: Image, flavor: Flavor, project: ProjectId) -> None:
-    """Raise `Invalid` unless servers of the flavor can boot from the image; `Forbidden` where policy is in the way."""
+def demand_bootable(
+    call: Call, image: Image, flavor: Flavor, project: ProjectId, *, volume_gb: int | None = None
+) -> None:
+    """Raise `Invalid` unless servers of the flavor can boot from the image; `Forbidden` where policy is in the way.
+
+    From a root disk of their own, or from a volume of this size. In Nova's order (spec: rebuild, section 2, 19 to 25).
+    """
     demand_unencrypted(image)
     if image.status != "active":
         raise Invalid(f"Image {image.id} is not active.")
-    if image.disk_format not in _FORMATS:
+    if volume_gb is None and image.disk_format not in _FORMATS:
         raise Invalid(f"Image {image.id} is unacceptable: its disk format is {image.disk_format}, not qcow2 or raw.")
-    if image.properties.get("img_config_drive", "optional") not in ("optional", "mandatory"):
-        raise Invalid(f"Image {image.id} is unacceptable: img_config_drive must be optional or mandatory.")
+    demand_config_drive_wish(image.properties)
     if flavor.memory_mb < image.min_ram:
         raise Invalid("Flavor's memory is too small for requested image.")
-    _demand_room(call, image, flavor, project)
+    if volume_gb is None:
+        _demand_room(call, image, flavor, project)
+    else:
+        demand_volume_room(image, volume_gb)
     demand_consistent(flavor, image.properties)
+
+
+def demand_no_certs(certs: Collection[str] | UnsetType | None) -> None:
+    """Raise `Invalid` where an image is to be validated that goes into a volume: nobody sees what comes of it."""
+    if certs:
+        raise Invalid("Image certificate validation is not supported when booting from volume.")
+
+
+def demand_config_drive_wish(properties: Mapping[str, str]) -> None:
+    if properties.get("img_config_drive", "optional") not in ("optional", "mandatory"):
+        raise Invalid("The image is unacceptable: its img_config_drive must be optional or mandatory.")
+
+
+def demand_volume_room(image: Image, size_gb: int) -> None:
+    """Raise `Invalid` unless a volume of this size can hold the image."""
+    if image.min_disk > size_gb:
+        raise Invalid(
+            "Volume is smaller than the minimum size specified in image metadata. "
+            f"Volume size is {size_gb * _GB} bytes, minimum size is {image.min_disk * _GB} bytes."
+        )
+    size = max(image.size or 0, image.virtual_size or 0)
+    if size > size_gb * _GB:
+        raise Invalid(f"Volume of {size_gb * _GB} bytes is too small for image {image.id}, which has {size} bytes.")
 
 
 def _demand_room(call: Call, image: Image, flavor: Flavor, project: ProjectId) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from renova.api.compute.bootable import demand_volume_room
 from renova.api.compute.fields import Body, Count, Tag, Truth, canonical, count, given, is_true, is_uuid
 from renova.api.http import Call, Version
 from renova.model.block_device import BlockDevice
@@ -17,11 +18,9 @@ from renova.model.errors import Invalid
 from renova.model.flavor import Flavor
 from renova.model.guest import ROOT
 from renova.model.ids import ImageId, ServerId, VolumeId
-from renova.model.image import Image
 from renova.model.volume import Volume
 
 MOST_LOCAL = 3  # local disks of a server, its root disk among them (Nova's max_local_block_devices)
-_GB = 1024**3
 _DEVICE = Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9._\-/]*\Z")
 # What a volume service notes of the image beside its properties.
 _OF_FILE = {"checksum", "container_format", "disk_format", "size"}
@@ -286,15 +285,3 @@ async def _image_properties(call: Call, entry: WantedDevice, flavor: Flavor, siz
         raise Invalid("Flavor's memory is too small for requested image.")
     demand_volume_room(image, size)
     return image.properties
-
-
-def demand_volume_room(image: Image, size_gb: int) -> None:
-    """Raise `Invalid` unless a volume of this size can hold the image."""
-    if image.min_disk > size_gb:
-        raise Invalid(
-            "Volume is smaller than the minimum size specified in image metadata. "
-            f"Volume size is {size_gb * _GB} bytes, minimum size is {image.min_disk * _GB} bytes."
-        )
-    size = max(image.size or 0, image.virtual_size or 0)
-    if size > size_gb * _GB:
-        raise Invalid(f"Volume of {size_gb * _GB} bytes is too small for image {image.id}, which has {size} bytes.")

@@ -15,7 +15,7 @@ from renova.api.compute import (
     scheduler_hints,
 )
 from renova.api.compute.availability_zones import demand_zone
-from renova.api.compute.bootable import demand_bootable, find_image
+from renova.api.compute.bootable import demand_bootable, demand_config_drive_wish, demand_no_certs, find_image
 from renova.api.compute.device_wishes import FormerDevice, WantedDevice, Wishes
 from renova.api.compute.fields import (
     Body,
@@ -248,6 +248,8 @@ def find_key(call: Call, tx: Tx, name: str) -> KeyPair:
 async def _image(call: Call, wanted: WantedServer, flavor: Flavor, disks: Wishes) -> Image | None:
     """Return the image that the root disk is made of; None for a server that boots from a volume."""
     if disks.image is None:
+        demand_no_certs(given(wanted.trusted_image_certificates, None))
+        demand_config_drive_wish(disks.properties)
         image_properties.demand_consistent(flavor, disks.properties)
         return None
     image = await find_image(call, disks.image, f"Can not find requested image {disks.image}")
