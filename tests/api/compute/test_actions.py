@@ -167,7 +167,8 @@ async def test_the_console_shows_its_last_lines(api: ComputeApi, length: Any, ou
 async def test_a_server_without_a_host_has_no_console(api: ComputeApi) -> None:
     server = await api.have_server(host=None)
     assert "is not ready" in await refuse(api, server, {"os-getConsoleOutput": {}}, 409)
-    await refuse(api, server, {"os-getConsoleOutput": {"length": "x"}}, 400)
+    for length in ("x", -2, "-5"):
+        await refuse(api, server, {"os-getConsoleOutput": {"length": length}}, 400)
 
 
 async def rebuildable(api: ComputeApi, **values: Any) -> Server:

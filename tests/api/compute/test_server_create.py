@@ -57,6 +57,8 @@ async def test_the_answer_names_the_server_and_its_password(api: ComputeApi) -> 
     assert want(api).admin_pass == made["adminPass"]
     shown = (await api.got("demo", f"GET /servers/{made['id']}"))["server"]
     assert (shown["status"], shown["OS-EXT-STS:task_state"]) == ("BUILD", TaskState.SCHEDULING)
+    described = (await api.got("demo", f"GET /servers/{made['id']}", version="2.19"))["server"]["description"]
+    assert described == NEW["name"]  # before 2.19 a server is described by its name
 
 
 async def test_what_is_asked_for_is_kept(api: ComputeApi) -> None:
@@ -125,6 +127,7 @@ async def test_a_host_name_is_made_of_the_name(api: ComputeApi) -> None:
         ("2.1", {"colour": "red"}, "colour"),
         ("2.36", {"networks": "auto"}, "networks"),
         ("2.18", {"description": "x"}, "description"),
+        ("2.31", {"networks": [{"uuid": NETWORK, "tag": "x"}]}, "tag"),
         ("2.51", {"tags": ["x"]}, "tags"),
         ("2.52", {"tags": ["a,b"], "networks": "auto"}, "tags"),
         ("2.52", {"tags": [str(number) for number in range(51)], "networks": "auto"}, "tags"),

@@ -18,7 +18,7 @@ MOST = 100 * 1024  # bytes
 class ConsoleOutput(Body):
     """How many lines, counted from the end; null and -1 are all."""
 
-    length: int | Annotated[str, Meta(pattern=r"^-?[0-9]{1,10}\Z")] | None = None
+    length: Annotated[int, Meta(ge=-1)] | Annotated[str, Meta(pattern=r"^(-1|[0-9]{1,10})\Z")] | None = None
 
 
 async def console_output(call: Call, value: Value) -> Reply:

@@ -1,12 +1,12 @@
 """The networks that a new server is asked to have: checked, and turned into wishes for ports."""
 
 import ipaddress
-from typing import Literal
+from typing import ClassVar, Literal
 
 from msgspec import UNSET, UnsetType
 
 from renova.api.compute.fields import Body, Tag, Uuid, address, canonical
-from renova.api.http import Call
+from renova.api.http import Call, Version
 from renova.model.errors import Conflict, Invalid
 from renova.model.ids import NetworkId, PortId
 from renova.model.network import Network
@@ -17,6 +17,8 @@ AMBIGUOUS = "Multiple possible networks found, use a Network ID to be more speci
 
 class WantedNetwork(Body):
     """An entry of `networks`."""
+
+    SINCE: ClassVar[dict[str, Version]] = {"tag": (2, 32)}
 
     uuid: str | UnsetType | None = UNSET
     port: Uuid | UnsetType | None = UNSET

@@ -143,7 +143,7 @@ async def create(call: Call) -> Reply:
     first = NewServer(
         id=ServerId(call.cloud.chance.uuid()),
         name=wanted.name,
-        description=given(wanted.description, None),
+        description=given(wanted.description, None) if call.version >= (2, 19) else wanted.name,  # as Nova has it
         hostname="",
         flavor=found.flavor,
         image=image,
