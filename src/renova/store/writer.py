@@ -56,8 +56,19 @@ class Writer:
             if first is not None:
                 group = [first]
                 ending = self._gather(group, GROUP)
-                ending |= self._run(group)
+                ending |= self._run_whatever_comes(group)
         self._session.close()
+
+    def _run_whatever_comes(self, group: list[Job]) -> bool:
+        try:
+            return self._run(group)
+        except Exception as error:
+            # Of what nobody has foreseen: were this thread to end by it, nobody would ever be answered any more.
+            log.error("transactions failed of what nobody has foreseen", group=len(group), exc_info=True)
+            for job in group:
+                job.error = DatabaseAway(f"nobody knows whether it was committed: {reason(error)}")
+            _tell_all(group)
+            return False
 
     def _gather(self, group: list[Job], most: int) -> bool:
         """Add those that wait already; True when the last one was asked for."""

@@ -1,9 +1,11 @@
-"""The writer's thread ends when it is told to, whatever its last group came to."""
+"""The writer's thread ends when it is told to, and not before, whatever a group came to."""
 
 import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any, cast
+
+import pytest
 
 from renova.model.errors import DatabaseAway
 from renova.store.database import Tx
@@ -49,6 +51,31 @@ class Breaking:
         return Trouble.AGAIN if isinstance(error, InTheWay) else Trouble.LOST
 
     def close(self) -> None: ...
+
+
+class Unforeseen(Breaking):
+    """A session that fails once in what has always worked."""
+
+    def settle(self) -> None:
+        self.settle = lambda: None  # type: ignore[method-assign]
+        raise Strange("of what nobody has foreseen")
+
+    def trouble(self, error: Exception) -> Trouble:
+        raise error
+
+    def commit(self) -> None: ...
+
+
+class Strange(Exception):
+    """What nobody has foreseen."""
+
+
+async def test_who_comes_after_what_nobody_has_foreseen_is_answered() -> None:
+    writer = Writer(cast(Session, Unforeseen(lambda: None)))
+    with pytest.raises(DatabaseAway, match="nobody knows"):
+        await asyncio.wait_for(writer.transact(lambda _tx: 1), LIMIT_S)
+    assert await asyncio.wait_for(writer.transact(lambda _tx: 2), LIMIT_S) == 2
+    writer.close()
 
 
 async def test_told_to_end_while_a_group_is_tried_one_by_one_it_does() -> None:
