@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from renova.api.compute import server_view
 from renova.api.compute.route import known, route
 from renova.api.compute.visible import find_server
 from renova.api.http import Call, Reply
@@ -31,13 +32,9 @@ async def addresses_of_network(call: Call) -> Reply:
 
 
 def _addresses(server: Server) -> dict[str, list[dict[str, Any]]]:
-    """Return the server's addresses by its networks' names: several networks may have one name."""
-    shown: dict[str, list[dict[str, Any]]] = {}
-    for network in server.networks:
-        shown.setdefault(network.name, []).extend(
-            {"version": 6 if ":" in each.ip else 4, "addr": each.ip} for each in network.addresses
-        )
-    return shown
+    """Return them as the server shows them, without what extensions have added there."""
+    shown = server_view.addresses(server).items()
+    return {name: [{key: each[key] for key in ("version", "addr")} for each in those] for name, those in shown}
 
 
 async def security_groups(call: Call) -> Reply:

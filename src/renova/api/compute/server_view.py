@@ -156,7 +156,7 @@ class ServerViews:
             "flavor": self._flavor_of(server, seen or self._seen.get(server.project) or self._see(server)),
             "created": seconds(server.created_at),
             "updated": seconds(server.updated_at),
-            "addresses": _addresses(server),
+            "addresses": addresses(server),
             "accessIPv4": server.access_ipv4 or "",
             "accessIPv6": server.access_ipv6 or "",
             "links": self.links(server),
@@ -243,7 +243,7 @@ def _volumes(version: Version, server: Server) -> list[dict[str, Any]]:
     return [{"id": each.volume, "delete_on_termination": each.delete_on_termination} for each in server.volumes]
 
 
-def _addresses(server: Server) -> dict[str, list[dict[str, Any]]]:
+def addresses(server: Server) -> dict[str, list[dict[str, Any]]]:
     """Return the server's addresses by its networks' names: several networks may have one name."""
     shown: dict[str, list[dict[str, Any]]] = {}
     for network in server.networks:
