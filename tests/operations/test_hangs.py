@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from renova.model.errors import NotNow
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.ids import ServerId
 from renova.model.server import VmState
 from renova.operations.pause import accept_pause
+from renova.operations.rounds import FIRST
 from renova.settings import RecoverySettings
 from renova.store import actions, restarts
 from tests.operations.story import Told, an_image, told_story
@@ -110,6 +112,29 @@ def test_a_guest_whose_watchdog_leaves_it_to_others_is_started_again(action: str
         former = await number(told, server)
         (await machine(told, server)).fire_watchdog(server)
         await restarted(told, server, former, 10)
+
+    tell(story, recovery=RESTARTS)
+
+
+def test_a_watchdog_that_fires_while_its_server_has_something_done_to_it_is_heeded_soon_after() -> None:
+    async def story(told: Told) -> None:
+        server = await watched(told, hw_watchdog_action="none")
+        await told.cloud.clock.sleep(FIRST)  # the duty that would find it has just been done
+        host = await machine(told, server)
+
+        async def fail(_call: str) -> None:
+            raise NotNow("the disks do not answer")
+
+        host.on_call = fail
+        await told.make_image(server)
+        former = await number(told, server)
+        host.fire_watchdog(server)
+        await told.cloud.clock.sleep(10)
+        assert (await told.get(server)).task_state is not None
+        host.on_call = None
+        await told.idle(server)
+        assert await number(told, server) == former
+        await restarted(told, server, former)
 
     tell(story, recovery=RESTARTS)
 

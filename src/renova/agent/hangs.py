@@ -1,8 +1,9 @@
 """Which guests of this host hang: whose agent has answered, is still there, and has not answered for long enough.
 
 An agent that was ended on purpose, or upgraded, has closed its end of the way, and a guest that boots has not opened it
-yet: neither hangs. Whatever begins a guest's life anew, it has to answer once more before its silence counts. What is
-found is told to the controllers, again and again while it is so: they may not have been able to heed it.
+yet: neither hangs. Whatever begins a guest's life anew, it has to answer once more before its silence counts. A guest
+that hangs is told to the controllers again and again, also one whose watchdog says so: they may not have been able to
+heed it, for they do nothing to a server that has something done to it.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from renova.drivers.hypervisor import Hypervisor
 from renova.model.clock import Clock
 from renova.model.errors import NotNow, Refused
-from renova.model.guest import FoundGuest, GuestChanged, PowerState, Pulse, Reply
+from renova.model.guest import LIVES, FoundGuest, GuestChanged, PowerState, Pulse, Reply
 from renova.model.ids import ServerId
 
 log = structlog.get_logger()
@@ -36,7 +37,6 @@ class _Answering:
     answered_at: float
     in_vain: int = 0
     hangs: bool = False
-    told_at: float | None = None
 
 
 class Hangs:
@@ -73,18 +73,35 @@ class Hangs:
         return self.seen(found)
 
     async def serve(self) -> None:
-        """Ask until cancelled."""
+        """Ask, and tell, until cancelled."""
         try:
-            while True:
-                await self._wanted.wait()
-                try:
-                    await self._look()
-                except (NotNow, Refused) as error:
-                    log.info("guests not asked whether they hang", reason=str(error))
-                await self._clock.sleep(LOOK_S)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._ask_all(), name="hangs-asked")
+                group.create_task(self._tell_again(), name="hangs-told")
         finally:
             for task in self._asking.values():
                 task.cancel()
+
+    async def _ask_all(self) -> None:
+        while True:
+            await self._wanted.wait()
+            try:
+                await self._look()
+            except (NotNow, Refused) as error:
+                log.info("guests not asked whether they hang", reason=str(error))
+            await self._clock.sleep(LOOK_S)
+
+    async def _tell_again(self) -> None:
+        while True:
+            await self._clock.sleep(TELL_AGAIN_S)
+            try:
+                found = [self.seen(guest) for guest in await self._hypervisor.guests()]
+            except (NotNow, Refused) as error:
+                log.info("guests not looked at whether they hang", reason=str(error))
+                continue
+            for guest in found:
+                if guest.hung and guest.power in LIVES and not guest.arriving:
+                    self._changed(GuestChanged(guest.server, guest.incarnation, guest.power, guest.hung))
 
     async def _look(self) -> None:
         found = await self._hypervisor.guests()
@@ -133,6 +150,4 @@ class Hangs:
         if not known.hangs:
             known.hangs = True
             log.warning("guest hangs", server=guest.server, silent_s=round(now - known.answered_at, 1))
-        if known.told_at is None or now - known.told_at >= TELL_AGAIN_S:
-            known.told_at = now
             self._changed(GuestChanged(guest.server, guest.incarnation, guest.power, SILENT))

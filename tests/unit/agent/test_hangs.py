@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from renova.agent.hangs import LOOK_S, SILENT, TELL_AGAIN_S, Hangs
+from renova.drivers.hypervisor import WATCHDOG_FIRED
 from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.model.guest import GuestChanged, PowerState, Pulse, Reply
@@ -42,13 +43,19 @@ class Watched:
 
 
 def watch(
-    befalls: Befalls, *, after_s: float = AFTER_S, answers_first: bool = True, for_s: float = 120.0
+    befalls: Befalls,
+    *,
+    after_s: float = AFTER_S,
+    answers_first: bool = True,
+    watchdog: str = "",
+    for_s: float = 120.0,
 ) -> list[GuestChanged]:
     """Return what was told of a guest, some time after something befell it."""
     told: list[GuestChanged] = []
 
     async def story() -> None:
         watched = Watched()
+        watched.guest = replace(watched.guest, watchdog=watchdog)
         serving = await watched.begin(after_s)
         if answers_first:
             await watched.clock.sleep(2 * LOOK_S + 1)
@@ -62,11 +69,23 @@ def watch(
 
 
 def test_a_guest_that_answered_and_is_silent_for_long_hangs() -> None:
-    assert watch(lambda machine: machine.hang(SERVER), for_s=AFTER_S + 2 * LOOK_S) == [HUNG]
+    assert set(watch(lambda machine: machine.hang(SERVER), for_s=AFTER_S + 2 * LOOK_S)) == {HUNG}
+
+
+@pytest.mark.parametrize("after_s", [AFTER_S, 0.0], ids=["agents are asked", "nobody is asked"])
+@pytest.mark.parametrize("action", ["none", "pause"])
+def test_a_guest_whose_watchdog_fired_is_told_again_and_again(action: str, after_s: float) -> None:
+    def fires(machine: SimulatedHypervisor) -> None:
+        machine.fire_watchdog(SERVER)
+
+    power = PowerState.PAUSED if action == "pause" else PowerState.RUNNING
+    told = watch(fires, watchdog=action, after_s=after_s, for_s=2 * TELL_AGAIN_S)
+    assert told.count(GuestChanged(SERVER, 1, power, WATCHDOG_FIRED)) == 2
 
 
 def test_it_is_told_again_while_it_hangs() -> None:
-    assert len(watch(lambda machine: machine.hang(SERVER), for_s=AFTER_S + 2 * TELL_AGAIN_S + 2 * LOOK_S)) == 3
+    for_s = AFTER_S + 2 * LOOK_S + 2 * TELL_AGAIN_S
+    assert watch(lambda machine: machine.hang(SERVER), for_s=for_s).count(HUNG) >= 3
 
 
 def test_a_guest_that_is_silent_for_less_does_not() -> None:
