@@ -22,6 +22,8 @@ from renova.operations.suspend import accept_resume, accept_suspend
 from renova.store import operations, servers
 from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import PROJECT, Told, an_image, told_story
+from tests.operations.test_recovery import SETTINGS
+from tests.operations.test_restarts import RESTARTS, stands
 from tests.operations.test_standing_still import last_action
 
 
@@ -361,6 +363,24 @@ def test_a_guest_that_powers_itself_off_meanwhile_is_noticed() -> None:
         assert image(told, made).status == "active"
 
     told_story(story)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["made", "not made"])
+def test_a_guest_that_crashes_while_an_image_is_made_is_started_again(fails: bool) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        made = await told.make_image(server)
+        row = await busy_with(told, server, TaskState.IMAGE_SNAPSHOT)
+        if fails:
+            await told.cloud.images.remove(made)
+        told.cloud.hosts[row.host_name or ""].hypervisor.crash(server)
+        after = await told.idle(server)
+        assert (after.vm_state, after.power_state) == (VmState.STOPPED, PowerState.CRASHED)
+        assert (after.fault is not None) == fails
+        after = await stands(told, server, VmState.ACTIVE)
+        assert after.power_state is PowerState.RUNNING
+
+    told_story(story, settings=replace(SETTINGS, recovery=RESTARTS))
 
 
 def test_a_connection_that_breaks_has_the_image_sent_again() -> None:

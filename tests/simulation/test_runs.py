@@ -100,16 +100,22 @@ def test_a_campaign_aims_at_crash_points_at_which_nobody_has_died() -> None:
     told: list[Outcome] = []
     part = Part(range(1, 3), short, 1)
     begun = part.tell(lambda _figures, outcome: told.append(outcome))
-    silent = begun.silent_points()
-    assert silent  # a fifth of a minute is short
-    passed = {seed: {point for point in silent if begun.met[point].seed == seed} for seed in (1, 2)}
+    silent = begun.silent_points()[:3]  # a fifth of a minute is short
+    begun.points |= dict.fromkeys(set(begun.passed) - set(silent), 1)  # as if these had fired: all would take long
+    met = {point: begun.met[point].seed for point in silent}
+    assert not any(outcome.plan.aims for outcome in told)
+    told.clear()
     figures = part.aim(begun, 1, lambda _figures, outcome: told.append(outcome))
-    assert [outcome.plan.seed for outcome in told] == [1, 2, 1, 2, 3, 4], "first those that passed them"
-    assert not any(outcome.plan.aims for outcome in told[:2])
-    assert {outcome.plan.seed: set(outcome.plan.aims) for outcome in told[2:4]} == passed
-    died = {point for outcome in told[2:4] for point in outcome.points}
+    first = told[: len(set(met.values()))]
+    assert {outcome.plan.seed: set(outcome.plan.aims) for outcome in first} == {
+        seed: {point for point in silent if met[point] == seed} for seed in met.values()
+    }, "first those that passed them"
+    died = {point for outcome in first for point in outcome.points}
     assert died & set(silent)
     assert not died & set(figures.silent_points())
+    assert max(outcome.plan.seed for outcome in told) <= 4, "of those that follow as many as are in hand at a time"
+    aimed = [(outcome.plan.seed, outcome.plan.aims) for outcome in told]
+    assert len(aimed) == len(set(aimed)), "none goes the same way twice"
 
 
 def test_whoever_passed_a_point_dies_there_in_the_same_run_when_it_is_aimed_at() -> None:

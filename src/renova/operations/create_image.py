@@ -25,11 +25,12 @@ from renova.model.image import Image
 from renova.model.local_disks import disks_of
 from renova.model.server import Server, TaskState
 from renova.operations.cloud import Cloud
+from renova.operations.parts.follow_guest import follow_guest
 from renova.operations.parts.leaves import Leaves
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
 from renova.operations.parts.state import leave_as_it_was
-from renova.operations.report import followed
+from renova.operations.report import follow_unheard
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
@@ -149,6 +150,10 @@ def begin_image(work: Work, tx: Tx, want: CreateImage) -> Right:
 
 @begin_image.undo
 async def remove_image(work: Work, want: CreateImage) -> None:
+    """Have no image, and follow what the guest has done meanwhile."""
+    home = (await work.server()).host
+    if home is not None:
+        await follow_guest(work, home)
     await work.cloud.images.remove(want.image)
 
 
@@ -227,8 +232,8 @@ async def drop_copy(work: Work, want: CreateImage, right: Right) -> PowerState:
 
 @end()
 def conclude(work: Work, tx: Tx, want: CreateImage, power: PowerState) -> None:
-    # What the guest did by itself meanwhile was not followed, for a task was under way.
-    servers.change(tx, work.held.server, task_state=None, **followed(work.server_now(tx), power))
+    follow_unheard(work.cloud, tx, work.server_now(tx), power)
+    servers.change(tx, work.held.server, task_state=None)
     notify(work.cloud, tx, work.held.server, "instance.snapshot.end", snapshot=want.image)
     actions.close_events(tx, work.held.action)
 

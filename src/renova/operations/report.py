@@ -1,9 +1,9 @@
 """What hosts report of guests that changed by themselves: the database follows (spec: evacuate, section 9).
 
 A report counts only for the host and incarnation that have the right, and while no task is under way: a task's own
-end says the truth about its guest. Nothing is stopped, or taken to hang, on a report alone: it may be older than a
-start that has ended since, so the host is asked once more. The ports of what stops go down by an operation of the same
-transaction.
+end says the truth about its guest (`follow_unheard`, where it has left that alone). Nothing is stopped, or taken to
+hang, on a report alone: it may be older than a start that has ended since, so the host is asked once more. The ports of
+what stops go down by an operation of the same transaction.
 """
 
 from collections.abc import Iterable, Mapping
@@ -55,6 +55,13 @@ def take_report(
             note_crash(cloud, tx, server.id)
         if as_seen and _hangs(server, change):
             note_hang(cloud, tx, server, change.hung)
+
+
+def follow_unheard(cloud: Cloud, tx: Tx, server: Server, power: PowerState) -> None:
+    """Follow what the server's guest has done by itself while a task was under way: reports did not count then."""
+    servers.change(tx, server.id, **followed(server, power))
+    if power is PowerState.CRASHED and server.vm_state is VmState.ACTIVE:
+        note_crash(cloud, tx, server.id)
 
 
 def note_crash(cloud: Cloud, tx: Tx, server_id: ServerId) -> None:

@@ -69,7 +69,8 @@ def disagreements(
     guess, an operator is told: guests, ports and volumes that nobody knows are not asked for, nor disks beside those
     that a server's row names. A host that was dead when the hold ended, where the server had come in what was lost, has
     set its disk aside, which may be the only one. `deleted` are the servers that were deleted, be it in what was lost;
-    `forgotten` the images whose operations were lost: copies of disks made for them go with their servers.
+    `forgotten` the images that operations, or steps, may have been lost of: copies of disks made for them go with their
+    servers.
     """
     if (hold := cluster.get(tx).hold) is not None:
         yield f"the cluster is on hold: {hold}"

@@ -133,24 +133,24 @@ class Part:
         """Run on after `figures`, aiming at the crash points that never fired.
 
         First in the runs that passed them, which go as they went until somebody dies there: of all the points that one
-        has passed this is sure of the first only, so they are told again as long as it helps, `most` times at most.
-        Then in as many runs that follow.
+        has passed this is sure of the first only, so it is told again for the others. Where that is done, in runs that
+        follow, `most` at most; what these pass anew is aimed at likewise.
         """
-        before: set[str] = set()
-        for _ in range(most):
-            if not (aims := figures.silent_points()) or before == set(aims):
+        told: set[tuple[int, tuple[str, ...]]] = set()  # told again with these aims: it would go the same way
+        left, each = most, self.jobs * QUEUED  # what is in hand at a time has the same aims
+        while (aims := figures.silent_points()) and not (until is not None and time.monotonic() > until):
+            plans = [plan for plan in self._once_more(figures, aims) if (plan.seed, plan.aims) not in told]
+            if plans:
+                told.update((plan.seed, plan.aims) for plan in plans)
+                again = Part(range(len(plans)), plans.__getitem__, self.jobs, self.file, again=True)
+                figures = again.tell(heard, until, figures)
+            elif left > 0:
+                following = figures.seeds[-1][1] + 1
+                plan = partial(_aimed, self.plan, tuple(aims))
+                part = Part(range(following, following + each), plan, self.jobs, self.file)
+                figures, left = part.tell(heard, until, figures), left - each
+            else:
                 break
-            before = set(aims)
-            plans = self._once_more(figures, aims)
-            again = Part(range(len(plans)), plans.__getitem__, self.jobs, self.file, again=True)
-            figures = again.tell(heard, until, figures)
-        each = self.jobs * QUEUED  # what is in hand at a time has the same aims
-        for _ in range(0, most, each):
-            if not (aims := figures.silent_points()) or (until is not None and time.monotonic() > until):
-                break
-            following = figures.seeds[-1][1] + 1
-            plan = partial(_aimed, self.plan, tuple(aims))
-            figures = Part(range(following, following + each), plan, self.jobs, self.file).tell(heard, until, figures)
         return figures
 
     def _once_more(self, figures: Figures, aims: Iterable[str]) -> list[Plan]:

@@ -45,6 +45,7 @@ class Gates:
         self._witness = witness
         self._ttl = ttl
         self._lapsed: dict[str, float] = {}  # by host: since when no guard there has held the lease
+        self._stuck: set[str] = set()  # hosts whose gates have stuck since then
 
     def watch_host(self, host: SimulatedHost) -> None:
         """Hear when the guard of an armed host kills."""
@@ -58,8 +59,11 @@ class Gates:
             holds = host.guard is not None and host.guarding is not None and host.guarding.lease.holds()
             if holds or self._reads(host) or not host.powered:
                 self._lapsed.pop(name, None)
+                self._stuck.discard(name)
             else:
                 self._lapsed.setdefault(name, self._now())
+                if host.gate.sticks:
+                    self._stuck.add(name)
             if self._only_away and self._goes_by_witness(host):
                 self._invariants.checks.demand(
                     not host.hypervisor.frozen, "unstopped", f"the gate of {name} is closed, and it has a witness"
@@ -68,8 +72,8 @@ class Gates:
             if not running or self._stopped(name) or self._invariants.view.just_woken(name):
                 continue
             lapsed_s = self._lapsed_s(name)
-            # Where no guard is there to close it, the service manager does; a gate that sticks is the watchdog's.
-            by_hook = host.guard is None and not host.gate.sticks
+            # Where no guard is there to close it, the service manager does, once; a gate that stuck is the watchdog's.
+            by_hook = host.guard is None and name not in self._stuck
             most = NO_GUARD_S if by_hook else self._stop_budget * (1 + DRIFT)
             self._invariants.checks.demand(
                 lapsed_s <= most, "gate", f"{running} guests execute on {name}, {lapsed_s:.1f} s after its lease"

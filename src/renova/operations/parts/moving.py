@@ -1,18 +1,15 @@
 """What a server holds while it moves between hosts that live, and how that is given up, by its move or who ends it."""
 
-from contextlib import suppress
-
 from renova.engine.operation import Failure
 from renova.model.errors import Conflict, Invalid, NotNow
-from renova.model.guest import LIVES, PowerState
+from renova.model.guest import LIVES
 from renova.model.host import Host, HostState, Proof, Right
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server
 from renova.operations.cloud import Cloud
-from renova.operations.parts import run_guest
 from renova.operations.parts.claim import Claim, give_claim_back
+from renova.operations.parts.follow_guest import follow_guest
 from renova.operations.parts.state import close_failed, fault
-from renova.operations.report import followed, note_crash
 from renova.operations.submission import Asked
 from renova.operations.work import Work
 from renova.store import aggregates, cluster, hosts, migrations, rights, servers
@@ -157,23 +154,8 @@ def take_again(tx: Tx, server: ServerId, source: HostId) -> None:
 
 async def stay_at_home(work: Work, home: HostId) -> None:
     """Hold nothing elsewhere any more, and follow what the guest has done meanwhile: its reports did not count."""
-    power = None
-    with suppress(NotNow):  # when it is heard again, it says so by itself
-        power = await run_guest.power_at(work, home)
-    if await work.note(lambda tx: _stay(work, tx, home, power)):
-        await work.cloud.networks.settle(work.held.server, active=False)
-
-
-def _stay(work: Work, tx: Tx, home: HostId, power: PowerState | None) -> bool:
-    """Note how the guest was found at home; says whether it has ended by itself."""
-    server, right = work.server_now(tx), rights.right(tx, work.held.server)
-    free_held_room(work.cloud, tx, server.id, home)
-    if power is None or right is None or right.host != home or server.power_state not in LIVES:
-        return False
-    servers.change(tx, server.id, **followed(server, power))
-    if power is PowerState.CRASHED:
-        note_crash(work.cloud, tx, server.id)
-    return power not in LIVES
+    await work.note(lambda tx: free_held_room(work.cloud, tx, work.held.server, home))
+    await follow_guest(work, home)
 
 
 def turn_arrival_away(tx: Tx, server: ServerId) -> None:

@@ -85,8 +85,8 @@ class Operations:
     def begin_again(self, rows: Collection[Row]) -> None:
         """Go on from what a database holds that has lost commits."""
         self._operations = {row["id"]: _told(row) for row in rows}
-        known = {image for row in rows for image in _copies_of(row)}
-        self._view.believed.forgotten_images |= self._copied_as - known
+        # Also where the operation is known still: that it had made a copy may not be.
+        self._view.believed.forgotten_images |= self._copied_as
 
 
 def _image_of(operation: Row) -> Iterator[ImageId]:

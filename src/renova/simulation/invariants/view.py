@@ -20,7 +20,7 @@ class Believed:
     lost_commits: bool = False  # the database is not what it was, and the product has not found out yet
     ever_lost: bool = False  # it was so once
     deleted: set[ServerId] = field(default_factory=set)  # servers whose delete was ever committed, lost or not
-    forgotten_images: set[ImageId] = field(default_factory=set)  # whose operations were lost with their commits
+    forgotten_images: set[ImageId] = field(default_factory=set)  # of operations that may be lost, or steps of theirs
 
 
 @dataclass
