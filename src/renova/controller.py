@@ -49,6 +49,7 @@ from renova.partners.notifications.outbox import Limits, Outbox
 from renova.partners.volume import StorageAgents, StorageHosts, Volumes
 from renova.power import Power
 from renova.settings import ControllerSettings
+from renova.store import cluster
 from renova.store.database import Database, Tx
 from renova.store.executors import Controller as ControllerRow
 from renova.store.journal import StoredJournal
@@ -149,7 +150,7 @@ class Controller:
         self._endures = parts.endures
 
     def _work(self, held: Held) -> Work:
-        return Work(self.cloud, held)
+        return Work(self.cloud, held, self.cloud.agents.era)
 
     async def _report(self, host: HostId, changes: tuple[GuestChanged, ...]) -> None:
         """Follow what a host reports; what was begun is ended, though the connection may end meanwhile."""
@@ -201,6 +202,7 @@ class Controller:
         What it is not told by `resign` is taken over only when its lease has lapsed, as if it had died.
         """
         await self.runner.enlist(alone=alone)
+        await self._know_the_era()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.runner.serve(), name="operations")
@@ -208,6 +210,15 @@ class Controller:
                     group.create_task(self._lasting(name, duty) if self._endures else duty(), name=name)
         finally:
             await self.runner.close()
+
+    async def _know_the_era(self) -> None:
+        """Go by the cluster's era before anything is told: what was begun in another is told anew."""
+        while True:
+            try:
+                return self.cloud.agents.follow(await self.cloud.database.read(cluster.get))
+            except NotNow:
+                log.warning("the cluster's era is not known yet", exc_info=True)
+            await self.cloud.clock.sleep(TRY_AGAIN_S)
 
     def _duties(self) -> dict[str, Duty]:
         """Return what is done for as long as the controller lives, by name."""

@@ -61,7 +61,9 @@ class Teller(Generic[C, TX]):
         want = msgspec.json.decode(held.want, type=story.want)
         # Nobody has told it yet where the epoch is the first: then there is no past to read.
         entries, undone = await self._journal.read(held) if held.epoch > FIRST_EPOCH else ([], set())
-        reading = _Reading(self._context(held), self._tries, self._begin, held, entries)
+        # One for the whole telling: what it goes by was so when we were given the operation.
+        context = self._context(held)
+        reading = _Reading(context, self._tries, self._begin, held, entries)
         if held.undoing:
             failure = msgspec.json.decode(held.failure or b"", type=Failure)
             reading.past_only = True
@@ -88,7 +90,6 @@ class Teller(Generic[C, TX]):
                 held, f"{story.name}: failure", lambda _tx, book, again: reading.begin_undo(book, stored, again=again)
             )
         await self._undo(held, reading, undone)
-        context = self._context(held)
 
         def settle(tx: TX, book: Book, _again: bool) -> Held | None:
             book.demand_ours(reading.written)
@@ -118,7 +119,7 @@ class Teller(Generic[C, TX]):
             if place in undone or step.undo_body is None:
                 continue
             try:
-                await self._take_back(held, reading.written, place, step, arguments)
+                await self._take_back(held, reading, place, step, arguments)
             except Lost:
                 raise
             except Exception:
@@ -126,9 +127,9 @@ class Teller(Generic[C, TX]):
                 log.error("undo failed", step=step.name, exc_info=True)
 
     async def _take_back(
-        self, held: Held, written: int | None, place: int, step: Step[..., Any], arguments: tuple[Any, ...]
+        self, held: Held, reading: "_Reading[C, TX]", place: int, step: Step[..., Any], arguments: tuple[Any, ...]
     ) -> None:
-        context, undo = self._context(held), step.undo_body
+        context, written, undo = reading.context, reading.written, step.undo_body
         assert undo is not None
 
         def change(tx: TX, book: Book, again: bool) -> None:
@@ -150,7 +151,7 @@ class _Reading(Generic[C, TX]):
     def __init__(
         self, context: C, tries: Tries[TX], begin: Callable[[Held | None], None], held: Held, entries: list[Entry]
     ) -> None:
-        self._context = context
+        self.context = context
         self._tries = tries
         self._begin = begin
         self._held = held
@@ -178,7 +179,7 @@ class _Reading(Generic[C, TX]):
         if step.kind is Kind.ACT:
             await self._write_now()  # what an act rests on is written before it begins
             done: R = await self._tries.act(
-                self._held, step.patience, self.written, lambda: step.body(self._context, *arguments)
+                self._held, step.patience, self.written, lambda: step.body(self.context, *arguments)
             )
             self._unwritten = Entry(place, step.name, step.encode(done))
             return done
@@ -187,7 +188,7 @@ class _Reading(Generic[C, TX]):
             book.demand_ours(self.written)
             if (again or self._doubtful) and (stored := book.result(place)) is not None:
                 return step.decode(stored), None
-            result: R = step.body(self._context, tx, *arguments)
+            result: R = step.body(self.context, tx, *arguments)
             if step.kind is Kind.END:
                 return result, book.close("done")
             self._write(book, again=again)

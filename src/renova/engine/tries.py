@@ -48,8 +48,9 @@ class Tries(Generic[TX]):
     async def act(self, held: Held, patience: float, written: int | None, call: Callable[[], Awaitable[R]]) -> R:
         """Call as `patiently` does; hand the operation over (`Lost`) to who has what was lacking here a while.
 
-        `written` is the place of the last entry. After a hold it is looked for: if the database lost it, the act rests
-        on what is not so any more, and the operation is to be told anew (`Lost`) before anything is done.
+        `written` is the place of the last entry. After a hold, or when the database was away, it is looked for: if the
+        database lost it, the act rests on what is not so any more, and the operation is to be told anew (`Lost`) before
+        anything is done.
         """
         lacking_since: float | None = None
         held_up = False
@@ -61,7 +62,7 @@ class Tries(Generic[TX]):
                 held_up = False
             try:
                 return await call()
-            except OnHold:
+            except (OnHold, DatabaseAway):
                 held_up, lacking_since = True, None
                 raise
             except Elsewhere as away:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from renova.engine.executor import Executor
-from renova.engine.journal import Elsewhere
+from renova.engine.journal import Elsewhere, Lost
 from renova.hosts.guards import Guards
 from renova.hosts.link import Link
 from renova.hosts.peers import PeerList
@@ -64,6 +64,7 @@ class Agents:
         self._arrived = asyncio.Event()
         self._saying: set[asyncio.Task[None]] = set()
         self._held: str | None = None  # why the cluster is on hold, as last read
+        self.era = 0  # the newest that this controller has heard of
         self.controllers: tuple[str, ...] = ()  # where agents reach those that there are, host:port, as last read
         self.guards = Guards(hosts.leases, database, me)
         self.peers = PeerList(database, clock, self._links.values, self.guards, extra_peers)
@@ -76,9 +77,12 @@ class Agents:
     # --- commands and questions ---
 
     async def command(
-        self, host: HostId, *, server: ServerId, incarnation: int, number: int, epoch: int, act: AnyAct
+        self, host: HostId, *, server: ServerId, incarnation: int, number: int, epoch: int, era: int, act: AnyAct
     ) -> Result:
         """Have the host do the act; returns its result.
+
+        `era` is the one in which the operation was last known to be ours. `Lost`: the host is in another, whose
+        database may never have heard of the operation.
 
         `NotNow`: the host is away or asks to try again; `Elsewhere`: another controller has it; `StorageAway`: the host
         of a volume does not answer it. `Stale`: a newer order is known there. `Refused`: it can never work. `Broken`:
@@ -90,8 +94,10 @@ class Agents:
         link = self._here(host)
         if not isinstance(act, Stop):
             _must_not_be_held(link.place.hold)
+        if link.place.era != era:
+            raise Lost(f"the operation was begun in era {era}, and this is era {link.place.era}: it is to be told anew")
         order = Order(
-            era=link.place.era,
+            era=era,
             host_epoch=link.place.lease.epoch,
             session=link.session,
             server=server,
@@ -227,6 +233,7 @@ class Agents:
     def admit(self, link: Link) -> None:
         """Have the host, which was welcomed over this connection, commanded over it; a former one of it ends."""
         host = link.place.host.id
+        self.era = max(self.era, link.place.era)
         self._arrived.set()
         former, self._links[host] = self._links.get(host), link
         if former is not None:
@@ -248,6 +255,7 @@ class Agents:
         So it does when a hold has ended, even one of which this controller heard only when it welcomed the host: only
         then is it told what to clean up.
         """
+        self.era = max(self.era, standing.era)
         released = self._held is not None and standing.hold is None
         self._held = standing.hold
         for link in self._links.values():

@@ -26,6 +26,7 @@ class Work:
 
     cloud: Cloud
     held: Held
+    era: int  # the newest that this controller knew of when it was given the operation
 
     async def command(self, host: HostId, incarnation: int, act: AnyAct) -> Result:
         """Have the host do the act in the name of this operation; see `Agents.command` for what it raises."""
@@ -35,6 +36,7 @@ class Work:
             incarnation=incarnation,
             number=self.held.number,
             epoch=self.held.epoch,
+            era=self.era,
             act=act,
         )
 

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from renova.engine.operation import Run, Story
 from renova.engine.runner import Runner
 from renova.engine.telling import UNREAD
-from renova.model.errors import NotNow, OnHold, Refused
+from renova.model.errors import DatabaseAway, NotNow, OnHold, Refused
 from renova.store import operations
 from renova.store.database import Database, Executor, Tx
 from renova.store.steps import steps
@@ -402,11 +402,12 @@ def test_an_operation_whose_last_steps_were_lost_is_told_anew_from_what_the_data
     in_office(story)
 
 
-def test_an_act_that_waited_for_the_end_of_a_hold_is_not_done_when_what_it_rests_on_was_lost() -> None:
+@pytest.mark.parametrize("waited_for", [OnHold("the database has lost commits"), DatabaseAway("no answer")])
+def test_an_act_that_had_to_wait_is_not_done_when_what_it_rests_on_was_lost_meanwhile(waited_for: NotNow) -> None:
     async def story(office: Office) -> None:
         runner = await office.executor("executor")
         async with serving(runner):
-            office.world.faults["send"] = [OnHold("the database has lost commits")]
+            office.world.faults["send"] = [waited_for]
             go_on = office.world.hold("fetch")
             held = await office.submit(runner)
             go_on.set()

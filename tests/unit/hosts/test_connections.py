@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from renova.engine.executor import Executor as ControllerRun
+from renova.engine.journal import Lost
 from renova.hosts import eras
 from renova.hosts.agents import Agents
 from renova.hosts.connections import HELLO_LIMIT, Connections
@@ -153,10 +154,11 @@ def on_bench(story: Callable[[Bench], Awaitable[None]]) -> None:
     run_virtual(main(), limit_s=1000)
 
 
-def stop(bench: Bench, host: HostId = A, number: int = 5) -> "asyncio.Future[Any]":
-    """Order a stop of a server's guest."""
+def stop(bench: Bench, host: HostId = A, number: int = 5, era: int | None = None) -> "asyncio.Future[Any]":
+    """Order a stop of a server's guest; by default in the era that the controller knows of."""
+    era = bench.agents.era if era is None else era
     return asyncio.ensure_future(
-        bench.agents.command(host, server=ONE, incarnation=3, number=number, epoch=2, act=Stop(wait_s=0))
+        bench.agents.command(host, server=ONE, incarnation=3, number=number, epoch=2, era=era, act=Stop(wait_s=0))
     )
 
 
@@ -327,6 +329,24 @@ def test_answers_find_their_commands_whatever_their_order() -> None:
     on_bench(story)
 
 
+def test_what_was_begun_in_another_era_asks_a_host_for_nothing() -> None:
+    """Its controller may have missed the whole hold; the new era's database need not have heard of the operation."""
+
+    async def story(bench: Bench) -> None:
+        await bench.connected()
+        before = bench.agents.era
+        await bench.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        await bench.database.transact(cluster.end_hold)
+        host = await bench.connected()
+        with pytest.raises(Lost, match="to be told anew"):
+            await stop(bench, era=before)
+        asked = stop(bench, era=bench.agents.era)
+        await host.answer(await host.hear(Command), result=State(None))
+        assert (await asked, bench.agents.era) == (State(None), before + 1)
+
+    on_bench(story)
+
+
 def test_a_host_welcomed_on_hold_is_given_nothing_until_it_says_hello_after_it() -> None:
     """The controller need not have followed the cluster into the hold: the welcome says of it, too."""
 
@@ -335,7 +355,7 @@ def test_a_host_welcomed_on_hold_is_given_nothing_until_it_says_hello_after_it()
         await bench.database.transact(lambda tx: eras.begin(tx, "the operator"))
         host = await bench.connected()
         with pytest.raises(OnHold, match="a new era"):
-            await bench.agents.command(A, server=ONE, incarnation=1, number=1, epoch=1, act=DropDisks(None))
+            await bench.agents.command(A, server=ONE, incarnation=1, number=1, epoch=1, era=2, act=DropDisks(None))
         await bench.database.transact(cluster.end_hold)
         bench.agents.follow(await bench.database.read(cluster.get))
         await host.is_turned_away()

@@ -173,7 +173,7 @@ async def test_a_new_host_joins_obeys_and_stays_itself_over_a_restart(port: Port
             while True:
                 try:
                     return await port.agents.command(
-                        identity.host, server=SERVER, incarnation=1, number=number, epoch=1, act=act
+                        identity.host, server=SERVER, incarnation=1, number=number, epoch=1, era=1, act=act
                     )
                 except NotNow:  # its lease may not have begun yet
                     await asyncio.sleep(0.01)

@@ -57,7 +57,7 @@ def with_two(story: Callable[[Bench, Bench], Awaitable[None]]) -> None:
 
 
 async def tell_to_stop(bench: Bench, host: HostId = A) -> None:
-    await bench.agents.command(host, server=ONE, incarnation=3, number=5, epoch=2, act=Stop(wait_s=0))
+    await bench.agents.command(host, server=ONE, incarnation=3, number=5, epoch=2, era=1, act=Stop(wait_s=0))
 
 
 # --- a second hello --------------------------------------------------------------------------------------------------

@@ -127,4 +127,4 @@ class SmallCloud:
             undoing=False,
             failure=None,
         )
-        return Work(self.cloud, held)
+        return Work(self.cloud, held, 1)
