@@ -316,6 +316,18 @@ async def test_a_volume_gets_an_images_content_once_a_generation(bench: Bench) -
     assert await bench.read(SECOND.name) == 0x33
 
 
+async def test_a_content_that_is_newer_than_a_restored_database_knows_of_stays_and_is_served(bench: Bench) -> None:
+    images = Images()
+    await bench.storage.have(want(), images)
+    await bench.storage.have(want(source=images.source, generation=2), images)
+    await bench.storage.have(want(FIRST, made=True), images)
+    assert await bench.read(FIRST.name) == 0x33
+    await bench.storage.have(want(), images)
+    await bench.storage.have(want(generation=3), images)
+    await bench.storage.have(want(FIRST, generation=3, made=True), images)
+    assert await bench.read(FIRST.name) == 0
+
+
 async def test_an_image_that_is_not_what_it_claims_leaves_the_volume_as_it_was(bench: Bench) -> None:
     await bench.storage.have(want(FIRST), Images())
     assert await bench.write(FIRST.name, 1)

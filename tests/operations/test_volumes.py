@@ -2,6 +2,7 @@
 
 import pytest
 
+from renova.hosts import eras
 from renova.model.block_device import BlockDevice
 from renova.model.errors import Broken, CloudError, Conflict, Forbidden, Invalid, NotFound, NotNow, Refused, StorageAway
 from renova.model.flavor import Flavor
@@ -19,7 +20,7 @@ from renova.operations.rounds import Round
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.partners.network import PortWish
-from renova.store import actions, block_devices, volume_attachments, volume_quotas
+from renova.store import actions, block_devices, cluster, volume_attachments, volume_quotas, volumes
 from renova.store.placement import allocations
 from tests.operations.failing_hosts import break_start, dead_host_of, fails
 from tests.operations.story import PROJECT, Told, an_image, told_story
@@ -482,6 +483,24 @@ def test_a_rebuild_fills_the_volume_a_server_boots_from_only_where_it_is_told_to
         assert content(told, root.volume) == ([] if reimage else ["old"])
         (now,) = await rows(told, server)
         assert (now.attachment == root.attachment) is not reimage
+
+    told_story(story)
+
+
+def test_a_boot_volume_is_filled_anew_under_a_number_that_no_lost_filling_had() -> None:
+    """A storage host would take what it has of that for what is wanted now."""
+
+    async def story(told: Told) -> None:
+        server, root = await booted_from_volume(told)
+        await told.cloud.database.transact(lambda tx: eras.begin(tx, "the operator"))
+        await told.cloud.database.transact(cluster.end_hold)
+        for name in told.cloud.hosts:
+            await told.host_up(name)
+        await told.ask(accept_rebuild, server, Rebuild(image=an_image("two"), admin_pass="x", reimage=True))
+        assert (await told.idle(server)).vm_state is VmState.ACTIVE
+        volume = await told.cloud.database.read(lambda tx: volumes.volume(tx, VolumeId(root.volume or "")))
+        assert volume is not None
+        assert volume.generation > eras.GAP
 
     told_story(story)
 

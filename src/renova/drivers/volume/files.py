@@ -102,9 +102,9 @@ class VolumeFiles:
         """Give a whole file its final name, which survives a power cut from then on."""
         await _disk(_publish, partial, path)
 
-    async def keep_only(self, volume: VolumeId, generation: int) -> None:
-        """Remove older contents of the volume."""
-        await _disk(self._keep_only, volume, generation)
+    async def drop_older(self, volume: VolumeId, generation: int) -> None:
+        """Remove contents of the volume that are older than this one."""
+        await _disk(self._drop_older, volume, generation)
 
     async def remove_volume(self, volume: VolumeId) -> None:
         await _disk(_remove_tree, self._volumes / _checked(volume))
@@ -123,13 +123,21 @@ class VolumeFiles:
 
     def _newest(self, volume: VolumeId) -> int | None:
         at = self._volumes / _checked(volume)
-        found = [int(path.name.removeprefix("data.")) for path in at.glob("data.*") if path.suffix != ".part"]
-        return max(found, default=None)
+        return max((_generation(path) for path in _contents(at)), default=None)
 
-    def _keep_only(self, volume: VolumeId, generation: int) -> None:
-        for path in (self._volumes / _checked(volume)).glob("data.*"):
-            if path.name != f"data.{generation}":
+    def _drop_older(self, volume: VolumeId, generation: int) -> None:
+        for path in _contents(self._volumes / _checked(volume)):
+            if _generation(path) < generation:
                 path.unlink()
+
+
+def _contents(of_volume: Path) -> list[Path]:
+    """Return the files of a volume's contents, without what is being made."""
+    return [path for path in of_volume.glob("data.*") if path.suffix != ".part"]
+
+
+def _generation(content: Path) -> int:
+    return int(content.name.removeprefix("data."))
 
 
 def _checked(thing: str) -> str:

@@ -100,14 +100,16 @@ class NbdStorage:
     async def have(self, want: WantedVolume, images: ImageSource) -> tuple[Export, ...]:
         serves_one_host(want)
         await self._cut(want.volume, but=want.exports)
-        path = self._files.volume(want.volume, want.generation)
         newest = await self._files.newest(want.volume)
+        # A newer one than is wanted is what a database has lost: the only copy, and what the volume holds.
+        generation = max(newest or 0, want.generation)
+        path = self._files.volume(want.volume, generation)
         if newest is None or newest < want.generation:
             if want.made and not want.exports:
                 await self._close(want.volume, if_idle=True)
                 return ()
             await self._replace(want, path, images)
-        await self._files.keep_only(want.volume, want.generation)
+        await self._files.drop_older(want.volume, generation)
         async with self._opened(want.volume, path, self._door(want.exports)) as node:
             if await self._files.size(path) < want.size_bytes:
                 await node.holder.daemon.execute("block_resize", node_name=node.name, size=want.size_bytes)

@@ -30,10 +30,10 @@ from renova.partners.volume.requests import (
 )
 from renova.partners.volume.settling import Settling
 from renova.partners.volume.statuses import RESTING, of_attachments
+from renova.store import cluster, volumes
 from renova.store import hosts as host_rows
 from renova.store import volume_attachments as attachments
 from renova.store import volume_snapshots as snapshots
-from renova.store import volumes
 from renova.store.database import Database, Tx
 from renova.store.volume_attachments import StoredAttachment
 from renova.store.volumes import StoredVolume
@@ -282,7 +282,8 @@ def refill(tx: Tx, volume: StoredVolume, source: OfImage, properties: dict[str, 
         volume.id,
         status="downloading",
         former_status=former,
-        generation=volume.generation + 1,
+        # Above what a database may have lost: its storage host would take that for this one.
+        generation=max(volume.generation, cluster.get(tx).floor) + 1,
         source=source,
         image_properties=properties,
         bootable=True,
