@@ -129,8 +129,16 @@ def test_the_timeout_is_what_the_device_says_and_not_what_it_was_told(bench: Rea
 @pytest.mark.parametrize(("granularity", "options"), [(6, device.SETS_TIMEOUT), (1, 0)])
 def test_a_watchdog_that_counts_longer_than_it_may_is_refused(bench: RealBench, granularity: int, options: int) -> None:
     bench.device.granularity, bench.device.options = granularity, options
-    with pytest.raises(BadSetup, match="cannot be set to 5 s"):
+    with pytest.raises(BadSetup, match=r"cannot be set to 5 s\. .*It counts already and cannot be stopped"):
         bench.watchdog(5)
+
+
+def test_a_watchdog_that_is_refused_does_not_reset_the_host_afterwards(bench: RealBench) -> None:
+    bench.device.granularity = 6
+    with pytest.raises(BadSetup, match=r"times for lease and watchdog\.$"):
+        bench.watchdog(5)
+    bench.clock.pass_by(120)
+    assert not bench.device.has_reset()
 
 
 def test_a_device_that_fails_resets_the_host_and_not_the_guard(bench: RealBench) -> None:

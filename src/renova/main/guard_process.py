@@ -70,7 +70,7 @@ async def _guard(settings: AgentSettings) -> None:
             if measure.refused:
                 log.warning("guard not hardened", measure=measure.name, reason=measure.refused)
         neighbours = DatagramNeighbours(underlay_address(settings, controllers), settings.guard_port, clock, chance)
-        keeper = Keeper(gate, _watchdog(settings, state), clock, neighbours)
+        keeper = Keeper(gate, await _arm(settings, state, gate, mark), clock, neighbours)
         witnessed = Witnessed(identity.host, clock) if settings.witness else None
         mark.set()
     guard = Guard(
@@ -111,12 +111,22 @@ def _enclosure(settings: AgentSettings) -> Enclosure:
     return enclosure_at(Path(settings.gate) if settings.gate else usual_place())
 
 
+async def _arm(settings: AgentSettings, state: Path, gate: HostGate, mark: ArmedMark) -> Watchdog:
+    """Open the host's watchdog. Where it will not do, and the host was not armed before, its guests go on as before."""
+    try:
+        return _watchdog(settings, state)
+    except BadSetup:
+        if not mark.is_set() and not await gate.open():
+            log.error("gate not opened again", gate=settings.gate)
+        raise
+
+
 def _watchdog(settings: AgentSettings, state: Path) -> Watchdog:
     device = Path(settings.watchdog)
     reset, weakness = HostReset().now, _enclosure(settings).weakness
     watchdog = watchdog_of_host(device, settings.watchdog_timeout, state, reset, weak_gate=weakness)
     if watchdog.strength in (GuardClass.A, GuardClass.B) and watchdog.timeout_s < 4 * KEEPER_LOOK_S:
-        raise BadSetup(
+        raise watchdog.refused(
             f"The watchdog {device} resets this host after {watchdog.timeout_s:g} s, but is petted only every "
             f"{KEEPER_LOOK_S:g} s: it must be at least four times that. Raise watchdog_timeout."
         )

@@ -37,7 +37,7 @@ class KernelWatchdog:
             device.set_timeout(file, wanted_s)
         self._timeout_s = device.timeout(file)
         if not 0 < self._timeout_s <= wanted_s:
-            raise BadSetup(
+            raise self.refused(
                 f"The watchdog {self.kind} resets after {self._timeout_s} s and cannot be set to {wanted_s} s. "
                 "Choose another watchdog, or longer times for lease and watchdog."
             )
@@ -71,6 +71,14 @@ class KernelWatchdog:
         if device.still_counts(self._node):
             raise NotNow(f"the watchdog {self.kind} was told to stop and counts on")
 
+    def refused(self, reason: str) -> BadSetup:
+        """Let go of it, for nobody will pet it, and return what is to be raised."""
+        try:
+            self.disarm()
+        except (NotNow, OSError):
+            return BadSetup(f"{reason} It counts already and cannot be stopped: it will reset this host.")
+        return BadSetup(reason)
+
     def reset(self) -> None:
         # Both: what the kernel cannot do any more, the watchdog still can.
         try:
@@ -97,6 +105,9 @@ class NoWatchdog:
     def pet(self) -> None: ...
 
     def disarm(self) -> None: ...
+
+    def refused(self, reason: str) -> BadSetup:
+        return BadSetup(reason)
 
     def reset(self) -> None:
         self._reset()
