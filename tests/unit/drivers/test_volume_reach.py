@@ -19,10 +19,31 @@ def on(port: int) -> VolumeDisk:
     return VolumeDisk(VolumeId("volume"), AttachmentId("attachment"), "vdb", export)
 
 
+async def saying(words: bytes) -> asyncio.Server:
+    def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        writer.close()
+
+    return await asyncio.start_server(greet, "127.0.0.1", 0)
+
+
 async def test_a_storage_host_that_answers_is_fine() -> None:
-    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
-    async with server:
+    async with await saying(b"NBDMAGICIHAVEOPT") as server:
         await storage_answers([on(server.sockets[0].getsockname()[1])])
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request"])
+async def test_one_that_is_no_nbd_server_does_not_answer(said: bytes) -> None:
+    async with await saying(said) as server:
+        with pytest.raises(StorageAway):
+            await storage_answers([on(server.sockets[0].getsockname()[1])])
+
+
+async def test_one_whose_daemon_stands_still_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes the connection; QEMU would wait for the first word without end, and libvirt with it."""
+    monkeypatch.setattr(volume_reach, "ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as still, pytest.raises(StorageAway):
+        await storage_answers([on(still.getsockname()[1])])
 
 
 async def test_one_that_serves_nothing_is_away_and_the_exports_name_is_not_told() -> None:

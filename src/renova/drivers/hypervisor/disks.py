@@ -7,7 +7,8 @@
                          disk.eph0.<n> first ephemeral disk, blank when it was made
                          disk.swap.<n> swap
                          disk.config   config drive
-                         console.log.<n> what the guest of generation n wrote to its serial console
+                         console.log.<n> what the guest of generation n wrote to its serial console; where libvirt's
+                                         virtlogd turns it over, console.log.<n>.0 is what was there before, and so on
                          copy.<image>  the root disk, copied for the image service
                          owner         the highest incarnation that used the disks
 
@@ -18,9 +19,11 @@ elsewhere. A file under its final name is whole and synced.
 import contextlib
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -46,6 +49,8 @@ T = TypeVar("T")
 GIB = 1 << 30
 MIB = 1 << 20
 # What the storage says now and would say again to the same request.
+RAW = ("disk.eph", "disk.swap", "disk.config")  # what files begin with that have no header of ours
+_CONSOLE = re.compile(r"console\.log\.(?P<generation>\d+)(?:\.(?P<turned>\d+))?")
 FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR}
 
 
@@ -310,6 +315,8 @@ class Disks:
             if "_base" in below:
                 below.remove("_base")
             for file in files:
+                if file.startswith(RAW):
+                    continue  # where a header would stand is what its guest has written
                 with contextlib.suppress(FileNotFoundError):
                     if (name := qemu_img.backing_name(Path(directory) / file)) is not None:
                         found.add(name)
@@ -365,7 +372,9 @@ def _can_be_written(path: Path) -> bool:
 
 
 def _is_of(name: str, generation: int) -> bool:
-    return name.startswith(("disk.", "console.log.")) and name.rpartition(".")[2] == str(generation)
+    if console := _CONSOLE.fullmatch(name):
+        return int(console["generation"]) == generation
+    return name.startswith("disk.") and name.rpartition(".")[2] == str(generation)
 
 
 def _make_sparse(path: Path, size_bytes: int) -> None:
@@ -400,13 +409,21 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
 
 
 def _newest_console(at: Path, limit: int) -> bytes:
-    if limit <= 0:
-        return b""
-    logs = sorted(at.glob("console.log.*"), key=lambda path: int(path.suffix[1:]), reverse=True)
-    return next((text for log in logs if (text := _tail(log, limit))), b"")
+    found = [(log, path) for path in at.glob("console.log.*") if (log := _CONSOLE.fullmatch(path.name))]
+    # Of the newest generation first, each backwards: what is written now, then what was turned over last.
+    newest = sorted(found, key=lambda each: (-int(each[0]["generation"]), int(each[0]["turned"] or -1)))
+    for _, of_generation in groupby(newest, key=lambda each: each[0]["generation"]):
+        text = b""
+        for _, path in of_generation:
+            text = _tail(path, limit - len(text)) + text
+        if text:
+            return text
+    return b""
 
 
 def _tail(path: Path, limit: int) -> bytes:
+    if limit <= 0:
+        return b""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -26,6 +26,7 @@ DATA_FILE_FEATURE = 1 << 2
 MAGIC = b"QFI\xfb"
 BACKING = struct.Struct(">4sIQI")  # magic, version, where the backing file's name stands, how long it is
 LONGEST_BACKING = 1023  # bytes, by qcow2's specification
+LARGEST_CLUSTER = 2 << 20  # bytes; the backing file's name stands in the first one
 FLOCK = struct.Struct("hhqqi4x")  # type, whence, start, length, pid, as the kernel has them on 64 bits
 WRITE_LOCK = 101  # the byte that QEMU locks, shared, of every file that it may write (QEMU's block/file-posix.c)
 
@@ -76,7 +77,7 @@ def backing_name(path: Path) -> str | None:
         if len(start) < BACKING.size:
             return None
         magic, _, offset, length = BACKING.unpack(start)
-        if magic != MAGIC or not offset or not 0 < length <= LONGEST_BACKING:
+        if magic != MAGIC or not 0 < offset < LARGEST_CLUSTER or not 0 < length <= LONGEST_BACKING:
             return None
         file.seek(offset)
         return Path(os.fsdecode(file.read(length))).name

@@ -12,6 +12,7 @@ from renova.model.errors import StorageAway
 from renova.model.guest import VolumeDisk
 from renova.model.volume import NbdExport
 
+GREETING = b"NBDMAGIC"
 ANSWER_S = 3.0  # more than a storage host on the same network takes; who asked tries again
 
 Reach: TypeAlias = Callable[[Iterable[VolumeDisk]], Awaitable[None]]
@@ -23,7 +24,16 @@ async def storage_answers(volumes: Iterable[VolumeDisk]) -> None:
     for address, port in sorted({(way.address, way.port) for way in ways}):
         try:
             async with asyncio.timeout(ANSWER_S):
-                _, writer = await asyncio.open_connection(address, port)
-        except OSError as error:  # that it took too long is one, too
+                await _greeted(address, port)
+        except (OSError, EOFError) as error:  # that it took too long is one, too
             raise StorageAway(f"the storage host of a volume, {address}, does not answer") from error
+
+
+async def _greeted(address: str, port: int) -> None:
+    """Wait for what an NBD server says first, with TLS or without: connections are taken by the kernel already."""
+    reader, writer = await asyncio.open_connection(address, port)
+    try:
+        if await reader.readexactly(len(GREETING)) != GREETING:
+            raise ConnectionError("something else than an NBD server listens there")
+    finally:
         writer.close()
