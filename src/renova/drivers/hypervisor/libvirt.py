@@ -91,7 +91,8 @@ class LibvirtHypervisor:
         self._connection = Connection(uri, clock)
         # For looks that ask no QEMU: one that stands still behind the gate answers nothing until it opens.
         self._eyes = Connection(uri, clock)
-        self._slow = Connection(uri, clock)  # for what takes as long as a guest has memory: one call at a time, each
+        # For what takes as long as a guest has memory, or as its storage is silent: one call at a time, each.
+        self._slow = Connection(uri, clock)
         self._pulses = Pulses(uri, clock, gate)
         self._travel = Travel(uri, clock, passage, self._connection, self._eyes)
         cpus = os.cpu_count() or 1
@@ -268,7 +269,8 @@ class LibvirtHypervisor:
         await self._connection.call(domains.kill, server)
 
     async def pause(self, server: ServerId) -> None:
-        await self._connection.call(domains.pause, server)
+        # QEMU first waits for all that its disks have under way, and a volume's host may be silent.
+        await self._slow.call(domains.pause, server)
 
     async def unpause(self, server: ServerId) -> None:
         await self._connection.call(domains.unpause, server)
