@@ -4,15 +4,20 @@ An administrator may reset a server's task state at any moment (`os-resetState`)
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from renova.model.errors import Conflict, Invalid
+from renova.model.guest import PowerState
+from renova.model.host import Right
 from renova.model.ids import ServerId
 from renova.model.server import VmState
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
 from renova.operations.delete import accept_delete
 from renova.operations.evacuate import Evacuation, accept_evacuate
+from renova.operations.migrate import accept_migrate
+from renova.operations.migrate_live import accept_migrate_live
 from renova.operations.reboot import accept_reboot
 from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.stop import accept_stop
@@ -37,13 +42,34 @@ async def make_image(told: Told, server: ServerId) -> object:
     return await told.make_image(server)
 
 
+async def migrate(told: Told, server: ServerId) -> object:
+    await told.ask(accept_migrate, server)
+    return await granted_elsewhere(told, server)
+
+
+async def migrate_live(told: Told, server: ServerId) -> object:
+    await told.cloud.clock.sleep(2 * told.cloud.boot_s)
+    await told.ask(accept_migrate_live, server)
+    return await granted_elsewhere(told, server)
+
+
+async def granted_elsewhere(told: Told, server: ServerId) -> Right:
+    """Wait until another host than the server's may run it: cut off now, nobody would know where it is to be."""
+    home = (await told.get(server)).host
+    limit = told.cloud.clock.monotonic() + 60
+    while (right := await told.cloud.database.read(lambda tx: rights.right(tx, server))) is None or right.host == home:
+        assert told.cloud.clock.monotonic() < limit
+        await told.cloud.clock.sleep(0.001)
+    return right
+
+
 async def reset(told: Told, server: ServerId) -> None:
     await told.cloud.database.transact(
         lambda tx: servers.change(tx, server, vm_state=VmState.ACTIVE, task_state=None),
     )
 
 
-@pytest.mark.parametrize("ask", [evacuate, delete, make_image])
+@pytest.mark.parametrize("ask", [evacuate, delete, make_image, migrate, migrate_live])
 def test_a_hard_reboot_does_not_cut_off_what_only_goes_on_by_itself_though_the_state_was_reset(ask: Ask) -> None:
     async def story(told: Told) -> None:
         server = await told.created()
@@ -54,6 +80,38 @@ def test_a_hard_reboot_does_not_cut_off_what_only_goes_on_by_itself_though_the_s
         after = await told.idle(server)
         assert (after.task_state, after.fault) == (None, None)
         assert told.cloud.running(server) == ([] if after.deleted else [after.host_name])
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("ask", [migrate, migrate_live])
+@pytest.mark.parametrize("accept", [accept_stop, accept_migrate, accept_migrate_live])
+def test_nothing_else_is_begun_with_a_server_that_moves_though_the_state_was_reset(ask: Ask, accept: Any) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        await ask(told, server)
+        await reset(told, server)
+        with pytest.raises(Conflict, match="Another operation"):
+            await told.ask(accept, server)
+        after = await told.idle(server)
+        assert told.cloud.running(server) == [after.host_name]
+
+    told_story(story)
+
+
+def test_a_host_that_boots_leaves_a_server_to_its_move_though_the_state_was_reset() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        home = (await told.get(server)).host_name or ""
+        await told.ask(accept_migrate, server)
+        while (await told.get(server)).power_state is not PowerState.SHUTDOWN:
+            await told.cloud.clock.sleep(0.001)
+        await told.cloud.cut_power(home)
+        await reset(told, server)
+        await told.back(home)
+        after = await told.idle(server)
+        assert (after.host_name != home, after.fault) == (True, None)
+        assert told.cloud.running(server) == [after.host_name]
 
     told_story(story)
 

@@ -23,6 +23,8 @@ from renova.operations.cloud import Cloud
 from renova.operations.create_image import CREATE_IMAGE
 from renova.operations.delete import DELETE
 from renova.operations.evacuate import EVACUATE
+from renova.operations.migrate import MIGRATE
+from renova.operations.migrate_live import MIGRATE_LIVE
 from renova.operations.parts import run_guest, volumes
 from renova.operations.parts.guest import attached_networks, bind_all_ports, current_guest
 from renova.operations.parts.notify import notify
@@ -40,8 +42,9 @@ from renova.wire.results import Rebooted
 
 log = structlog.get_logger()
 
-# By a reboot: the task state says so, unless an administrator has reset it.
-NOT_CUT_OFF = (EVACUATE, DELETE, CREATE_IMAGE)
+# By a reboot: the task state says so, unless an administrator has reset it. Of a move only its own end knows where the
+# server is to be.
+NOT_CUT_OFF = (EVACUATE, DELETE, CREATE_IMAGE, MIGRATE, MIGRATE_LIVE)
 
 
 class RebootServer(msgspec.Struct, frozen=True):
