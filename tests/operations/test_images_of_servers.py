@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from renova.model.errors import Conflict, NotNow, Refused
 from renova.model.guest import PowerState
-from renova.model.ids import ImageId, ServerId
+from renova.model.ids import ImageId, ProjectId, ServerId
 from renova.model.image import Image
 from renova.model.server import Server, TaskState, VmState
 from renova.operations import inheriting
@@ -21,7 +21,7 @@ from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
 from renova.store import operations, servers
 from tests.operations.failing_hosts import break_start, dead_host_of
-from tests.operations.story import PROJECT, Told, an_image, told_story
+from tests.operations.story import CONTENT, PROJECT, Told, an_image, told_story
 from tests.operations.test_recovery import SETTINGS
 from tests.operations.test_restarts import RESTARTS, stands
 from tests.operations.test_standing_still import last_action
@@ -421,6 +421,39 @@ def test_backups_of_a_kind_are_rotated() -> None:
         assert image(told, made["d"]).properties["backup_type"] == "daily"
         event, result = (await last_action(told, server))[2][0][:2]
         assert (event, result) == ("compute_backup_instance", "Success")
+
+    told_story(story)
+
+
+def test_a_protected_backup_outlives_its_rotation() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        made = []
+        for _ in range(4):
+            made.append(await told.make_image(server, Backup("daily", 2)))
+            await told.idle(server)
+            first, content = told.cloud.images.images[made[0]]
+            told.cloud.images.images[made[0]] = (replace(first, protected=True), content)
+        assert [each for each in made if each in told.cloud.images.images] == [made[0], made[2], made[3]]
+
+    told_story(story)
+
+
+def test_what_another_project_says_is_a_backup_of_the_server_rotates_nothing_away_and_is_not_rotated() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+
+        def say(name: str) -> ImageId:
+            of_kind = {"instance_uuid": server, "image_type": "backup", "backup_type": "daily"}
+            forged = an_image(name, owner=ProjectId("stranger"), properties=of_kind)
+            told.cloud.images.have(forged, CONTENT)
+            return forged.id
+
+        wanted = [say("old"), await told.make_image(server, Backup("daily", 2))]
+        await told.idle(server)
+        wanted += [say("new"), say("newer"), await told.make_image(server, Backup("daily", 2))]
+        await told.idle(server)
+        assert [each for each in wanted if each not in told.cloud.images.images] == []
 
     told_story(story)
 

@@ -208,11 +208,20 @@ async def upload_copy(work: Work, want: CreateImage, right: Right) -> None:
 
 @act()
 async def rotate_backups(work: Work, want: CreateImage) -> None:
-    """Remove the oldest backups of this kind; one that cannot be removed now is left to the next rotation."""
+    """Remove the oldest backups of this kind but protected ones; what cannot be removed is left to the next rotation.
+
+    Only its owner's own: anybody may say of an image that it is a backup of this server, and a new one.
+    """
     assert want.backup is not None
+    made = await work.cloud.images.image(want.image, None)
+    if made is None:
+        return  # its owner has deleted it, or this was told before
     of_kind = {"instance_uuid": work.held.server, "image_type": "backup", "backup_type": want.backup.kind}
     found = await work.cloud.images.having(of_kind)
-    for old in [image for image in found if image.status == "active"][want.backup.rotation :]:
+    backups = [image for image in found if image.status == "active" and image.owner == made.owner]
+    for old in reversed(backups[want.backup.rotation :]):
+        if old.protected:
+            continue
         try:
             await patiently(work, partial(work.cloud.images.remove, old.id))
         except CloudError:
