@@ -11,6 +11,7 @@ from renova.model.guest import PowerState
 from renova.model.ids import ServerId
 from renova.model.recovery import RecoveryState
 from renova.model.server import Server, TaskState, VmState
+from renova.operations.create_image import Backup
 from renova.operations.heal_ports import accept_heal_ports
 from renova.operations.migrate import accept_migrate
 from renova.operations.start import accept_start
@@ -236,11 +237,25 @@ def test_a_server_that_was_stopped_when_its_host_died_stays_off_though_its_guest
     tell(story)
 
 
-@pytest.mark.parametrize("accept", [accept_heal_ports, accept_migrate])
-def test_what_decides_nothing_about_a_crashed_guest_keeps_it_from_nothing(accept: Any) -> None:
+async def heal_ports(told: Told, server: ServerId) -> None:
+    await told.ask(accept_heal_ports, server)
+
+
+async def migrate(told: Told, server: ServerId) -> None:
+    await told.ask(accept_migrate, server)
+
+
+async def back_up(told: Told, server: ServerId) -> None:
+    await told.make_image(server, Backup("daily", 1))
+
+
+@pytest.mark.parametrize("ask", [heal_ports, migrate, back_up])
+def test_what_decides_nothing_about_a_crashed_guest_keeps_it_from_nothing(
+    ask: Callable[[Told, ServerId], Awaitable[None]],
+) -> None:
     async def story(told: Told) -> None:
         server = await crashed_in_its_pause(told)
-        await told.ask(accept, server.id)
+        await ask(told, server.id)
         row = await stands(told, server.id, VmState.ACTIVE)
         assert told.cloud.running(server.id) == [row.host_name]
 
