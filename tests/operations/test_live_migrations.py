@@ -8,7 +8,7 @@ import pytest
 
 from renova.drivers.hypervisor.simulated.machine import SMALL_HOST
 from renova.model.errors import Conflict, Invalid, Refused
-from renova.model.guest import Capabilities, Guest, PowerState
+from renova.model.guest import Capabilities, Departure, Guest, PowerState
 from renova.model.ids import ServerId
 from renova.model.server import TaskState, VmState
 from renova.operations.delete import accept_delete
@@ -141,6 +141,37 @@ def test_one_that_is_aborted_goes_on_where_it_was() -> None:
 async def wished(told: Told, migration: Migration, wanted: Wish) -> None:
     cloud = told.cloud.cloud
     await cloud.database.transact(lambda tx: wish_of_migration(cloud, tx, migration, wanted, ("running",)))
+
+
+@pytest.mark.parametrize("given_up", ["aborted", "aborted, and its answer lost", "its time is up"])
+def test_one_that_is_given_up_when_it_has_left_goes_on_there_with_its_memory(given_up: str) -> None:
+    async def story(told: Told) -> None:
+        server = await up(told)
+        here = (await told.get(server)).host_name or ""
+        source: Any = told.cloud.hosts[here]
+        depart = source.hypervisor.depart
+
+        async def leaves(*arguments: Any, **options: Any) -> Departure:
+            found: Departure = await depart(*arguments, **options)
+            if not found.left:
+                return found
+            source.hypervisor.depart = depart
+            if given_up == "its time is up":
+                await told.cloud.clock.sleep(told.cloud.cloud.settings.live_migration_wait)
+            else:
+                await wished(told, await record(told, server), Wish.ABORT)
+            if given_up == "aborted, and its answer lost":
+                source.line.reset()
+                return found
+            return Departure(under_way=True)  # as it was a moment before
+
+        source.hypervisor.depart = leaves
+        await told.ask(accept_migrate_live, server)
+        after = await told.idle(server)
+        assert ((await record(told, server)).status, after.host_name != here) == ("completed", True)
+        assert (await boots(told, server), arriving(told)) == (1, [])
+
+    told_story(story)
 
 
 def test_a_way_that_is_lost_when_all_was_copied_leaves_the_guest_at_home_and_what_arrived_never_runs() -> None:

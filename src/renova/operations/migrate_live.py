@@ -196,16 +196,32 @@ async def move_memory(work: Work, want: MigrateLive, leaving: LeavingLive, way: 
     departure = Departure(under_way=True)
     while departure.under_way:
         wish = await work.note(partial(_note, work.cloud, want=want, seen=departure))
+        given_up = None
         if wish is Wish.ABORT:
-            raise Refused("the migration was aborted")
-        if work.cloud.clock.monotonic() > until:
-            raise Refused(f"its memory changed faster than it could be copied within {want.within_s:g} seconds")
+            given_up = "the migration was aborted"
+        elif work.cloud.clock.monotonic() > until:
+            given_up = f"its memory changed faster than it could be copied within {want.within_s:g} seconds"
+        if given_up is not None:
+            if await _has_left(work, want, leaving, way):
+                return  # too late: its memory is nowhere else any more
+            raise Refused(given_up)
         depart = Depart(to=way, wait_s=LOOK_S, hurry=wish is Wish.COMPLETE)
         result = await work.command(want.source, leaving.right.incarnation, depart)
         assert isinstance(result, Departing)
         departure = result.departure
     if not departure.left:
         raise Refused(f"the guest stays on its host: {departure.reason}")
+
+
+async def _has_left(work: Work, want: MigrateLive, leaving: LeavingLive, way: Way) -> bool:
+    """Have the guest go on at the source, unless it has left for certain: then the source has released it."""
+    try:
+        result = await work.command(want.source, leaving.right.incarnation, Stay())
+    except Stale:
+        # It may have given the incarnation up with an answer that nobody has heard: then it says so only of leaving.
+        result = await work.command(want.source, leaving.right.incarnation, Depart(to=way, wait_s=0))
+    assert isinstance(result, Departing)
+    return result.departure.left
 
 
 @move_memory.undo
