@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from renova.model.errors import Broken, CloudError, Refused
-from renova.model.ids import NetworkId, ServerId
+from renova.model.ids import NetworkId, PortId, ServerId
 from renova.operations.attach_interface import accept_attach_interface
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
 from renova.partners.network import PortWish
-from tests.operations.story import Told, told_story
+from renova.store import networks, ports
+from renova.store.database import Tx
+from tests.operations.story import PROJECT, Told, told_story
+from tests.operations.test_standing_still import last_action
 from tests.operations.volumes import a_volume, has, rows, status, write
 
 NEVER = Refused("never")
@@ -97,5 +100,35 @@ def test_an_interface_that_its_guest_has_stays_where_the_host_refuses_to_take_it
         its = {port.id for port in await told.cloud.networks.ports(server)}
         assert {nic.port for nic in hypervisor_of(told).nics(server)} == its
         assert len(its) == 2
+
+    told_story(story)
+
+
+async def a_port(told: Told) -> PortId:
+    """Have a port that a user has made, with an address."""
+
+    def make(tx: Tx) -> PortId:
+        network = networks.network(tx, NetworkId("net-1"))
+        assert network is not None
+        new = ports.NewPort(id=PortId("own"), project=PROJECT, fixed_ips=((None, None),))
+        return ports.add(tx, told.cloud.chance, network, new).id
+
+    return await told.cloud.database.transact(make)
+
+
+@pytest.mark.parametrize("refused_from", [2, 100])
+def test_a_port_that_is_attached_twice_at_once_is_the_nic_that_the_first_request_made_it(refused_from: int) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        wish = PortWish(NetworkId("net-1"), port=await a_port(told))
+        fails_from(told, "attach_nic", refused_from, NEVER)
+        for _ in range(2):
+            await told.ask(accept_attach_interface, server, wish)
+        await told.idle(server)
+        _, message, _ = await last_action(told, server)
+        assert message == "Error"
+        its = [port.id for port in await told.cloud.networks.ports(server)]
+        assert [nic.port for nic in hypervisor_of(told).nics(server)] == its
+        assert its[1:] == ["own"]
 
     told_story(story)

@@ -93,7 +93,7 @@ async def give_port(work: Work, want: AttachInterface) -> Given:
 async def take_port(work: Work, want: AttachInterface) -> None:
     """Have the port free again, or gone; it stays where the guest still has it."""
     for port in await work.cloud.networks.ports(work.held.server):
-        if port.id == want.wish.port or (want.wish.port is None and await _is_nic(work, port.id, want.nic)):
+        if await _is_nic(work, port.id, want.nic):  # one wished for may be another nic, by a request before this
             if await _is_held_on_to(work, port):
                 await work.cloud.networks.settle(work.held.server, active=True)
                 networks = await attached_networks(work)

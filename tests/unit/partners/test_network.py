@@ -8,7 +8,7 @@ import pytest
 
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
-from renova.model.errors import NotFound, Refused
+from renova.model.errors import Conflict, NotFound, Refused
 from renova.model.guest import Address
 from renova.model.ids import NetworkId, PortId, ProjectId, ServerId, SubnetId
 from renova.model.network import Route, Subnet
@@ -94,8 +94,10 @@ async def test_a_users_own_port_is_lent_and_given_back(networks: BuiltinNetworks
     wish = PortWish(network=NET, port=PortId("own"))
     lent = await networks.give_port(ONE, PROJECT, 0, wish, "nova")
     assert (lent.id, lent.device_id, lent.device_owner, lent.made_by_compute) == ("own", ONE, "compute:nova", False)
-    with pytest.raises(Refused, match="in use"):
+    with pytest.raises(Conflict, match="in use"):
         await networks.give_port(TWO, PROJECT, 0, wish, "nova")
+    with pytest.raises(Conflict, match="in use"):
+        await networks.give_port(ONE, PROJECT, 1, wish, "nova")
     await networks.bind(PortId("own"), "h1", "zone2")
     await networks.settle(ONE, active=True)
     bound = await networks.port(PortId("own"), PROJECT)

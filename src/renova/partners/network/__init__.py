@@ -51,7 +51,7 @@ class Networks(Protocol):
 
         `check` raises in the same transaction where the port is not wanted any more: whoever asks may have stood still
         while another undid what it was doing, and nobody would take a port back that comes late.
-        `Refused` when no address is free, or the port is in use by another server.
+        `Refused` when no address is free, `Conflict` when the port is in use: by another server, or as another nic.
         """
         ...
 

@@ -7,7 +7,7 @@ import msgspec
 
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import NotFound, Refused
+from renova.model.errors import Conflict, NotFound, Refused
 from renova.model.guest import Nic
 from renova.model.ids import NetworkId, PortId, ProjectId, ServerId
 from renova.model.network import Network, Port
@@ -64,8 +64,8 @@ class BuiltinNetworks:
         found = ports.port(tx, port)
         if found is None:
             raise NotFound(f"Port {port} could not be found.")
-        if found.device_id not in ("", server):
-            raise Refused(f"Port {port} is still in use.")
+        if found.device_id not in ("", server) or ports.is_nic(tx, port):
+            raise Conflict(f"Port {port} is still in use.")
         if not found.fixed_ips:
             raise Refused(f"Port {port} requires a FixedIP in order to be used.")
         values = {"device_id": server, "device_owner": f"compute:{zone}"}
