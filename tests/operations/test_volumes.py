@@ -535,6 +535,55 @@ def test_a_create_that_fails_leaves_no_volume_of_its_own_and_the_users_free() ->
     told_story(story)
 
 
+async def on_its_way(told: Told, state: str) -> BlockDevice:
+    """Return a volume for a server to be created, that is not made for long: its storage is away, or copies it."""
+    if state == "creating":
+        await told.cloud.cut_power("storage1")
+        return a_new_volume(told, delete_on_termination=True)
+    told.cloud.storage_hosts["storage1"].volumes.copy_s = 7200.0
+    return a_new_volume(told, delete_on_termination=True, source="image", image=an_image("one").id)
+
+
+async def leaves_nothing(told: Told, state: str, made: BlockDevice) -> None:
+    assert made.volume is not None
+    if state == "creating":
+        assert await status(told, made.volume) == "deleting"
+        await told.cloud.power_on("storage1")
+        await told.cloud.clock.sleep(30)
+    assert await status(told, made.volume) == "gone"
+    assert made.volume not in told.cloud.storage_hosts["storage1"].volumes.volumes
+
+
+@pytest.mark.parametrize("state", ["creating", "downloading"])
+def test_a_create_that_fails_leaves_no_volume_that_was_still_being_made(state: str) -> None:
+    async def story(told: Told) -> None:
+        made = await on_its_way(told, state)
+        server = await told.create(devices=(made,))
+        await told.cloud.clock.sleep(60)
+        assert await status(told, made.volume or VolumeId("")) == state
+        after = await told.idle(server, 2000)
+        assert (after.vm_state, after.volumes) == (VmState.ERROR, ())
+        await leaves_nothing(told, state, made)
+        await told.cloud.clock.sleep(7200)
+        assert told.cloud.storage_hosts["storage1"].volumes.volumes == {}
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("state", ["creating", "downloading"])
+def test_deleting_a_server_leaves_no_volume_that_is_still_being_made_for_it(state: str) -> None:
+    async def story(told: Told) -> None:
+        made = await on_its_way(told, state)
+        server = await told.create(devices=(made,))
+        await told.cloud.clock.sleep(20)
+        assert await status(told, made.volume or VolumeId("")) == state
+        await told.ask(accept_delete, server)
+        assert (await told.idle(server, 60)).deleted
+        await leaves_nothing(told, state, made)
+
+    told_story(story)
+
+
 def test_a_port_comes_and_goes_with_its_address_shown() -> None:
     async def story(told: Told) -> None:
         server = await told.created()

@@ -37,7 +37,7 @@ class SimulatedVolumes:
     def __init__(self, clock: Clock, facts: StorageFacts = FACTS, *, copy_s: float = 0.2) -> None:
         self._clock = clock
         self._facts = facts
-        self._copy_s = copy_s
+        self.copy_s = copy_s
         self._lost: Callable[[], None] = lambda: None
         self.volumes: dict[VolumeId, SimulatedVolume] = {}
         self.snapshots: dict[SnapshotId, str] = {}
@@ -98,7 +98,7 @@ class SimulatedVolumes:
         self._demand_power()
         if snapshot not in self.snapshots:
             content = self._content(volume)
-            await self._clock.sleep(self._copy_s)
+            await self._clock.sleep(self.copy_s)
             self._demand_power()
             self.snapshots[snapshot] = content
 
@@ -139,7 +139,7 @@ class SimulatedVolumes:
             raise NotNow("the storage is not open")
 
     async def _made(self, source: Source, images: ImageSource) -> str:
-        await self._clock.sleep(0 if isinstance(source, Blank) else self._copy_s)
+        await self._clock.sleep(0 if isinstance(source, Blank) else self.copy_s)
         match source:
             case Blank():
                 return "zeroes"

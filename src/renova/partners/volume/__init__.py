@@ -87,7 +87,10 @@ class Volumes(Protocol):
         ...
 
     async def delete(self, volume: VolumeId) -> None:
-        """Have the volume deleted; one that is unknown is gone already."""
+        """Have the volume deleted, though it be only on its way; one that is unknown is gone already.
+
+        `StorageAway` where it goes as soon as its storage host is back, whether or not that is asked for again.
+        """
         ...
 
     async def reimage(self, attachment: AttachmentId, image: ImageId) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import Broken, Conflict, Invalid, NotFound, NotNow, Refused, StorageAway
+from renova.model.errors import Broken, CloudError, Conflict, Invalid, NotFound, NotNow, Refused, StorageAway
 from renova.model.host import Host
 from renova.model.ids import AttachmentId, HostId, ImageId, ProjectId, ServerId, VolumeId
 from renova.model.storage import OfImage
@@ -168,14 +168,18 @@ class BuiltinVolumes:
         volume = await self._database.transact(begin)
         if volume is not None:
             try:
-                await self.settling.tell(volume)
-            except NotNow:
-                self.settling.settle_volume(volume)  # it goes on, even if nobody asks again
-                raise
+                await self._tell(volume)
             except (Refused, Broken) as error:
-                # So it does now: who was told that it failed would go on with an attachment that ends later.
-                self.settling.settle_volume(volume)
+                # Who was told that it failed would go on with an attachment that ends later.
                 raise StorageAway(f"the storage host of volume {volume} has it not cut off yet: {error}") from error
+
+    async def _tell(self, volume: VolumeId) -> None:
+        """Have the volume's host told now: whoever settles it may wait for it to end what it was told before."""
+        try:
+            await self.settling.tell(volume)
+        except CloudError:
+            self.settling.settle_volume(volume)  # it goes on, even if nobody asks again
+            raise
 
     async def begin_detaching(self, volume: VolumeId) -> None:
         def begin(tx: Tx) -> None:
@@ -231,16 +235,16 @@ class BuiltinVolumes:
             if found is None:
                 return False
             if found.status != "deleting":
-                delete_volume(tx, found, cascade=False, force=False)
+                # What nobody has had yet is only on its way: whoever wanted it made wants it no more.
+                on_its_way = found.status in ("creating", "downloading")
+                delete_volume(tx, found, cascade=False, force=on_its_way)
             return True
 
         if await self._database.transact(begin):
-            await asyncio.wait([self.settling.settle_volume(volume)], timeout=PATIENCE_S)
-            row = await self._database.read(lambda tx: volumes.volume(tx, volume))
-            if row is not None and row.status == "error_deleting":
-                raise Refused(f"Volume {volume} could not be deleted: {row.error}")
-            if row is not None:
-                raise NotNow(f"Volume {volume} is being deleted.")
+            try:
+                await self._tell(volume)
+            except (Refused, Broken) as error:
+                raise Refused(f"Volume {volume} could not be deleted: {error}") from error
 
     async def reimage(self, attachment: AttachmentId, image: ImageId) -> None:
         source, properties = await image_source(self._images, image)
