@@ -9,9 +9,11 @@ from renova.model.errors import Broken, CloudError, Refused
 from renova.model.ids import NetworkId, PortId, ServerId
 from renova.operations.attach_interface import accept_attach_interface
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
+from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.partners.network import PortWish
 from renova.store import networks, ports
 from renova.store.database import Tx
+from tests.operations.failing_hosts import dead_host_of
 from tests.operations.story import PROJECT, Told, told_story
 from tests.operations.test_standing_still import last_action
 from tests.operations.volumes import a_volume, has, rows, status, write
@@ -100,6 +102,62 @@ def test_an_interface_that_its_guest_has_stays_where_the_host_refuses_to_take_it
         its = {port.id for port in await told.cloud.networks.ports(server)}
         assert {nic.port for nic in hypervisor_of(told).nics(server)} == its
         assert len(its) == 2
+
+    told_story(story)
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["away", "dead"])
+def test_a_port_that_a_guest_may_have_is_not_given_to_others_while_its_host_is_away(dies: bool) -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        host, attach = told.cloud.hosts["host1"], hypervisor_of(told).attach_nic
+
+        async def attach_unheard(*arguments: Any) -> None:
+            await attach(*arguments)
+            host.line.cut()
+
+        hypervisor_of(told).attach_nic = attach_unheard
+        await told.ask(accept_attach_interface, server, PortWish(NetworkId("net-1")))
+        await told.cloud.until(lambda: len(hypervisor_of(told).nics(server)) == 2)
+        hypervisor_of(told).attach_nic = attach
+        await told.cloud.clock.sleep(1000)
+        its = {port.id for port in await told.cloud.networks.ports(server)}
+        assert {nic.port for nic in hypervisor_of(told).nics(server)} == its
+        if dies:
+            await dead_host_of(told, server)
+            await told.ask(accept_evacuate, server, Evacuation())
+        else:
+            host.line.heal()
+        after = await told.idle(server)
+        assert {address.port for network in after.networks for address in network.addresses} == its
+        machine: Any = told.cloud.hosts[after.host_name or ""].hypervisor
+        assert {nic.port for nic in machine.nics(server)} == its
+
+    told_story(story)
+
+
+def test_an_interface_that_its_guest_has_stays_where_the_host_that_refused_to_take_it_goes_away() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        given_all_the_same(told, "attach_nic")
+        refused = fails_from(told, "detach_nic", 1, NEVER)
+        networks: Any = told.cloud.cloud.networks
+        look = networks.ports
+
+        async def look_as_it_goes(server: ServerId) -> object:
+            if refused():
+                told.cloud.hosts["host1"].line.cut()
+            return await look(server)
+
+        networks.ports = look_as_it_goes
+        await told.ask(accept_attach_interface, server, PortWish(NetworkId("net-1")))
+        await told.idle(server)
+        networks.ports = look
+        its = {port.id for port in await told.cloud.networks.ports(server)}
+        assert {nic.port for nic in hypervisor_of(told).nics(server)} == its
+        told.cloud.hosts["host1"].line.heal()
+        await told.host_up("host1")
+        await told.cloud.until(lambda: told.cloud.running(server) == ["host1"])
 
     told_story(story)
 

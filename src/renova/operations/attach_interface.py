@@ -22,6 +22,7 @@ from renova.operations.parts.guest import attached_networks, bind_all_ports
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted
 from renova.operations.parts.state import close_failed
+from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, Submitted, submit
 from renova.operations.work import Work
 from renova.partners.network import PortWish
@@ -120,9 +121,12 @@ async def _is_nic(work: Work, port: PortId, number: int) -> bool:
     return found is not None and found.id == port
 
 
-@act()
+@act(patience=FOREVER)
 async def give_nic(work: Work, want: AttachInterface, right: Right, given: Given) -> None:
-    """Give the nic to the guest, if there is one."""
+    """Give the nic to the guest, if there is one.
+
+    Its host is waited for, however long it is away: the guest may have the nic, and go on with the port's addresses.
+    """
     server = await work.server()
     if server.vm_state not in HAS_GUEST:
         return

@@ -233,15 +233,19 @@ async def lets_go(work: Work, right: Right, take: DetachVolume | DetachNic, atte
 
 
 async def holds_on(work: Work, host: HostId, incarnation: int, take: DetachVolume | DetachNic) -> bool:
-    """Ask the guest once more to let go of the device, and say whether it still has it; not if its host is away.
+    """Ask the guest once more to let go of the device, and say whether it still has it.
 
     A refusal says nothing of the guest, which may be without the device already: then its host is asked what it has.
+    If its host is away, a volume can be cut off all the same; a nic counts as the guest's until that is known to have
+    ended, for nothing else keeps its addresses from being used twice.
     """
     try:
         answer = await _unless_away(work, host, incarnation, take)
     except (Refused, Broken):
         log.warning("device not taken back", host=host, exc_info=True)
         return await _has(work, host, take)
+    if answer is None and isinstance(take, DetachNic):
+        return await work.cloud.database.read(lambda tx: rights.ended_by(tx, work.held.server, host)) is None
     return isinstance(answer, LetGo) and not answer.done
 
 
