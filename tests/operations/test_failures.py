@@ -50,6 +50,33 @@ def test_a_create_that_fails_everywhere_leaves_only_the_reason() -> None:
     told_story(story)
 
 
+def test_a_create_that_fails_while_its_guest_may_run_leaves_nobody_else_its_addresses() -> None:
+    async def story(told: Told) -> None:
+        for host in told.cloud.hosts.values():
+            machine: Any = host.hypervisor
+
+            async def start_unheard(guest: object, really: Any = machine.start, line: Any = host.line) -> object:
+                started = await really(guest)
+                line.cut()
+                return started
+
+            machine.start = start_unheard
+        server = await told.create()
+        after = await told.idle(server)
+        assert after.vm_state is VmState.ERROR
+        (name,) = told.cloud.running(server)
+        has = [nic.port for nic in told.cloud.hosts[name].hypervisor.nics(server)]
+        assert [port.id for port in await told.cloud.networks.ports(server)] == has
+        told.cloud.hosts[name].line.heal()
+        await told.host_up(name)
+        assert told.cloud.running(server) == []
+        await told.ask(accept_delete, server)
+        await told.idle(server)
+        assert await told.cloud.networks.ports(server) == []
+
+    told_story(story)
+
+
 def test_a_server_that_fits_nowhere_says_which_rule_refused_which_hosts() -> None:
     async def story(told: Told) -> None:
         huge = msgspec.structs.replace(FLAVOR, memory_mb=10_000_000)

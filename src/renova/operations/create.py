@@ -200,7 +200,13 @@ async def give_ports(work: Work, want: CreateServer, taken: Claim) -> tuple[Atta
 
 @give_ports.undo
 async def take_ports(work: Work, want: CreateServer, taken: Claim) -> None:
-    await work.cloud.networks.take_ports(work.held.server)
+    """Have its ports free again; those of a guest that may run where it was not heard go with the server."""
+    if not await work.cloud.database.read(lambda tx: _may_run(tx, work.held.server, taken.host)):
+        await work.cloud.networks.take_ports(work.held.server)
+
+
+def _may_run(tx: Tx, server: ServerId, host: HostId) -> bool:
+    return rights.owes(tx, host, server) and rights.ended_by(tx, server, host) is None
 
 
 @write()
