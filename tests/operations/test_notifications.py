@@ -7,9 +7,13 @@ import msgspec
 import pytest
 
 from renova.model.errors import NotNow, Refused
-from renova.model.ids import HostId, ServerId
+from renova.model.ids import HostId, NetworkId, ServerId
 from renova.model.server import VmState
+from renova.operations.attach_interface import accept_attach_interface
+from renova.operations.attach_volume import NewAttachment, accept_attach_volume
 from renova.operations.delete import accept_delete
+from renova.operations.detach_interface import accept_detach_interface
+from renova.operations.detach_volume import accept_detach_volume
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.operations.migrate import accept_migrate
 from renova.operations.migrate_live import accept_migrate_live
@@ -19,6 +23,7 @@ from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
+from renova.partners.network import PortWish
 from renova.partners.notifications import CloudEvent
 from renova.settings import ControllerSettings
 from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
@@ -30,6 +35,7 @@ from tests.operations.crashes import Fuse, controller_fuse
 from tests.operations.failing_hosts import break_start, dead_host_of
 from tests.operations.story import FLAVOR, Told, an_image
 from tests.operations.test_live_migrations import until_status, up, wished
+from tests.operations.volumes import a_volume
 
 SETTINGS = ControllerSettings(
     lease=QUICK_LEASE, recovery=BY_HAND, brake=NO_BRAKE, soft_reboot_wait=10, shutdown_wait=10
@@ -564,6 +570,55 @@ def test_all_is_told_in_its_order_whenever_the_controller_dies(case: str) -> Non
 
 def test_all_is_told_in_its_order_though_the_controller_dies() -> None:
     tell_every("hard reboot", 8)
+
+
+async def attach_volume(told: Told, server: ServerId) -> None:
+    await told.ask(accept_attach_volume, server, NewAttachment(volume=told.volume))
+
+
+async def detach_volume(told: Told, server: ServerId) -> None:
+    await told.ask(accept_detach_volume, server, told.volume)
+
+
+async def attach_interface(told: Told, server: ServerId) -> None:
+    await told.ask(accept_attach_interface, server, PortWish(NetworkId("net-1")))
+
+
+async def detach_interface(told: Told, server: ServerId) -> None:
+    (port,) = await told.cloud.networks.ports(server)
+    await told.ask(accept_detach_interface, server, port.id, port.mac)
+
+
+@pytest.mark.parametrize(
+    ("ask", "word"),
+    [
+        (attach_volume, "volume_attach"),
+        (detach_volume, "volume_detach"),
+        (attach_interface, "interface_attach"),
+        (detach_interface, "interface_detach"),
+    ],
+)
+def test_what_an_evacuation_puts_off_is_told_to_begin_once(ask: Ready, word: str) -> None:
+    async def story(told: Told, listener: Listener) -> None:
+        server = await told.created()
+        told.volume = await a_volume(told)
+        if ask is detach_volume:
+            await attach_volume(told, server)
+            await told.idle(server)
+        home = (await told.get(server)).host_name or ""
+        told.cloud.hosts[home].hypervisor.go_away()
+        await ask(told, server)
+        await told.cloud.clock.sleep(1)
+        told.cloud.hosts[home].hypervisor.come_back()
+        await dead_host_of(told, server)
+        await told.ask(accept_evacuate, server, Evacuation())
+        await told.idle(server)
+        await all_told(told)
+        its = [each for each in listener.of(server) if each.startswith(word)]
+        assert its == [f"{word}.start", f"{word}.end"]
+        await told.back(home)
+
+    hear(story)
 
 
 def test_what_was_not_committed_is_not_told() -> None:

@@ -73,8 +73,8 @@ async def attach_interface(run: Run, want: AttachInterface) -> None:
 @write()
 def begin_attach(work: Work, tx: Tx, want: AttachInterface) -> Right:
     server = work.server_now(tx)
-    actions.open_event(tx, work.held.action, "compute_attach_interface", server.host_name)
-    notify(work.cloud, tx, server.id, "instance.interface_attach.start")
+    if actions.open_event(tx, work.held.action, "compute_attach_interface", server.host_name):
+        notify(work.cloud, tx, server.id, "instance.interface_attach.start")
     if server.vm_state not in (*HAS_GUEST, VmState.STOPPED):
         raise Conflict(f"Cannot 'attach_interface' instance {server.id} while it is in vm_state {server.vm_state}")
     return work.right_here(tx)

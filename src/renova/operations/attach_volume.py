@@ -82,8 +82,8 @@ async def attach_volume(run: Run, want: AttachVolume) -> None:
 @write()
 def begin_attach(work: Work, tx: Tx, want: AttachVolume) -> Right:
     server = work.server_now(tx)
-    actions.open_event(tx, work.held.action, "compute_attach_volume", server.host_name)
-    notify(work.cloud, tx, server.id, "instance.volume_attach.start", volume=want.volume)
+    if actions.open_event(tx, work.held.action, "compute_attach_volume", server.host_name):
+        notify(work.cloud, tx, server.id, "instance.volume_attach.start", volume=want.volume)
     if server.vm_state not in (*HAS_GUEST, VmState.STOPPED):
         raise Conflict(f"Cannot 'attach_volume' instance {server.id} while it is in vm_state {server.vm_state}")
     return work.right_here(tx)

@@ -53,8 +53,8 @@ async def detach_interface(run: Run, want: DetachInterface) -> None:
 @write()
 def begin_detach(work: Work, tx: Tx, want: DetachInterface) -> Right:
     server = work.server_now(tx)
-    actions.open_event(tx, work.held.action, "compute_detach_interface", server.host_name)
-    notify(work.cloud, tx, server.id, "instance.interface_detach.start")
+    if actions.open_event(tx, work.held.action, "compute_detach_interface", server.host_name):
+        notify(work.cloud, tx, server.id, "instance.interface_detach.start")
     return work.right_here(tx)
 
 

@@ -75,8 +75,8 @@ async def detach_volume(run: Run, want: DetachVolume) -> None:
 @write()
 def begin_detach(work: Work, tx: Tx, want: DetachVolume) -> Right:
     server = work.server_now(tx)
-    actions.open_event(tx, work.held.action, "compute_detach_volume", server.host_name)
-    notify(work.cloud, tx, server.id, "instance.volume_detach.start", volume=want.volume)
+    if actions.open_event(tx, work.held.action, "compute_detach_volume", server.host_name):
+        notify(work.cloud, tx, server.id, "instance.volume_detach.start", volume=want.volume)
     return work.right_here(tx)
 
 

@@ -101,11 +101,13 @@ def begin(tx: Tx, server: ServerId, request: str, action: str, user: UserId, pro
     return int(tx.execute(_BEGIN, values).scalar_one())
 
 
-def open_event(tx: Tx, action: int, event: str, host_name: str | None, details: str | None = None) -> None:
-    """Open an event unless it is open already: a step that runs again goes on with the event it opened."""
-    if tx.execute(_STILL_OPEN, {"of": action, "named": event}).first() is None:
-        opened = {"event": event, "host_name": host_name, "started_at": tx.now, "details": details}
-        tx.execute(_OPEN, {"action": action, **opened})
+def open_event(tx: Tx, action: int, event: str, host_name: str | None, details: str | None = None) -> bool:
+    """Open an event, unless it is open already: what is told again goes on with the event it opened. Says whether."""
+    if tx.execute(_STILL_OPEN, {"of": action, "named": event}).first() is not None:
+        return False
+    opened = {"event": event, "host_name": host_name, "started_at": tx.now, "details": details}
+    tx.execute(_OPEN, {"action": action, **opened})
+    return True
 
 
 def close_events(
