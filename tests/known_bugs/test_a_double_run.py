@@ -362,7 +362,7 @@ def test_a8_a_live_host_cleans_up_while_it_runs_and_says_what_keeps_it() -> None
         (debt,) = await told.cloud.database.read(lambda tx: rights.debts_of(tx, host.id))
         assert debt.trouble == "libvirtd is stuck"
         host.hypervisor.undefine = undefine  # type: ignore[method-assign]
-        await told.cloud.cloud.agents.call_in_debts(host.id)
+        told.cloud.cloud.agents.call_in_debts(host.id)
         await told.host_up(host.name)
         assert len(told.cloud.running(server)) == 1
 

@@ -18,7 +18,6 @@ from renova.ha.fencing import read_off, switch_off
 from renova.ha.replication import replication
 from renova.ha.revoking import Revoking
 from renova.hosts.leases import Silence
-from renova.model.channel import Closed
 from renova.model.errors import Conflict, NotFound, NotNow, Refused
 from renova.model.host import Host, HostState, ProofKind, Role
 from renova.model.ids import HostId
@@ -125,10 +124,7 @@ class Monitor:
         for host in await self.cloud.database.read(rights.debtors):
             if self.cloud.agents.connected(host) and now - self._reminded.get(host, -REMIND) >= REMIND:
                 self._reminded[host] = now
-                try:
-                    await self.cloud.agents.call_in_debts(host)
-                except Closed:
-                    continue  # it hears of them in its next welcome
+                self.cloud.agents.call_in_debts(host)
 
     def _note_change(self, host: Host) -> None:
         alive = self.cloud.hosts.leases.alive(host.id)
@@ -387,7 +383,7 @@ class Monitor:
             dead = kind != ProofKind.STORAGE_CUT
             log.warning("host proven dead" if dead else "host cut off", host=host.name, proof=kind, **readings)
             self.cloud.fleet.stale()
-            await self.cloud.agents.fence(host.id)
+            self.cloud.agents.fence(host.id)
         return proven and kind != ProofKind.STORAGE_CUT
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+import structlog
+
 from renova.engine.executor import Executor
 from renova.engine.journal import Elsewhere, Lost
 from renova.hosts.guards import Guards
@@ -44,6 +46,8 @@ from renova.wire.questions import (
 from renova.wire.results import Asides, ConsoleText, Devices, Guests, Heard, Result, Sighted, State, Stored, Tidied
 from renova.wire.sessions import Controllers, Standing
 from renova.wire.storage import HaveVolume, StorageAct, StorageCommand, StorageOrder
+
+log = structlog.get_logger()
 
 R = TypeVar("R")
 
@@ -208,19 +212,28 @@ class Agents:
             link.told_forced_down = host.forced_down
             self._soon(link.mention(Standing(forced_down=host.forced_down)))
 
-    async def call_in_debts(self, host: HostId) -> None:
-        """Tell the host, if it is connected, what it owes; a host that is away hears it when it says hello."""
+    def call_in_debts(self, host: HostId) -> None:
+        """Have the host, if it is connected, told what it owes; one that is away hears it when it says hello."""
         link = self._links.get(host)
-        if link is None or self._held is not None or link.place.hold is not None:
+        if link is None or link.reminding or self._held is not None or link.place.hold is not None:
             return
-        for owed in await self._database.read(lambda tx: duties_of(tx, host)):
-            await link.tell(Clean(duty=owed))
+        link.reminding = True
+        self._soon(self._remind(link))
 
-    async def fence(self, host: HostId) -> None:
-        """Tell a host that its lease was revoked, should it be there to hear it."""
+    async def _remind(self, link: Link) -> None:
+        try:
+            for owed in await self._database.read(lambda tx: duties_of(tx, link.place.host.id)):
+                await link.tell(Clean(duty=owed))
+        except NotNow as error:
+            log.info("host not told what it owes", host=link.place.host.name, reason=str(error))
+        finally:
+            link.reminding = False
+
+    def fence(self, host: HostId) -> None:
+        """Have a host told that its lease was revoked, should it be there to hear it."""
         link = self._links.get(host)
         if link is not None:
-            await link.mention(Fenced(epoch=link.place.lease.epoch))
+            self._soon(link.mention(Fenced(epoch=link.place.lease.epoch)))
 
     async def drop(self, host: HostId) -> None:
         """End the host's connection: it was removed from the cloud."""

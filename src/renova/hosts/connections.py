@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -177,7 +178,7 @@ class Connections:
                 case ImageBytes():
                     await link.tell(await self._agents.uploads.take(host, message))
                 case WantImage():
-                    await link.tell(await self._image_piece(message))
+                    await link.give(partial(self._image_piece, message))
                 case Hello() | GuardHello():
                     raise Broken("a host says hello once a connection")
         except Closed:

@@ -9,12 +9,13 @@ import structlog
 from renova.engine.executor import Executor
 from renova.hosts import eras
 from renova.hosts.leases import Leases
+from renova.hosts.link import say
 from renova.model.channel import Channel, Closed
 from renova.model.errors import Broken, Conflict, Refused
 from renova.model.ids import HostId
 from renova.store import hosts as host_rows
 from renova.store.database import Database, Tx
-from renova.wire.frames import decode_from_agent, encode
+from renova.wire.frames import decode_from_agent
 from renova.wire.leases import GuardHello, GuardTimes, GuardWelcome, Renew
 from renova.wire.message import Message
 from renova.wire.sessions import Controllers, Peers
@@ -53,7 +54,7 @@ class Guards:
             peers=peers,
             controllers=controllers,
         )
-        await channel.send(encode(welcome))
+        await say(channel, welcome)
         log.info("guard connected", host=hello.name)
         self._channels[channel] = host
         tasks: set[asyncio.Task[None]] = set()
@@ -117,4 +118,4 @@ def _next_to(host: HostId, addresses: Mapping[HostId, str]) -> tuple[str, ...]:
 
 async def _mention(channel: Channel, message: Message) -> None:
     with suppress(Closed):
-        await channel.send(encode(message))
+        await say(channel, message)

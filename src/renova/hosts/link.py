@@ -1,7 +1,7 @@
 """One registered host's connection to this controller: what is said over it, and who waits for an answer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from zlib import crc32
 
@@ -10,6 +10,19 @@ from renova.model.channel import Channel, Closed
 from renova.wire.commands import Answer
 from renova.wire.frames import encode
 from renova.wire.message import Message
+
+SAY_S = 15.0  # who takes nothing off its connection for so long is away, as one is whose pings go unanswered
+PIECES = 8  # of images that are read and sent at a time: each is up to 1 MiB of memory, and agents ask for 4
+
+
+async def say(channel: Channel, message: Message) -> None:
+    """Send the message; `Closed` when the connection has ended, or has to be, as the host reads nothing of it."""
+    try:
+        async with asyncio.timeout(SAY_S):
+            await channel.send(encode(message))
+    except TimeoutError as error:
+        await channel.close()
+        raise Closed("the host takes nothing off its connection") from error
 
 
 class Link:
@@ -22,12 +35,23 @@ class Link:
         self.certificate = certificate
         self.as_of = as_of
         self.told_forced_down = place.host.forced_down
+        self.reminding = False  # of what the host owes
+        self._pieces = asyncio.Semaphore(PIECES)
+        self._giving = asyncio.Lock()
         # Apart from other connections': the answer to a command that came late, by this one, answers nothing here.
         self._next = crc32(session.encode()) << 20
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
 
     async def tell(self, message: Message) -> None:
-        await self.channel.send(encode(message))
+        await say(self.channel, message)
+
+    async def give(self, read: Callable[[], Awaitable[Message]]) -> None:
+        """Tell what is read, a piece of an image: few of them at a time, however many the host wants."""
+        async with self._pieces:
+            piece = await read()
+            # One after the other: whatever else is said waits for one of them to have left, and not for all.
+            async with self._giving:
+                await self.tell(piece)
 
     async def mention(self, message: Message) -> None:
         """Tell what a host whose connection has just ended learns from its next welcome anyway."""

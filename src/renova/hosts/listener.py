@@ -30,14 +30,16 @@ log = structlog.get_logger()
 
 HANDSHAKE_LIMIT = 5.0  # seconds; who only holds a connection open keeps others from theirs
 WAITING_FRAMES = 16  # of a host, that arrived and were not read yet: each is memory
+CLOSE_S = 2.0
 ENROL_LIMIT = 10.0  # seconds; who has no certificate gets no more of our time
 
 
 class WebSocketChannel:
-    """A host's WebSocket as a channel."""
+    """A host's WebSocket as a channel. The host has `close_s` to take what was sent, and as long to hang up."""
 
-    def __init__(self, connection: ServerConnection) -> None:
+    def __init__(self, connection: ServerConnection, close_s: float = CLOSE_S) -> None:
         self._connection = connection
+        self._close_s = close_s
 
     async def send(self, frame: bytes) -> None:
         try:
@@ -55,7 +57,11 @@ class WebSocketChannel:
             return
 
     async def close(self) -> None:
-        await self._connection.close()
+        try:
+            async with asyncio.timeout(2 * self._close_s):
+                await self._connection.close()
+        except TimeoutError:  # it reads nothing, so it does not hear that this is the end
+            self._connection.transport.abort()
 
 
 class Listener:
@@ -100,7 +106,7 @@ class Listener:
                 compression=None,  # what travels is small, or an image that is compressed already
                 ping_interval=5,
                 ping_timeout=10,
-                close_timeout=2,
+                close_timeout=CLOSE_S,
                 server_header=None,
                 **where,
             )

@@ -3,12 +3,14 @@
 `main` gives the agent a `TlsDialer` a controller; the simulation gives it lines in memory.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.connection import Connection
 from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketException
 
 from renova.model.channel import Channel, Closed
@@ -94,7 +96,16 @@ class WebSocketChannel:
             raise Closed(f"the connection to {self._address} ended: {error}") from error
 
     async def close(self) -> None:
-        await self._connection.close()
+        await hang_up(self._connection, CLOSE_S)
+
+
+async def hang_up(connection: Connection, close_s: float) -> None:
+    """Close the connection; the other end has `close_s` to take what was sent, and as long to hang up, too."""
+    try:
+        async with asyncio.timeout(2 * close_s):
+            await connection.close()
+    except TimeoutError:  # it reads nothing, so it does not hear that this is the end
+        connection.transport.abort()
 
 
 def trusting(authority: Path | None = None, *, pem: str | None = None) -> ssl.SSLContext:

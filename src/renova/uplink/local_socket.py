@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from renova.model.channel import Channel, Closed
 from renova.model.errors import BadSetup, NotNow
+from renova.uplink.connection import hang_up
 
 SOCKET = "guard.sock"
 READERS_SOCKET = "guard-reader.sock"
@@ -39,7 +40,7 @@ class LocalChannel:
             return
 
     async def close(self) -> None:
-        await self._connection.close()
+        await hang_up(self._connection, CLOSE_S)
 
 
 class SocketDialer:

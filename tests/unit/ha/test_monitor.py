@@ -19,8 +19,9 @@ from renova.power import HostPower
 from renova.settings import ControllerSettings
 from renova.simulation.cloud import NO_BRAKE, QUICK_LEASE, SimulatedCloud
 from renova.simulation.loop import run_virtual
-from renova.store import hosts
+from renova.store import hosts, rights
 from renova.store.database import Database, Tx
+from tests.unit.store.tables import ONE
 
 ON, OFF, UNKNOWN = Reading.ON, Reading.OFF, Reading.UNKNOWN
 LAPSED_S = 5.0 + 12.0  # ttl and margin of the simulated cloud's leases
@@ -310,6 +311,23 @@ def test_a_power_controller_that_does_not_answer_holds_up_no_other_host() -> Non
         await watch.clock.sleep(10)
         assert await watch.proof("host2") is not None
         assert await watch.proof("host1") is None
+        serving.cancel()
+        await asyncio.wait([serving])
+
+    watching(story, OFF)
+
+
+def test_a_host_that_owes_and_reads_nothing_keeps_no_other_from_its_proof() -> None:
+    async def story(watch: Watch) -> None:
+        async def send(_frame: bytes) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        watch.cloud.cloud.agents._links[watch.id("host2")].channel.send = send
+        await watch.cloud.database.transact(lambda tx: rights.owe(tx, watch.id("host2"), ONE, 5))
+        serving = asyncio.ensure_future(watch.monitor.serve())
+        await watch.silence("host1")
+        await watch.clock.sleep(5)
+        assert await watch.proof("host1") is not None
         serving.cancel()
         await asyncio.wait([serving])
 

@@ -13,6 +13,7 @@ from renova.engine.journal import Lost
 from renova.hosts import eras
 from renova.hosts.agents import Agents
 from renova.hosts.connections import HELLO_LIMIT, Connections
+from renova.hosts.link import PIECES, SAY_S
 from renova.hosts.peers import GATHER_PEERS
 from renova.hosts.registration import cleaned, enrol
 from renova.hosts.registry import Hosts
@@ -32,7 +33,7 @@ from renova.wire.commands import Answer, Command
 from renova.wire.duties import Clean, Cleaned, Duty
 from renova.wire.frames import FromController, decode_from_controller, encode
 from renova.wire.images import ImagePiece, WantImage
-from renova.wire.leases import Fenced, Renew, Renewed
+from renova.wire.leases import Fenced, GuardHello, GuardWelcome, Renew, Renewed
 from renova.wire.message import Message
 from renova.wire.questions import Read, ReadConsole
 from renova.wire.results import ConsoleText, State
@@ -471,9 +472,9 @@ def test_a_host_is_up_while_it_renews() -> None:
 
 def test_a_fence_is_told_to_who_is_there_to_hear_it() -> None:
     async def story(bench: Bench) -> None:
-        await bench.agents.fence(A)
+        bench.agents.fence(A)
         host = await bench.connected()
-        await bench.agents.fence(A)
+        bench.agents.fence(A)
         assert await host.hear(Fenced) == Fenced(epoch=1)
 
     on_bench(story)
@@ -484,7 +485,105 @@ def test_a_fence_that_nobody_hears_any_more_is_no_error() -> None:
         host = await bench.connected()
         host.channel._link.reset()
         assert bench.agents.connected(A), "its end is not noticed yet"
-        await bench.agents.fence(A)
+        bench.agents.fence(A)
+
+    on_bench(story)
+
+
+# --- hosts that read nothing ---------------------------------------------------------------------------------------
+
+
+def reads_nothing(bench: Bench, host: HostId) -> list[int]:
+    """Have nothing leave for the host any more, as when its buffers are full; returns the sizes of what waits."""
+    waiting: list[int] = []
+
+    async def send(frame: bytes) -> None:
+        waiting.append(len(frame))
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            waiting.remove(len(frame))
+
+    bench.agents._links[host].channel.send = send  # type: ignore[method-assign]
+    return waiting
+
+
+def test_a_host_that_reads_nothing_is_away_before_long() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected(A)
+        reads_nothing(bench, A)
+        began = bench.clock.monotonic()
+        with pytest.raises(Closed):
+            await bench.agents.console(A, ONE)
+        assert bench.clock.monotonic() - began <= SAY_S
+        await host.serving
+        assert not bench.agents.connected(A)
+
+    on_bench(story)
+
+
+def test_a_host_that_reads_nothing_keeps_nobody_from_hearing_of_newcomers() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.connected(A)
+        other = await bench.connected(B, address="10.1.0.2")
+        await bench.clock.sleep(1)
+        reads_nothing(bench, A)
+        await bench.connected(B, address="10.1.0.3")
+        await bench.clock.sleep(1)
+        other = await bench.connected(B, address="10.1.0.4")
+        await bench.clock.sleep(SAY_S)
+        assert (await other.hear(Peers)).addresses == ("10.1.0.1", "10.1.0.4", "10.9.9.9")
+
+    on_bench(story)
+
+
+def test_a_guard_that_reads_nothing_is_left_to_itself() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.connected(A)
+        end = bench.dial(A)
+        await end.say(GuardHello(name=f"name-of-{A}", boot="boot", era=1, epoch=1))
+        await end.hear(GuardWelcome)
+        (channel,) = bench.agents.guards._channels
+
+        async def send(_frame: bytes) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        channel.send = send  # type: ignore[method-assign,assignment]
+        began = bench.clock.monotonic()
+        await bench.agents.guards.tell(("elsewhere",))
+        assert bench.clock.monotonic() - began <= SAY_S
+        await end.serving
+
+    on_bench(story)
+
+
+def test_what_one_host_can_have_read_of_images_at_a_time_is_bounded() -> None:
+    async def story(bench: Bench) -> None:
+        host = await bench.connected()
+        read: list[int] = []
+
+        async def image(_image: ImageId, offset: int) -> AsyncIterator[bytes]:
+            read.append(offset)
+            yield b"piece"
+
+        bench.connections._read_image = image
+        await host.hear(Peers)
+        waiting = reads_nothing(bench, A)
+        for number in range(300):
+            await host.say(WantImage(id=number, image=ImageId("image"), offset=number))
+        await bench.clock.sleep(1)
+        assert (len(read), len(waiting)) == (PIECES, 1), "and what else is said waits for one piece to have left"
+
+    on_bench(story)
+
+
+def test_all_that_is_wanted_of_images_is_given_in_the_end() -> None:
+    async def story(bench: Bench) -> None:
+        bench.image = [b"piece"] * 100
+        host = await bench.connected()
+        for number in range(100):
+            await host.say(WantImage(id=number, image=ImageId("image"), offset=number))
+        assert {(await host.hear(ImagePiece)).id for _ in range(100)} == set(range(100))
 
     on_bench(story)
 
@@ -578,10 +677,10 @@ def test_a_debt_is_not_paid_by_a_host_that_was_told_to_keep_disks_which_are_to_g
 
 def test_a_debt_is_called_in_from_a_host_that_is_there() -> None:
     async def story(bench: Bench) -> None:
-        await bench.agents.call_in_debts(A)
+        bench.agents.call_in_debts(A)
         host = await bench.connected()
         await bench.database.transact(lambda tx: rights.owe(tx, A, ONE, 4))
-        await bench.agents.call_in_debts(A)
+        bench.agents.call_in_debts(A)
         assert (await host.hear(Clean)).duty == Duty(ONE, 4, disks=True)
         await host.say(Cleaned(duty=Duty(ONE, 4, disks=True)))
         await bench.clock.sleep(0.1)
@@ -657,7 +756,7 @@ def test_a_newcomer_is_told_to_all_a_moment_later_and_a_known_one_to_nobody() ->
         assert bench.clock.monotonic() - began >= GATHER_PEERS
         await bench.connected(B, address="10.1.0.2")
         await bench.clock.sleep(10)
-        await bench.agents.fence(A)
+        bench.agents.fence(A)
         await host.hear(Fenced)
 
     on_bench(story)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
 from renova.agent.enrolment import enrolled
@@ -29,7 +29,7 @@ from renova.engine.executor import Executor
 from renova.hosts.agents import Agents
 from renova.hosts.authority import Authority
 from renova.hosts.connections import Connections
-from renova.hosts.listener import Listener
+from renova.hosts.listener import Listener, WebSocketChannel
 from renova.hosts.registration import give_token
 from renova.hosts.registry import Hosts
 from renova.model.chance import SystemChance
@@ -510,6 +510,27 @@ async def test_a_database_that_is_away_during_an_enrolment_lets_the_host_try_aga
         await enrolled(settings)
     port.listener._database = really
     assert (await enrolled(settings)).name == "host1"
+
+
+# --- hosts that read nothing ---------------------------------------------------------------------------------------
+
+
+async def test_the_connection_of_a_host_that_reads_nothing_can_be_closed() -> None:
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def flooded(connection: ServerConnection) -> None:
+        channel = WebSocketChannel(connection, close_s=0.1)
+        sending = [asyncio.ensure_future(channel.send(bytes(1 << 20))) for _ in range(32)]
+        await asyncio.gather(channel.close(), channel.close())
+        await asyncio.wait(sending)
+        over.set_result(None)
+
+    server = await serve(flooded, "127.0.0.1", 0, compression=None)
+    async with connect(f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}", compression=None, max_queue=1):
+        async with asyncio.timeout(10):
+            await over
+    server.close()
+    await server.wait_closed()
 
 
 # --- the port --------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ async def clean(call: Call) -> Reply:
     if standing.hold is not None:
         raise Conflict(f"Nothing is cleaned up while the cluster is on hold: {standing.hold}")
     if call.cloud.agents.connected(host.id):
-        await call.cloud.agents.call_in_debts(host.id)
+        call.cloud.agents.call_in_debts(host.id)
     elif call.cloud.hosts.leases.home(host.id) is None:  # else another controller has it, and reminds it by itself
         raise Conflict(f"Host {host.name} is not connected: it cleans up as soon as its agent runs.")
     return await show(call)
