@@ -129,6 +129,17 @@ async def test_frames_for_everybody_go_to_all_peers_told_last(bench: NetworkBenc
 class TestLinuxBridge:
     """What only real links can show."""
 
+    @pytest.mark.parametrize("strange", ["fd00::5", "fe80::1%eth0", "127.0.0.1", "0.0.0.0", "224.0.0.1", "nowhere"])
+    async def test_a_peer_with_a_strange_address_keeps_no_guest_from_starting(
+        self, linux: LinuxBench, strange: str
+    ) -> None:
+        early, late = nic(7001), nic(7002)
+        await linux.network.plug([early])
+        await linux.network.peers(["172.31.77.2", strange, "172.31.77.3"])
+        await linux.network.plug([late])
+        assert linux.floods_to(7001) == linux.floods_to(7002) == {"172.31.77.2", "172.31.77.3"}
+        await linux.network.unplug([early, late])
+
     async def test_a_network_stays_while_a_guest_of_a_former_agent_is_on_it(self, linux: LinuxBench) -> None:
         plugged = nic(7001)
         await linux.network.plug([plugged])

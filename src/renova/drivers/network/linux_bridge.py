@@ -8,9 +8,11 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import structlog
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -20,6 +22,8 @@ from renova.drivers.network.sight import answering
 from renova.model.errors import NotNow, Refused
 from renova.model.guest import Nic
 from renova.model.ids import PortId
+
+log = structlog.get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,7 +59,20 @@ class LinuxBridge:
         self._eyes.shutdown(wait=False)
 
     async def peers(self, addresses: Sequence[str]) -> None:
-        await self._do(self._tell_all, frozenset(addresses) - {self._local})
+        await self._do(self._tell_all, self._reachable(addresses))
+
+    def _reachable(self, addresses: Sequence[str]) -> frozenset[str]:
+        """Return those of the other hosts' addresses to which frames may go.
+
+        Each host says its own, and one that says what the kernel takes from nobody must not keep guests from starting
+        here; frames that are sent to this very host would have its guests' addresses looked for outside.
+        """
+        found = frozenset(addresses) - {self._local}
+        family = ip_address(self._local).version
+        left_out = {address for address in found if not _is_a_hosts(address, family)}
+        if left_out:
+            log.warning("hosts left out: their guests cannot be reached at such addresses", addresses=sorted(left_out))
+        return found - left_out
 
     async def answering(self, addresses: Sequence[str]) -> tuple[str, ...]:
         return await in_thread(self._eyes, answering, self._local, addresses)
@@ -197,6 +214,16 @@ class LinuxBridge:
         if found is None:
             raise NotNow(f"link {name} was taken away while it was made")
         return found
+
+
+def _is_a_hosts(text: str, family: int) -> bool:
+    """Say whether this can be another host's address on an underlay of this family: 4 or 6."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    nowhere = address.is_loopback or address.is_multicast or address.is_unspecified
+    return address.version == family and "%" not in text and not nowhere
 
 
 def _port_name(vni: int) -> str:
