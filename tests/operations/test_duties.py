@@ -341,6 +341,27 @@ def test_a_disk_that_was_carried_and_is_nobodys_is_removed_though_it_is_whole() 
     told_story(story)
 
 
+def test_a_host_that_never_says_what_it_deleted_keeps_no_other_from_being_cleaned() -> None:
+    async def story(told: Told) -> None:
+        one, other = (host.hypervisor for host in told.cloud.hosts.values())
+        asked: list[str] = []
+
+        async def never(*_: object) -> list[str]:
+            asked.append("one")
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError
+
+        async def at_once(*_: object) -> list[str]:
+            asked.append("other")
+            return ["an-image"]
+
+        one.drop_images, other.drop_images = never, at_once  # type: ignore[method-assign,assignment]
+        done = await do(told, "images")
+        assert (asked, done.mended, done.failed) == (["one", "other"], 1, 1)
+
+    told_story(story, count=2, shared=False)
+
+
 def test_an_image_whose_making_waits_for_its_host_is_not_removed() -> None:
     async def story(told: Told) -> None:
         server = await told.get(await told.created())

@@ -6,8 +6,10 @@ What is needed is read from the database, of all servers whose host has this sto
 the images of its servers, which others will bring up on them. The host that deletes looks at the disks, too.
 """
 
+import asyncio
 from collections.abc import Sequence
 
+from renova.model.errors import NotNow
 from renova.model.host import Host
 from renova.model.ids import HostId
 from renova.operations.cloud import Cloud
@@ -16,6 +18,8 @@ from renova.operations.duties.unmade_images import remove_unmade_images
 from renova.operations.rounds import Tally
 from renova.store import hosts
 from renova.store.image_use import images_in_use
+
+ANSWER_S = 600.0  # seconds a host has to look at all its disks, and delete
 
 
 async def clean_image_caches(cloud: Cloud, tally: Tally) -> None:
@@ -40,5 +44,10 @@ def _storage(host: Host) -> str:
 
 async def _clean(cloud: Cloud, tally: Tally, host: Host, sharing: Sequence[HostId]) -> None:
     use = await cloud.database.read(images_in_use)
-    for name in await cloud.agents.drop_images(host.id, use.of(sharing), cloud.settings.duties.image_grace):
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            dropped = await cloud.agents.drop_images(host.id, use.of(sharing), cloud.settings.duties.image_grace)
+    except TimeoutError as error:
+        raise NotNow("the host does not answer") from error
+    for name in dropped:
         tally.find(f"cached image {name} was used by no server", mended=True, host=host.name)
