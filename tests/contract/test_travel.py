@@ -56,6 +56,21 @@ async def until_boots(bench: Bench, guest: Guest, wanted: list[int]) -> None:
     await until(told)
 
 
+async def test_the_way_leads_nowhere_once_the_guest_has_been_taken_in(bench: Bench) -> None:
+    guest = await running(bench)
+    way = await expected(bench, guest)
+    assert (await departed(bench, guest, way)).left
+    moved = next_incarnation(guest)
+    await bench.second.take_in(moved, guest.incarnation)
+    await bench.second.kill(guest.server)
+    await bench.second.undefine(guest.server)
+    back = next_incarnation(moved)
+    await bench.first.start(back)
+    assert not (await departed(bench, back, way)).left
+    assert await bench.first.guest(guest.server) == as_found(back, PowerState.RUNNING)
+    assert await bench.second.guest(guest.server) is None
+
+
 async def test_that_a_guest_has_left_is_said_however_often_it_is_asked_for(bench: Bench) -> None:
     guest = await running(bench)
     way = await expected(bench, guest)

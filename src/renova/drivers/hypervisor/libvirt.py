@@ -186,6 +186,7 @@ class LibvirtHypervisor:
             return await self._begin(guest, self._slow, domains.resume)
 
     async def _begin(self, guest: Guest, connection: Connection, way: Begin) -> FoundGuest:
+        await self._travel.expect_no_more(guest.server)
         beginning = asyncio.ensure_future(connection.call(way, guest, self._xml(guest), self._gate))
         try:
             return await asyncio.shield(beginning)

@@ -60,9 +60,14 @@ class Travel:
         await self._connection.call(migration.expect, server)
         return passage.expect(server, source)
 
-    async def turn_away(self, server: ServerId) -> None:
+    async def expect_no_more(self, server: ServerId) -> None:
+        """Close the way to the host from which the guest was to come: it is this one's own now, or has arrived."""
         if self._passage is not None:
             await self._passage.forget(server)
+
+    async def turn_away(self, server: ServerId) -> None:
+        if self._passage is not None:
+            await self.expect_no_more(server)
             await self._connection.call(migration.turn_away, server)
 
     async def depart(self, server: ServerId, to: Way, *, hurry: bool, wait_s: float) -> Departure:

@@ -3,9 +3,9 @@
 libvirtd listens to nobody but its own host. The agent of the host that a guest is to leave opens a socket here, to
 which its libvirtd speaks as if the other one were there; what it says goes over TLS, with both hosts' certificates, to
 the agent of the other host, and from there to its libvirtd. That door opens only to the host and for the server that
-are expected, once its secret is told, and closes when either end is told to forget them: whoever gets through speaks to
-a libvirtd as root does. QEMU's memory travels in the same stream (libvirt calls it tunnelled), so nothing of it crosses
-the network in the clear.
+are expected, once its secret is told, and closes when the guest has been taken in or either end is told to forget them:
+whoever gets through speaks to a libvirtd as root does. QEMU's memory travels in the same stream (libvirt calls it
+tunnelled), so nothing of it crosses the network in the clear.
 """
 
 import asyncio
