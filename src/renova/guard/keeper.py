@@ -137,9 +137,9 @@ class Keeper:
         if await self._gate.close():
             return True
         log.error("gate does not close: guests killed")
-        await self._gate.kill_all()
         until = self._clock.boottime() + KILL_S
         while self._clock.boottime() < until:
+            await self._gate.kill_all()  # again: some may have come since, or not have been killed
             if await self._gate.is_empty():
                 return True
             await self._clock.sleep(STUCK_S)

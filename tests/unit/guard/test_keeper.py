@@ -227,6 +227,19 @@ def test_guests_that_do_not_stand_still_are_killed_within_a_second() -> None:
     with_a_guest(story)
 
 
+def test_guests_that_could_not_be_killed_at_first_are_killed_again() -> None:
+    async def story(bench: Bench) -> None:
+        bench.gate.sticks = bench.gate.immortal = True
+        await bench.clock.sleep(TTL + 1)
+        assert bench.hypervisor.active() != {}
+        bench.gate.immortal = False
+        await bench.clock.sleep(60)
+        assert bench.hypervisor.active() == {}
+        assert bench.reset_at is None
+
+    with_a_guest(story)
+
+
 def test_a_host_whose_guests_neither_stand_still_nor_die_is_reset_within_the_stop_budget() -> None:
     async def story(bench: Bench) -> None:
         bench.gate.sticks = bench.gate.immortal = True

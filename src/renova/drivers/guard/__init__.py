@@ -15,7 +15,7 @@ from typing import Protocol
 from renova.model.host import GuardClass
 
 FREEZE_S = 1.0  # for `Gate.close` to be sure that all stands still
-KILL_S = 3.0  # from `Gate.kill_all` until nothing may be left
+KILL_S = 3.0  # from the first `Gate.kill_all` until nothing may be left
 
 
 class Gate(Protocol):

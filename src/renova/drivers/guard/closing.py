@@ -26,4 +26,5 @@ async def close_or_kill(gate: Gate, clock: Clock) -> Closing:
         if clock.boottime() >= until:
             return Closing.STUCK
         await clock.sleep(LOOK_AGAIN_S)
+        await gate.kill_all()  # again: some may have come since, or not have been killed
     return Closing.KILLED
