@@ -81,10 +81,9 @@ class Guard:
         self._sessions: Sessions[Session] = Sessions()
         self._home = Home(self._sessions, self.lease, self._renewal)
         self._entering = asyncio.Lock()
-        self._agents: list[Channel] = []  # channels to the agent: the last is the one that runs
+        self._agents: list[_Agent] = []  # the last is the one that runs
         self._agent_home, self._beat_at = "", float("-inf")
         self._over: int | None = None  # the epoch of which the agent was told that it is over
-        self._saying: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Guard until cancelled. What is closed stays closed then."""
@@ -202,7 +201,9 @@ class Guard:
 
     async def serve_agent(self, channel: Channel) -> None:
         """Serve a channel that the agent of this host has opened, until it ends."""
-        self._agents.append(channel)
+        agent = _Agent()
+        telling = asyncio.get_running_loop().create_task(agent.hear_over(channel), name=f"agent-{self._name}")
+        self._agents.append(agent)
         self._over = None
         self._changed()
         try:
@@ -218,7 +219,8 @@ class Guard:
         except Broken as error:
             log.error("agent not understood", reason=str(error))
         finally:
-            self._agents.remove(channel)
+            telling.cancel()
+            self._agents.remove(agent)
             if not self._agents and self._agent_home:
                 log.warning("agent gone")
                 self._agent_home = ""
@@ -272,16 +274,30 @@ class Guard:
             self._tell(Over(epoch=self.lease.epoch))
 
     def _tell(self, message: Message) -> None:
-        for channel in self._agents:
-            task = asyncio.get_running_loop().create_task(_mention(channel, message))
-            self._saying.add(task)
-            task.add_done_callback(self._saying.discard)
+        for agent in self._agents:
+            agent.tell(message)
+
+
+class _Agent:
+    """A process of the agent, and what it has to hear: the newest of each kind, for it may be stopped for long."""
+
+    def __init__(self) -> None:
+        self._news: dict[type[Message], Message] = {}
+        self._woken = asyncio.Event()
+
+    def tell(self, message: Message) -> None:
+        self._news[type(message)] = message
+        self._woken.set()
+
+    async def hear_over(self, channel: Channel) -> None:
+        """Have it hear all over this channel, until that ends."""
+        with suppress(Closed):
+            while True:
+                await self._woken.wait()
+                self._woken.clear()
+                while self._news:
+                    await channel.send(encode(self._news.pop(next(iter(self._news)))))
 
 
 async def _call(dialer: Dialer) -> Session:
     return Session(await dialer.dial(), dialer.address)
-
-
-async def _mention(channel: Channel, message: Message) -> None:
-    with suppress(Closed):
-        await channel.send(encode(message))
