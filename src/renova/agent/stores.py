@@ -29,32 +29,45 @@ class Stores:
         self._journal = journal
         self._storage = storage
         self._images = images
-        self._doors: dict[str, asyncio.Lock] = {}  # held while it is decided what runs next
-        self._running: dict[str, _Running] = {}
+        self._things: dict[str, _Thing] = {}  # with which something goes on
 
     async def obey(self, order: StorageOrder, act: StorageAct, check: Callable[[ThingPage], None]) -> Stored:
         """Have the thing as the act says. `check` raises if the order may not be obeyed, given what is known of it."""
-        async with self._doors.setdefault(order.thing, asyncio.Lock()):
-            page = await self._journal.thing(order.thing)
-            check(page)
-            running = self._running.get(order.thing)
-            if running is None or running.task.done() or (running.version, running.act) != (order.version, act):
-                if order.version > page.version:
-                    await self._journal.write_thing(order.thing, ThingPage(order.version))
-                await self._end(order.thing, Stale("a newer command took the place of this one"))
-                running = self._running[order.thing] = _Running(order, act, self._perform(order, act))
-        return await running.result()
+        thing = self._enter(order.thing)
+        try:
+            async with thing.door:
+                page = await self._journal.thing(order.thing)
+                check(page)
+                running = thing.running
+                if running is None or running.task.done() or (running.version, running.act) != (order.version, act):
+                    if order.version > page.version:
+                        await self._journal.write_thing(order.thing, ThingPage(order.version))
+                    await thing.end(Stale("a newer command took the place of this one"))
+                    running = thing.running = self._begin(order, act)
+            return await running.result()
+        finally:
+            self._leave(order.thing)
 
     async def halt(self, reason: str) -> None:
         """End all that runs, to be tried again; return when it has ended."""
-        await asyncio.gather(*[self._end(thing, NotNow(reason)) for thing in list(self._running)])
+        await asyncio.gather(*[thing.end(NotNow(reason)) for thing in self._things.values()])
 
-    async def _end(self, thing: str, reason: CloudError) -> None:
-        running = self._running.pop(thing, None)
-        if running is not None and not running.task.done():
-            running.ended_because = reason
-            running.task.cancel()
-            await asyncio.wait([running.task])
+    def _enter(self, name: str) -> "_Thing":
+        """Return what goes on with the thing, which is kept until all have left it."""
+        thing = self._things.setdefault(name, _Thing())
+        thing.users += 1
+        return thing
+
+    def _leave(self, name: str) -> None:
+        self._things[name].users -= 1
+        if not self._things[name].users:
+            del self._things[name]
+
+    def _begin(self, order: StorageOrder, act: StorageAct) -> "_Running":
+        running = _Running(order, act, self._perform(order, act))
+        self._enter(order.thing)  # it goes on though nobody wait for it any more
+        running.task.add_done_callback(lambda _: self._leave(order.thing))
+        return running
 
     async def _perform(self, order: StorageOrder, act: StorageAct) -> Stored:
         where = log.bind(thing=order.thing, version=order.version, act=type(act).__name__)
@@ -77,6 +90,22 @@ class Stores:
             case DropVolumeSnapshot():
                 await self._storage.drop_snapshot(SnapshotId(order.thing))
         return Stored()
+
+
+class _Thing:
+    """What goes on with a volume or snapshot."""
+
+    def __init__(self) -> None:
+        self.door = asyncio.Lock()  # held while it is decided what runs next
+        self.running: _Running | None = None
+        self.users = 0  # commands that wait, and the one that runs
+
+    async def end(self, reason: CloudError) -> None:
+        running, self.running = self.running, None
+        if running is not None and not running.task.done():
+            running.ended_because = reason
+            running.task.cancel()
+            await asyncio.wait([running.task])
 
 
 class _Running:

@@ -124,6 +124,33 @@ def test_a_repeated_command_joins_the_one_that_runs() -> None:
     run_virtual(main())
 
 
+def test_nothing_is_kept_of_commands_that_are_done() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.restart()
+        await asyncio.gather(*[obey(bench.stores, order(1), have()) for _ in range(3)])
+        with pytest.raises(Stale):
+            await obey(bench.stores, order(0), have())
+        assert bench.stores._things == {}
+
+    run_virtual(main())
+
+
+def test_a_command_that_nobody_waits_for_any_more_is_ended_by_a_newer_one() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.restart()
+        waiting = asyncio.ensure_future(obey(bench.stores, order(1), have(source=OfImage(ImageId("i"), "raw", 1, ""))))
+        await bench.images.reading.wait()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await obey(bench.stores, order(2), have("new"))
+        assert bench.served() == ["new"]
+        assert bench.stores._things == {}
+
+    run_virtual(main())
+
+
 def test_what_is_halted_may_be_asked_for_again() -> None:
     async def main() -> None:
         bench = Bench()
