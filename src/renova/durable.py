@@ -6,6 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+import msgspec
+
+# What decoding a file of JSON raises where it is damaged: by a disk, or by what was written in its middle.
+DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 def sync_file(file: IO[bytes]) -> None:
     """Have what was written survive a power cut."""

@@ -156,9 +156,10 @@ async def test_a_lost_part_of_the_identity_is_named(port: Port, tmp_path: Path, 
 
 async def test_a_damaged_identity_is_named(port: Port, tmp_path: Path) -> None:
     await enrolled(settings(tmp_path, port.token()))
-    (tmp_path / "state" / "host.json").write_text("{")
-    with pytest.raises(BadSetup, match="damaged"):
-        await enrolled(settings(tmp_path, None))
+    for content in (b"{", b'{"name": "\xff"}'):
+        (tmp_path / "state" / "host.json").write_bytes(content)
+        with pytest.raises(BadSetup, match="damaged"):
+            await enrolled(settings(tmp_path, None))
     (tmp_path / "state" / "host.json").unlink()
     (tmp_path / "state" / "key.pem").write_text("x")
     with pytest.raises(BadSetup, match=r"key\.pem is damaged"):

@@ -97,9 +97,10 @@ async def test_a_directory_that_is_not_there_is_never_made_for_storage_is_missin
 async def test_what_is_written_by_halves_says_nothing(tmp_path: Path) -> None:
     witness = WitnessDirectory(tmp_path)
     await witness.have(LEASE, "one")
-    (tmp_path / HOST / "1.3").write_bytes(b'{"word":"one","rev')
-    with pytest.raises(NotNow, match="damaged"):
-        await witness.read(LEASE)
+    for content in (b'{"word":"one","rev', b'{"word":"\xff"}'):
+        (tmp_path / HOST / "1.3").write_bytes(content)
+        with pytest.raises(NotNow, match="damaged"):
+            await witness.read(LEASE)
 
 
 async def test_hosts_that_may_only_read_can_whatever_the_controllers_mask(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from renova.drivers.blocking import in_thread
-from renova.durable import sync_directory, write_whole
+from renova.durable import DAMAGED, sync_directory, write_whole
 from renova.model.chance import Chance
 from renova.model.errors import BadSetup, Broken, NotNow
 from renova.model.guest import Nic
@@ -213,7 +213,7 @@ def _read(path: Path, kind: type[P]) -> P | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except DAMAGED as error:
         raise Broken(f"the journal page {path} is damaged: {error}") from error
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from renova.drivers.blocking import in_thread
-from renova.durable import write_whole
+from renova.durable import DAMAGED, write_whole
 from renova.model.errors import NotNow
 
 
@@ -58,7 +58,7 @@ class FilePage:
     def _read(self) -> Page:
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=Page)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, *DAMAGED):
             return Page()
         except OSError as error:
             raise NotNow(f"{self._path} cannot be read ({error.strerror})") from error

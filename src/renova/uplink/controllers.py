@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from renova.drivers.blocking import in_thread
-from renova.durable import write_whole
+from renova.durable import DAMAGED, write_whole
 from renova.model.clock import Clock
 from renova.model.errors import BadSetup
 from renova.uplink.connection import Dialer
@@ -65,7 +65,7 @@ class FileBook:
             return msgspec.json.decode(self._path.read_bytes(), type=tuple[str, ...])
         except FileNotFoundError:
             return ()
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, *DAMAGED) as error:
             log.warning("addresses of controllers not read", path=str(self._path), reason=str(error))
             return ()
 

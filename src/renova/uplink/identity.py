@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from renova.durable import DAMAGED
 from renova.model.errors import BadSetup
 from renova.model.ids import HostId
 
@@ -60,7 +61,7 @@ def read_identity(state_dir: Path) -> Identity | None:
         return None
     except OSError as error:
         raise BadSetup(f"The host's identity {path} cannot be read ({error.strerror}).") from error
-    except msgspec.DecodeError as error:
+    except DAMAGED as error:
         raise BadSetup(f"The host's identity {path} is damaged. Remove {state_dir} and enrol the host anew.") from error
     for file in (key_file(state_dir), certificate_file(state_dir), authority_file(state_dir)):
         if not file.exists():

@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from renova.aside import Aside
-from renova.durable import sync_directory
+from renova.durable import DAMAGED, sync_directory
 from renova.model.errors import NotNow
 from renova.witness import LeaseName, Shown
 
@@ -113,7 +113,7 @@ def _read(file: Path) -> Shown:
         os.close(descriptor)
     try:
         return msgspec.json.decode(content, type=Shown)
-    except msgspec.DecodeError as error:
+    except DAMAGED as error:
         raise NotNow(f"{file} is damaged, or is being written") from error
 
 

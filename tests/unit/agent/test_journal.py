@@ -106,8 +106,10 @@ async def damaged(files: InFiles, damage: Callable[[Path], object]) -> tuple[Hos
         lambda at: (at / "host.json").unlink(),
         lambda at: (at / "host.json").write_bytes(b""),
         lambda at: (at / "host.json").write_bytes(b'{"journal": 7}'),
+        lambda at: (at / "host.json").write_bytes(b'{"journal": "\xff"}'),
+        lambda at: (at / "host.json").write_bytes(b'{"more": ' + b"[" * 100_000),
     ],
-    ids=["gone", "empty", "wrong"],
+    ids=["gone", "empty", "wrong", "no text", "nested"],
 )
 async def test_a_lost_host_page_makes_another_journal(files: InFiles, damage: Callable[[Path], object]) -> None:
     before, after, journal = await damaged(files, damage)
