@@ -6,7 +6,7 @@ from renova.hosts import eras
 from renova.model.block_device import BlockDevice
 from renova.model.errors import Broken, CloudError, Conflict, Forbidden, Invalid, NotFound, NotNow, Refused, StorageAway
 from renova.model.flavor import Flavor
-from renova.model.ids import NetworkId, ServerId, VolumeId
+from renova.model.ids import AttachmentId, NetworkId, ProjectId, ServerId, VolumeId
 from renova.model.server import VmState
 from renova.operations.attach_interface import accept_attach_interface
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
@@ -441,6 +441,58 @@ def test_a_row_without_attachment_is_dropped_and_a_stray_attachment_too() -> Non
         assert await rows(told, server) == []
         assert (await status(told, lost), await status(told, stray)) == ("available", "available")
         assert await told.cloud.database.read(lambda tx: block_devices.by_volume(tx, lost)) is None
+
+    told_story(story)
+
+
+async def connected_by_hand(told: Told, server: ServerId) -> tuple[VolumeId, AttachmentId]:
+    """Have another project's volume that somebody there attached to the server."""
+    volume, attachment = await a_volume(told, project=ProjectId("other")), AttachmentId(told.cloud.chance.uuid())
+    await told.cloud.cloud.volumes.reserve(attachment, volume, server)
+    await told.cloud.cloud.volumes.connect(attachment, "host1", "10.0.0.1")
+    return volume, attachment
+
+
+def test_what_another_project_attached_by_hand_begins_no_operation_and_stays() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        volume, by_hand = await connected_by_hand(told, server)
+        await told.ask(accept_reboot, server, hard=True)
+        await told.idle(server)
+        await told.cloud.clock.sleep(4000)  # some rounds
+        begun = await told.cloud.database.read(lambda tx: [each.action for each in actions.of_server(tx, server)])
+        assert (begun, await status(told, volume)) == (["reboot", "create"], "attaching")
+        await told.cloud.cloud.volumes.detach(by_hand)
+
+    told_story(story)
+
+
+def test_what_another_project_attached_by_hand_does_not_keep_a_server_from_being_deleted() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        _, by_hand = await connected_by_hand(told, server)
+        storage = told.cloud.storage_hosts["storage1"].id
+        await told.cloud.cut_power("storage1")
+        await told.cloud.until(lambda: not told.cloud.cloud.hosts.up(storage))
+        await told.ask(accept_delete, server)
+        await told.idle(server, limit_s=60)
+        assert (await told.get(server)).deleted
+        await told.cloud.power_on("storage1")
+        await told.cloud.until(lambda: told.cloud.cloud.hosts.up(storage))
+        await told.cloud.cloud.volumes.detach(by_hand)
+
+    told_story(story)
+
+
+def test_an_administrator_may_give_a_server_another_projects_volume() -> None:
+    async def story(told: Told) -> None:
+        server, volume = await told.created(), await a_volume(told, project=ProjectId("other"))
+        await told.ask(accept_attach_volume, server, NewAttachment(volume=volume))
+        await told.idle(server)
+        await told.ask(accept_reboot, server, hard=True)
+        await told.idle(server)
+        (row,) = await rows(told, server)
+        assert (row.volume, row.attached, await status(told, volume)) == (volume, True, "in-use")
 
     told_story(story)
 

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from renova.model.errors import NotNow
-from renova.model.ids import HostId, VolumeId
+from renova.model.ids import HostId, ProjectId, ServerId, VolumeId
 from renova.store import hosts
 from tests.api.service_cloud import Api
 from tests.api.volume.test_volumes import an_image
 from tests.api.volume.volume_api import ask, make, settle, shown, status
+from tests.unit.store.tables import add_server
 
 SERVER = "00000000-0000-4000-8000-0000000000c1"
 OTHER = "00000000-0000-4000-8000-0000000000c2"
@@ -98,6 +99,13 @@ async def a_compute_host(api: Api) -> None:
     await api.cloud.database.transact(lambda tx: hosts.add(tx, host, "host1", "10.1.0.1", "certificate-host1"))
 
 
+async def a_server(api: Api, server: str, who: str) -> None:
+    """Have a server of the user's project."""
+    await api.sign_in(who)
+    project = ProjectId(api.kept[f"{who}_project"])
+    await api.cloud.database.transact(lambda tx: add_server(tx, ServerId(server), project=project))
+
+
 async def attachment(api: Api, volume: str, server: str = SERVER, **given: Any) -> tuple[int, dict[str, Any]]:
     body = {"attachment": {"volume_uuid": volume, "instance_uuid": server, **given}}
     answer = await ask(api, given.pop("who", "demo"), "POST /attachments", body, "3.54")
@@ -130,6 +138,28 @@ async def test_an_attachment_reserves_connects_completes_and_lets_go(api: Api) -
     with pytest.raises(NotNow):
         api.storage.volumes.write(info["data"]["export"], "late")
     assert (await ask(api, "demo", f"DELETE {path}", None, "3.27")).status_code == 404
+
+
+async def test_a_volume_is_given_by_hand_to_servers_of_its_project_only(api: Api) -> None:
+    volume = (await make(api))["id"]
+    await a_server(api, OTHER, "admin")
+    by_hand = {"instance_uuid": OTHER, "mountpoint": "/dev/vdc"}
+    assert (await attachment(api, volume, OTHER))[0] == 404
+    assert await act(api, volume, "os-attach", by_hand) == 404
+    assert await act(api, volume, "os-attach", by_hand, "admin") == 404
+    assert await status(api, volume) == "available"
+    await a_server(api, SERVER, "demo")
+    assert (await attachment(api, volume))[0] == 200
+
+
+async def test_what_a_server_has_open_is_not_cut_off_behind_compute(api: Api) -> None:
+    await a_compute_host(api)
+    volume = (await make(api))["id"]
+    _, made = await attachment(api, volume, connector={"host": "host1", "ip": "10.1.0.1"})
+    await a_server(api, SERVER, "demo")
+    assert (await ask(api, "demo", f"DELETE /attachments/{made['id']}", None, "3.27")).status_code == 409
+    assert await act(api, volume, "os-detach", {}) == 409
+    assert await status(api, volume) == "attaching"
 
 
 async def test_attachments_are_listed_and_belong_to_their_project(api: Api) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from renova.api.http import Call, Reply, Route
 from renova.api.volume.found import attachment_of, built_in, owner, seen_project, wrapped
 from renova.api.volume.paging import listing, matching, page
-from renova.api.volume.using_servers import demand_not_in_use_by_server
+from renova.api.volume.using_servers import demand_not_in_use_by_server, demand_server_of_project
 from renova.model.errors import Invalid, NotFound
 from renova.model.ids import AttachmentId, ServerId, VolumeId
 from renova.model.volume import NbdExport
@@ -103,6 +103,7 @@ async def create(call: Call) -> Reply:
         if row is None or not call.allows("volume:get", owner(row)):
             raise NotFound(f"Volume {volume} could not be found.")
         call.demand("volume:attachment_create", owner(row))
+        demand_server_of_project(tx, server, row.project)
         reserve_volume(tx, fresh, volume, server)
 
     await call.cloud.database.transact(reserve)

@@ -10,7 +10,7 @@ from renova.api.http import Call, Reply, Route, Version
 from renova.api.volume.found import Pairs, built_in, demand_pairs, volume_of
 from renova.api.volume.paging import is_true
 from renova.api.volume.quota import demand_gigabytes
-from renova.api.volume.using_servers import demand_not_in_use_by_server
+from renova.api.volume.using_servers import demand_not_in_use_by_server, demand_server_of_project
 from renova.api.volume.volumes import deleted
 from renova.model.errors import Conflict, Invalid, NotFound
 from renova.model.ids import AttachmentId, ImageId, ServerId, SnapshotId, VolumeId
@@ -148,14 +148,15 @@ async def unreserve(call: Call, _given: Given) -> Reply:
 
 async def attach(call: Call, given: Given) -> Reply:
     """Note that something outside has the volume; nothing is served for that."""
-    server, device = _text(given, "instance_uuid"), _text(given, "mountpoint")
+    server, device = ServerId(_text(given, "instance_uuid")), _text(given, "mountpoint")
     fresh = AttachmentId(call.cloud.chance.uuid())
 
     def change(tx: Tx, row: StoredVolume) -> None:
+        demand_server_of_project(tx, server, row.project)
         if row.status not in ("available", "reserved", "attaching") or attachments.of_volume(tx, row.id):
             raise Invalid(f"Invalid volume: Volume {row.id} cannot be attached while it is {row.status}.")
         volumes.change(tx, row.id, status="available")
-        reserve_volume(tx, fresh, row.id, ServerId(server))
+        reserve_volume(tx, fresh, row.id, server)
         attachments.change(tx, fresh, status="attached", device=device, attached_at=tx.now)
         volumes.change(tx, row.id, status="in-use")
 

@@ -18,6 +18,7 @@ from renova.model.storage import OfImage
 from renova.model.volume import Attachment, Connection, NbdExport, Volume
 from renova.partners.image import Images
 from renova.partners.volume import NewVolume, StorageAgents, StorageHosts
+from renova.partners.volume.belonging import of_server
 from renova.partners.volume.limits import exceeded
 from renova.partners.volume.requests import (
     Making,
@@ -80,7 +81,7 @@ class BuiltinVolumes:
         return row.size_gb if row is not None and usable else None
 
     async def attachments(self, server: ServerId) -> list[Attachment]:
-        rows = await self._database.read(lambda tx: attachments.of_server(tx, server))
+        rows = await self._database.read(lambda tx: of_server(tx, server))
         return [
             Attachment(
                 id=row.id,
