@@ -146,6 +146,8 @@ _TOKEN = select(tokens).where(tokens.c.sha256 == bindparam("sha256"), tokens.c.e
 _DROP_EXPIRED = delete(tokens).where(tokens.c.expires_at < bindparam("now"))
 _REMOVE_TOKEN = delete(tokens).where(tokens.c.sha256 == bindparam("sha256"))
 _REMOVE_TOKENS_OF = delete(tokens).where(tokens.c.user == bindparam("of"))
+_REMOVE_TOKENS_FOR = delete(tokens).where(tokens.c.project == bindparam("on"))
+_REMOVE_TOKENS_OF_FOR = _REMOVE_TOKENS_FOR.where(tokens.c.user == bindparam("of"))
 
 
 def add_project(tx: Tx, project: Project) -> None:
@@ -173,7 +175,10 @@ def projects_of(tx: Tx, user_id: str) -> list[Project]:
 
 
 def change_project(tx: Tx, project_id: str, **values: Any) -> Project:
-    """Change some of a project's fields and return it. `NotFound`, `Conflict` for a name in use."""
+    """Change some of a project's fields and return it. `NotFound`, `Conflict` for a name in use.
+
+    Being disabled ends all tokens for the project: enabled again, it has none that somebody may have kept.
+    """
     old = project(tx, project_id)
     if old is None:
         raise NotFound(f"Could not find project: {project_id}.")
@@ -181,6 +186,8 @@ def change_project(tx: Tx, project_id: str, **values: Any) -> Project:
         _demand_free_project_name(tx, values["name"])
     if values:
         tx.execute(_CHANGE_PROJECT, {"project": project_id, **values})
+    if values.get("enabled") is False:
+        tx.execute(_REMOVE_TOKENS_FOR, {"on": project_id})
     return msgspec.structs.replace(old, **values)
 
 
@@ -265,10 +272,16 @@ def give_role(tx: Tx, user_id: str, project_id: str, role: str) -> None:
 
 
 def take_role(tx: Tx, user_id: str, project_id: str, role: str) -> None:
-    """Take the role from the user. `NotFound` when it was never given."""
+    """Take the role from the user. `NotFound` when it was never given.
+
+    With the last one end the user's tokens for the project, also for when a role is given again. As long as there is
+    another, they stand for what is left, as Keystone's do.
+    """
     taken = tx.execute(_TAKE_ROLE, {"of": user_id, "on": project_id, "taken": role})
     if taken.rowcount == 0:
         raise NotFound(f"Could not find role assignment with role: {role}, user: {user_id}, project: {project_id}.")
+    if not roles_on(tx, user_id, project_id):
+        tx.execute(_REMOVE_TOKENS_OF_FOR, {"of": user_id, "on": project_id})
 
 
 def roles_on(tx: Tx, user_id: str, project_id: str) -> frozenset[str]:

@@ -142,6 +142,36 @@ async def test_a_role_taken_or_a_project_disabled_reaches_tokens_at_once(api: Ap
     )
 
 
+async def test_a_project_that_is_enabled_again_gives_no_token_its_life_back(api: Api) -> None:
+    await api.sign_in("demo")
+    await api.play(
+        "/identity/v3",
+        [
+            ("demo", "GET /projects/{demo_project}", None, 200, None),
+            ("admin", "PATCH /projects/{demo_project}", {"project": {"enabled": False}}, 200, None),
+            ("admin", "PATCH /projects/{demo_project}", {"project": {"enabled": True}}, 200, None),
+            ("demo", "GET /projects/{demo_project}", None, 401, None),
+        ],
+    )
+    await api.sign_in("demo")
+    assert (await api.ask("demo", "GET /identity/v3/projects/{demo_project}")).status_code == 200
+
+
+async def test_a_role_given_again_gives_no_token_its_life_back(api: Api) -> None:
+    await api.sign_in("demo")
+    role = "/projects/{demo_project}/users/{demo_user}/roles/{member}"
+    await api.play(
+        "/identity/v3",
+        [
+            ("demo", "GET /projects/{demo_project}", None, 200, None),
+            ("admin", "GET /roles?name=member", None, 200, {"roles": [{"id": Keep("member")}]}),
+            ("admin", f"DELETE {role}", None, 204, None),
+            ("admin", f"PUT {role}", None, 204, None),
+            ("demo", "GET /projects/{demo_project}", None, 401, None),
+        ],
+    )
+
+
 async def test_neither_passwords_nor_tokens_are_kept(api: Api) -> None:
     token = await api.sign_in("demo")
 
