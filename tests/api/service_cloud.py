@@ -7,12 +7,12 @@ with lists in full; `Keep(name)` takes any value and keeps it, and `{name}` in l
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -36,11 +36,12 @@ from renova.partners.image.builtin import BuiltinImages
 from renova.partners.network.builtin import BuiltinNetworks
 from renova.partners.volume.builtin import BuiltinVolumes
 from renova.settings import ControllerSettings
-from renova.store.database import Database
+from renova.store.database import Database, Tx
 from tests.databases import open_empty
 from tests.storage_at_hand import StorageAtHand
 
 PASSWORDS = {"admin": "admin's password", "demo": "demo's password"}
+T = TypeVar("T")
 Row = tuple[str | None, str, Any, int, Any]
 
 
@@ -197,11 +198,31 @@ def make_app(cloud: Cloud, policy_file: str = "") -> Any:
     return build(services, Dispatcher(cloud, Policy(_RULES, policy_file) if policy_file else _DEFAULTS))
 
 
+class TakingTurns:
+    """A database before which requests wait for one another, as before the real one: each transaction is a turn."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def transact(self, fn: Callable[[Tx], T]) -> T:
+        await asyncio.sleep(0)
+        return await self._database.transact(fn)
+
+    async def read(self, fn: Callable[[Tx], T]) -> T:
+        await asyncio.sleep(0)
+        return await self._database.read(fn)
+
+    def close(self) -> None:
+        self._database.close()
+
+
 @asynccontextmanager
-async def running(state: Path) -> AsyncIterator[Api]:
+async def running(state: Path, *, taking_turns: bool = False) -> AsyncIterator[Api]:
     """Run a cloud on its first start, with the users admin and demo."""
     clock = HandClock()
     database = open_empty(clock)
+    if taking_turns:
+        database = Database(TakingTurns(database))
     cloud = make_cloud(state, database, clock)
     assert isinstance(cloud.identity, BuiltinIdentity)
     await cloud.identity.bootstrap(PASSWORDS)
@@ -215,4 +236,11 @@ async def running(state: Path) -> AsyncIterator[Api]:
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
     async with running(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def busy_api(tmp_path: Path) -> AsyncIterator[Api]:
+    """The services where requests come between each other's transactions."""
+    async with running(tmp_path, taking_turns=True) as found:
         yield found

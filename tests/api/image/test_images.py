@@ -1,5 +1,6 @@
 """Images: described, searched, changed, filled with bytes (Image API v2)."""
 
+import asyncio
 import struct
 from typing import Any
 
@@ -209,6 +210,16 @@ async def test_an_image_with_bytes_keeps_its_format_and_a_protected_one_stays(ap
     assert (await api.ask("demo", f"DELETE /image/v2/images/{image}")).status_code == 403
     wrong_type = await api.ask("demo", f"PATCH /image/v2/images/{image}", [])
     assert wrong_type.status_code == 415
+
+
+async def test_an_image_that_is_protected_while_it_is_being_deleted_stays_or_was_gone_before(busy_api: Api) -> None:
+    api = busy_api
+    image = (await make(api))["id"]
+    protect = {"op": "replace", "path": "/protected", "value": True}
+    deleted, protected = await asyncio.gather(
+        api.ask("demo", f"DELETE /image/v2/images/{image}"), patch(api, image, protect)
+    )
+    assert (deleted.status_code, protected.status_code) in ((403, 200), (204, 404))
 
 
 async def test_tags_and_schemas(api: Api) -> None:

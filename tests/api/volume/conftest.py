@@ -1,3 +1,3 @@
-from tests.api.service_cloud import api
+from tests.api.service_cloud import api, busy_api
 
-__all__ = ["api"]
+__all__ = ["api", "busy_api"]

@@ -120,11 +120,13 @@ async def update(call: Call) -> Reply:
 
 
 async def delete(call: Call) -> Reply:
-    found = await call.cloud.database.read(lambda tx: visible(call, tx, call.path["image"]))
-    call.demand("delete_image", target(found))
-    if found.protected:
-        raise Forbidden(f"Image {found.id} is protected and cannot be deleted.")
-    await built_in(call).remove(found.id)
+    def demand_deletable(tx: Tx) -> None:
+        found = visible(call, tx, call.path["image"])
+        call.demand("delete_image", target(found))
+        if found.protected:
+            raise Forbidden(f"Image {found.id} is protected and cannot be deleted.")
+
+    await built_in(call).remove(ImageId(call.path["image"]), demand_deletable)
     return Reply(204)
 
 

@@ -5,7 +5,7 @@ Every write has a file of its own, whose name is never used again, and an execut
 fails, the image is queued once more, and whoever writes it next is not in the way of one that was only frozen.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -145,10 +145,11 @@ class BuiltinImages:
         every = await self._database.read(store.every)
         return [image for image in every if properties.items() <= image.properties.items()]
 
-    async def remove(self, image: ImageId) -> None:
-        """Remove an image. The description goes first: a file without one is swept away."""
+    async def remove(self, image: ImageId, check: Callable[[Tx], None] = lambda _tx: None) -> None:
+        """Remove an image, unless `check` raises. The description goes first: a file without one is swept away."""
 
         def forget(tx: Tx) -> str:
+            check(tx)
             file = store.file_of(tx, image) or image
             store.remove(tx, image)
             return file
