@@ -7,7 +7,7 @@ with lists in full; `Keep(name)` takes any value and keeps it, and `{name}` in l
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -205,12 +205,17 @@ class TakingTurns:
         self._database = database
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
-        await asyncio.sleep(0)
-        return await self._database.transact(fn)
+        return await self._in_turn(self._database.transact(fn))
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
+        return await self._in_turn(self._database.read(fn))
+
+    async def _in_turn(self, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.sleep(0)
-        return await self._database.read(fn)
+        try:
+            return await work
+        finally:
+            await asyncio.sleep(0)
 
     def close(self) -> None:
         self._database.close()

@@ -1,11 +1,12 @@
 """What is done to volumes, and their attachments by hand (Block Storage API v3)."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from renova.model.errors import NotNow
-from renova.model.ids import HostId, ProjectId, ServerId, VolumeId
+from renova.model.errors import CloudError, NotNow
+from renova.model.ids import AttachmentId, HostId, ProjectId, ServerId, VolumeId
 from renova.store import hosts
 from tests.api.service_cloud import Api
 from tests.api.volume.test_volumes import an_image
@@ -160,6 +161,28 @@ async def test_what_a_server_has_open_is_not_cut_off_behind_compute(api: Api) ->
     assert (await ask(api, "demo", f"DELETE /attachments/{made['id']}", None, "3.27")).status_code == 409
     assert await act(api, volume, "os-detach", {}) == 409
     assert await status(api, volume) == "attaching"
+
+
+@pytest.mark.parametrize("by_hand", ["DELETE /attachments/{made}", "POST /volumes/{volume}/action"])
+@pytest.mark.parametrize("head_start", range(6))
+async def test_what_a_server_opens_while_it_is_being_cut_off_by_hand_stays_or_is_not_opened(
+    busy_api: Api, by_hand: str, head_start: int
+) -> None:
+    api = busy_api
+    await a_compute_host(api)
+    volume = (await make(api))["id"]
+    await a_server(api, SERVER, "demo")
+    _, made = await attachment(api, volume)
+    cut = by_hand.format(made=made["id"], volume=volume)
+    closing = asyncio.create_task(ask(api, "demo", cut, {"os-detach": {}}, "3.27"))
+    for _ in range(head_start):
+        await asyncio.sleep(0)
+    try:
+        await api.cloud.volumes.connect(AttachmentId(made["id"]), "host1", "10.1.0.1")
+    except CloudError:
+        assert (await closing).is_success
+    else:
+        assert (await closing).status_code == 409
 
 
 async def test_attachments_are_listed_and_belong_to_their_project(api: Api) -> None:

@@ -142,13 +142,11 @@ async def _connected(call: Call, attachment: AttachmentId, connector: tuple[str,
 
 
 async def delete(call: Call) -> Reply:
-    def read(tx: Tx) -> StoredAttachment:
-        row = attachment_of(call, tx, "volume:attachment_delete")
-        demand_not_in_use_by_server(tx, row)
-        return row
+    def named(tx: Tx) -> StoredAttachment:
+        return attachment_of(call, tx, "volume:attachment_delete")
 
-    row = await call.cloud.database.read(read)
-    await built_in(call).detach(row.id)
+    row = await call.cloud.database.read(named)
+    await built_in(call).detach(row.id, lambda tx: demand_not_in_use_by_server(tx, named(tx)))
     left = await call.cloud.database.read(lambda tx: volume_attachments.of_volume(tx, row.volume))
     return Reply(200, {"attachments": [_brief(each) for each in left]})
 

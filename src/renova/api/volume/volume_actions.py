@@ -174,15 +174,20 @@ async def force_detach(call: Call, given: Given) -> Reply:
 async def _detach(call: Call, given: Given, rule: str) -> Reply:
     wanted = given.get("attachment_id")
 
-    def read(tx: Tx) -> AttachmentId:
+    def named(tx: Tx) -> AttachmentId:
         row = volume_of(call, tx, rule)
-        found = [each for each in attachments.of_volume(tx, row.id) if wanted in (None, each.id)]
+        found = [each.id for each in attachments.of_volume(tx, row.id) if wanted in (None, each.id)]
         if not found:
             raise NotFound(f"Volume {row.id} has no such attachment.")
-        demand_not_in_use_by_server(tx, found[0])
-        return found[0].id
+        return found[0]
 
-    await built_in(call).detach(await call.cloud.database.read(read))
+    attachment = await call.cloud.database.read(named)
+
+    def not_in_use(tx: Tx) -> None:
+        if (found := attachments.attachment(tx, attachment)) is not None:
+            demand_not_in_use_by_server(tx, found)
+
+    await built_in(call).detach(attachment, not_in_use)
     return Reply(202)
 
 

@@ -5,6 +5,7 @@ both to users, on the same tables.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 from msgspec.structs import replace
@@ -148,8 +149,11 @@ class BuiltinVolumes:
 
         await self._database.transact(end)
 
-    async def detach(self, attachment: AttachmentId) -> None:
+    async def detach(self, attachment: AttachmentId, check: Callable[[Tx], object] = lambda _tx: None) -> None:
+        """Have the attachment gone, unless `check` raises: it is called in the transaction that begins the cut."""
+
         def begin(tx: Tx) -> VolumeId | None:
+            check(tx)
             row = attachments.attachment(tx, attachment)
             if row is None:
                 return None
