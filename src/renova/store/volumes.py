@@ -26,6 +26,7 @@ volumes = Table(
     Column("name", String(255), nullable=False),
     Column("description", String(255)),
     Column("size_gb", Number, nullable=False),
+    Column("former_size_gb", Number),  # to which an extension leads back that its host refuses
     Column("status", String(32), nullable=False),
     Column("former_status", String(32), nullable=False),  # to which a re-image leads back
     Column("bootable", Boolean, nullable=False),
@@ -56,6 +57,7 @@ class StoredVolume(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str | None = None
     size_gb: int
+    former_size_gb: int | None = None
     status: str
     former_status: str = ""
     bootable: bool = False

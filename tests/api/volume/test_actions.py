@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from renova.model.errors import CloudError, NotNow
+from renova.drivers.hypervisor import ImageSource
+from renova.model.errors import CloudError, NotNow, Refused
 from renova.model.ids import AttachmentId, HostId, ProjectId, ServerId, VolumeId
+from renova.model.storage import Export, WantedVolume
 from renova.store import hosts
 from tests.api.service_cloud import Api
 from tests.api.volume.test_volumes import an_image
@@ -34,6 +36,28 @@ async def test_a_volume_is_extended_while_it_is_available(api: Api) -> None:
     assert await act(api, volume, "os-extend", {"new_size": 2000}) == 413
     assert await act(api, volume, "os-reserve") == 202
     assert await act(api, volume, "os-extend", {"new_size": 3}) == 400
+
+
+async def test_a_volume_that_cannot_be_extended_keeps_its_size_and_can_be_used(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_compute_host(api)
+    volume = (await make(api))["id"]
+    have = api.storage.volumes.have
+
+    async def full(want: WantedVolume, images: ImageSource) -> tuple[Export, ...]:
+        if want.size_bytes > 1 << 30:
+            raise Refused("no space left on the storage host")
+        return await have(want, images)
+
+    monkeypatch.setattr(api.storage.volumes, "have", full)
+    assert await act(api, volume, "os-extend", {"new_size": 2}) == 202
+    assert ((await shown(api, volume))["size"], await status(api, volume)) == (1, "error_extending")
+    used = (await ask(api, "demo", "GET /limits")).json()["limits"]["absolute"]["totalGigabytesUsed"]
+    assert used == 1
+    assert await act(api, volume, "os-reset_status", {"status": "available"}, "admin") == 202
+    code, made = await attachment(api, volume, connector={"host": "host1", "ip": "10.1.0.1"})
+    assert (code, made["status"]) == (200, "attaching")
 
 
 async def test_statuses_follow_what_is_said_of_the_volume(api: Api) -> None:

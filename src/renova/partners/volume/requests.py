@@ -266,4 +266,4 @@ def extend_volume(tx: Tx, volume: StoredVolume, size_gb: int) -> None:
             f"Invalid input received: New size for extend must be greater than current size. (current: "
             f"{volume.size_gb}, extended: {size_gb})."
         )
-    volumes.want(tx, volume.id, status="extending", size_gb=size_gb)
+    volumes.want(tx, volume.id, status="extending", size_gb=size_gb, former_size_gb=volume.size_gb)

@@ -256,7 +256,8 @@ def _confirm(tx: Tx, told: StoredVolume) -> bool:
     if status != row.status:
         log.info("volume changed", volume=row.id, old=row.status, new=status)
     if row.version > row.confirmed:
-        volumes.change(tx, row.id, confirmed=row.version, made=row.generation, status=status)
+        values = {"made": row.generation, "status": status, "former_size_gb": None}
+        volumes.change(tx, row.id, confirmed=row.version, **values)
     return True
 
 
@@ -265,9 +266,13 @@ def _fail(tx: Tx, told: StoredVolume, reason: str) -> bool:
     row = volumes.volume(tx, told.id)
     if row is None or row.version != told.version or row.status not in ERRORS:
         return False
-    status = ERRORS[row.status]
+    status, size_gb = ERRORS[row.status], row.size_gb
+    if row.status == "extending" and row.former_size_gb is not None:
+        # Were it still wanted, the host would refuse with it whatever else is wanted of the volume.
+        size_gb = row.former_size_gb
     log.warning("volume failed", volume=row.id, old=row.status, new=status, reason=reason)
-    volumes.change(tx, row.id, status=status, error=reason, confirmed=row.version)
+    values = {"status": status, "size_gb": size_gb, "former_size_gb": None, "error": reason}
+    volumes.change(tx, row.id, confirmed=row.version, **values)
     return True
 
 
