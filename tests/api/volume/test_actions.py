@@ -26,6 +26,12 @@ async def act(api: Api, volume: str, action: str, given: Any = None, who: str = 
     return answer.status_code
 
 
+async def quota(api: Api, **limits: int) -> None:
+    await api.sign_in("demo")
+    answer = await ask(api, "admin", f"PUT /os-quota-sets/{api.kept['demo_project']}", {"quota_set": limits})
+    assert answer.status_code == 200, answer.text
+
+
 async def test_a_volume_is_extended_while_it_is_available(api: Api) -> None:
     volume = (await make(api))["id"]
     assert await act(api, volume, "os-extend", {"new_size": 2}) == 202
@@ -36,6 +42,23 @@ async def test_a_volume_is_extended_while_it_is_available(api: Api) -> None:
     assert await act(api, volume, "os-extend", {"new_size": 2000}) == 413
     assert await act(api, volume, "os-reserve") == 202
     assert await act(api, volume, "os-extend", {"new_size": 3}) == 400
+
+
+async def test_a_volume_is_extended_only_as_far_as_its_storage_host_has_room(api: Api) -> None:
+    await quota(api, gigabytes=-1)
+    volume = (await make(api))["id"]
+    assert (await ask(api, "demo", "POST /volumes", {"volume": {"size": 20_000}})).status_code == 409
+    for size in (20_001, 10**30):
+        assert await act(api, volume, "os-extend", {"new_size": size}) == 409
+    assert ((await shown(api, volume))["size"], await status(api, volume)) == (1, "available")
+    assert await act(api, volume, "os-extend", {"new_size": 20_000}) == 202
+
+
+async def test_a_volume_is_not_extended_beyond_what_a_single_one_may_have(api: Api) -> None:
+    await quota(api, per_volume_gigabytes=10)
+    volume = (await make(api, size=6))["id"]
+    assert await act(api, volume, "os-extend", {"new_size": 11}) == 413
+    assert await act(api, volume, "os-extend", {"new_size": 10}) == 202
 
 
 async def test_a_volume_that_cannot_be_extended_keeps_its_size_and_can_be_used(

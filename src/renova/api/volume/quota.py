@@ -21,9 +21,9 @@ POLICY = {
 }
 
 
-def demand_gigabytes(tx: Tx, project: ProjectId, size_gb: int, what: str | None) -> None:
+def demand_gigabytes(tx: Tx, project: ProjectId, size_gb: int, what: str | None, *, of_gb: int = 0) -> None:
     """Raise `Failure` 413 unless the project may have another volume or snapshot (`what`) and so many GiB more."""
-    if (reason := exceeded(tx, project, size_gb, what)) is not None:
+    if (reason := exceeded(tx, project, size_gb, what, of_gb=of_gb)) is not None:
         raise Failure(413, reason)
 
 

@@ -90,7 +90,7 @@ async def extend(call: Call, given: Given) -> Reply:
         raise Invalid("Invalid input for field/attribute new_size: it must be a number of GiB.") from error
 
     def change(tx: Tx, row: StoredVolume) -> None:
-        demand_gigabytes(tx, row.project, max(0, size - row.size_gb), None)
+        demand_gigabytes(tx, row.project, max(0, size - row.size_gb), None, of_gb=row.size_gb)
         extend_volume(tx, row, size)
 
     return await _change(call, "volume:extend", change)

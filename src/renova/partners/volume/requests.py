@@ -3,7 +3,7 @@
 Called by `builtin` for operations and by `api.volume` for users; what is begun here, `settling` brings to its end.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -144,13 +144,16 @@ def _place(tx: Tx, size_gb: int, at: HostId | None, up: Callable[[HostId], bool]
     if not usable:
         raise NotNow("No storage host is up that could hold the volume.")
     promised = volumes.promised_gb(tx)
-    room = {
-        host.id: THIN * (host.storage.total_gb if host.storage else 0) - promised.get(host.id, 0) for host in usable
-    }
+    room = {host.id: _room_gb(host, promised) for host in usable}
     best = max(usable, key=lambda host: (room[host.id], -host.serial))
     if room[best.id] < size_gb:
         raise Conflict(f"No storage host has room for {size_gb} GiB more.")
     return best.id
+
+
+def _room_gb(host: Host, promised: Mapping[HostId, int]) -> float:
+    """Return how many GiB of the host's may be promised yet."""
+    return THIN * (host.storage.total_gb if host.storage else 0) - promised.get(host.id, 0)
 
 
 def _can_take(host: Host, up: Callable[[HostId], bool]) -> bool:
@@ -256,7 +259,7 @@ def delete_snapshot(tx: Tx, snapshot: StoredSnapshot, *, force: bool = False) ->
 
 
 def extend_volume(tx: Tx, volume: StoredVolume, size_gb: int) -> None:
-    """Begin to make the volume larger. `Invalid` unless it is available, and smaller now."""
+    """Begin to make the volume larger. `Invalid` unless it is available, and smaller now; `Conflict` without room."""
     if volume.status != "available":
         raise Invalid(
             f"Invalid volume: Volume {volume.id} status must be 'available' to extend, currently {volume.status}."
@@ -266,4 +269,7 @@ def extend_volume(tx: Tx, volume: StoredVolume, size_gb: int) -> None:
             f"Invalid input received: New size for extend must be greater than current size. (current: "
             f"{volume.size_gb}, extended: {size_gb})."
         )
+    host, more_gb = host_rows.get(tx, volume.host), size_gb - volume.size_gb
+    if host is None or _room_gb(host, volumes.promised_gb(tx)) < more_gb:
+        raise Conflict(f"The storage host of volume {volume.id} has no room for {more_gb} GiB more.")
     volumes.want(tx, volume.id, status="extending", size_gb=size_gb, former_size_gb=volume.size_gb)
