@@ -31,6 +31,7 @@ READ_ONLY = frozenset(
 )
 _MOST_TAGS = 128
 _MOST_PROPERTIES = 128
+_LONGEST_VALUE = 65_535  # of a property, as in Glance
 
 
 class Described(msgspec.Struct):
@@ -77,6 +78,8 @@ def _demand_sound(found: Described, properties: dict[str, str]) -> None:
         wrong = "min_disk and min_ram are not negative"
     elif any(len(text) > 255 for text in (found.name or "", *found.tags, *properties)):
         wrong = "names and tags have at most 255 characters"
+    elif any(len(text) > _LONGEST_VALUE for text in properties.values()):
+        wrong = f"values of properties have at most {_LONGEST_VALUE} characters"
     if wrong:
         raise Invalid(f"Provided object does not match schema 'image': {wrong}.")
     if len(set(found.tags)) > _MOST_TAGS or len(properties) > _MOST_PROPERTIES:
