@@ -162,7 +162,7 @@ async def test_lists_are_filtered_sorted_and_cut_into_pages(api: Api) -> None:
     rest = (await api.ask("demo", f"GET /image{first['next']}")).json()
     assert [image["name"] for image in rest["images"]] == ["c, d"]
     assert "next" not in rest
-    for wrong in ("?limit=some", "?marker=gone", "?size_min=some"):
+    for wrong in ("?limit=some", "?marker=gone", "?size_min=some", "?name=in:a%0Db"):
         assert (await api.ask("demo", f"GET /image/v2/images{wrong}")).status_code == 400
 
 

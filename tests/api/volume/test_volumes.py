@@ -148,7 +148,8 @@ async def test_lists_are_filtered_ordered_and_cut_into_pages(api: Api) -> None:
     assert (len(first["volumes"]), first["count"]) == (2, 3)
     rest = (await api.ask("demo", f"GET {first['volumes_links'][0]['href']}")).json()
     assert [volume["name"] for volume in rest["volumes"]] == ["a"]
-    for query in ("?limit=x", "?marker=none", "?sort=none", "?metadata=x"):
+    nonsense = ("x", "{[]:1}", "{0x" + "f" * 5000 + ":1}")
+    for query in ("?limit=x", "?marker=none", "?sort=none", *(f"?metadata={each}" for each in nonsense)):
         assert (await ask(api, "demo", f"GET /volumes{query}")).status_code == 400, query
     summary = (await ask(api, "demo", "GET /volumes/summary", version="3.36")).json()["volume-summary"]
     assert summary == {"total_count": 3, "total_size": 6, "metadata": {"letter": ["a", "b", "c"]}}

@@ -76,7 +76,10 @@ def _fits(shape: dict[str, Any], name: str, want: str) -> bool:
             operator, time = "eq", want
         return bool(_COMPARE[operator](str(have), f"{time.removesuffix('Z')}Z"))
     if want.startswith("in:"):
-        return have in next(csv.reader([want.removeprefix("in:")]), [])
+        try:
+            return have in next(csv.reader([want.removeprefix("in:")]), [])
+        except csv.Error as error:
+            raise Invalid(f"Filter {name} is no list of values: {error}.") from error
     if isinstance(have, bool):
         return have == (want.lower() == "true")
     return have is not None and str(have) == want

@@ -42,12 +42,10 @@ def _text(value: Any) -> str:
 def _pairs(text: str) -> dict[str, str]:
     """Return the pairs of a filter that is written as Python writes a dict."""
     try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        # What is no dictionary has no items; a list is no key, and a long number no text.
+        return {str(key): str(value) for key, value in ast.literal_eval(text).items()}
+    except (AttributeError, TypeError, ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise Invalid("Invalid filter metadata: it must be a dictionary, such as {'key': 'value'}.") from error
-    if not isinstance(found, dict):
-        raise Invalid("Invalid filter metadata: it must be a dictionary, such as {'key': 'value'}.")
-    return {str(key): str(value) for key, value in found.items()}
 
 
 def page(call: Call, rows: Sequence[T], values: dict[str, Callable[[T], Any]]) -> tuple[list[T], bool]:
