@@ -160,11 +160,8 @@ def _check_address(text: str) -> None:
         address = ipaddress.ip_address(text)
     except ValueError as error:
         raise Invalid(f"{text!r} is no address of this host on the network that joins the hosts") from error
-    if address.version != 4:
-        raise Invalid(
-            f"{text} is no IPv4 address, and hosts reach one another by those: give this host one that leads to a "
-            "controller, or set RENOVA_UNDERLAY_DEVICE there"
-        )
+    if "%" in text:
+        raise Invalid(f"{text} is an address on one link of this host only: others need one without a scope")
     if address.is_unspecified or address.is_multicast:
         raise Invalid(f"{text} is the address of no one host")
 
