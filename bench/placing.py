@@ -165,7 +165,7 @@ def _claim(cloud: Cloud, tx: Tx, number: int) -> float:
         failure=None,
     )
     began = time.process_time()
-    taken = claim(Work(cloud, held), tx, server, needs(cloud, tx, server))
+    taken = claim(Work(cloud, held, 1), tx, server, needs(cloud, tx, server))
     spent = 1000 * (time.process_time() - began)
     assert isinstance(taken, Claim)
     return spent

@@ -90,6 +90,8 @@ async def test_statuses_follow_what_is_said_of_the_volume(api: Api) -> None:
         ("os-reserve", None, 400, "reserved"),
         ("os-unreserve", None, 202, "available"),
         ("os-begin_detaching", None, 400, "available"),
+        ("os-attach", {"instance_uuid": SERVER * 2, "mountpoint": "/dev/vdc"}, 400, "available"),
+        ("os-attach", {"instance_uuid": SERVER, "mountpoint": "/" * 256}, 400, "available"),
         ("os-attach", {"instance_uuid": SERVER, "mountpoint": "/dev/vdc"}, 202, "in-use"),
         ("os-attach", {"instance_uuid": SERVER, "mountpoint": "/dev/vdc"}, 400, "in-use"),
         ("os-begin_detaching", None, 202, "detaching"),

@@ -76,10 +76,12 @@ async def _change(call: Call, rule: str, change: Callable[[Tx, StoredVolume], No
     return Reply(status)
 
 
-def _text(given: Given, name: str) -> str:
+def _text(given: Given, name: str, longest: int = 255) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not value:
         raise Invalid(f"Invalid input: '{name}' is a required property")
+    if len(value) > longest:
+        raise Invalid(f"Invalid input for {name}: it is longer than {longest} characters.")
     return value
 
 
@@ -148,7 +150,7 @@ async def unreserve(call: Call, _given: Given) -> Reply:
 
 async def attach(call: Call, given: Given) -> Reply:
     """Note that something outside has the volume; nothing is served for that."""
-    server, device = ServerId(_text(given, "instance_uuid")), _text(given, "mountpoint")
+    server, device = ServerId(_text(given, "instance_uuid", 36)), _text(given, "mountpoint")
     fresh = AttachmentId(call.cloud.chance.uuid())
 
     def change(tx: Tx, row: StoredVolume) -> None:
@@ -210,7 +212,7 @@ async def roll_detaching(call: Call, _given: Given) -> Reply:
 
 
 async def reimage(call: Call, given: Given) -> Reply:
-    image = ImageId(_text(given, "image_id"))
+    image = ImageId(_text(given, "image_id", 36))
     if await call.cloud.images.image(image, call.caller) is None:
         raise Invalid(f"Invalid image identifier or unable to access requested image: {image}.")
     source, properties = await image_source(call.cloud.images, image)
