@@ -30,7 +30,7 @@ def no_counter_compare(patch: Patch) -> None:
     patch.setattr(host_rows, "prove_dead", hasty)
 
 
-@bug("9", "the silence is not counted anew with a new counter", "no_rush answers", "guest dies", **LEASES)
+@bug("9", "the silence is not counted anew with a new counter", "no_rush answers", "guest dies", seeds=160, **LEASES)
 def since_ever(patch: Patch) -> None:
     look = Leases.look
 

@@ -526,7 +526,8 @@ async def test_the_connection_of_a_host_that_reads_nothing_can_be_closed() -> No
         over.set_result(None)
 
     server = await serve(flooded, "127.0.0.1", 0, compression=None)
-    async with connect(f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}", compression=None, max_queue=1):
+    at = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+    async with connect(at, compression=None, max_queue=1, close_timeout=0.1):
         async with asyncio.timeout(10):
             await over
     server.close()
