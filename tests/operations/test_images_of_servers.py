@@ -1,6 +1,7 @@
 """An image of a server holds its disk as it was at one moment, is whole or not there, and costs the server nothing."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -381,6 +382,47 @@ def test_a_guest_that_crashes_while_an_image_is_made_is_started_again(fails: boo
         assert after.power_state is PowerState.RUNNING
 
     told_story(story, settings=replace(SETTINGS, recovery=RESTARTS))
+
+
+def test_the_ports_of_a_guest_that_ended_follow_though_the_network_service_is_away_for_a_moment() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        made = await told.make_image(server)
+        row = await busy_with(told, server, TaskState.IMAGE_SNAPSHOT)
+        await told.cloud.images.remove(made)
+        told.cloud.hosts[row.host_name or ""].hypervisor.crash(server)
+        networks, away = told.cloud.cloud.networks, [NotNow("the network service is away")]
+        settle = networks.settle
+
+        async def sometimes(*arguments: Any, **options: Any) -> None:
+            if away:
+                raise away.pop()
+            await settle(*arguments, **options)
+
+        networks.settle = sometimes
+        assert (await told.idle(server)).vm_state is VmState.STOPPED
+        assert not away
+
+    told_story(story)  # which looks at the ports in the end
+
+
+def test_an_image_that_was_not_made_is_removed_though_its_host_says_nothing_of_the_guest() -> None:
+    async def story(told: Told) -> None:
+        server = await told.created()
+        home: Any = told.cloud.hosts[(await told.get(server)).host_name or ""].hypervisor
+        usual = home.guest
+
+        async def refuses(_server: ServerId) -> None:
+            raise Refused("libvirt refuses")
+
+        made = await told.make_image(server)
+        await busy_with(told, server, TaskState.IMAGE_SNAPSHOT)
+        home.guest = refuses
+        await told.idle(server)
+        home.guest = usual
+        assert made not in told.cloud.images.images or image(told, made).status == "active"
+
+    told_story(story)
 
 
 def test_a_connection_that_breaks_has_the_image_sent_again() -> None:

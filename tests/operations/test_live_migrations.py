@@ -107,6 +107,34 @@ def test_a_guest_that_changes_faster_than_it_is_copied_stays_when_its_time_is_up
     told_story(story)
 
 
+def test_one_that_was_called_back_is_not_sent_away_again_though_the_answer_is_lost() -> None:
+    async def story(told: Told) -> None:
+        server = await up(told)
+        here: Any = told.cloud.hosts[(await told.get(server)).host_name or ""]
+        here.hypervisor.uncopyable.add(server)
+        stay, depart = here.hypervisor.stay, here.hypervisor.depart
+        stayed: list[float] = []
+        sent_again: list[float] = []
+
+        async def stays(*arguments: Any, **options: Any) -> Any:
+            found = await stay(*arguments, **options)
+            if not stayed:
+                stayed.append(told.cloud.clock.monotonic())
+                here.line.reset()
+            return found
+
+        async def departs(*arguments: Any, **options: Any) -> Any:
+            if stayed:
+                sent_again.append(told.cloud.clock.monotonic())
+            return await depart(*arguments, **options)
+
+        here.hypervisor.stay, here.hypervisor.depart = stays, departs
+        done = await migrated(told, server)
+        assert (done.status, len(stayed), sent_again) == ("error", 1, [])
+
+    told_story(story)
+
+
 def test_one_that_is_to_complete_stands_still_until_it_has() -> None:
     async def story(told: Told) -> None:
         server = await up(told)

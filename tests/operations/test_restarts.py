@@ -1,6 +1,7 @@
 """A guest that crashes is started again, a few times and ever later; one that somebody stopped is not."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -249,7 +250,15 @@ async def back_up(told: Told, server: ServerId) -> None:
     await told.make_image(server, Backup("daily", 1))
 
 
-@pytest.mark.parametrize("ask", [heal_ports, migrate, back_up])
+async def both(told: Told, server: ServerId, then: Callable[[Told, ServerId], Awaitable[None]]) -> None:
+    """Have something behind which the other waits: it gets its number only then."""
+    await heal_ports(told, server)
+    await then(told, server)
+
+
+@pytest.mark.parametrize(
+    "ask", [heal_ports, migrate, back_up, partial(both, then=migrate), partial(both, then=back_up)]
+)
 def test_what_decides_nothing_about_a_crashed_guest_keeps_it_from_nothing(
     ask: Callable[[Told, ServerId], Awaitable[None]],
 ) -> None:

@@ -18,6 +18,7 @@ SLACK_S = 2.0  # for which a renewal may have been on its way
 # For which a clock may be behind, and yet be found right: lines and controllers that are slow may be better by then,
 # and no time service has had the clock of a machine that stood still run faster yet, so that it catches up.
 DOUBT_S = 60.0
+SEEN = 10  # times at least that it was behind then: what was silent in between was seen by nobody
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class _Watched:
     theirs: float
     ours: float
     behind_since: float | None = None  # by our clock
+    seen_behind: int = 0  # how often since then
     allowed: float = 0.0  # by how much it might have been behind then
     slow: bool = False  # for good
 
@@ -54,9 +56,10 @@ class Clocks:
         if behind > clock.allowed:
             if clock.behind_since is None:
                 clock.behind_since = ours
-            clock.slow = clock.slow or ours - clock.behind_since >= DOUBT_S
+            clock.seen_behind += 1
+            clock.slow = clock.slow or (ours - clock.behind_since >= DOUBT_S and clock.seen_behind >= SEEN)
             return
-        clock.behind_since = None
+        clock.behind_since, clock.seen_behind = None, 0
         if behind < 0 or passed >= WINDOW_S:  # what came faster than the first one is the better measure
             clock.theirs, clock.ours = theirs, ours
 

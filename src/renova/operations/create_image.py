@@ -29,12 +29,12 @@ from renova.operations.parts.follow_guest import follow_guest
 from renova.operations.parts.leaves import Leaves
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
-from renova.operations.parts.state import get_server, leave_as_it_was
+from renova.operations.parts.state import leave_as_it_was
 from renova.operations.report import follow_unheard
 from renova.operations.stop import FOREVER
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
-from renova.store import actions, operations, restarts, servers
+from renova.store import actions, operations, servers
 from renova.store.database import Tx
 from renova.wire.acts import DropSnapshot, Snapshot, Upload
 from renova.wire.results import Copied, State
@@ -124,8 +124,6 @@ def accept_create_image(
     server = permitted(tx, server_id, word, asked)
     take_task(tx, server, word, TaskState.IMAGE_SNAPSHOT_PENDING if backup is None else TaskState.IMAGE_BACKUP)
     submit(tx, cloud.operations, asked, server.id, Submission(CREATE_IMAGE, word, CreateImage(image, backup)))
-    # A guest that crashed, and is to be started again, is so after this.
-    restarts.outlast(tx, server.id, get_server(tx, server.id).last_number)
 
 
 async def create_image(run: Run, want: CreateImage) -> None:

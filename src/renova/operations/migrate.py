@@ -45,11 +45,10 @@ from renova.operations.parts.moving import (
 from renova.operations.parts.needs import needs
 from renova.operations.parts.notify import notify
 from renova.operations.parts.permits import permitted, take_task
-from renova.operations.parts.state import get_server
 from renova.operations.submission import Asked, Submission, submit
 from renova.operations.work import Work
 from renova.scheduling.request import Request
-from renova.store import actions, hosts, migrations, restarts, rights, servers, steps
+from renova.store import actions, hosts, migrations, rights, servers, steps
 from renova.store.database import Tx
 from renova.store.placement import claims
 from renova.wire.acts import Remove
@@ -104,8 +103,6 @@ def accept_migrate(
         unfinished_images=(ImageId(cloud.chance.uuid()),) if _can_be_carried(server) else (),
     )
     submit(tx, cloud.operations, asked, server.id, Submission(MIGRATE, "migrate", want))
-    # A guest that crashed, and is to be started again, is so where it goes.
-    restarts.outlast(tx, server.id, get_server(tx, server.id).last_number)
 
 
 async def migrate_server(run: Run, want: MigrateServer) -> None:

@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from functools import partial
 
 import msgspec
+import structlog
 from msgspec.structs import replace
 
+from renova.engine.journal import Elsewhere
 from renova.engine.operation import Failure, Run, Story, act, end, write
-from renova.model.errors import Conflict, Invalid, Refused, Stale
+from renova.model.errors import Conflict, Invalid, NotNow, OnHold, Refused, Stale
 from renova.model.guest import Departure, PowerState, Way
 from renova.model.host import Host, Right
 from renova.model.ids import HostId, ServerId
@@ -57,6 +59,8 @@ from renova.store.migrations import LIVE, Migration, Wish
 from renova.store.placement import claims
 from renova.wire.acts import Depart, Expect, Stay
 from renova.wire.results import Departing, Expected
+
+log = structlog.get_logger()
 
 _ASKED = {Wish.ABORT: "instance.live_migration_abort", Wish.COMPLETE: "instance.live_migration_force_complete"}
 
@@ -214,12 +218,23 @@ async def move_memory(work: Work, want: MigrateLive, leaving: LeavingLive, way: 
 
 
 async def _has_left(work: Work, want: MigrateLive, leaving: LeavingLive, way: Way) -> bool:
-    """Have the guest go on at the source, unless it has left for certain: then the source has released it."""
-    try:
-        result = await work.command(want.source, leaving.right.incarnation, Stay())
-    except Stale:
-        # It may have given the incarnation up with an answer that nobody has heard: then it says so only of leaving.
-        result = await work.command(want.source, leaving.right.incarnation, Depart(to=way, wait_s=0))
+    """Have the guest go on at the source, unless it has left for certain: then the source has released it.
+
+    The source is waited for here: told anew from its start, the step would send the guest away again, for as long.
+    """
+    while True:
+        try:
+            result = await work.command(want.source, leaving.right.incarnation, Stay())
+            break
+        except Stale:
+            # It may have given the incarnation up with an answer that nobody has heard; of leaving it says so still.
+            result = await work.command(want.source, leaving.right.incarnation, Depart(to=way, wait_s=0))
+            break
+        except (OnHold, Elsewhere):
+            raise
+        except NotNow as away:
+            log.info("guest not called back yet", reason=str(away))
+        await work.cloud.clock.sleep(LOOK_S)
     assert isinstance(result, Departing)
     return result.departure.left
 

@@ -40,6 +40,8 @@ operations = Table(
 )
 
 ERASED = b""
+# What decides nothing about a guest that crashed, and is to be started again: it is so afterwards, where it is then.
+LEAVE_CRASHES = ("create-image", "migrate")
 UNDER_WAY = "Another operation on this server is under way."
 
 # Made once: every step runs them, and making a statement costs five times as much as running it. States are written
@@ -78,7 +80,7 @@ def submit(
         raise Conflict(UNDER_WAY)
     values = {
         "server": server,
-        "number": _next_number(tx, server, quiet=quiet) if before is None else 0,
+        "number": _next_number(tx, server, story, quiet=quiet) if before is None else 0,
         "story": story,
         "version": version,
         "want": want,
@@ -96,9 +98,9 @@ def submit(
     return OperationId(row.id), held_in(row) if before is None else None
 
 
-def _next_number(tx: Tx, server: ServerId, *, quiet: bool) -> int:
+def _next_number(tx: Tx, server: ServerId, story: str, *, quiet: bool) -> int:
     number = servers.next_number(tx, server)
-    if quiet:
+    if quiet or story in LEAVE_CRASHES:
         restarts.outlast(tx, server, number)
     return number
 
@@ -152,7 +154,7 @@ def begin_next(tx: Tx, server: ServerId, executor: ExecutorId) -> Held | None:
     if row is None:
         return None
     # Numbered only now: in the order in which they reach the host, each has a higher number than the one before.
-    number = _next_number(tx, server, quiet=row.quiet)
+    number = _next_number(tx, server, row.story, quiet=row.quiet)
     values = {"state": "active", "number": number, "executor": executor}
     tx.execute(CHANGE, {"operation": row.id, "epoch": row.epoch + 1, **values})
     return active(tx, server)

@@ -101,3 +101,13 @@ def test_a_controller_that_was_asleep_overlooks_no_clock_that_stands_still_later
     host.come(10)
     host.now += 4
     assert host.come(10)
+
+
+def test_two_late_renewals_with_silence_between_make_no_slow_clock() -> None:
+    host = Renewals()
+    host.come(20)
+    host.come(EVERY_S, late_s=3.5)
+    host.now, host.theirs = host.now + 2 * DOUBT_S, host.theirs + 2 * DOUBT_S  # the line is down
+    host.come(EVERY_S, late_s=3.5)
+    host.come(20)
+    assert not host.slow

@@ -1,9 +1,10 @@
 """Follow what a guest has done by itself while an operation was under way that has left it alone, or put it back."""
 
-from contextlib import suppress
 from functools import partial
 
-from renova.model.errors import NotNow
+import structlog
+
+from renova.model.errors import Broken, NotNow, Refused
 from renova.model.guest import LIVES, PowerState
 from renova.model.ids import HostId
 from renova.operations.parts import run_guest
@@ -12,19 +13,25 @@ from renova.operations.work import Work
 from renova.store import rights
 from renova.store.database import Tx
 
+log = structlog.get_logger()
+
 
 async def follow_guest(work: Work, home: HostId) -> None:
     """Note how the server's guest is at its home, where nobody wanted it off; its reports did not count meanwhile."""
-    with suppress(NotNow):  # when its host is heard again, it says so by itself
+    try:
         power = await run_guest.power_at(work, home)
-        if await work.note(partial(_follow, work, home=home, power=power)):
-            await work.cloud.networks.settle(work.held.server, active=False)
+    except (NotNow, Refused, Broken) as error:  # when its host is heard again, it says so by itself
+        log.info("guest not followed", host=home, reason=str(error))
+        return
+    if await work.note(partial(_follow, work, home=home, power=power)):
+        await work.cloud.networks.settle(work.held.server, active=False)
 
 
 def _follow(work: Work, tx: Tx, home: HostId, power: PowerState) -> bool:
-    """Say whether it has ended by itself."""
+    """Say whether it has ended by itself, be it that this was noted before."""
     server, right = work.server_now(tx), rights.right(tx, work.held.server)
-    if right is None or right.host != home or server.power_state not in LIVES:
+    if right is None or right.host != home:
         return False
-    follow_unheard(work.cloud, tx, server, power)
+    if server.power_state in LIVES:
+        follow_unheard(work.cloud, tx, server, power)
     return power not in LIVES
