@@ -190,10 +190,16 @@ def _root_disk(world: World, server: Server, *, lost: bool) -> Iterator[str]:
     """Ask for the disks that the server's row names, and that its guest runs on no others."""
     home = world.hosts[server.host_name or ""]
     disk = home.storage.disks.get((server.id, server.root_generation))
-    if disk is None and has_any(disks_of(server)) and not (lost and _is_aside(world, server)):
+    if disk is None and has_any(disks_of(server)) and not (lost and (_is_aside(world, server) or _newer(home, server))):
         yield f"disk {server.root_generation} of {server.name} ({server.vm_state}) is not in {home.storage.identity}"
     if disk is not None and home.hypervisor.executes(server.id) is not None and not home.hypervisor.has_open(disk):
         yield f"{server.name} ({server.vm_state}) does not run on its disk {server.root_generation}"
+
+
+def _newer(home: SimulatedHost, server: Server) -> bool:
+    """Say whether it is off, and there are newer disks than its row names: who brings it up next is told of them."""
+    newer = any(of == server.id and generation > server.root_generation for of, generation in home.storage.disks)
+    return newer and home.hypervisor.executes(server.id) is None
 
 
 def _is_aside(world: World, server: Server) -> bool:
