@@ -25,6 +25,7 @@ from renova.model.ids import HostId
 from renova.store.database import Database, Tx
 from renova.wire.enrolment import Enrol, Enrolled, JoinToken, NotEnrolled
 from renova.wire.frames import ENROL_PATH, MAX_FRAME, PATH, decode_from_new_host, encode
+from renova.wire.hanging_up import hang_up
 
 log = structlog.get_logger()
 
@@ -57,11 +58,7 @@ class WebSocketChannel:
             return
 
     async def close(self) -> None:
-        try:
-            async with asyncio.timeout(2 * self._close_s):
-                await self._connection.close()
-        except TimeoutError:  # it reads nothing, so it does not hear that this is the end
-            self._connection.transport.abort()
+        await hang_up(self._connection, self._close_s)
 
 
 class Listener:

@@ -3,20 +3,19 @@
 `main` gives the agent a `TlsDialer` a controller; the simulation gives it lines in memory.
 """
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.asyncio.connection import Connection
 from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketException
 
 from renova.model.channel import Channel, Closed
 from renova.model.errors import BadSetup, NotNow
 from renova.uplink.identity import authority_file, certificate_file, key_file
 from renova.wire.frames import MAX_FRAME, PATH
+from renova.wire.hanging_up import hang_up
 
 OPEN_S, CLOSE_S = 10.0, 2.0
 PING_S, PONG_S = 5.0, 10.0  # a connection that is dead is noticed after their sum
@@ -97,15 +96,6 @@ class WebSocketChannel:
 
     async def close(self) -> None:
         await hang_up(self._connection, CLOSE_S)
-
-
-async def hang_up(connection: Connection, close_s: float) -> None:
-    """Close the connection; the other end has `close_s` to take what was sent, and as long to hang up, too."""
-    try:
-        async with asyncio.timeout(2 * close_s):
-            await connection.close()
-    except TimeoutError:  # it reads nothing, so it does not hear that this is the end
-        connection.transport.abort()
 
 
 def trusting(authority: Path | None = None, *, pem: str | None = None) -> ssl.SSLContext:

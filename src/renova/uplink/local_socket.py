@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from renova.model.channel import Channel, Closed
 from renova.model.errors import BadSetup, NotNow
-from renova.uplink.connection import hang_up
+from renova.wire.hanging_up import hang_up
 
 SOCKET = "guard.sock"
 READERS_SOCKET = "guard-reader.sock"

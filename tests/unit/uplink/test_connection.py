@@ -5,7 +5,7 @@ import asyncio
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from renova.uplink.connection import hang_up
+from renova.wire.hanging_up import hang_up
 
 
 async def test_a_connection_is_closed_though_the_other_end_reads_nothing() -> None:
