@@ -124,6 +124,13 @@ def test_whoever_passed_a_point_dies_there_in_the_same_run_when_it_is_aimed_at()
     assert run(replace(short(3), aims=(seldom,))).points[seldom] == 1
 
 
+def test_who_comes_to_a_point_that_is_aimed_at_dies_there_though_others_are_still_dead() -> None:
+    before = run(short(3))
+    aims = tuple(sorted(point for point in before.passed if not before.points[point]))
+    aimed = run(replace(short(3), aims=aims))
+    assert not [point for point in aims if aimed.passed[point] and not aimed.points[point]]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # when the known seed no longer finds it, and all have to be tried
 @pytest.mark.parametrize(

@@ -23,15 +23,15 @@ class CrashPoints:
         self.fired: Counter[str] = Counter()
         self.aims: tuple[str, ...] = ()
         self._armed: dict[str, Kill] = {}  # by point: how to kill who comes there next
-        self._at_aims: Kill | None = None  # likewise whoever comes to one that is aimed at
+        self._at_aims: list[Kill] = []  # likewise those who come to one that is aimed at, one after another
 
     def reach(self, kind: str, place: str) -> bool:
         """Note that a process of this kind came to the place; True when it is dead now, and must do nothing more."""
         point = f"{kind} {place}"
         self.passed[point] += 1
         kill = self._armed.get(point)
-        if kill is None and point in self.aims and not self.fired[point]:
-            kill = self._at_aims
+        if kill is None and self._at_aims and point in self.aims and not self.fired[point]:
+            kill = self._at_aims[0]
         process = current()
         if kill is None or process is None or not process.alive:
             return False
@@ -52,8 +52,11 @@ class CrashPoints:
         return all(self.fired[point] for point in self.aims)
 
     def aim(self, kill: Kill) -> None:
-        """Have whoever comes first to one of the points aimed at be killed by `kill`; not what `choose` goes by."""
-        self._at_aims = kill
+        """Have whoever comes to one of the points aimed at be killed by `kill`, after those that aim already.
+
+        Not what `choose` goes by.
+        """
+        self._at_aims.append(kill)
 
     def arm(self, points: Iterable[str], kill: Kill) -> None:
         """Have whoever comes to one of these first be killed by `kill`, which is told the process and the point."""
@@ -61,6 +64,5 @@ class CrashPoints:
 
     def disarm(self, kill: Kill) -> None:
         """Have nobody be killed so any more."""
-        if self._at_aims is kill:
-            self._at_aims = None
+        self._at_aims = [each for each in self._at_aims if each is not kill]
         self._armed = {point: each for point, each in self._armed.items() if each is not kill}
