@@ -53,6 +53,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.set_task_factory(self._new_task)
         self.entombed: list[asyncio.Task[Any]] = []  # of killed processes
         self.failures: list[BaseException] = []  # of tasks and callbacks that nobody waits for
+        self.over = False  # closed: what the dead left is buried, and collected later, and may still call
         self.set_exception_handler(self._keep_failure)
 
     def time(self) -> float:
@@ -61,9 +62,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        self._check_closed()
         handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
+        if not self.over:
+            self._check_closed()
+            self._ready.append(handle)
         return handle
 
     def call_later(
@@ -238,6 +240,7 @@ def _bury(loop: VirtualLoop) -> None:
     """Let go of the tasks of killed processes, and of any that would not end: what they still do now, nobody sees."""
     # They must find this loop, which is closed: asyncio would make them another, and keep it with all that they begin.
     asyncio._set_running_loop(loop)
+    loop.over = True
     with capture_logs(), catch_warnings(action="ignore"):  # nor does anybody read what they say
         for task in (*loop.entombed, *_living(loop)):
             coroutine: Any = task.get_coro()

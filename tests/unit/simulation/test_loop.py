@@ -4,11 +4,13 @@ import asyncio
 import gc
 import sys
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
 
 from renova.simulation.loop import BEGINNING, Stuck, VirtualClock, run_virtual
+from renova.simulation.processes import Process
 
 
 def test_an_hour_passes_at_once() -> None:
@@ -160,6 +162,32 @@ def test_what_will_not_end_says_nothing_once_the_loop_is_closed() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "unraisablehook", lambda told: said.append(told.exc_value))
         kept.clear()
+        gc.collect()
+    assert said == []
+
+
+def test_what_a_killed_process_read_of_is_collected_in_silence() -> None:
+    said: list[BaseException | None] = []
+
+    async def main() -> None:
+        queue: asyncio.Queue[int] = asyncio.Queue()
+
+        async def pieces() -> AsyncIterator[int]:
+            while True:
+                yield await queue.get()  # closed while it waits, this calls whoever would have been woken
+
+        async def read() -> None:
+            async for _ in pieces():
+                pass
+
+        process = Process("controller1-1")
+        process.spawn(read(), "reads")
+        await asyncio.sleep(1)
+        process.kill()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda told: said.append(told.exc_value))
+        run_virtual(main())
         gc.collect()
     assert said == []
 
