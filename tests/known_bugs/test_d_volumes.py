@@ -8,8 +8,7 @@ from renova.model.storage import Export, WantedVolume
 from renova.operations.rebuild import Rebuild, accept_rebuild
 from renova.store import hosts
 from tests.operations.story import Told, an_image, told_story
-from tests.operations.test_volumes import booted_from_volume
-from tests.operations.volumes import content, has, write
+from tests.operations.volumes import booted_from_volume, content, has, write
 
 
 def test_d4_rebuilt_with_the_image_of_its_volume_a_server_asks_no_scheduling_rule() -> None:

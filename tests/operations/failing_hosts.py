@@ -1,8 +1,10 @@
 """Parts that fail, hosts that cannot start a guest, and hosts that die under one."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Any
 
-from renova.model.errors import CloudError
+from renova.model.errors import Broken, CloudError, Refused
 from renova.model.ids import ServerId
 from renova.operations.evacuate import Evacuation, accept_evacuate
 from renova.simulation.cloud import SimulatedCloud
@@ -45,3 +47,48 @@ async def evacuating(told: Told) -> tuple[ServerId, str]:
     source = await dead_host_of(told, server)
     await told.ask(accept_evacuate, server, Evacuation())
     return server, source
+
+
+def ends_its_agent(told: Told, name: str) -> asyncio.Event:
+    """Have the host's agent end as it is to end a guest; what is returned is set then."""
+    hypervisor: Any = told.cloud.hosts[name].hypervisor
+    really, ended = hypervisor.kill, asyncio.Event()
+
+    async def kill(_server: ServerId) -> None:
+        hypervisor.kill = really
+        told.cloud.end_agent(name)
+        ended.set()
+        await asyncio.get_running_loop().create_future()
+
+    hypervisor.kill = kill
+    return ended
+
+
+def ends_nothing(told: Told, *names: str) -> Callable[[], None]:
+    """Have these hosts start guests, say that they did not, and fail to end them; what is returned mends them."""
+    hypervisors: list[Any] = [told.cloud.hosts[name].hypervisor for name in names]
+    really = [(each.start, each.kill) for each in hypervisors]
+    for each in hypervisors:
+
+        async def start(guest: object, started: Any = each.start) -> None:
+            await started(guest)
+            raise Refused("it went wrong in the end")
+
+        async def kill(_server: ServerId) -> None:
+            raise Broken("it does not die")
+
+        each.start, each.kill = start, kill
+
+    def mend() -> None:
+        for each, (start, kill) in zip(hypervisors, really, strict=True):
+            each.start, each.kill = start, kill
+
+    return mend
+
+
+async def evacuated(told: Told, server: ServerId) -> str:
+    """Evacuate the server, and return the host that it came from."""
+    source = await dead_host_of(told, server)
+    await told.ask(accept_evacuate, server, Evacuation())
+    await told.idle(server)
+    return source

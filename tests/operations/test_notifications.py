@@ -6,9 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from renova.model.errors import NotNow, Refused
+from renova.model.errors import Refused
 from renova.model.ids import HostId, NetworkId, ServerId
-from renova.model.server import VmState
 from renova.operations.attach_interface import accept_attach_interface
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
 from renova.operations.delete import accept_delete
@@ -24,79 +23,16 @@ from renova.operations.start import accept_start
 from renova.operations.stop import accept_stop
 from renova.operations.suspend import accept_resume, accept_suspend
 from renova.partners.network import PortWish
-from renova.partners.notifications import CloudEvent
-from renova.settings import ControllerSettings
-from renova.simulation.cloud import BY_HAND, NO_BRAKE, QUICK_LEASE
 from renova.simulation.loop import run_virtual
-from renova.store import actions, hosts, notices
+from renova.store import hosts
 from renova.store.database import Tx
 from renova.store.migrations import Wish
 from tests.operations.crashes import Fuse, controller_fuse
 from tests.operations.failing_hosts import break_start, dead_host_of
-from tests.operations.story import FLAVOR, Told, an_image
+from tests.operations.listening import SETTINGS, Listener, all_told, data, hear, told_event
+from tests.operations.story import Told, an_image
 from tests.operations.test_live_migrations import until_status, up, wished
 from tests.operations.volumes import a_volume
-
-SETTINGS = ControllerSettings(
-    lease=QUICK_LEASE, recovery=BY_HAND, brake=NO_BRAKE, soft_reboot_wait=10, shutdown_wait=10
-)
-
-
-class Listener:
-    """Takes events, and keeps them; `away` while it does not."""
-
-    def __init__(self) -> None:
-        self.heard: list[CloudEvent] = []
-        self.away = False
-
-    async def deliver(self, event: CloudEvent) -> None:
-        if self.away:
-            raise NotNow("away")
-        self.heard.append(event)
-
-    async def close(self) -> None: ...
-
-    def of(self, server: ServerId, *, since: int = 0) -> list[str]:
-        """Tell the server's events from number `since` on; an update by what became of its states."""
-        return [told_event(event) for event in self.heard[since:] if event.subject == server]
-
-
-def data(event: CloudEvent) -> Any:
-    return msgspec.json.decode(event.data)
-
-
-def told_event(event: CloudEvent) -> str:
-    if event.type != "instance.update":
-        return event.type.removeprefix("instance.")
-    states = data(event)["payload"]["nova_object.data"]["state_update"]["nova_object.data"]
-    return f"{states['state']} {states['new_task_state'] or '-'}"
-
-
-async def all_told(cloud: Told) -> None:
-    """Wait until nothing waits to be told."""
-    while await cloud.cloud.database.read(notices.waiting):
-        await cloud.cloud.clock.sleep(0.1)
-
-
-def hear(
-    story: Callable[[Told, Listener], Awaitable[None]],
-    settings: ControllerSettings = SETTINGS,
-    *,
-    calm: bool = True,
-    **options: Any,
-) -> None:
-    """Have a story told and heard; in the end all must be well, unless the story leaves it (not `calm`)."""
-
-    async def whole() -> None:
-        listener = Listener()
-        told = await Told(sink=listener, settings=settings, **options).begin()
-        await story(told, listener)
-        if calm:
-            await told.check()
-        await told.cloud.down()
-
-    run_virtual(whole())
-
 
 Ready = Callable[[Told, ServerId], Awaitable[None]]
 
@@ -161,7 +97,11 @@ async def kill_and_close(told: Told, server: ServerId) -> None:
 
 
 REBUILD = Rebuild(image=an_image("two"), admin_pass="secret")
+
+
 REBUILDING = ["active rebuilding", "rebuild_scheduled", "exists", "rebuild.start"]
+
+
 EVACUATING = [
     "active rebuilding",
     "evacuate",
@@ -171,6 +111,8 @@ EVACUATING = [
     "active rebuild_block_device_mapping",
     "active rebuild_spawning",
 ]
+
+
 SEQUENCES: dict[str, tuple[Ready, Callable[..., Any], tuple[Any, ...], dict[str, Any], list[str]]] = {
     "soft reboot": (
         nothing,
@@ -452,81 +394,6 @@ def test_a_create_tells_its_start_and_its_end_in_the_name_of_its_request() -> No
     hear(story)
 
 
-def test_each_event_bears_the_request_that_it_is_about() -> None:
-    async def story(told: Told, listener: Listener) -> None:
-        server = await told.created()
-        told.cloud.hosts["host1"].hypervisor.ignoring_acpi.add(server)
-        await all_told(told)
-        before = len(listener.heard)
-        await told.ask(accept_reboot, server, hard=False)
-        await told.cloud.clock.sleep(1)
-        await told.ask(accept_reboot, server, hard=True)
-        await told.idle(server)
-        await all_told(told)
-        hard, soft = (await told.cloud.database.read(lambda tx: actions.of_server(tx, server)))[:2]
-        heard = [(told_event(event), request_of(event)) for event in listener.heard[before:]]
-        over = heard.index(("active rebooting_hard", hard.request))
-        assert {request for _, request in heard[:over]} == {soft.request}
-        assert {request for _, request in heard[over:]} == {hard.request}
-
-    def request_of(event: CloudEvent) -> str:
-        found: str = data(event)["payload"]["nova_object.data"]["request_id"]
-        return found
-
-    hear(story, count=1)
-
-
-def test_an_event_is_a_cloud_event_that_holds_novas_notification() -> None:
-    async def story(told: Told, listener: Listener) -> None:
-        server = await told.get(await told.created())
-        await all_told(told)
-        event = listener.heard[-1]
-        assert (event.specversion, event.type, event.subject) == ("1.0", "instance.create.end", server.id)
-        assert event.source == SETTINGS.url
-        message = data(event)
-        assert (message["event_type"], message["priority"]) == ("instance.create.end", "INFO")
-        assert message["publisher_id"] == f"nova-compute:{server.host_name}"
-        assert len({event.id for event in listener.heard}) == len(listener.heard)
-        assert [event.sequence for event in listener.heard] == sorted(event.sequence for event in listener.heard)
-
-    hear(story)
-
-
-@pytest.mark.parametrize("form", ["legacy", "both"])
-def test_older_names_are_told_where_they_are_wanted(form: str) -> None:
-    async def story(told: Told, listener: Listener) -> None:
-        server = await told.created()
-        await kill_host(told, server)
-        await told.ask(accept_evacuate, server, Evacuation())
-        await told.idle(server)
-        await all_told(told)
-        types = [event.type for event in listener.heard]
-        for name in ("compute.instance.evacuate", "compute.instance.rebuild.scheduled", "compute.instance.rebuild.end"):
-            assert types.count(name) == 1
-        assert ("instance.evacuate" in types) == (form == "both")
-
-    settings = msgspec.structs.replace(SETTINGS, notification_format=form)
-
-    hear(story, settings)
-
-
-def test_what_was_committed_before_a_crash_is_told_after_it() -> None:
-    async def story(told: Told, listener: Listener) -> None:
-        server = await told.created()
-        await all_told(told)
-        listener.away = True
-        await stop(told, server)
-        assert await told.cloud.database.read(notices.waiting) == 4
-        await told.cloud.kill_controller()
-        listener.away = False
-        await told.cloud.start_controller()
-        await all_told(told)
-        assert listener.of(server)[-4:] == ["active powering-off", "power_off.start", "stopped -", "power_off.end"]
-        await told.host_up("host1")
-
-    hear(story)
-
-
 def tell_crashing(case: str, at: int | None, *, before: bool) -> Fuse:
     """Tell a case with a controller that dies at a transaction; what is heard once is as it always is."""
     ready, accept, arguments, options, expected = SEQUENCES[case]
@@ -617,54 +484,5 @@ def test_what_an_evacuation_puts_off_is_told_to_begin_once(ask: Ready, word: str
         its = [each for each in listener.of(server) if each.startswith(word)]
         assert its == [f"{word}.start", f"{word}.end"]
         await told.back(home)
-
-    hear(story)
-
-
-def test_what_was_not_committed_is_not_told() -> None:
-    async def story(told: Told, listener: Listener) -> None:
-        huge = msgspec.structs.replace(FLAVOR, memory_mb=10_000_000)
-        server = await told.idle(await told.create(flavor=huge))
-        assert server.vm_state is VmState.ERROR
-        await all_told(told)
-        assert listener.of(server.id) == ["building scheduling", "error -", "create.error"]
-
-    hear(story)
-
-
-def test_a_receiver_that_is_away_too_long_loses_the_oldest_and_it_is_counted() -> None:
-    async def story(told: Told, listener: Listener) -> None:
-        listener.away = True
-        server = await told.created()
-        await told.cloud.clock.sleep(120)
-        assert await told.cloud.database.read(notices.waiting) == 2
-        assert told.cloud.cloud.notices.dropped == 4
-        listener.away = False
-        await all_told(told)
-        assert listener.of(server) == ["active -", "create.end"]
-
-    hear(story, msgspec.structs.replace(SETTINGS, notification_count=2))
-
-
-def test_nothing_is_written_where_nobody_is_told() -> None:
-    async def whole() -> None:
-        told = await Told().begin()
-        await told.created()
-        assert await told.cloud.database.read(notices.waiting) == 0
-        assert told.cloud.database.watch is None
-        await told.cloud.down()
-
-    run_virtual(whole())
-
-
-def test_no_secret_is_told() -> None:
-    async def story(told: Told, listener: Listener) -> None:
-        server = await told.created(user_data="dG9wIHNlY3JldA==", admin_pass="hunter2")
-        await told.ask(accept_rebuild, server, msgspec.structs.replace(REBUILD, admin_pass="hunter3"))
-        await told.idle(server)
-        await all_told(told)
-        everything = b"".join(bytes(event.data) for event in listener.heard)
-        for secret in (b"dG9wIHNlY3JldA==", b"hunter2", b"hunter3"):
-            assert secret not in everything
 
     hear(story)

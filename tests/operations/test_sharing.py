@@ -18,8 +18,8 @@ from renova.store import executors, posts
 from renova.store.database import Database, Tx
 from tests.database_away import Away
 from tests.databases import open_empty
+from tests.operations.listening import SETTINGS, Listener, all_told
 from tests.operations.story import Told, asked
-from tests.operations.test_notifications import SETTINGS, Listener, all_told
 
 ONE, OTHER = "controller1", "controller2"
 PAUSES = ["active pausing", "pause.start", "paused -", "pause.end"]

@@ -12,7 +12,7 @@ from renova.model.volume import NbdExport
 from renova.operations.attach_volume import NewAttachment, accept_attach_volume
 from renova.partners.volume import NewVolume
 from renova.store import block_devices, volumes
-from tests.operations.story import PROJECT, USER, Told
+from tests.operations.story import PROJECT, USER, Told, an_image
 
 
 async def a_volume(told: Told, **values: Any) -> VolumeId:
@@ -65,3 +65,10 @@ def write(told: Told, disk: VolumeDisk, what: str) -> None:
 
 def content(told: Told, volume: VolumeId) -> list[str]:
     return told.cloud.storage_hosts["storage1"].volumes.volumes[volume].writes
+
+
+async def booted_from_volume(told: Told) -> tuple[ServerId, BlockDevice]:
+    """Return a server that boots from a volume made of an image, and that volume."""
+    device = a_new_volume(told, source="image", image=an_image("one").id, boot_index=0)
+    server = await told.created(image=None, devices=(device,))
+    return server, (await rows(told, server))[0]

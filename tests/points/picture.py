@@ -15,7 +15,7 @@ from renova.store import (
     volumes,
 )
 from renova.store.database import Tx
-from tests.operations.test_notifications import told_event
+from tests.operations.listening import told_event
 from tests.points.asking import Asking
 from tests.points.cloud import Birth
 
