@@ -16,6 +16,7 @@ from renova.drivers.hypervisor.simulated.hypervisor import SimulatedHypervisor
 from renova.drivers.hypervisor.simulated.storage import SimulatedStorage
 from renova.drivers.network import Network
 from renova.drivers.network.simulated import SimulatedNetwork
+from renova.drivers.volume import Storage
 from renova.guard.page import MemoryPage
 from renova.guard.service import Guard
 from renova.model.chance import SeededChance
@@ -306,6 +307,7 @@ class Host:
         self.hypervisor = kind(self.clock, self.storage, start_s=start_s, shut_down_s=shut_down_s)
         self.network = SimulatedNetwork()
         self.journal = MemoryJournal(self.chance)
+        self.volumes: Storage | None = None  # of a storage host
         self.lines = [line_to(one, f"controller-{at}") for at, one in enumerate(controllers)]
         self.boot = "boot-1"
         self.book = MemoryBook()
@@ -369,6 +371,7 @@ class Host:
             self.local,
             boot=self.boot,
             address="192.0.2.1",
+            storage=self.volumes,
             dialer_to=self.dialer_to,
             book=self.book,
         )

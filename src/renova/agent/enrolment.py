@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from renova.drivers.blocking import in_thread
 from renova.durable import write_whole
-from renova.model.errors import BadSetup, Broken, NotNow
+from renova.model.errors import BadSetup, Broken, NotNow, unusable
 from renova.model.ids import HostId
 from renova.settings import AgentSettings
 from renova.uplink.connection import open_connection, trusting
@@ -43,8 +43,9 @@ ANSWER_S = 30.0
 async def enrolled(settings: AgentSettings) -> Identity:
     """Return who this host is; enrol it with the join token if it is nobody yet.
 
-    `NotNow` when no controller can be reached. `BadSetup` when there is no good token, or when who answers is not
-    the controller that the token speaks of. May be repeated: an enrolled host asks nobody.
+    `NotNow` when no controller can be reached, or the state directory cannot be used now. `BadSetup` when there is no
+    good token, or when who answers is not the controller that the token speaks of. May be repeated: an enrolled host
+    asks nobody.
     """
     state_dir = Path(settings.state_dir)
     identity = read_identity(state_dir)
@@ -133,7 +134,7 @@ def _own_key(state_dir: Path) -> ec.EllipticCurvePrivateKey:
             if isinstance(key, ec.EllipticCurvePrivateKey):
                 return key
     except OSError as error:
-        raise BadSetup(f"The agent's state directory {state_dir} cannot be used ({error.strerror}).") from error
+        raise unusable(error, f"The agent's state directory {state_dir} cannot be used ({error.strerror}).") from error
     except ValueError as error:
         raise BadSetup(f"{path} is damaged. Remove it; the host is not enrolled yet.") from error
     made = ec.generate_private_key(ec.SECP256R1())
@@ -155,4 +156,4 @@ def _write(path: Path, content: bytes) -> None:
     try:
         write_whole(path, content)
     except OSError as error:
-        raise BadSetup(f"{path} cannot be written ({error.strerror}).") from error
+        raise unusable(error, f"{path} cannot be written ({error.strerror}).") from error

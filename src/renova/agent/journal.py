@@ -22,7 +22,7 @@ import structlog
 from renova.drivers.blocking import in_thread
 from renova.durable import DAMAGED, sync_directory, write_whole
 from renova.model.chance import Chance
-from renova.model.errors import BadSetup, Broken, NotNow
+from renova.model.errors import Broken, NotNow, unusable
 from renova.model.guest import Nic
 from renova.model.ids import ServerId, SnapshotId, VolumeId
 
@@ -61,7 +61,7 @@ class Journal(Protocol):
     async def open(self) -> HostPage:
         """Return the host's page, made anew with a new id when the journal was lost or is damaged.
 
-        `BadSetup` when another agent has it open, or the place cannot be used.
+        `NotNow` while another agent has it open, or the place is away; `BadSetup` when it can never be used.
         """
         ...
 
@@ -167,7 +167,9 @@ class FileJournal:
             self._hold()
             return self._checked()
         except OSError as error:
-            raise BadSetup(f"the agent's journal in {self._directory} cannot be used: {error.strerror}") from error
+            raise unusable(
+                error, f"the agent's journal in {self._directory} cannot be used: {error.strerror}"
+            ) from error
 
     def _hold(self) -> None:
         if self._lock is None:
@@ -176,7 +178,8 @@ class FileJournal:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 lock.close()
-                raise BadSetup(f"another agent runs with the journal in {self._directory}; stop it first") from error
+                # It may be one that was killed, and cannot end while storage does not answer.
+                raise NotNow(f"another agent runs with the journal in {self._directory}; stop it first") from error
             self._lock = lock
 
     def _checked(self) -> HostPage:

@@ -7,12 +7,12 @@ else of the agent's state: the directory's group, where it was made with the set
 import os
 from pathlib import Path
 
-from renova.model.errors import BadSetup
+from renova.model.errors import unusable
 from renova.uplink.identity import authority_file, certificate_file, key_file
 
 
 def lay_out(state_dir: Path, directory: Path) -> None:
-    """Have the certificates of an enrolled host in the directory; blocks."""
+    """Have the certificates of an enrolled host in the directory; blocks. `NotNow` or `BadSetup` if they cannot be."""
     copies = {
         "ca-cert.pem": authority_file(state_dir),
         "client-cert.pem": certificate_file(state_dir),
@@ -28,4 +28,4 @@ def lay_out(state_dir: Path, directory: Path) -> None:
                 file.write(source.read_bytes())
             new.replace(directory / name)
     except OSError as error:
-        raise BadSetup(f"The certificates for NBD cannot be put into {directory} ({error.strerror}).") from error
+        raise unusable(error, f"The certificates for NBD cannot be put into {directory} ({error.strerror}).") from error

@@ -8,7 +8,7 @@ server run at a time; and when a lease ends, everything begun under it has ended
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -39,7 +39,7 @@ from renova.settings import AgentSettings
 from renova.uplink.connection import Dialer, LocalDialer
 from renova.uplink.controllers import AddressBook, KnownControllers, MemoryBook
 from renova.uplink.keeping import keep_connected
-from renova.uplink.pauses import Pauses
+from renova.uplink.pauses import Pauses, patiently
 from renova.wire.commands import Command
 from renova.wire.duties import Clean
 from renova.wire.frames import FromController
@@ -50,6 +50,7 @@ from renova.wire.sessions import Controllers, Hello, Peers, Standing, Welcome
 from renova.wire.storage import StorageCommand
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 WELCOME_S = 30.0  # a controller that does not welcome a host for so long is dialled anew
 SWEEP_S = 3600.0  # between looks for disks that were set aside long enough ago
@@ -121,13 +122,13 @@ class Agent:
 
     async def run(self) -> None:
         """Serve until cancelled; then end what runs. Guests are left as they are."""
-        self._page = await self._journal.open()
+        self._page = await self._patiently("journal not opened", self._journal.open)
         try:
             booted = replace(self._page, boot=self._boot)
             await self._patiently("journal not written", lambda: self._note(booted))
             await self._patiently("hypervisor not reached", lambda: self._hypervisor.connect(self._reports.change))
-            if self._storage is not None:
-                await self._storage.open(self._exports_lost)
+            if (storage := self._storage) is not None:
+                await self._patiently("storage not opened", lambda: storage.open(self._exports_lost))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._guard.serve(), name=f"guard-line-{self._name}")
                 group.create_task(self._home.serve(), name=f"home-{self._name}")
@@ -310,15 +311,8 @@ class Agent:
     def _idle(self) -> None:
         self._reports.look_again()
 
-    async def _patiently(self, trouble: str, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Try until it is done; what is not there yet ends no agent."""
-        pauses = self._pauses()
-        while True:
-            try:
-                return await attempt()
-            except NotNow as error:
-                log.warning(trouble, reason=str(error))
-            await pauses.pause()
+    async def _patiently(self, trouble: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        return await patiently(trouble, attempt, self._pauses())
 
     def _pauses(self) -> Pauses:
         return Pauses(self._clock, self._chance)

@@ -7,7 +7,7 @@ for the end of the guests, and the gate stays closed until they know.
 from pathlib import Path
 
 from renova.durable import write_whole
-from renova.model.errors import BadSetup
+from renova.model.errors import unusable
 
 
 class ArmedMark:
@@ -20,13 +20,14 @@ class ArmedMark:
         return self._path.exists()
 
     def set(self) -> None:
-        """Have it on disk. `BadSetup` when it cannot be: then the host must not be armed."""
+        """Have it on disk. `NotNow` or `BadSetup` when it cannot be: then the host must not be armed."""
         if self.is_set():
             return
         try:
             write_whole(self._path, b"")
         except OSError as error:
-            raise BadSetup(f"{self._path} cannot be written ({error.strerror}), so this host is not armed.") from error
+            says = f"{self._path} cannot be written ({error.strerror}), so this host is not armed."
+            raise unusable(error, says) from error
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)

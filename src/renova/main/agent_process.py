@@ -17,6 +17,7 @@ from renova import log as logs
 from renova.agent.journal import FileJournal
 from renova.agent.nbd_certificates import lay_out
 from renova.agent.service import Agent
+from renova.drivers.blocking import in_thread
 from renova.drivers.guard.place import enclosure_at, usual_place
 from renova.drivers.heartbeat import Heartbeats
 from renova.drivers.heartbeat.files import FileHeartbeats
@@ -30,8 +31,8 @@ from renova.drivers.network import Network
 from renova.drivers.network.linux_bridge import LinuxBridge
 from renova.drivers.network.none import NoNetwork
 from renova.drivers.volume import Storage
-from renova.main.ending import until_told
-from renova.main.underlay import underlay_address
+from renova.main.ending import run_to_status, until_told
+from renova.main.underlay import found_underlay
 from renova.model.chance import Chance, SystemChance
 from renova.model.clock import Clock, SystemClock
 from renova.model.errors import BadSetup
@@ -40,6 +41,7 @@ from renova.uplink.connection import TlsDialer
 from renova.uplink.controllers import FileBook
 from renova.uplink.identity import authority_file, certificate_file, check_name, key_file, read_identity
 from renova.uplink.local_socket import SocketDialer
+from renova.uplink.pauses import Pauses, patiently
 
 log = structlog.get_logger()
 
@@ -64,10 +66,10 @@ async def _serve(settings: AgentSettings) -> None:
     if identity is None:
         raise BadSetup(f"This host is not enrolled: there is no identity in {state}. Start it with `renova agent`.")
     check_name(identity, settings.name)
-    controllers = settings.controllers or identity.controllers
-    address = underlay_address(settings, controllers)
+    controllers, book = settings.controllers or identity.controllers, FileBook(state)
+    address = await found_underlay(settings, controllers, book, clock, chance)
     tls = Path(settings.nbd_tls_dir) if settings.nbd_tls_dir else state / "nbd-tls"
-    lay_out(state, tls)
+    await patiently("certificates not laid out", lambda: in_thread(None, lay_out, state, tls), Pauses(clock, chance))
     storage: Storage | None = None
     heartbeats: Heartbeats | None = None
     hypervisor: Hypervisor = NoHypervisor()
@@ -101,7 +103,7 @@ async def _serve(settings: AgentSettings) -> None:
         storage=storage,
         heartbeats=heartbeats,
         dialer_to=lambda controller: TlsDialer(controller, state),
-        book=FileBook(state),
+        book=book,
     )
     await until_told(agent.run())
 
@@ -139,8 +141,4 @@ def nbd_ports(settings: AgentSettings) -> range:
 
 
 if __name__ == "__main__":
-    try:
-        serve(load(AgentSettings, Path(sys.argv[1]) if len(sys.argv) > 1 else None))
-    except BadSetup as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    run_to_status(lambda: serve(load(AgentSettings, Path(sys.argv[1]) if len(sys.argv) > 1 else None)))

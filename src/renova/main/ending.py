@@ -2,12 +2,27 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+import sys
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 
+from renova.model.errors import BadSetup, CloudError
+
 log = structlog.get_logger()
+
+
+def run_to_status(serve: Callable[[], None]) -> None:
+    """Run a process of a host. What ends it on purpose becomes one sentence, and its exit status.
+
+    2: somebody has to change a setting first, and it need not be started again before; 1: it may go better next time.
+    """
+    try:
+        serve()
+    except CloudError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, BadSetup) else 1) from None
 
 
 async def until_told(work: Coroutine[Any, Any, None]) -> None:

@@ -28,8 +28,8 @@ from renova.guard.keeper import Keeper
 from renova.guard.page import FilePage
 from renova.guard.service import Guard
 from renova.guard.witnessed import Witnessed
-from renova.main.ending import until_told
-from renova.main.underlay import underlay_address
+from renova.main.ending import run_to_status, until_told
+from renova.main.underlay import found_underlay
 from renova.model.chance import SystemChance
 from renova.model.clock import Clock, SystemClock
 from renova.model.errors import BadSetup
@@ -60,7 +60,7 @@ async def _guard(settings: AgentSettings) -> None:
     gate = await _gate(settings, mark, clock)
     identity = await _enrolled(state, clock)
     check_name(identity, settings.name or socket.gethostname())
-    controllers = settings.controllers or identity.controllers
+    controllers, book = settings.controllers or identity.controllers, FileBook(state, "guard-controllers.json")
     keeper: Keeper | Disarming | None = None
     neighbours, witnessed = None, None
     if gate is not None and not settings.guard_armed:
@@ -69,7 +69,8 @@ async def _guard(settings: AgentSettings) -> None:
         for measure in harden():
             if measure.refused:
                 log.warning("guard not hardened", measure=measure.name, reason=measure.refused)
-        neighbours = DatagramNeighbours(underlay_address(settings, controllers), settings.guard_port, clock, chance)
+        address = await found_underlay(settings, controllers, book, clock, chance)
+        neighbours = DatagramNeighbours(address, settings.guard_port, clock, chance)
         keeper = Keeper(gate, await _arm(settings, state, gate, mark), clock, neighbours)
         witnessed = Witnessed(identity.host, clock) if settings.witness else None
         mark.set()
@@ -84,7 +85,7 @@ async def _guard(settings: AgentSettings) -> None:
         neighbours=neighbours,
         witnessed=witnessed,
         dialer_to=lambda controller: TlsDialer(controller, state),
-        book=FileBook(state, "guard-controllers.json"),
+        book=book,
     )
     servers = [await listen(state, guard.serve_agent), await listen(state, guard.serve_reader, READERS_SOCKET)]
     try:
@@ -148,8 +149,4 @@ async def _enrolled(state: Path, clock: Clock) -> Identity:
 
 
 if __name__ == "__main__":
-    try:
-        serve(load(AgentSettings, Path(sys.argv[1]) if len(sys.argv) > 1 else None))
-    except BadSetup as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    run_to_status(lambda: serve(load(AgentSettings, Path(sys.argv[1]) if len(sys.argv) > 1 else None)))

@@ -11,9 +11,8 @@ import structlog
 
 from renova import log as logs
 from renova.guard.reader import Reader
-from renova.main.ending import until_told
+from renova.main.ending import run_to_status, until_told
 from renova.model.clock import SystemClock
-from renova.model.errors import BadSetup
 from renova.settings import AgentSettings, load
 from renova.uplink.local_socket import READERS_SOCKET, SocketDialer
 from renova.witness.directory import WitnessDirectory
@@ -36,8 +35,4 @@ def serve(settings: AgentSettings) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        serve(load(AgentSettings, Path(sys.argv[1]) if len(sys.argv) > 1 else None))
-    except BadSetup as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    run_to_status(lambda: serve(load(AgentSettings, Path(sys.argv[1]) if len(sys.argv) > 1 else None)))

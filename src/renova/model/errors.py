@@ -4,6 +4,8 @@ Two edges translate them: `api.dispatch` to HTTP codes, `engine.telling` to retr
 A message says its own layer's part, and what to do; the cause stays in the exception chain.
 """
 
+import errno
+
 
 class CloudError(Exception):
     """What this code raises on purpose."""
@@ -54,4 +56,21 @@ class Broken(CloudError):
 
 
 class BadSetup(CloudError):
-    """The machine or the configuration is not as needed; the message says what to do. Exit status 2."""
+    """The machine or the configuration is not as needed; the message says what to do. Exit status 2: nobody tries
+    again before it has been done."""
+
+
+# What the system says to a wrong setting, and will say for as long as nobody changes anything.
+_LASTING = {
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.EINVAL, errno.ENAMETOOLONG, errno.ELOOP, errno.EOPNOTSUPP),
+}
+
+
+def unusable(error: OSError, says: str) -> BadSetup | NotNow:
+    """Return what it means to a process that begins that something of its machine cannot be used.
+
+    Storage that is full, away or read-only and a network that is not there yet may pass: `NotNow`. `BadSetup` is for
+    what only a change of settings mends.
+    """
+    return BadSetup(says) if error.errno in _LASTING else NotNow(says)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from renova.durable import DAMAGED
-from renova.model.errors import BadSetup
+from renova.model.errors import BadSetup, unusable
 from renova.model.ids import HostId
 
 
@@ -53,14 +53,17 @@ def identity_file(state_dir: Path) -> Path:
 
 
 def read_identity(state_dir: Path) -> Identity | None:
-    """Return the identity of an enrolled host, None if it is not enrolled yet; `BadSetup` if some of it is lost."""
+    """Return the identity of an enrolled host, None if it is not enrolled yet.
+
+    `BadSetup` if some of it is lost, `NotNow` while it cannot be read.
+    """
     path = identity_file(state_dir)
     try:
         identity = msgspec.json.decode(path.read_bytes(), type=Identity)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise BadSetup(f"The host's identity {path} cannot be read ({error.strerror}).") from error
+        raise unusable(error, f"The host's identity {path} cannot be read ({error.strerror}).") from error
     except DAMAGED as error:
         raise BadSetup(f"The host's identity {path} is damaged. Remove {state_dir} and enrol the host anew.") from error
     for file in (key_file(state_dir), certificate_file(state_dir), authority_file(state_dir)):

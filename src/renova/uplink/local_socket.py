@@ -11,7 +11,7 @@ from websockets.asyncio.server import Server, ServerConnection, unix_serve
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from renova.model.channel import Channel, Closed
-from renova.model.errors import BadSetup, NotNow
+from renova.model.errors import NotNow, unusable
 from renova.wire.hanging_up import hang_up
 
 SOCKET = "guard.sock"
@@ -81,7 +81,7 @@ async def listen(state_dir: Path, serve: Callable[[Channel], Awaitable[None]], n
                 one, path, compression=None, max_size=MOST_BYTES, close_timeout=CLOSE_S, ping_interval=None
             )
     except OSError as error:
-        raise BadSetup(f"The socket {state_dir / name} cannot be made ({error.strerror}).") from error
+        raise unusable(error, f"The socket {state_dir / name} cannot be made ({error.strerror}).") from error
     (state_dir / name).chmod(0o600)
     return server
 

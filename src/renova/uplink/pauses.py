@@ -1,7 +1,16 @@
 """Pauses between tries: doubling, with jitter, so that a thousand hosts do not come back in the same moment."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
 from renova.model.chance import Chance
 from renova.model.clock import Clock
+from renova.model.errors import NotNow
+
+log = structlog.get_logger()
+T = TypeVar("T")
 
 FIRST_S, LONGEST_S = 0.1, 2.0
 
@@ -22,3 +31,16 @@ class Pauses:
     def reset(self) -> None:
         """Begin anew with the shortest: a try succeeded."""
         self._next_s = FIRST_S
+
+
+async def patiently(trouble: str, attempt: Callable[[], Awaitable[T]], pauses: Pauses) -> T:
+    """Try until it is done, and say what is not there yet: that ends no process of a host."""
+    said = ""
+    while True:
+        try:
+            return await attempt()
+        except NotNow as error:
+            if str(error) != said:
+                said = str(error)
+                log.warning(trouble, reason=said)
+        await pauses.pause()

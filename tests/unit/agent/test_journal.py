@@ -17,6 +17,7 @@ from renova.model.ids import ServerId
 
 from ...agent.host import SERVER, nic
 
+NOWHERE = Path("/proc/nowhere")  # where nothing can be made, by whomever
 PAGE = ServerPage(incarnation=3, number=10, epoch=4, burnt=2, nics=(nic(1), nic(2)))
 
 
@@ -81,10 +82,10 @@ async def test_what_was_written_is_there_for_the_next_agent(kept: Kept) -> None:
 async def test_two_agents_never_share_a_journal(files: InFiles) -> None:
     first = files.again()
     await first.open()
-    with pytest.raises(BadSetup, match="another agent"):
-        await files.again().open()
-    await first.close()
     second = files.again()
+    with pytest.raises(NotNow, match="another agent"):
+        await second.open()
+    await first.close()
     await second.open()
     await second.close()
 
@@ -225,3 +226,8 @@ async def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadSetup, match="journal"):
         await FileJournal(tmp_path / "file" / "journal", SeededChance(1)).open()
+
+
+async def test_a_place_that_is_away_is_asked_for_again() -> None:
+    with pytest.raises(NotNow, match="journal"):
+        await FileJournal(NOWHERE / "journal", SeededChance(1)).open()

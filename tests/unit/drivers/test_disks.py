@@ -10,6 +10,7 @@ import pytest
 from renova.drivers.hypervisor.disks import Disks
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
+from renova.model.errors import BadSetup, NotNow
 from renova.model.ids import ServerId
 
 SERVER = ServerId("00000000-0000-4000-8000-000000000001")
@@ -32,6 +33,14 @@ def header(offset: int, length: int, text: bytes = b"") -> bytes:
     """Return what a disk begins with that says of itself to be qcow2, with the name of what it is built on."""
     start = struct.pack(">4sIQI", b"QFI\xfb", 3, offset, length)
     return (start.ljust(512, b"\0") + text).ljust(4096, b"\0")
+
+
+async def test_a_directory_that_is_away_is_asked_for_again_and_one_that_is_none_is_not(tmp_path: Path) -> None:
+    with pytest.raises(NotNow, match="O_DIRECT"):
+        await disks(Path("/proc/nowhere/instances")).check()  # where nothing can be made, by whomever
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadSetup, match="O_DIRECT"):
+        await disks(tmp_path / "file").check()
 
 
 @pytest.mark.parametrize("name", ["disk_eph0_1", "disk_swap_1"])

@@ -39,7 +39,7 @@ from renova.drivers.hypervisor.qemu_img import Inside, run_program
 from renova.durable import publish, sync_directory, sync_file
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import BadSetup, Broken, NotNow, Refused
+from renova.model.errors import Broken, NotNow, Refused, unusable
 from renova.model.guest import Aside, CachedImage, Guest, LocalDisks, RootDisk
 from renova.model.ids import ImageId, ServerId
 
@@ -65,7 +65,7 @@ class Disks:
         self._images = ImageCache(instances / "_base", clock)
 
     async def check(self) -> None:
-        """Raise `BadSetup` unless guests can run from this directory."""
+        """Raise `NotNow` unless guests can run from this directory, `BadSetup` if they never can."""
         await in_thread(None, self._check)
 
     async def storage_id(self) -> str:
@@ -235,9 +235,8 @@ class Disks:
                 probe.unlink(missing_ok=True)  # it may be there although it cannot be opened so
         except OSError as error:
             # Guests open their disks without host caching: see `domain_xml`.
-            raise BadSetup(
-                f"{self._instances}: {error.strerror}; guests need a directory that is writable and allows O_DIRECT"
-            ) from error
+            says = f"{self._instances}: {error.strerror}; guests need a directory that is writable and allows O_DIRECT"
+            raise unusable(error, says) from error
 
     def _storage_id(self) -> str:
         path = self._instances / ".storage-id"

@@ -105,11 +105,11 @@ class LibvirtHypervisor:
 
     async def connect(self, changed: Callable[[GuestChanged], None]) -> None:
         await self._disks.check()
+        await self._travel.open()
         # Events come over one and looks are had over another: until both are back, nothing could be told.
         await self._connection.open(self._on_event, self._reopened, self._pulses.shows)
         await self._eyes.open(lambda _server: None, self._report_all)
         await self._slow.open(lambda _server: None, lambda: None)
-        await self._travel.open()
         await self._put_all_behind_gate()
         architecture = (await self._eyes.call(domains.host_cpu)).get("arch")
         if architecture != "x86_64":

@@ -74,21 +74,25 @@ class Passage:
         self._door: asyncio.Server | None = None
 
     async def open(self) -> None:
-        """Listen; `BadSetup` where that cannot be."""
+        """Listen, unless it does already; `NotNow` while that cannot be."""
+        if self._door is not None:
+            return
         try:
             self._door = await asyncio.start_server(
                 self._welcome, self._address, self._port, ssl=self._as_server, ssl_handshake_timeout=GREETING_S
             )
         except OSError as error:
-            raise BadSetup(
+            # Whoever has the port may be a former agent, and the address may be there in a moment.
+            raise NotNow(
                 f"Guests cannot come to this host: {self._address}:{self._port} cannot be listened at "
                 f"({error.strerror}). Free that port, or set migration_port."
             ) from error
         self._port = self._door.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        if self._door is not None:
-            self._door.close()
+        door, self._door = self._door, None
+        if door is not None:
+            door.close()
         for server in {each.server for each in self._expected.values()}:
             await self.forget(server)
 

@@ -24,7 +24,9 @@ class Storage(Protocol):
 
     async def open(self, lost: Callable[[], None]) -> None:
         """Begin, serving nothing. `lost` is called in the event loop whenever all exports for a host were lost at once,
-        and must not block: they are to be asked for again, each anew. Those for other hosts are served on."""
+        and must not block: they are to be asked for again, each anew. Those for other hosts are served on.
+
+        `NotNow` while the storage is away: then this may be called again. `BadSetup` when it never will be there."""
         ...
 
     async def close(self) -> None:

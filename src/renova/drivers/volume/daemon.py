@@ -61,7 +61,8 @@ class Daemon:
         self._ended = asyncio.Event()
 
     async def start(self) -> None:
-        """Start it, and return when it serves. `BadSetup` with its own last words when it does not start."""
+        """Start it, and return when it serves. `NotNow` with its own last words when it does not, or too slowly;
+        `BadSetup` when it is not installed."""
         await in_thread(None, _end_former, self._pid_file)
         ours, its = socket.socketpair()
         with its:
@@ -77,7 +78,7 @@ class Daemon:
             await self._kill()
             if not isinstance(error, QMPError | TimeoutError):
                 raise
-            raise BadSetup(f"{PROGRAM} does not start: {await in_thread(None, _last_line, self._log_file)}") from error
+            raise NotNow(f"{PROGRAM} does not start: {await in_thread(None, _last_line, self._log_file)}") from error
         self._qmp = client
         self._ended.clear()
         self._watching = asyncio.get_running_loop().create_task(self._watch(), name="storage-daemon")
@@ -95,10 +96,12 @@ class Daemon:
                 return await asyncio.create_subprocess_exec(
                     *argv, pass_fds=[qmp], stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
                 )
-        except OSError as error:
+        except FileNotFoundError as error:
             raise BadSetup(
                 f"{PROGRAM} cannot be started: {error}. Install qemu-system-common and util-linux."
             ) from error
+        except OSError as error:
+            raise NotNow(f"{PROGRAM} cannot be started: {error}") from error
 
     async def _watch(self) -> None:
         process = self._process
@@ -248,7 +251,7 @@ def _end_former(pid_file: Path) -> None:
                 time.sleep(0.05)
             else:
                 return
-    raise BadSetup(f"Another {PROGRAM} holds {pid_file} and cannot be ended. End it.")
+    raise NotNow(f"Another {PROGRAM} holds {pid_file} and cannot be ended. End it.")
 
 
 def _last_line(path: Path) -> str:

@@ -70,7 +70,7 @@ class Daemons:
         self._gates: defaultdict[Door | None, asyncio.Lock] = defaultdict(asyncio.Lock)  # held to start or end one
 
     async def open(self) -> None:
-        """End what was left, and start the one that serves nobody. `BadSetup` when that cannot be."""
+        """End what was left, and start the one that serves nobody. `NotNow` and `BadSetup` as in `Daemon.start`."""
         await in_thread(None, end_all, self._run)
         await self._start(None)
 

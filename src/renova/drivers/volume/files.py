@@ -21,7 +21,7 @@ from renova.drivers.blocking import in_thread
 from renova.drivers.hypervisor import ImageSource, qemu_img
 from renova.drivers.hypervisor.image import verified
 from renova.durable import publish, sync_directory, sync_file
-from renova.model.errors import BadSetup, Broken, NotNow, Refused
+from renova.model.errors import Broken, NotNow, Refused, unusable
 from renova.model.ids import SnapshotId, VolumeId
 from renova.model.storage import OfImage
 
@@ -46,11 +46,14 @@ class VolumeFiles:
         return self._directory / "run"
 
     async def open(self) -> None:
-        """Have the directories, and remove what was broken off. `BadSetup` when the place cannot be used."""
+        """Have the directories, and remove what was broken off. `NotNow` while the place cannot be used, `BadSetup`
+        if it never can."""
         try:
             await in_thread(None, self._open)
         except OSError as error:
-            raise BadSetup(f"The volumes directory {self._directory} cannot be used ({error.strerror}).") from error
+            raise unusable(
+                error, f"The volumes directory {self._directory} cannot be used ({error.strerror})."
+            ) from error
 
     async def space(self) -> tuple[int, int]:
         """Return how many bytes the file system has, and how many of these are free."""
