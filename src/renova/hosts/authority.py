@@ -41,7 +41,8 @@ class ServerIdentity:
 class Authority:
     """Signs certificates; its key never leaves the directory that the controllers share.
 
-    `own`: where this controller's own certificate is kept; the authority's directory where there is but one.
+    `own`: where this controller's own certificate is kept; the authority's directory where there is but one. Raises
+    `BadSetup` when some of the authority is gone or damaged, `OSError` while its directory cannot be used.
     """
 
     def __init__(self, directory: Path, clock: Clock, own: Path | None = None) -> None:
@@ -49,12 +50,12 @@ class Authority:
         self._own = own or directory
         self._clock = clock
         key_file, certificate_file = directory / KEY, directory / CERTIFICATE
+        if not certificate_file.exists():
+            self._begin()
         try:
-            if not certificate_file.exists():
-                self._begin()
             key = serialization.load_pem_private_key(key_file.read_bytes(), None)
             self._certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:
             raise BadSetup(
                 f"The certificate authority in {directory} cannot be used ({error}). Restore it from a backup; "
                 "a new one would shut every enrolled host out."

@@ -26,7 +26,7 @@ from renova.main.garbage import look_seldom
 from renova.main.http_door import Door
 from renova.model.chance import SystemChance
 from renova.model.clock import Clock, SystemClock
-from renova.model.errors import BadSetup, NotNow
+from renova.model.errors import BadSetup, DatabaseAway, NotNow
 from renova.model.ids import ExecutorId
 from renova.partners.identity.builtin import BuiltinIdentity
 from renova.partners.image.builtin import BuiltinImages
@@ -50,7 +50,7 @@ T = TypeVar("T")
 # The database's writer gives the interpreter away at each statement; while requests come in, it gets it back only after
 # this time. By Python's own 5 ms, a hundred reboots were accepted half as fast.
 SWITCH_S = 0.0005
-AGAIN_S = 2.0  # seconds until a database that does not answer is asked again
+AGAIN_S = 2.0  # seconds until a database or a directory that does not answer is asked again
 FINISH_S = 20  # seconds that requests are given to be answered when the controller ends
 
 
@@ -69,11 +69,11 @@ async def _serve(settings: ControllerSettings, agents_fd: int | None) -> None:
     api_socket = _listen(settings.api_address, settings.api_port)
     async with AsyncExitStack() as stack:
         stack.callback(api_socket.close)
-        database = await _when_database_answers(lambda: _open(settings, clock))
+        database = await _when_it_is_there(lambda: _open(settings, clock))
         stack.callback(database.close)
         identity = BuiltinIdentity(database, clock, chance, settings)
-        await _when_database_answers(lambda: have_users(identity, chance, settings))
-        authority = await _when_database_answers(lambda: have_authority(database, clock, settings))
+        authority = await _when_it_is_there(lambda: have_authority(database, clock, settings))
+        await _when_it_is_there(lambda: have_users(identity, chance, settings))
         executor = Executor(ExecutorId(chance.uuid()))
         images = BuiltinImages(database, chance, settings, executor)
         parts = Parts(
@@ -162,13 +162,15 @@ class _Server(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._told)
 
 
-async def _when_database_answers(work: Callable[[], Awaitable[T]]) -> T:
-    """Do it as soon as the database can be asked; say so while it cannot."""
+async def _when_it_is_there(work: Callable[[], Awaitable[T]]) -> T:
+    """Do it as soon as the database and the shared directory can be asked; say so while they cannot."""
     while True:
         try:
             return await work()
-        except NotNow as away:
+        except DatabaseAway as away:
             log.warning("controller waits for the database", reason=str(away))
+        except NotNow as away:
+            log.warning("controller waits", reason=str(away))
         await asyncio.sleep(AGAIN_S)
 
 

@@ -91,11 +91,16 @@ def begin_era(tx: Tx, reason: str, gap: int) -> int:
     return era
 
 
+def known_authority(tx: Tx) -> str | None:
+    """Return the fingerprint of the cloud's certificate authority; None before any controller had one."""
+    row = tx.execute(_GET).first()
+    return None if row is None or row.authority is None else str(row.authority)
+
+
 def authority(tx: Tx, mine: str) -> str:
     """Return the fingerprint of the cloud's certificate authority: the first that any controller had."""
-    row = tx.execute(_GET).first()
-    if row is not None and row.authority is not None:
-        return str(row.authority)
+    if (known := known_authority(tx)) is not None:
+        return known
     _change(tx, authority=mine)
     return mine
 
