@@ -129,6 +129,9 @@ def welcome(tx: Tx, host_id: HostId, hello: Hello, times: LeaseTimes) -> Place:
     resume = role is Role.COMPUTE and (host.resume or booted)  # a storage host is told all whenever it comes
     if booted:
         _note_powers(tx, host_id, hello)
+    if host.facts is not None and host.facts.storage_id not in ("", hello.facts.storage_id):
+        # The host was told to take it (decision 0042): what is left on the other one is not found any more.
+        log.warning("host on other storage", host=host.name, old=host.facts.storage_id, new=hello.facts.storage_id)
     host_rows.change(
         tx,
         host_id,

@@ -115,7 +115,8 @@ async def _guests(settings: AgentSettings, clock: Clock, chance: Chance, passage
     log.info("accelerator chosen", kind=accelerator.kind, reason=accelerator.reason)
     enclosure = enclosure_at(Path(settings.gate) if settings.gate else usual_place())
     log.info("guests are started behind the gate", at=str(enclosure.path), held_by=enclosure.holds_by)
-    disks = Disks(Path(settings.instances_dir), clock, chance, enclosure.argv_inside)
+    known = Path(settings.state_dir) / "instances-storage"
+    disks = Disks(Path(settings.instances_dir), clock, chance, enclosure.argv_inside, known=known)
     gate = BehindGate(enclosure)
     return LibvirtHypervisor(disks, clock, accelerator.kind, uri=settings.libvirt_uri, gate=gate, passage=passage)
 

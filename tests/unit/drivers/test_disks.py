@@ -3,6 +3,7 @@
 import hashlib
 import os
 import struct
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from renova.drivers.hypervisor.disks import Disks
 from renova.model.chance import SystemChance
 from renova.model.clock import SystemClock
 from renova.model.errors import BadSetup, NotNow
+from renova.model.guest import LocalDisks
 from renova.model.ids import ServerId
 
 SERVER = ServerId("00000000-0000-4000-8000-000000000001")
@@ -41,6 +43,36 @@ async def test_a_directory_that_is_away_is_asked_for_again_and_one_that_is_none_
     (tmp_path / "file").write_text("")
     with pytest.raises(BadSetup, match="O_DIRECT"):
         await disks(tmp_path / "file").check()
+
+
+async def test_on_a_mount_point_without_its_storage_nothing_is_made_nor_taken_for_gone(tmp_path: Path) -> None:
+    """A host whose mount failed at a boot, or was taken away while its agent runs, waits until it is back."""
+    instances, away = tmp_path / "instances", tmp_path / "away"
+    instances.mkdir()
+    on_storage = Disks(instances, SystemClock(), SystemChance(), known=tmp_path / "known")
+    await on_storage.check()
+    identity = await on_storage.storage_id()
+    have(instances, disk_1=b"x")
+    instances.rename(away)
+    instances.mkdir()
+    booted = Disks(instances, SystemClock(), SystemChance(), known=tmp_path / "known")
+    asked: list[Callable[[], Awaitable[object]]] = [
+        booted.check,
+        on_storage.storage_id,
+        lambda: on_storage.own(SERVER, 2),
+        lambda: on_storage.has(SERVER, LocalDisks(1, None)),
+        lambda: on_storage.drop(SERVER, None, 1),
+        lambda: on_storage.set_aside(SERVER, 1),
+    ]
+    for each in asked:
+        with pytest.raises(NotNow, match=r"is it mounted\?"):
+            await each()
+    assert list(instances.iterdir()) == []
+    instances.rmdir()
+    away.rename(instances)
+    await booted.check()
+    assert await booted.storage_id() == identity
+    assert (instances / SERVER / "disk.1").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("name", ["disk_eph0_1", "disk_swap_1"])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from renova.hosts.registration import Place, cleaned, duty, enrol, give_token, spend_token, welcome
 from renova.model.errors import Conflict, Invalid
@@ -103,6 +104,15 @@ def test_a_hello_tells_what_the_host_is_now(tables: Tables) -> None:
     host = tables.do(lambda tx: hosts.get(tx, A))
     assert host is not None
     assert (host.address, host.facts and host.facts.vcpus, host.last_seen) == ("10.1.0.9", 4, host.updated_at)
+
+
+def test_that_a_host_has_other_storage_is_said(tables: Tables) -> None:
+    with capture_logs() as logs:
+        for storage in ("", "first", "first", "second"):
+            greet(tables, facts=replace(FACTS, storage_id=storage))
+    assert [(each["old"], each["new"]) for each in logs if each["event"] == "host on other storage"] == [
+        ("first", "second")
+    ]
 
 
 def test_a_host_that_was_renamed_is_not_let_in(tables: Tables) -> None:

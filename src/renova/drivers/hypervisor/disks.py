@@ -1,6 +1,6 @@
 """The instances directory of a host: each server's disks, its config drive and console log, and cached images.
 
-    <instances>/.storage-id            identity of the directory; the same on every host that shares it
+    <instances>/.storage-id            identity of the directory (`drivers.storage_mark`)
     <instances>/_base/<sum>            cached images (`image_cache`)
     <instances>/_aside/                what servers that have gone to other hosts left here (`aside`)
     <instances>/<server>/disk.<n>      root disk of generation n, an overlay on a cached image
@@ -36,6 +36,7 @@ from renova.drivers.hypervisor.config_drive import config_drive
 from renova.drivers.hypervisor.domain_xml import GuestPaths
 from renova.drivers.hypervisor.image_cache import ImageCache
 from renova.drivers.hypervisor.qemu_img import Inside, run_program
+from renova.drivers.storage_mark import StorageMark
 from renova.durable import publish, sync_directory, sync_file
 from renova.model.chance import Chance
 from renova.model.clock import Clock
@@ -55,10 +56,17 @@ FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, err
 
 
 class Disks:
-    """The servers' files below `instances`; programs that write there run `inside` the host's gate."""
+    """The servers' files below `instances`; programs that write there run `inside` the host's gate.
 
-    def __init__(self, instances: Path, clock: Clock, chance: Chance, inside: Inside = list) -> None:
+    `known` is the file in which the host keeps on which storage that directory was. Errors: `NotNow` while it is on
+    another or on none; nothing is done there then.
+    """
+
+    def __init__(
+        self, instances: Path, clock: Clock, chance: Chance, inside: Inside = list, *, known: Path | None = None
+    ) -> None:
         self._instances = instances
+        self._mark = StorageMark(instances, chance, known)
         self._clock = clock
         self._chance = chance
         self._inside = inside
@@ -70,7 +78,7 @@ class Disks:
 
     async def storage_id(self) -> str:
         """Return the directory's identity, made on first use; hosts that share the directory get the same."""
-        return await self._do(self._storage_id)
+        return await self._do(self._mark.identity)
 
     async def total_gb(self) -> int:
         """Return the size of the file system in GiB."""
@@ -179,7 +187,7 @@ class Disks:
     async def drop_images(self, in_use: Collection[CachedImage], grace_s: float) -> list[str]:
         """Delete cached images that nobody uses; none that any disk here needs, whatever `in_use` says."""
         with _storage_errors():
-            return await self._images.drop(await in_thread(None, self._needed), in_use, grace_s)
+            return await self._images.drop(await self._do(self._needed), in_use, grace_s)
 
     async def drop_asides(self, older_than_s: float) -> list[Aside]:
         return await self._do(aside.drop, self._instances, self._clock.wall(), older_than_s)
@@ -196,8 +204,12 @@ class Disks:
             raise Broken(f"{server!r} is no server's id") from error
 
     async def _do(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def on_known_storage() -> T:
+            self._mark.must_be_known()  # what is mounted may go while an agent runs
+            return call(*args, **kwargs)
+
         with _storage_errors():
-            return await in_thread(None, call, *args, **kwargs)
+            return await in_thread(None, on_known_storage)
 
     async def _make_root(self, root: RootDisk, base: Path, path: Path) -> bool:
         image = await self._do(qemu_img.virtual_bytes, base, root.image_format)
@@ -228,31 +240,17 @@ class Disks:
     def _check(self) -> None:
         probe = self._instances / f".probe-{self._chance.uuid()}"
         try:
+            self._mark.must_be_known()  # first: nothing is made, nor tried, in a mount point
             self._instances.mkdir(parents=True, exist_ok=True)
             try:
                 os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_DIRECT, 0o600))
             finally:
                 probe.unlink(missing_ok=True)  # it may be there although it cannot be opened so
+            self._mark.identity()  # last: a directory that will not do is not kept as this host's
         except OSError as error:
             # Guests open their disks without host caching: see `domain_xml`.
             says = f"{self._instances}: {error.strerror}; guests need a directory that is writable and allows O_DIRECT"
             raise unusable(error, says) from error
-
-    def _storage_id(self) -> str:
-        path = self._instances / ".storage-id"
-        if not path.exists():
-            self._instances.mkdir(parents=True, exist_ok=True)
-            mine = self._instances / f".storage-id-{self._chance.uuid()}"
-            with mine.open("xb") as file:
-                file.write(f"{self._chance.uuid()}\n".encode())
-                sync_file(file)
-            try:
-                # Not a rename: of two hosts that come first, one must win and the other must see it.
-                with contextlib.suppress(FileExistsError):
-                    path.hardlink_to(mine)
-            finally:
-                mine.unlink()
-        return path.read_text().strip()
 
     def _own(self, server: ServerId, incarnation: int) -> None:
         self._at(server).mkdir(mode=0o711, parents=True, exist_ok=True)
