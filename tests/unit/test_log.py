@@ -1,14 +1,22 @@
-"""A log line is one event that a machine can read, and no secret is in it, however deep it lies."""
+"""A log line is one event that a machine can read, and no secret is in it, however deep it lies. One that cannot be
+written is lost, and nothing else."""
 
+import errno
+import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import structlog
 
+import renova
 from renova import log as logs
 
 SECRET = "opensesame"
@@ -143,3 +151,124 @@ def test_what_json_cannot_hold_is_told_as_text(lines: Lines) -> None:
     assert "object" in lines.one(thing=object())["thing"]
     assert lines.one(thing=b"\xff")["thing"]
     assert lines.one(thing={("a", 1): 2})["thing"] == {"('a', 1)": 2}
+
+
+class Disk(io.RawIOBase):
+    """A file on a disk with room for so many bytes more."""
+
+    def __init__(self) -> None:
+        self.content = b""
+        self.room = 1 << 20
+
+    def write(self, content: Any) -> int:
+        taken = bytes(content)[: self.room]
+        if not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.content += taken
+        self.room -= len(taken)
+        return len(taken)
+
+
+def test_lines_that_cannot_be_written_are_counted_and_told_once_they_can() -> None:
+    disk = Disk()
+    stream = logs.Enduring(disk, lambda count: f"lost {count}\n".encode())
+    stream.write(b"one\n")
+    disk.room = 2
+    for line in (b"two\n", b"three\n", b"four\n"):
+        assert stream.write(line) == len(line)
+    disk.room = 100
+    stream.write(b"five\n")
+    stream.write(b"six\n")
+    assert disk.content.splitlines() == [b"one", b"tw", b"lost 3", b"five", b"six"]
+
+
+def test_a_line_that_found_no_room_for_its_report_either_is_counted_too() -> None:
+    disk = Disk()
+    stream = logs.Enduring(disk, lambda count: f"lost {count}\n".encode())
+    disk.room = 0
+    stream.write(b"one\n")
+    disk.room = len(b"lost 1\n")
+    stream.write(b"two\n")
+    disk.room = 100
+    stream.write(b"three\n")
+    assert disk.content.splitlines() == [b"lost 1", b"lost 1", b"three"]
+
+
+REFUSED = """
+import asyncio, sys
+from renova import log
+from renova.model.errors import NotNow
+from renova.store.session import Trouble
+from renova.store.writer import Writer
+
+class Refusing:
+    execute = demand = None
+    def begin(self): return "now"
+    def mark(self): return 0
+    def settle(self): pass
+    def commit(self): raise OSError("refused")
+    def rollback(self): pass
+    def trouble(self, error): return Trouble.NONE
+    def close(self): pass
+
+async def main():
+    log.set_up(process="controller")
+    writer = Writer(Refusing())
+    for _ in range(3):
+        try:
+            await asyncio.wait_for(writer.transact(lambda tx: 1), 10)
+        except NotNow as error:
+            print(error)
+    writer.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("where", ["a full disk", "a pipe that nobody reads"])
+def test_who_waits_for_the_database_is_answered_though_no_line_can_be_written(where: str) -> None:
+    if where == "a full disk":
+        stderr = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, stderr = os.pipe()
+        os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", REFUSED],
+            env={"PATH": os.defpath, "PYTHONPATH": str(Path(renova.__file__).parents[1])},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(stderr)
+    assert ended.stdout.splitlines() == ["the database could not commit: refused"] * 3
+    assert ended.returncode == 0
+
+
+def test_lost_lines_are_told_as_an_event_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    monkeypatch.setattr(sys, "stderr", os.fdopen(writer, "w"))
+    logs.set_up("info", process="controller")
+    log = structlog.get_logger()
+    with sys.stderr:
+        for _ in range(1000):
+            log.warning("x" * 1000)
+        os.set_blocking(reader, False)
+        while True:
+            try:
+                os.read(reader, 1 << 20)
+            except BlockingIOError:
+                break
+        log.warning("heard again")
+        told = [json.loads(line) for line in os.read(reader, 1 << 20).splitlines() if line]
+    os.close(reader)
+    assert [(each["event"], each["process"], each["level"]) for each in told] == [
+        ("log lines lost", "controller", "error"),
+        ("heard again", "controller", "warning"),
+    ]
+    assert 900 < told[0]["lines"] < 1000
+    assert told[0]["timestamp"].endswith("Z")
