@@ -159,6 +159,24 @@ def test_a_watchdog_is_remembered_to_have_reset_the_host(bench: RealBench, tmp_p
     assert SeenResets(tmp_path).all() == ["iTCO_wdt"]
 
 
+def test_a_watchdog_whose_reset_cannot_be_noted_is_taken_all_the_same(bench: RealBench, tmp_path: Path) -> None:
+    bench.device.boot_status = device.RESET_THE_HOST
+    (tmp_path / "state").touch()  # a directory in which nothing can be written
+    watchdog = watchdog_behind(bench.device, tmp_path / "watchdog9", 5, tmp_path / "state", bench.reset)
+    watchdog.pet()
+    assert watchdog.strength is not GuardClass.A, "nobody would know it after the next boot"
+
+
+def test_a_device_that_fails_while_it_is_taken_does_not_reset_the_host_afterwards(
+    bench: RealBench, tmp_path: Path
+) -> None:
+    bench.device.broken = True
+    with pytest.raises(BadSetup, match=r"watchdog9 cannot be used \(the device is broken\)\.$"):
+        watchdog_behind(bench.device, tmp_path / "watchdog9", 5, tmp_path, bench.reset)
+    bench.clock.pass_by(120)
+    assert not bench.device.has_reset()
+
+
 def test_a_host_without_a_watchdog_has_a_guard_that_says_so(tmp_path: Path) -> None:
     watchdog = watchdog_of_host(tmp_path / "watchdog", 5, tmp_path, lambda: None)
     assert isinstance(watchdog, NoWatchdog)

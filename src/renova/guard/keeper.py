@@ -42,6 +42,7 @@ class Keeper:
         self._budget_s: float | None = None  # what controllers allow; None: not told yet
         self._woken = asyncio.Event()
         self._lost = False  # the host is to be reset: nothing is petted any more
+        self._ended = False  # the watchdog is not ours any more
 
     @property
     def strength(self) -> GuardClass:
@@ -78,9 +79,17 @@ class Keeper:
                     await self._keep_open(lease)
             await asyncio.get_running_loop().create_future()
         finally:
-            # It ends in order: nobody looks at the lease from now on. A watchdog that counts on finds whoever is left.
-            if not self._lost and await self._gate.close():
-                self._watchdog.disarm()
+            await self.end()
+
+    async def end(self) -> None:
+        """End in order, also where it never came to `serve`: nobody looks at the lease, nor pets, from now on.
+
+        Only with the gate seen to be closed: else the watchdog counts on, and finds whoever is left. `NotNow` when it
+        cannot be stopped. Once it has ended, this does nothing.
+        """
+        if not self._lost and not self._ended and await self._gate.close():
+            self._ended = True
+            self._watchdog.disarm()
 
     async def _keep_open(self, lease: Lease) -> None:
         """Open, and return once the lease does not hold any more."""

@@ -7,6 +7,8 @@ It imports neither libvirt nor anything of an agent or a controller, for it is t
 import asyncio
 import socket
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -32,7 +34,6 @@ from renova.main.ending import run_to_status, until_told
 from renova.main.underlay import found_underlay
 from renova.model.chance import SystemChance
 from renova.model.clock import Clock, SystemClock
-from renova.model.errors import BadSetup
 from renova.model.host import GuardClass
 from renova.settings import AgentSettings, load
 from renova.uplink.connection import TlsDialer
@@ -49,11 +50,21 @@ LOOK_S = 0.5  # between looks whether the host has been enrolled
 def serve(settings: AgentSettings) -> None:
     """Run the guard of this host until it is told to end."""
     logs.set_up(settings.log_level, process="guard")
+    if settings.guard_armed and settings.role != "storage":
+        for measure in harden():
+            if measure.refused:
+                log.warning("guard not hardened", measure=measure.name, reason=measure.refused)
     with asyncio.Runner() as runner:
-        runner.run(until_told(_guard(settings)))
+        runner.run(until_told(guard_host(settings)))
 
 
-async def _guard(settings: AgentSettings) -> None:
+async def guard_host(
+    settings: AgentSettings, open_watchdog: Callable[[AgentSettings, Path], Watchdog] | None = None
+) -> None:
+    """Guard this host until cancelled. `open_watchdog`: what it has for a watchdog, which counts from then on.
+
+    A guard that cannot begin leaves no watchdog counting, unless the gate cannot be seen to be closed.
+    """
     state, clock, chance = Path(settings.state_dir), SystemClock(), SystemChance()
     # First: it may be that guests run, and this guard knows no lease yet.
     mark = ArmedMark(state)
@@ -61,34 +72,44 @@ async def _guard(settings: AgentSettings) -> None:
     identity = await _enrolled(state, clock)
     check_name(identity, settings.name or socket.gethostname())
     controllers, book = settings.controllers or identity.controllers, FileBook(state, "guard-controllers.json")
+    # What may be wrong is found before the watchdog counts, as far as it can be: it resets the host after seconds.
+    dialers, page = [TlsDialer(controller, state) for controller in controllers], FilePage(state)
+    await page.read()
     keeper: Keeper | Disarming | None = None
     neighbours, witnessed = None, None
     if gate is not None and not settings.guard_armed:
         keeper = Disarming(gate, mark.remove)
     elif gate is not None:
-        for measure in harden():
-            if measure.refused:
-                log.warning("guard not hardened", measure=measure.name, reason=measure.refused)
         address = await found_underlay(settings, controllers, book, clock, chance)
         neighbours = DatagramNeighbours(address, settings.guard_port, clock, chance)
-        keeper = Keeper(gate, await _arm(settings, state, gate, mark), clock, neighbours)
+        watchdog = await _arm(settings, gate, mark, open_watchdog or _watchdog)
+        keeper = Keeper(gate, watchdog, clock, neighbours)
         witnessed = Witnessed(identity.host, clock) if settings.witness else None
-        mark.set()
-    guard = Guard(
-        identity.name,
-        FilePage(state),
-        clock,
-        chance,
-        [TlsDialer(controller, state) for controller in controllers],
-        boot=BOOT_ID.read_text().strip(),
-        keeper=keeper,
-        neighbours=neighbours,
-        witnessed=witnessed,
-        dialer_to=lambda controller: TlsDialer(controller, state),
-        book=book,
-    )
-    servers = [await listen(state, guard.serve_agent), await listen(state, guard.serve_reader, READERS_SOCKET)]
     try:
+        guard = Guard(
+            identity.name,
+            page,
+            clock,
+            chance,
+            dialers,
+            boot=BOOT_ID.read_text().strip(),
+            keeper=keeper,
+            neighbours=neighbours,
+            witnessed=witnessed,
+            dialer_to=lambda controller: TlsDialer(controller, state),
+            book=book,
+        )
+        await _serve_host(guard, state)
+    finally:
+        if isinstance(keeper, Keeper):
+            await keeper.end()
+
+
+async def _serve_host(guard: Guard, state: Path) -> None:
+    servers = []
+    try:
+        servers.append(await listen(state, guard.serve_agent))
+        servers.append(await listen(state, guard.serve_reader, READERS_SOCKET))
         await guard.run()
     finally:
         for server in servers:
@@ -112,13 +133,27 @@ def _enclosure(settings: AgentSettings) -> Enclosure:
     return enclosure_at(Path(settings.gate) if settings.gate else usual_place())
 
 
-async def _arm(settings: AgentSettings, state: Path, gate: HostGate, mark: ArmedMark) -> Watchdog:
-    """Open the host's watchdog. Where it will not do, and the host was not armed before, its guests go on as before."""
+async def _arm(
+    settings: AgentSettings,
+    gate: HostGate,
+    mark: ArmedMark,
+    open_watchdog: Callable[[AgentSettings, Path], Watchdog],
+) -> Watchdog:
+    """Mark the host as armed, then open its watchdog: that one counts at once, and the disk may be full.
+
+    Where either will not do, and the host was not armed before, its guests go on as before.
+    """
+    was_armed = mark.is_set()
     try:
-        return _watchdog(settings, state)
-    except BadSetup:
-        if not mark.is_set() and not await gate.open():
-            log.error("gate not opened again", gate=settings.gate)
+        mark.set()
+        return open_watchdog(settings, Path(settings.state_dir))
+    except BaseException:
+        if not was_armed:
+            if await gate.open():
+                with suppress(OSError):  # a mark too many has the next guard wait for the controllers, and no more
+                    mark.remove()
+            else:
+                log.error("gate not opened again", gate=settings.gate)
         raise
 
 

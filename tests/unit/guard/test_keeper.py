@@ -59,13 +59,16 @@ class Bench:
 
     def start(self) -> None:
         """Begin a guard's keeper, as a new process of it does."""
-        loop = asyncio.get_running_loop()
         self.process = Process("guard")
+        self.process.spawn(self.arm().serve(self.lease), "keeper")
+
+    def arm(self) -> Keeper:
+        loop = asyncio.get_running_loop()
         self.watchdog = SimulatedWatchdog(
             self._reset, lambda seconds, call: [loop.call_later(seconds, call, context=outside())].clear(), timeout_s=W
         )
         self.keeper = Keeper(self.gate, self.watchdog, self.clock, self.others)
-        self.process.spawn(self.keeper.serve(self.lease), "keeper")
+        return self.keeper
 
     def _reset(self) -> None:
         if self.reset_at is None:
@@ -259,6 +262,23 @@ def test_a_guard_that_stands_still_loses_its_host_within_two_timeouts_of_the_dea
         await bench.clock.sleep(60)
         assert bench.reset_at is not None
         assert bench.reset_at <= deadline + 2 * W
+
+    with_a_guest(story)
+
+
+@pytest.mark.parametrize("sticks", [False, True])
+def test_a_keeper_that_ends_before_it_began_stops_the_watchdog_only_behind_a_closed_gate(sticks: bool) -> None:
+    async def story(bench: Bench) -> None:
+        bench.process.kill()
+        bench.watchdog.disarm()
+        await bench.gate.open()
+        bench.gate.sticks = sticks
+        keeper = bench.arm()
+        await keeper.end()
+        await keeper.end()
+        assert bench.runs() is sticks
+        await bench.clock.sleep(2 * W)
+        assert (bench.reset_at is not None) is sticks
 
     with_a_guest(story)
 

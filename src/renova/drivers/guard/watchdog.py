@@ -149,12 +149,34 @@ def watchdog_of_host(
 def watchdog_behind(
     file: File, path: Path, wanted_s: int, state: Path, reset: Callable[[], None], *, weak_gate: str = ""
 ) -> KernelWatchdog:
-    """Take the watchdog behind an open device file, and remember if it has reset this host."""
-    if device.has_reset_the_host(file):
-        SeenResets(state).note(device.driver(file).identity)
+    """Take the watchdog behind an open device file, and remember if it has reset this host. `BadSetup` if it fails."""
     node = device.node_of(path)
-    facts = facts_of(path, state, device.driver(file), weak_gate=weak_gate)
-    return KernelWatchdog(file, wanted_s, strength_of(facts), reset, node)
+    try:
+        driver = device.driver(file)
+        if device.has_reset_the_host(file):
+            _note(driver, state)
+        facts = facts_of(path, state, driver, weak_gate=weak_gate)
+        return KernelWatchdog(file, wanted_s, strength_of(facts), reset, node)
+    except OSError as error:
+        raise BadSetup(f"The watchdog {path} cannot be used ({error.strerror}).{_let_go(file)}") from error
+
+
+def _note(driver: Driver, state: Path) -> None:
+    try:
+        SeenResets(state).note(driver.identity)
+    except OSError as error:  # a weaker guard is better than a host that is reset again and again for want of space
+        log.warning("watchdog's reset of this host not noted", watchdog=driver.identity, reason=str(error))
+
+
+def _let_go(file: File) -> str:
+    """Stop a device that nobody will pet; say what comes of one that refuses."""
+    try:
+        device.stop(file)
+    except OSError:
+        return " It may count already, and reset this host."
+    finally:
+        file.close()
+    return ""
 
 
 def facts_of(path: Path, state: Path, driver: Driver | None = None, *, weak_gate: str = "") -> Facts:
