@@ -11,7 +11,9 @@ import typer
 from renova.main.operator_commands import Json, print_json
 
 if TYPE_CHECKING:
+    from renova.drivers.guard.closing import Closing
     from renova.drivers.guard.enclosure import Enclosure
+    from renova.guard.last_place import LastPlace
     from renova.settings import AgentSettings
 
 guard = typer.Typer(
@@ -58,21 +60,52 @@ def close_gate(
 ) -> None:
     """Have this host's guests stand still, or dead where that cannot be seen; for who finds that the guard has ended.
 
-    The next guard opens the gate when it has a lease. Exit status 1 when some neither stand still nor die.
+    The next guard opens the gate when it has a lease. Where the settings are broken, it is the gate that the last armed
+    guard had. Exit status 1 when some neither stand still nor die.
     """
-    from renova.drivers.guard.closing import Closing, close_or_kill
-    from renova.drivers.guard.host_gate import HostGate
-    from renova.guard.armed_mark import ArmedMark
-    from renova.model.clock import SystemClock
+    from renova import log
+    from renova.drivers.guard.closing import Closing
+    from renova.guard.last_place import LastPlace
 
-    settings, clock = _settings(config), SystemClock()
-    if if_armed and not settings.guard_armed and not ArmedMark(Path(settings.state_dir)).is_set():
+    log.set_up(process="guard")
+    ended, trouble = asyncio.run(closed(config, LastPlace(), if_armed=if_armed))
+    # Only now: what cannot be said keeps no gate open.
+    if trouble:
+        typer.echo(trouble, err=True)
+    if ended is None:
         typer.echo("This host is not armed: its gate is left alone.")
         return
-    ended = asyncio.run(close_or_kill(HostGate(_enclosure(settings), clock), clock))
     typer.echo(f"{ended}.", err=ended is Closing.STUCK)
     if ended is Closing.STUCK:
         raise typer.Exit(1)
+
+
+async def closed(config: Path | None, last_place: "LastPlace", *, if_armed: bool) -> "tuple[Closing | None, str]":
+    """Close this host's gate. Return how that ended, None for a host that is not armed; and what is wrong, if anything.
+
+    Settings that are broken keep no gate open: it is where the last armed guard had it. `BadSetup` if there was none.
+    """
+    from renova.drivers.guard.closing import close_or_kill
+    from renova.drivers.guard.host_gate import HostGate
+    from renova.drivers.guard.place import enclosure_at
+    from renova.guard.armed_mark import ArmedMark
+    from renova.model.clock import SystemClock
+    from renova.model.errors import BadSetup
+
+    trouble = ""
+    try:
+        settings = _settings(config)
+        enclosure, state, wanted = _enclosure(settings), settings.state_dir, settings.guard_armed
+    except BadSetup as error:
+        place = last_place.read()
+        if place is None:
+            raise
+        enclosure, state, wanted = enclosure_at(Path(place.gate)), place.state_dir, False
+        trouble = f"{error} So it is about the gate that this host's last armed guard had: {place.gate}."
+    if if_armed and not wanted and not ArmedMark(Path(state)).is_set():
+        return None, trouble
+    clock = SystemClock()
+    return await close_or_kill(HostGate(enclosure, clock), clock), trouble
 
 
 async def _tried(settings: "AgentSettings") -> dict[str, Any]:

@@ -27,6 +27,7 @@ from renova.guard.datagrams import DatagramNeighbours
 from renova.guard.disarming import Disarming
 from renova.guard.keeper import LOOK_S as KEEPER_LOOK_S
 from renova.guard.keeper import Keeper
+from renova.guard.last_place import LastPlace, Place
 from renova.guard.page import FilePage
 from renova.guard.service import Guard
 from renova.guard.witnessed import Witnessed
@@ -59,7 +60,9 @@ def serve(settings: AgentSettings) -> None:
 
 
 async def guard_host(
-    settings: AgentSettings, open_watchdog: Callable[[AgentSettings, Path], Watchdog] | None = None
+    settings: AgentSettings,
+    open_watchdog: Callable[[AgentSettings, Path], Watchdog] | None = None,
+    last_place: LastPlace | None = None,
 ) -> None:
     """Guard this host until cancelled. `open_watchdog`: what it has for a watchdog, which counts from then on.
 
@@ -68,7 +71,7 @@ async def guard_host(
     state, clock, chance = Path(settings.state_dir), SystemClock(), SystemChance()
     # First: it may be that guests run, and this guard knows no lease yet.
     mark = ArmedMark(state)
-    gate = await _gate(settings, mark, clock)
+    gate = await _gate(settings, mark, last_place or LastPlace(), clock)
     identity = await _enrolled(state, clock)
     check_name(identity, settings.name or socket.gethostname())
     controllers, book = settings.controllers or identity.controllers, FileBook(state, "guard-controllers.json")
@@ -117,12 +120,16 @@ async def _serve_host(guard: Guard, state: Path) -> None:
             await server.wait_closed()
 
 
-async def _gate(settings: AgentSettings, mark: ArmedMark, clock: Clock) -> HostGate | None:
+async def _gate(settings: AgentSettings, mark: ArmedMark, last_place: LastPlace, clock: Clock) -> HostGate | None:
     """Return the gate, closed, of a host that is armed, or was until now; None where nothing stops the guests."""
     if settings.role == "storage" or not (settings.guard_armed or mark.is_set()):
         return None
     enclosure = _enclosure(settings)
     enclosure.make()
+    try:
+        last_place.keep(Place(str(enclosure.path.absolute()), str(Path(settings.state_dir).absolute())))
+    except OSError as error:  # it is for the case that the settings break, too
+        log.warning("place of the gate not kept", reason=str(error))
     gate = HostGate(enclosure, clock)
     if await close_or_kill(gate, clock) is Closing.STUCK:
         HostReset().now()

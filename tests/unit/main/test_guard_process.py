@@ -1,4 +1,5 @@
-"""A guard that cannot begin takes no host along: whatever is wrong on its disk, no watchdog is left counting."""
+"""A guard that cannot begin takes no host along: whatever is wrong on its disk, no watchdog is left counting. And who
+finds that it has ended closes its gate, whatever is wrong with the settings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from renova.drivers.guard import Watchdog
+from renova.drivers.guard.closing import Closing
 from renova.drivers.guard.listed import Listed
 from renova.drivers.guard.simulated import SimulatedWatchdog
 from renova.guard.armed_mark import ArmedMark
+from renova.guard.last_place import LastPlace, Place
+from renova.main.guard_commands import closed
 from renova.main.guard_process import guard_host
 from renova.model.errors import BadSetup, NotNow
 from renova.model.ids import HostId
@@ -34,6 +38,7 @@ class Host:
         self.settings = AgentSettings(
             name=NAME, state_dir=str(self.state), gate=str(root / "gate"), guard_armed=True, guard_port=1
         )
+        self.last_place = LastPlace(root / "run")
         self.opened = 0
         self.resets = 0
         self._due: list[Callable[[], None]] = []
@@ -60,8 +65,8 @@ class Host:
         for act in self._due:
             act()
 
-    async def guard(self) -> None:
-        await guard_host(self.settings, self.open_watchdog)
+    async def guard(self, open_watchdog: Callable[[AgentSettings, Path], Watchdog] | None = None) -> None:
+        await guard_host(self.settings, open_watchdog or self.open_watchdog, self.last_place)
 
 
 @pytest.fixture
@@ -119,6 +124,66 @@ async def test_a_watchdog_that_will_not_do_leaves_a_host_armed_or_not_as_it_was(
         raise BadSetup("somebody else pets it")
 
     with pytest.raises(BadSetup, match="somebody else"):
-        await guard_host(host.settings, refused)
+        await host.guard(refused)
     assert mark.is_set() is was_armed
     assert host.gate.is_frozen() is was_armed
+
+
+@pytest.fixture
+def armed(host: Host) -> Host:
+    """A host whose guard was armed, and has ended without closing its gate."""
+    host.gate.make()
+    host.last_place.keep(Place(str(host.gate.path), str(host.state)))
+    ArmedMark(host.state).set()
+    return host
+
+
+async def test_a_guard_that_is_armed_says_first_where_its_gate_is(host: Host) -> None:
+    spoil_certificate(host)
+    with pytest.raises(BadSetup):
+        await host.guard()
+    assert host.last_place.read() == Place(str(host.gate.path), str(host.state))
+
+
+BROKEN = ["gaurd_armed = true", "gate = = 1", 'gate = "/proc/self/gate"\nstate_dir = ""\nguard_port = 0.5', None]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+@pytest.mark.parametrize("if_armed", [True, False])
+async def test_the_gate_of_a_guard_that_has_ended_is_closed_though_the_settings_are_broken(
+    armed: Host, content: str | None, if_armed: bool
+) -> None:
+    config = armed.state / "agent.toml"
+    if content is not None:
+        config.write_text(content)
+    ended, trouble = await closed(config, armed.last_place, if_armed=if_armed)
+    assert armed.gate.is_frozen()
+    assert ended is Closing.HELD
+    assert str(config) in trouble
+    assert f"last armed guard had: {armed.gate.path}." in trouble
+
+
+async def test_broken_settings_close_no_gate_of_a_host_that_was_disarmed(armed: Host) -> None:
+    ArmedMark(armed.state).remove()
+    ended, trouble = await closed(armed.state / "gone.toml", armed.last_place, if_armed=True)
+    assert ended is None
+    assert "cannot be read" in trouble
+    assert not armed.gate.is_frozen()
+
+
+async def test_settings_that_are_good_say_which_gate_is_closed(armed: Host, tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(f'gate = "{tmp_path}/another"\nstate_dir = "{armed.state}"\n')
+    assert await closed(config, armed.last_place, if_armed=True) == (Closing.HELD, "")
+    assert Listed(tmp_path / "another").is_frozen()
+
+
+@pytest.mark.parametrize("kept", [None, b"{", b"[]"])
+async def test_where_no_guard_was_armed_broken_settings_are_told(
+    host: Host, tmp_path: Path, kept: bytes | None
+) -> None:
+    if kept is not None:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "guard.json").write_bytes(kept)
+    with pytest.raises(BadSetup, match=r"gone\.toml cannot be read"):
+        await closed(tmp_path / "gone.toml", host.last_place, if_armed=True)
