@@ -30,6 +30,10 @@ Config = Annotated[
 @guard.callback(invoke_without_command=True)
 def run(context: typer.Context, config: Config = None) -> None:
     if context.invoked_subcommand is not None:
+        if config is not None:
+            raise typer.BadParameter(
+                f"say it after the command: renova guard {context.invoked_subcommand} --config ..."
+            )
         return
     _settings(config)  # says what is wrong before it becomes the guard itself
     # Nothing of this command line stays in the memory of what has to meet a deadline.

@@ -28,6 +28,9 @@ Config = Annotated[
 @witness.callback(invoke_without_command=True)
 def run(context: typer.Context, config: Config = None) -> None:
     if context.invoked_subcommand is not None:
+        if config is not None:
+            said = f"say it after the command: renova witness {context.invoked_subcommand} --config ..."
+            raise typer.BadParameter(said)
         return
     _settings(config)  # says what is wrong before it becomes the reader itself
     argv = [sys.executable, "-m", "renova.main.witness_process", *([str(config)] if config else [])]

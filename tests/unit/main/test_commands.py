@@ -96,6 +96,13 @@ def test_what_has_to_be_set_up_first_is_one_sentence_and_status_2(
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.parametrize("path", [("guard", "close-gate"), ("guard", "test"), ("witness", "show")], ids=" ".join)
+def test_settings_that_would_not_be_heeded_where_they_are_named_are_refused(path: tuple[str, str]) -> None:
+    ended = CliRunner().invoke(app, [path[0], "--config", "/etc/renova/agent.toml", path[1]])
+    assert ended.exit_code == 2
+    assert f"after the command: renova {' '.join(path)} --config" in " ".join(ended.output.replace("│", " ").split())
+
+
 @pytest.mark.slow
 def test_a_controller_that_is_away_is_told_in_one_sentence(tmp_path: Path) -> None:
     user = {"OS_USERNAME": "admin", "OS_PASSWORD": "secret", "OS_PROJECT_NAME": "admin"}
