@@ -4,6 +4,7 @@ Values come from a TOML file (`--config`, or RENOVA_CONFIG) and are overridden b
 RENOVA_<NAME>. An unknown name, a wrong type or an unsafe combination is refused (`BadSetup`) with what to do.
 """
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -198,11 +199,36 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             for address in given if isinstance(given, tuple) else (given,):
                 if not _may_be_host(address):
                     raise BadSetup(f"Setting {name} = {address!r} can be no host's name or address.")
+        self._check_reach()
         if not self.notification_token.isascii():
             raise BadSetup("Setting notification_token has letters that no HTTP header can have.")
         for name, url in (("public_url", self.public_url), ("notifications", self.notifications)):
             if url and url not in ("none", "log") and not _is_web_address(url):
                 raise BadSetup(f"Setting {name} is no address. It looks like https://cloud.example:8774.")
+
+    def _check_reach(self) -> None:
+        """See that what clients and hosts are told leads here; they would find out only later that it does not."""
+        for name, port in (("api_address", "api_port"), ("agents_address", "agents_port")):
+            address: str = getattr(self, name)
+            if ":" in address and _ip_address(address) is None:
+                raise BadSetup(f"Setting {name} = {address!r} is no address alone. Its port is set by {port}.")
+        for address in self.agents_names:
+            if ":" in address or not _can_be_dialled(address):
+                raise BadSetup(
+                    f"Setting agents_names has {address!r}, which hosts cannot dial. Give names or IPv4 addresses of "
+                    f"this controller, without a port: that is set by agents_port ({self.agents_port})."
+                )
+        if not self.public_url and not _can_be_dialled(self.api_address):
+            raise BadSetup(
+                f"Setting api_address = {self.api_address!r} is where the API listens, and nowhere that clients could "
+                f"go. Set public_url to where they find it, such as http://cloud.example:{self.api_port}."
+            )
+        if not self.agents_names and not _can_be_dialled(self.agents_address):
+            raise BadSetup(
+                f"Setting agents_address = {self.agents_address!r} is where this controller listens, and nothing that "
+                "hosts could dial. Set agents_names to the names or addresses by which they reach it, such as "
+                '["10.1.0.1"].'
+            )
 
     @property
     def url(self) -> str:
@@ -316,6 +342,19 @@ def _may_be_host(text: str) -> bool:
     except UnicodeError:  # a part of a name is empty, or longer than 63 characters
         return False
     return text.isascii() and " " not in text
+
+
+def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _can_be_dialled(text: str) -> bool:
+    """Say whether this, with a port after it, leads to one machine; "any of mine" and bare IPv6 addresses do not."""
+    address = _ip_address(text)
+    return bool(text) if address is None else address.version == 4 and not address.is_unspecified
 
 
 def _words(given: str) -> list[str]:

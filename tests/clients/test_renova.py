@@ -188,6 +188,12 @@ def test_join_tokens_are_made(renova: Renova) -> None:
     assert len(renova("host", "join-token", "--hours", "2").splitlines()) == 1
 
 
+def test_join_tokens_that_lead_other_hosts_nowhere_are_made_and_said_to_do_so(renova: Renova) -> None:
+    ended = renova.run("host", "join-token")  # this cloud's controllers serve agents on 127.0.0.1
+    assert (ended.returncode, len(ended.stdout.splitlines())) == (0, 1)
+    assert ended.stderr.startswith("These tokens are good on the controller's own machine only: they say 127.0.0.1:")
+
+
 def test_duties_are_shown_and_done(renova: Renova) -> None:
     duties = {each["name"]: each for each in renova.json("duties")}
     for name, before in duties.items():

@@ -1,6 +1,7 @@
 """Every wrong setting is refused when its process starts, by its name; no safe-looking lease is unsafe."""
 
 import math
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,35 @@ def test_what_would_be_found_wrong_only_later_is_refused_at_once(tmp_path: Path,
     file.write_text(text)
     with pytest.raises(BadSetup, match=about):
         load(ControllerSettings, file, {})
+
+
+PUBLIC, NAMES = 'public_url = "http://cloud.example"', 'agents_names = ["10.1.0.1", "controller1.example"]'
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "", "fd00::1"])
+def test_who_listens_everywhere_says_where_it_is_reached(tmp_path: Path, address: str) -> None:
+    for listens, reached, wanted in (
+        ("api_address", PUBLIC, r"Set public_url to .*http://cloud\.example:8774"),
+        ("agents_address", NAMES, r"Set agents_names to .*10\.1\.0\.1"),
+    ):
+        text = f'{listens} = "{address}"\n'
+        with pytest.raises(BadSetup, match=f"Setting {listens} = {address!r} .*{wanted}"):
+            load(ControllerSettings, file(tmp_path, text), {})
+        assert getattr(load(ControllerSettings, file(tmp_path, text + reached), {}), listens) == address
+
+
+@pytest.mark.parametrize("name", ["10.1.0.1:8775", "controller.example:8775", "fd00::1", "[fd00::1]", "0.0.0.0", ""])
+def test_a_name_that_hosts_could_not_dial_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadSetup, match=rf"agents_names has '{re.escape(name)}'.*without a port.*agents_port \(8775\)"):
+        load(ControllerSettings, file(tmp_path, f'agents_names = ["controller1", "{name}"]'), {})
+
+
+@pytest.mark.parametrize("setting", ["api_address", "agents_address"])
+@pytest.mark.parametrize("address", ["10.1.0.1:99", "cloud.example:99", "[::1]:99"])
+def test_an_address_with_a_port_is_refused(tmp_path: Path, setting: str, address: str) -> None:
+    port = setting.replace("address", "port")
+    with pytest.raises(BadSetup, match=f"Setting {setting} .* Its port is set by {port}"):
+        load(ControllerSettings, file(tmp_path, f'{setting} = "{address}"\n{PUBLIC}\n{NAMES}\n'), {})
 
 
 _VARIABLES = [f"RENOVA_{name.upper()}" for name in ControllerSettings.__struct_fields__]

@@ -5,7 +5,6 @@ are, whom to trust, and a secret that is good for one host. Nothing else is trus
 """
 
 import asyncio
-import base64
 import binascii
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from renova.uplink.identity import (
     key_file,
     read_identity,
 )
-from renova.wire.enrolment import Enrol, Enrolled, JoinToken, NotEnrolled
+from renova.wire.enrolment import Enrol, Enrolled, JoinToken, NotEnrolled, decode_join_token
 from renova.wire.frames import ENROL_PATH, decode_to_new_host, encode
 
 log = structlog.get_logger()
@@ -67,7 +66,7 @@ def read_token(path: Path) -> JoinToken:
     except OSError as error:
         raise BadSetup(f"The join token {path} cannot be read ({error.strerror}): see join_token_file.") from error
     try:
-        token = msgspec.json.decode(base64.urlsafe_b64decode(text.strip()), type=JoinToken)
+        token = decode_join_token(text.strip())
     except (binascii.Error, msgspec.DecodeError, ValueError) as error:
         raise BadSetup(
             f"{path} holds no join token, or only a part of one. Copy it whole, or make a new one by "

@@ -168,8 +168,20 @@ def make_join_token(
     as_json: Json = False,
 ) -> None:
     """Make tokens with which new hosts join: each is the content of an agent's join_token_file."""
+    from renova.wire.enrolment import decode_join_token
+
     tokens = client_of_cloud().join_tokens(count, hours)
+    reached_at = decode_join_token(tokens[0]).controllers
+    if all(_is_this_machine(address) for address in reached_at):
+        sys.stderr.write(
+            f"These tokens are good on the controller's own machine only: they say {', '.join(reached_at)}. For other "
+            "hosts, set agents_address and agents_names in the controller's settings, and make new ones.\n"
+        )
     sys.stdout.write(msgspec.json.encode(tokens).decode() + "\n" if as_json else "\n".join(tokens) + "\n")
+
+
+def _is_this_machine(address: str) -> bool:
+    return address.rpartition(":")[0].startswith(("127.", "localhost"))
 
 
 @database.command("restored", epilog="Example: renova database restored")

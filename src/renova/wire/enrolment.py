@@ -1,5 +1,6 @@
 """How a new host gets its certificate: once, over a connection without client certificate."""
 
+import base64
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -14,6 +15,11 @@ class JoinToken(msgspec.Struct, frozen=True):
     controllers: tuple[str, ...]  # host:port
     ca: str  # PEM: the controllers' certificates must be signed by it
     secret: str
+
+
+def decode_join_token(text: str | bytes) -> JoinToken:
+    """Return the token that is written so. Raises `ValueError`, also as msgspec's or binascii's, for what is none."""
+    return msgspec.json.decode(base64.urlsafe_b64decode(text), type=JoinToken)
 
 
 class Enrol(Message, frozen=True, kw_only=True, tag="enrol"):
