@@ -18,6 +18,8 @@ from cryptography.x509.oid import NameOID
 from websockets.asyncio.server import ServerConnection, serve
 
 from renova.hosts.listener import WebSocketChannel
+from renova.model.ids import HostId
+from renova.uplink.identity import Identity, authority_file, certificate_file, identity_file, key_file
 from renova.wire.enrolment import Enrol, Enrolled, JoinToken, NotEnrolled
 from renova.wire.frames import ENROL_PATH, MAX_FRAME, PATH, decode_from_new_host, encode
 
@@ -47,6 +49,16 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signed = self._sign(subject, key, x509.BasicConstraints(ca=False, path_length=None))
         return signed.public_bytes(serialization.Encoding.PEM).decode()
+
+    def enrol(self, state_dir: Path, name: str, controllers: tuple[str, ...] = ("127.0.0.1:9",)) -> None:
+        """Have an enrolled host's identity in its state directory."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        key_file(state_dir).write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
+        certificate_file(state_dir).write_text(self.sign(request.public_bytes(encoding).decode(), name))
+        authority_file(state_dir).write_text(self.pem)
+        identity_file(state_dir).write_bytes(msgspec.json.encode(Identity(HostId("id-of-host"), name, controllers)))
 
     def serve_as(self, directory: Path, address: str) -> ssl.SSLContext:
         """Return the TLS context of a controller that is reached at this address."""

@@ -17,6 +17,7 @@ def connect() -> Any:
     """Return an openstacksdk connection to the cloud of the environment (OS_CLOUD, or OS_AUTH_URL and so on).
 
     `BadSetup` when the environment names no cloud, or a user whom it refuses; `NotNow` when the cloud does not answer.
+    The cloud's `auth_url` is known then.
     """
     try:
         connection = openstack.connect()
@@ -43,9 +44,18 @@ def connect() -> Any:
         ) from error
     except ValueError as error:  # OS_AUTH_URL with half a bracket
         raise BadSetup(f"OS_AUTH_URL is no address ({error}). Source this cloud's openrc.") from error
+    except TypeError as error:  # so says keystoneauth that a way to authenticate lacks an option
+        raise BadSetup(
+            f"The OS_* variables do not suffice for this OS_AUTH_TYPE ({error}). Unset that, and source this cloud's "
+            "openrc."
+        ) from error
     except (sdk.ConfigException, sdk.SDKException, keystone.ClientException) as error:
         raise BadSetup(
             f"No session with a cloud ({error}). Source its openrc first, or set OS_AUTH_URL, OS_USERNAME and so on, "
             "or OS_CLOUD."
         ) from error
+    if where is None:  # "none" and "http_basic" ask nobody who the user is
+        raise BadSetup(
+            "By this OS_AUTH_TYPE nobody says which cloud is meant. Unset that, and source this cloud's openrc."
+        )
     return connection

@@ -6,6 +6,7 @@ not carry what only a controller needs.
 
 import sys
 
+from renova.main.troubles import in_a_sentence
 from renova.model.errors import BadSetup, CloudError
 
 
@@ -16,9 +17,16 @@ def run() -> None:
 
     try:
         app()
-    except (BadSetup, PermissionError, FileNotFoundError, NotADirectoryError) as error:
+    except BadSetup as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    except OSError as error:
+        told = in_a_sentence(error)
+        if told is None:
+            raise
+        sentence, status = told
+        print(sentence, file=sys.stderr)
+        raise SystemExit(status) from None
     except CloudError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None

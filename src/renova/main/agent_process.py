@@ -109,7 +109,13 @@ async def _serve(settings: AgentSettings) -> None:
 
 
 async def _guests(settings: AgentSettings, clock: Clock, chance: Chance, passage: Passage | None) -> Hypervisor:
-    from renova.drivers.hypervisor.libvirt import LibvirtHypervisor  # a storage host has no libvirt
+    try:
+        from renova.drivers.hypervisor.libvirt import LibvirtHypervisor  # a storage host has no libvirt
+    except ModuleNotFoundError as error:
+        raise BadSetup(
+            f"The agent of a host with guests needs libvirt's Python module ({error}): run script/bootstrap as root, "
+            "without --simulated."
+        ) from error
 
     accelerator = await asyncio.to_thread(probe_kvm)
     log.info("accelerator chosen", kind=accelerator.kind, reason=accelerator.reason)

@@ -371,5 +371,5 @@ def client_of_cloud() -> "HostsClient":
         from renova.cli.hosts import HostsClient
         from renova.cli.session import connect
     except ModuleNotFoundError as error:
-        raise BadSetup(f"This command needs the OpenStack clients ({error}): pip install 'renova[lab]'.") from error
+        raise BadSetup(f"This command needs the OpenStack clients ({error}): run script/bootstrap.") from error
     return HostsClient(connect())

@@ -1,12 +1,17 @@
 """What keeps an agent from starting is told with the setting that has to be changed."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import renova
 from renova.main.agent_process import firmware_uuid, nbd_ports
 from renova.model.errors import BadSetup
 from renova.settings import AgentSettings
+from tests.agent.authority import Authority
 
 
 def test_a_storage_host_serves_on_as_many_ports_as_it_is_told() -> None:
@@ -34,3 +39,22 @@ def test_a_machine_is_known_by_what_its_firmware_tells_if_that_is_its_own(
     if content is not None:
         file.write_text(content)
     assert firmware_uuid(file) == told
+
+
+WITHOUT_LIBVIRT = """
+import runpy, sys
+sys.modules["libvirt"] = None  # as if it were not installed
+runpy.run_module("renova.main.agent_process", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_an_agent_without_libvirt_says_how_to_have_it(tmp_path: Path) -> None:
+    Authority().enrol(tmp_path, "compute1")
+    settings = {"RENOVA_STATE_DIR": str(tmp_path), "RENOVA_NAME": "compute1"}
+    environment = {"PATH": os.defpath, "PYTHONPATH": str(Path(renova.__file__).parents[1]), **settings}
+    argv = [sys.executable, "-c", WITHOUT_LIBVIRT]
+    ended = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("The agent of a host with guests needs libvirt's Python module (")
+    assert ended.stderr.endswith("): run script/bootstrap as root, without --simulated.\n")

@@ -1,5 +1,7 @@
 """The command line: what it says when something is wrong, and what it does not load."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ import renova
 from renova.lab import processes
 from renova.lab.home import Home
 from renova.main.commands import app
+from renova.main.troubles import in_a_sentence
 
 COMMANDS: Any = typer.main.get_command(app)  # made once: it takes as long as many a test
 SOURCE = str(Path(renova.__file__).parents[1])
@@ -101,6 +104,63 @@ def test_settings_that_would_not_be_heeded_where_they_are_named_are_refused(path
     ended = CliRunner().invoke(app, [path[0], "--config", "/etc/renova/agent.toml", path[1]])
     assert ended.exit_code == 2
     assert f"after the command: renova {' '.join(path)} --config" in " ".join(ended.output.replace("│", " ").split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["none", "http_basic", "token", "v2password"])
+def test_a_way_to_authenticate_that_cannot_be_gone_is_told_in_a_sentence(kind: str, tmp_path: Path) -> None:
+    ended = run("status", OS_AUTH_TYPE=kind, OS_AUTH_URL="http://127.0.0.1:9/identity/v3", HOME=str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "this OS_AUTH_TYPE" in ended.stderr
+    assert ended.stderr.endswith("Unset that, and source this cloud's openrc.\n")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("below", "why"), [("", "File exists"), ("state", "Not a directory")])
+def test_a_file_in_the_way_of_a_directory_is_told_in_a_sentence(below: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = run("agent", RENOVA_STATE_DIR=str(tmp_path / "file" / below))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"{tmp_path / 'file' / below}: {why}. Remove ")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence", "status"),
+    [
+        (errno.ENOSPC, "/state: No space left on device. Make room there, or name another place in the settings.", 1),
+        (errno.EROFS, "/state: Read-only file system. Mount it writable, or name another place in the settings.", 1),
+        (errno.EACCES, "/state: Permission denied. Run this as root, or as who may use it, or name another ", 2),
+    ],
+)
+def test_what_the_machine_refuses_is_told_with_what_helps(number: int, sentence: str, status: int) -> None:
+    told = in_a_sentence(OSError(number, os.strerror(number), "/state"))
+    assert told is not None
+    assert (told[0][: len(sentence)], told[1]) == (sentence, status)
+
+
+def test_an_error_of_which_nobody_knows_what_helps_keeps_its_traceback() -> None:
+    assert in_a_sentence(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")) is None
+
+
+WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None  # as if it were not installed
+from renova.main import run
+sys.argv[:] = ["renova", "status"]
+run()
+"""
+
+
+@pytest.mark.slow
+def test_a_command_without_the_clients_says_how_to_have_them(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", WITHOUT, "openstack"]
+    environment = {"PATH": os.defpath, "PYTHONPATH": SOURCE, "HOME": str(tmp_path)}
+    ended = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("This command needs the OpenStack clients (")
+    assert ended.stderr.endswith("): run script/bootstrap.\n")
 
 
 @pytest.mark.slow

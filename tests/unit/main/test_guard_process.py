@@ -4,11 +4,7 @@ finds that it has ended closes its gate, whatever is wrong with the settings."""
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from renova.drivers.guard import Watchdog
 from renova.drivers.guard.closing import Closing
@@ -19,9 +15,8 @@ from renova.guard.last_place import LastPlace, Place
 from renova.main.guard_commands import closed
 from renova.main.guard_process import guard_host
 from renova.model.errors import BadSetup, NotNow
-from renova.model.ids import HostId
 from renova.settings import AgentSettings
-from renova.uplink.identity import Identity, authority_file, certificate_file, identity_file, key_file
+from renova.uplink.identity import certificate_file
 from renova.uplink.local_socket import READERS_SOCKET, SOCKET
 from tests.agent.authority import Authority
 
@@ -42,16 +37,7 @@ class Host:
         self.opened = 0
         self.resets = 0
         self._due: list[Callable[[], None]] = []
-        self._enrol()
-
-    def _enrol(self) -> None:
-        authority, key = Authority(), ec.generate_private_key(ec.SECP256R1())
-        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
-        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-        key_file(self.state).write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
-        certificate_file(self.state).write_text(authority.sign(request.public_bytes(encoding).decode(), NAME))
-        authority_file(self.state).write_text(authority.pem)
-        identity_file(self.state).write_bytes(msgspec.json.encode(Identity(HostId("id"), NAME, ("127.0.0.1:9",))))
+        Authority().enrol(self.state, NAME)
 
     def open_watchdog(self, _settings: AgentSettings, _state: Path) -> Watchdog:
         self.opened += 1
