@@ -30,6 +30,7 @@ from renova.drivers.hypervisor.passage import Credentials, Passage
 from renova.drivers.network import Network
 from renova.drivers.network.linux_bridge import LinuxBridge
 from renova.drivers.network.none import NoNetwork
+from renova.drivers.storage_mark import StorageMark
 from renova.drivers.volume import Storage
 from renova.main.ending import run_to_status, until_told
 from renova.main.underlay import found_underlay
@@ -77,8 +78,9 @@ async def _serve(settings: AgentSettings) -> None:
     if settings.role == "storage":
         from renova.drivers.volume.nbd import NbdStorage  # a host of guests speaks to no storage daemon
 
-        served = tls if settings.nbd_tls else None
-        storage = NbdStorage(Path(settings.volumes_dir), clock, address=address, ports=nbd_ports(settings), tls=served)
+        volumes, served = Path(settings.volumes_dir), tls if settings.nbd_tls else None
+        mark = StorageMark(volumes, chance, state / "volumes-storage")
+        storage = NbdStorage(volumes, clock, address=address, ports=nbd_ports(settings), tls=served, mark=mark)
     else:
         passage = None
         if settings.migration_port:

@@ -3,6 +3,7 @@
     <volumes>/volumes/<id>/data.<generation>   a volume's content; each re-image is another generation, another file
     <volumes>/snapshots/<id>                   a snapshot: never written again
     <volumes>/run/                             the storage daemon's pid file and log
+    <volumes>/.storage-id                      identity of the directory (`drivers.storage_mark`)
 
 Files ending in .part are of work that was broken off; they go when the agent starts. Raw, because a raw file has
 nothing of its own that a crash could damage, and nothing that could name another file.
@@ -20,6 +21,7 @@ from typing import ParamSpec, TypeVar
 from renova.drivers.blocking import in_thread
 from renova.drivers.hypervisor import ImageSource, qemu_img
 from renova.drivers.hypervisor.image import verified
+from renova.drivers.storage_mark import StorageMark
 from renova.durable import publish, sync_directory, sync_file
 from renova.model.errors import Broken, NotNow, Refused, unusable
 from renova.model.ids import SnapshotId, VolumeId
@@ -34,10 +36,15 @@ _FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, er
 
 
 class VolumeFiles:
-    """The directory of one storage host."""
+    """The directory of one storage host.
 
-    def __init__(self, directory: Path) -> None:
+    `mark` tells whether it is on the storage that the host had; None: nobody asks. Errors: `NotNow` while it is not;
+    nothing is made there then, nor taken for gone.
+    """
+
+    def __init__(self, directory: Path, mark: StorageMark | None = None) -> None:
         self._directory = directory
+        self._mark = mark
         self._volumes = directory / "volumes"
         self._snapshots = directory / "snapshots"
 
@@ -57,7 +64,7 @@ class VolumeFiles:
 
     async def space(self) -> tuple[int, int]:
         """Return how many bytes the file system has, and how many of these are free."""
-        usage = await _disk(shutil.disk_usage, self._directory)
+        usage = await self._disk(shutil.disk_usage, self._directory)
         return usage.total, usage.free
 
     def volume(self, volume: VolumeId, generation: int) -> Path:
@@ -68,34 +75,34 @@ class VolumeFiles:
 
     async def newest(self, volume: VolumeId) -> int | None:
         """Return the generation of the volume's content; None when it has none."""
-        return await _disk(self._newest, volume)
+        return await self._disk(self._newest, volume)
 
     async def size(self, path: Path) -> int:
-        return (await _disk(path.stat)).st_size
+        return (await self._disk(path.stat)).st_size
 
     async def grow(self, path: Path, size_bytes: int) -> None:
         """Have the file at least this large; what is new reads as zeroes."""
-        await _disk(_grow, path, size_bytes)
+        await self._disk(_grow, path, size_bytes)
 
     async def make_blank(self, path: Path, size_bytes: int) -> None:
         """Make a partial file of zeroes."""
-        await _disk(_make_blank, path, size_bytes)
+        await self._disk(_make_blank, path, size_bytes)
 
     async def make_of_image(self, path: Path, source: OfImage, images: ImageSource) -> None:
         """Make a partial file of an image's content. `Refused` when it is not what it claims or not safe."""
         fetched = path.with_name(f"{path.name}.image.part")
         try:
-            file = await _disk(fetched.open, "wb")
+            file = await self._disk(fetched.open, "wb")
             with file:
                 async for piece in verified(source, images):
-                    await _disk(file.write, piece)
-                await _disk(sync_file, file)
+                    await self._disk(file.write, piece)
+                await self._disk(sync_file, file)
             await qemu_img.check_image(fetched, source.image_format)
             await qemu_img.run_program(
                 "qemu-img", "convert", "-q", "-f", source.image_format, "-O", "raw", str(fetched), str(path)
             )
         finally:
-            await _disk(fetched.unlink, missing_ok=True)
+            await self._disk(fetched.unlink, missing_ok=True)
 
     async def make_of_file(self, path: Path, source: Path) -> None:
         """Make a partial file of one that nobody writes."""
@@ -103,26 +110,41 @@ class VolumeFiles:
 
     async def publish(self, partial: Path, path: Path) -> None:
         """Give a whole file its final name, which survives a power cut from then on."""
-        await _disk(_publish, partial, path)
+        await self._disk(_publish, partial, path)
 
     async def drop_older(self, volume: VolumeId, generation: int) -> None:
         """Remove contents of the volume that are older than this one."""
-        await _disk(self._drop_older, volume, generation)
+        await self._disk(self._drop_older, volume, generation)
 
     async def remove_volume(self, volume: VolumeId) -> None:
-        await _disk(_remove_tree, self._volumes / _checked(volume))
+        await self._disk(_remove_tree, self._volumes / _checked(volume))
 
     async def remove_snapshot(self, snapshot: SnapshotId) -> None:
-        await _disk(self.snapshot(snapshot).unlink, missing_ok=True)
+        await self._disk(self.snapshot(snapshot).unlink, missing_ok=True)
 
     async def remove(self, partial: Path) -> None:
-        await _disk(partial.unlink, missing_ok=True)
+        await self._disk(partial.unlink, missing_ok=True)
+
+    async def _disk(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def on_known_storage() -> T:
+            self._must_be_known()  # what is mounted may go while an agent runs
+            return call(*args, **kwargs)
+
+        with _storage_errors():
+            return await in_thread(None, on_known_storage)
+
+    def _must_be_known(self) -> None:
+        if self._mark is not None:
+            self._mark.must_be_known()
 
     def _open(self) -> None:
+        self._must_be_known()  # first: nothing is made in a mount point
         for directory in (self._volumes, self._snapshots, self.run):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for partial in [*self._volumes.glob("*/*.part"), *self._snapshots.glob("*.part")]:
             partial.unlink()
+        if self._mark is not None:
+            self._mark.identity()  # it is this host's from now on
 
     def _newest(self, volume: VolumeId) -> int | None:
         at = self._volumes / _checked(volume)
@@ -184,8 +206,3 @@ def _storage_errors() -> Iterator[None]:
     except OSError as error:
         meaning = Refused if error.errno in _FINAL else NotNow
         raise meaning(f"the volumes directory: {error.strerror or error}") from error
-
-
-async def _disk(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    with _storage_errors():
-        return await in_thread(None, call, *args, **kwargs)

@@ -16,6 +16,7 @@ import structlog
 
 from renova.drivers.blocking import to_its_end
 from renova.drivers.hypervisor import ImageSource
+from renova.drivers.storage_mark import StorageMark
 from renova.drivers.volume import serves_one_host
 from renova.drivers.volume.daemon import Door
 from renova.drivers.volume.daemons import Daemons, Holder
@@ -44,10 +45,19 @@ class _Node:
 
 
 class NbdStorage:
-    """Volumes in `directory`, served on address and `ports`; `tls` as in `Door`."""
+    """Volumes in `directory`, served on address and `ports`; `tls` as in `Door`, `mark` as in `VolumeFiles`."""
 
-    def __init__(self, directory: Path, clock: Clock, *, address: str, ports: range, tls: Path | None) -> None:
-        self._files = VolumeFiles(directory)
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock,
+        *,
+        address: str,
+        ports: range,
+        tls: Path | None,
+        mark: StorageMark | None = None,
+    ) -> None:
+        self._files = VolumeFiles(directory, mark)
         self._clock = clock
         self._address, self._ports, self._tls = address, ports, tls
         self._daemons = Daemons(self._files.run, self._exports_lost)
