@@ -1,10 +1,11 @@
-"""What keeps an agent from starting is told with the setting that has to be changed."""
+"""What keeps an agent from starting is told with what has to be done; what may pass, it waits for."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import renova
@@ -58,3 +59,29 @@ def test_an_agent_without_libvirt_says_how_to_have_it(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("The agent of a host with guests needs libvirt's Python module (")
     assert ended.stderr.endswith("): run script/bootstrap as root, without --simulated.\n")
+
+
+@pytest.mark.slow
+def test_an_agent_waits_for_the_storage_that_its_host_had(tmp_path: Path) -> None:
+    state, volumes = tmp_path / "state", tmp_path / "volumes"
+    state.mkdir()
+    Authority().enrol(state, "storage1")
+    (state / "volumes-storage").write_text("the-one-that-was-mounted\n")
+    volumes.mkdir()
+    settings = tmp_path / "agent.toml"
+    settings.write_text(f'name = "storage1"\nrole = "storage"\nstate_dir = "{state}"\nvolumes_dir = "{volumes}"\n')
+    agent = subprocess.Popen(
+        [sys.executable, "-m", "renova.main.agent_process", str(settings)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert agent.stderr is not None
+        said = dict[str, str]()
+        while said.get("event") != "storage not opened":
+            said = msgspec.json.decode(agent.stderr.readline())
+        assert "the-one-that-was-mounted" in said["reason"]
+        assert f"remove {state / 'volumes-storage'}" in said["reason"]
+        assert list(volumes.iterdir()) == []
+        assert agent.poll() is None
+    finally:
+        agent.terminate()
+        agent.communicate(timeout=30)
