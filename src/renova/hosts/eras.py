@@ -201,10 +201,10 @@ def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Be
         return _at_home(server, found, known)
     owner = running[0] if running else newest
     home = host_rows.get(tx, owner)
-    lease = host_rows.lease(tx, owner)
-    if home is None or lease is None:
+    epoch = _found_in(tx, owner)
+    if home is None or epoch is None:
         return None
-    rights.put(tx, server_id, owner, number, lease.epoch)
+    rights.put(tx, server_id, owner, number, epoch)
     if found[owner].incarnation < number:
         # A newer definition is elsewhere: what runs is stopped, and the server starts anew under a newer number. Until
         # that is done the right stays here, so that nobody is given the server without a proof that it has stopped.
@@ -223,6 +223,16 @@ def _believe(tx: Tx, server_id: ServerId, found: dict[HostId, FoundGuest]) -> Be
     _claim(tx, server_id, owner)
     servers.change(tx, server_id, host=owner, host_name=home.name)
     return believed
+
+
+def _found_in(tx: Tx, host: HostId) -> int | None:
+    """Return the epoch of the host's lease in which its guests were found; None for one without a lease."""
+    lease = host_rows.lease(tx, host)  # before the proof: one that is written in between has raised it
+    if lease is None:
+        return None
+    proof = host_rows.proof(tx, host)
+    # Who says hello is not dead any more, so it has died since, and that ends what was found: the proof is younger.
+    return lease.epoch if proof is None else proof.epoch - 1
 
 
 def _at_home(server: Server, found: dict[HostId, FoundGuest], known: int) -> Believed | None:

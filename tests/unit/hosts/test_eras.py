@@ -153,6 +153,29 @@ def test_a_death_that_was_proven_before_the_loss_is_to_be_proven_anew(two: Table
     assert two.do(lambda tx: hosts.get(tx, B)).state is HostState.RETURNING  # type: ignore[union-attr]
 
 
+def test_a_death_after_the_hello_ends_what_was_found_there(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    greet(two, A, guests=(found(ONE, 1),))
+    two.do(lambda tx: prove(tx, A))
+    greet(two, B)
+    two.do(eras.try_end)
+    greet(two, B, era=2, epoch=2)
+    right = two.do(lambda tx: rights.grant(tx, ONE, B))
+    assert right.host == B
+    assert two.do(lambda tx: rights.debt(tx, A, ONE)) is not None
+
+
+def test_a_death_before_the_hello_ends_nothing_that_was_found_there(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    two.do(lambda tx: prove(tx, A))
+    greet(two, A, guests=(found(ONE, 1),))
+    greet(two, B)
+    two.do(eras.try_end)
+    greet(two, B, era=2, epoch=2)
+    with pytest.raises(Conflict, match="may still run the server"):
+        two.do(lambda tx: rights.grant(tx, ONE, B))
+
+
 def test_a_guest_that_is_found_elsewhere_is_believed(two: Tables) -> None:
     two.do(lambda tx: eras.begin(tx, "me"))
     greet(two, A)
