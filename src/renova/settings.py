@@ -31,6 +31,14 @@ LogLevel = Annotated[str, Meta(pattern="(?i)^(debug|info|warning|error|critical)
 STOP_S = 0.25 + 1.0 + 3.0
 
 
+def outlasts(ttl: float, margin: float, stops_in: float, drift: float) -> bool:
+    """Say whether who waits for ttl + margin finds the guests stopped, of a host that takes so long from its deadline.
+
+    All in seconds, by clocks of which each is wrong by `drift` at most.
+    """
+    return (ttl + margin) * (1 - drift) >= (ttl + stops_in) * (1 + drift)
+
+
 class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Times of the host lease, in seconds. The inequalities keep a revoked host's guests from running on.
 
@@ -60,7 +68,7 @@ class LeaseTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"Setting lease.stop_budget = {self.stop_budget:g} is too short: a guard needs up to {STOP_S:g} "
                 "seconds to see its deadline, freeze the guests and kill them."
             )
-        if (self.ttl + self.margin) * (1 - self.drift) < (self.ttl + self.stop_budget) * (1 + self.drift):
+        if not outlasts(self.ttl, self.margin, self.stop_budget, self.drift):
             raise BadSetup(
                 f"Setting lease.margin = {self.margin:g} is unsafe: (ttl + margin)(1 - drift) must be at least "
                 f"(ttl + stop_budget)(1 + drift). Raise lease.margin."

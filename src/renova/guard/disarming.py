@@ -23,6 +23,7 @@ class Disarming:
     """In the place of a `Keeper`, on a host whose gate is not to be kept any more. `done` is called when it is open."""
 
     strength = GuardClass.NONE
+    stops_in = 0.0
 
     def __init__(self, gate: Gate, done: Callable[[], None]) -> None:
         self._gate = gate

@@ -27,6 +27,7 @@ LOOK_S = 0.25  # between looks at clock and gate: also how long guests may run o
 LEAST_S = 0.001  # between two looks: a deadline that is nearer is waited for so long
 PATIENCE_S = 5.0  # for which guests stand still before those of a host that is cut off alone are killed
 CHECK_S, FREEZE_S, RESET_S = 0.25, 1.0, 1.0  # parts of the stop budget
+STOP_S = CHECK_S + FREEZE_S + KILL_S
 OPEN_S = 1.0  # that a gate may take to open
 STUCK_S = 0.1  # between looks whether what was killed is gone
 
@@ -48,16 +49,23 @@ class Keeper:
     def strength(self) -> GuardClass:
         """Say what the guard is worth now: measured, and no more than the controllers' stop budget has room for."""
         measured = self._watchdog.strength
-        needs = 2 * self._watchdog.timeout_s + RESET_S
-        if measured in (GuardClass.A, GuardClass.B) and self._budget_s is not None and needs > self._budget_s:
+        if measured.resets and self._budget_s is not None and self._reset_in > self._budget_s:
             return GuardClass.C
         return measured
 
+    @property
+    def stops_in(self) -> float:
+        """Return within how many seconds of the deadline a guard of this class has all stopped."""
+        return max(STOP_S, self._reset_in) if self._watchdog.strength.resets else STOP_S
+
+    @property
+    def _reset_in(self) -> float:
+        return 2 * self._watchdog.timeout_s + RESET_S
+
     def allowed(self, times: GuardTimes) -> None:
         """Take what the controllers allow for, and say so where the watchdog is too slow for it."""
-        counts = self._watchdog.strength in (GuardClass.A, GuardClass.B)
-        slow = 2 * self._watchdog.timeout_s + RESET_S > times.stop_budget
-        if counts and slow and times.stop_budget != self._budget_s:
+        counts = self._watchdog.strength.resets
+        if counts and self._reset_in > times.stop_budget and times.stop_budget != self._budget_s:
             log.error(
                 "watchdog too slow to count",
                 watchdog=self._watchdog.kind,

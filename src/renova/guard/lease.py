@@ -50,8 +50,11 @@ class Lease:
         self.returning = True
         self.acknowledged_class = None
 
-    def renewal(self, guard: GuardClass, home: str) -> Renew:
-        """Return the next renewal, to be sent at once: the time is taken before."""
+    def renewal(self, guard: GuardClass, home: str, stops_in: float = 0.0) -> Renew:
+        """Return the next renewal, to be sent at once: the time is taken before.
+
+        `stops_in` says within how many seconds of the deadline a guard of this class has all stopped.
+        """
         self._nonce += 1
         now = self._clock.boottime()
         word = self.witnessed.word if self.witnessed is not None else None
@@ -65,6 +68,7 @@ class Lease:
             epoch=self.epoch,
             counter=self._counter,
             guard=guard,
+            stops_in=stops_in,
             clock=max(now, 0.0),
             home=home,
             witness=word,

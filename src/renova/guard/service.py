@@ -152,9 +152,11 @@ class Guard:
                 raise Broken(f"the controller sent {type(message).__name__} to a guard")
 
     def _renewal(self) -> Renew:
-        guard = self._keeper.strength if self._keeper is not None else GuardClass.NONE
+        guard, stops_in = GuardClass.NONE, 0.0
+        if self._keeper is not None:
+            guard, stops_in = self._keeper.strength, self._keeper.stops_in
         here = self._clock.monotonic() - self._beat_at < MISSED_S
-        return self.lease.renewal(guard, self._agent_home if here else "")
+        return self.lease.renewal(guard, self._agent_home if here else "", stops_in)
 
     async def _fenced(self, fenced: Fenced) -> None:
         """The lease is over, or was never this one; go on under the one that the host has now, if there is one."""

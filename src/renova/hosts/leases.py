@@ -22,7 +22,7 @@ from renova.hosts.witnessing import Witnessing
 from renova.model.clock import Clock
 from renova.model.host import GuardClass, HostState, Lease
 from renova.model.ids import HostId
-from renova.settings import LeaseTimes
+from renova.settings import LeaseTimes, outlasts
 from renova.store import cluster
 from renova.store import hosts as host_rows
 from renova.store.database import Database, Tx
@@ -138,12 +138,13 @@ class Leases:
         if lease.counter - renewal.counter > TRAILING:
             # No nonce: it tells the counter and moves no deadline.
             return Renewed(nonce=0, era=renewal.era, epoch=lease.epoch, counter=lease.counter, ttl=lease.ttl)
-        guard = self._worth(host, renewal, lease)
+        margin = max(lease.margin, self.times.margin)  # of settings that were raised since it was granted
+        guard = self._worth(host, renewal, replace(lease, margin=margin))
         word = renewal.witness or ""
         # Only the newest renewal says that the guard goes by no witness any more; any says that it may.
         witness = word if word or renewal.counter == lease.counter else lease.witness
         home = self._home_in(renewal)
-        counter = host_rows.renew(tx, host, renewal.epoch, renewal.boot, home, guard, witness)
+        counter = host_rows.renew(tx, host, renewal.epoch, renewal.boot, home, guard, witness, margin)
         if counter is None:
             return Fenced(epoch=renewal.epoch)
         if note:
@@ -175,12 +176,17 @@ class Leases:
         """Return the class of guard that the lease rests on from now on.
 
         A late renewal may say what is no longer so: only the newest makes the class stronger, any makes it weaker. So
-        a guard that has heard of a weaker class may act on it.
+        a guard that has heard of a weaker class may act on it. And it is measured by this very lease: a watchdog that
+        others were told to allow for does not count where who waits for this lease's ttl and margin does not.
         """
         try:
             said = GuardClass(renewal.guard)
         except ValueError:  # of a newer release
             said = GuardClass.NONE
+        if said.resets and not (
+            renewal.stops_in and outlasts(lease.ttl, lease.margin, renewal.stops_in, self.times.drift)
+        ):
+            said = GuardClass.C
         if self._clocks.slow(host, renewal.boot):
             said = max(said, GuardClass.V, key=lambda each: each.weakness)
         if renewal.counter == lease.counter:
@@ -231,6 +237,7 @@ class Leases:
                 fresh[lease.host] = dataclasses.replace(known, lease=lease, since=now)
             else:
                 said = replace(known.lease, guard=lease.guard, witness=lease.witness)
+                said = replace(said, ttl=lease.ttl, margin=lease.margin)  # others may have granted other ones
                 fresh[lease.host] = dataclasses.replace(known, lease=said)
         self._silences = fresh
         return [self._observed(silence) for silence in fresh.values()]

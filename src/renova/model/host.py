@@ -72,6 +72,11 @@ class GuardClass(StrEnum):
         """Return a number that is the higher the weaker it is."""
         return list(GuardClass).index(self)
 
+    @property
+    def resets(self) -> bool:
+        """Say whether it relies on a watchdog, which resets the host where nothing else stops its guests."""
+        return self in (GuardClass.A, GuardClass.B)
+
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """A host's lease. Every proof of death, every new boot and every lost journal raises `epoch`."""
@@ -80,8 +85,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     counter: int
     boot: str
-    ttl: float  # seconds, as granted
-    margin: float  # seconds
+    ttl: float  # seconds, as granted: the same for as long as it has this epoch and is renewed
+    margin: float  # seconds; never less while that lasts
     guard: GuardClass = GuardClass.NONE  # as it was said with the last renewal
     home: str = ""  # the executor over whose connection the host's agent can be commanded; "": the agent is away
     returns: bool = False  # the host is not up yet under it: an armed guard keeps its gate closed

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     delete,
     false,
     func,
@@ -140,6 +141,7 @@ _LEASE = select(leases).where(leases.c.host == bindparam("host"))
 _ALL_LEASES = select(leases).order_by(leases.c.host)
 _END_LEASE = delete(leases).where(leases.c.host == bindparam("host"))
 _BEGIN_LEASE = insert(leases)
+_AT_LEAST = bindparam("at_least", type_=Float)
 _RENEW = (
     update(leases)
     .where(
@@ -150,6 +152,7 @@ _RENEW = (
         home=bindparam("at"),
         guard=bindparam("of_class"),
         witness=bindparam("by_word"),
+        margin=case((leases.c.margin < _AT_LEAST, _AT_LEAST), else_=leases.c.margin),
     )
     .returning(leases.c.counter)
 )
@@ -271,8 +274,13 @@ def _lease(row: Any) -> Lease:
 def begin_lease(tx: Tx, host: HostId, epoch: int, boot: str, ttl: float, margin: float) -> None:
     """Give the host a lease of this epoch; whatever it had before is over. Its guard says its class with renewals."""
     known = lease(tx, host)
-    # Within an epoch the counter never falls: a host that has heard of a higher one proves that commits were lost.
-    counter = known.counter if known is not None and known.epoch == epoch else 0
+    counter = 0
+    if known is not None and known.epoch == epoch:
+        # Within an epoch the counter never falls: a host that has heard of a higher one proves that commits were lost.
+        counter = known.counter
+    if known is not None and counter:
+        # It was renewed, and holds until then, by the ttl that was acknowledged: who waits for its end waits for that.
+        ttl, margin = known.ttl, max(known.margin, margin)
     tx.execute(_END_LEASE, {"host": host})
     values = {"host": host, "epoch": epoch, "counter": counter, "boot": boot, "ttl": ttl, "margin": margin}
     tx.execute(_BEGIN_LEASE, {**values, "guard": GuardClass.NONE})
@@ -286,13 +294,15 @@ def renew(
     home: str = "",
     guard: GuardClass = GuardClass.NONE,
     witness: str = "",
+    margin: float = 0.0,
 ) -> int | None:
     """Renew the lease if epoch and boot are its own; return the new counter, or None: then it is not renewed.
 
     `home` is the executor over whose connection the host's agent can be commanded, "" while that is away; `witness`
-    the word of the file by which its guard may go.
+    the word of the file by which its guard may go; `margin` is the lease's from now on, unless that is longer.
     """
     values = {"of": host, "in_epoch": epoch, "in_boot": boot, "at": home, "of_class": guard, "by_word": witness}
+    values["at_least"] = margin
     row = tx.execute(_RENEW, values).first()
     return int(row[0]) if row else None
 
@@ -368,6 +378,8 @@ def _raise_epoch(tx: Tx, observed: Lease, *, witness: str, revoked: int, cut: bo
             leases.c.counter == observed.counter,
             leases.c.guard == observed.guard,
             leases.c.witness == observed.witness,
+            leases.c.ttl == observed.ttl,
+            leases.c.margin == observed.margin,
             leases.c.revoked == observed.revoked,
         )
         .values(epoch=leases.c.epoch + 1, counter=0, witness=witness, revoked=revoked, cut=cut)

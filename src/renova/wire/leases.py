@@ -44,6 +44,7 @@ class Renew(Message, frozen=True, kw_only=True, tag="renew"):
     epoch: Count
     counter: Count  # last heard
     guard: Annotated[str, Meta(max_length=8, pattern="^[A-Za-z]*$")] = "none"  # a `GuardClass`, as it is now
+    stops_in: Annotated[float, Meta(ge=0, le=86_400)] = 0.0  # seconds from the deadline, what makes the class included
     clock: float = 0.0  # the guard's clock as this was sent; 0: not told
     home: Mark | None = None  # the controller that the agent calls home, "": the agent is away; None: who sends this
     witness: Mark | None = None  # the word that the guard has read in the witness, "": none yet; None: it reads none

@@ -324,6 +324,21 @@ def test_a_watchdog_that_is_too_slow_for_the_stop_budget_does_not_count(budget: 
     with_a_guest(story)
 
 
+@pytest.mark.parametrize(
+    ("timeout", "strength", "stops_in"),
+    [(5, GuardClass.A, 11.0), (7, GuardClass.B, 15.0), (1, GuardClass.A, 4.25), (7, GuardClass.C, 4.25)],
+)
+def test_a_guard_says_how_soon_it_stops_all_by_what_makes_its_class(
+    timeout: float, strength: GuardClass, stops_in: float
+) -> None:
+    async def story(bench: Bench) -> None:
+        assert bench.keeper is not None
+        bench.watchdog.timeout_s, bench.watchdog.strength = timeout, strength
+        assert bench.keeper.stops_in == stops_in
+
+    with_a_guest(story)
+
+
 def test_a_host_is_disarmed_only_when_the_controllers_know() -> None:
     async def story(bench: Bench) -> None:
         bench.process.kill()

@@ -60,9 +60,9 @@ class Bench:
         self.leases = self.controller()
         self._nonces = 0
 
-    def controller(self) -> Leases:
+    def controller(self, times: LeaseTimes = TIMES) -> Leases:
         """Start another controller over the same database."""
-        return Leases(self.database, self.clock, TIMES, self.me)
+        return Leases(self.database, self.clock, times, self.me)
 
     async def begin(self) -> None:
         for host in (A, B, C):
@@ -81,6 +81,7 @@ class Bench:
         now = await self.lease(host)
         self._nonces += 1
         fields = {"nonce": self._nonces, "boot": now.boot, "era": 1, "epoch": now.epoch, "counter": now.counter}
+        fields["stops_in"] = 11.0
         return Renew(**fields | changes)
 
 
@@ -330,6 +331,67 @@ def test_an_epoch_that_a_proof_of_death_raised_is_no_sign_of_life() -> None:
     on_bench(story)
 
 
+SLOW: dict[str, Any] = {"guard": "A", "stops_in": 15.0}  # a guard with a watchdog of 7 s
+LONGER = LeaseTimes(renew=1.0, ttl=20.0, margin=17.0, stop_budget=16.0, failover=0.0)
+
+
+def test_a_watchdog_counts_only_where_this_very_lease_allows_for_it() -> None:
+    async def story(bench: Bench) -> None:
+        for stops_in, counts_as in ((11.0, "A"), (15.0, "C"), (0.0, "C"), (11.0, "A")):
+            await bench.renew(guard="A", stops_in=stops_in)
+            assert (await bench.lease()).guard == counts_as
+
+    on_bench(story)
+
+
+def test_a_margin_that_was_raised_is_granted_with_the_class_that_needs_it() -> None:
+    async def story(bench: Bench) -> None:
+        raised = bench.controller(LONGER)
+        await raised.renew(A, await bench.renewal(**SLOW))
+        now = await bench.lease()
+        assert (now.guard, now.ttl, now.margin) == ("A", 20.0, 17.0)
+
+    on_bench(story)
+
+
+def test_a_margin_that_was_lowered_stays_while_the_lease_goes_on() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.controller(LONGER).renew(A, await bench.renewal(**SLOW))
+        await bench.renew(**SLOW)
+        await bench.database.transact(partial(hosts.begin_lease, host=A, epoch=1, boot="boot", ttl=5.0, margin=12.0))
+        await bench.renew(**SLOW)
+        now = await bench.lease()
+        assert (now.guard, now.ttl, now.margin) == ("A", 20.0, 17.0), "it was acknowledged for 20 s"
+
+    on_bench(story)
+
+
+def test_a_lease_that_was_never_renewed_has_the_times_of_who_begins_it() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.renew()
+        await bench.database.transact(partial(prove, host=A))
+        await bench.database.transact(partial(hosts.begin_lease, host=A, epoch=2, boot="boot", ttl=5.0, margin=11.0))
+        now = await bench.lease()
+        assert (now.ttl, now.margin) == (5.0, 11.0)
+
+    on_bench(story)
+
+
+def test_a_silence_is_measured_by_the_times_that_another_controller_has_granted() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.database.transact(partial(prove, host=A))
+        await bench.leases.look()
+        await bench.database.transact(partial(hosts.begin_lease, host=A, epoch=2, boot="boot", ttl=30.0, margin=22.0))
+        await bench.leases.look()
+        await bench.renew()
+        await bench.leases.look()
+        silence = bench.leases.silence(A)
+        assert silence is not None
+        assert (silence.lease.ttl, silence.lease.margin) == (30.0, 22.0)
+
+    on_bench(story)
+
+
 def test_a_host_is_alive_until_it_becomes_suspect() -> None:
     async def story(bench: Bench) -> None:
         began = bench.clock.monotonic()
@@ -387,9 +449,9 @@ class WithWitness(Bench):
         self.files = Files()
         super().__init__()
 
-    def controller(self) -> Leases:
+    def controller(self, times: LeaseTimes = TIMES) -> Leases:
         witnessing = Witnessing(self.files, self.clock, SeededChance(1))
-        return Leases(self.database, self.clock, TIMES, self.me, witnessing)
+        return Leases(self.database, self.clock, times, self.me, witnessing)
 
     async def say(self, word: str | None, **changes: Any) -> float:
         """Renew with this word; return for how long a look into the witness counts by the answer."""

@@ -1,6 +1,7 @@
 """A host's lease is renewed only as it stands, and its death is written only if nothing moved meanwhile."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -47,10 +48,16 @@ def test_a_death_is_proven_under_a_higher_epoch(tables: Tables) -> None:
     assert tables.do(lambda tx: hosts.proof(tx, B)) is None
 
 
-@pytest.mark.parametrize("moved", ["epoch", "counter"])
+@pytest.mark.parametrize("moved", ["epoch", "counter", "ttl", "margin"])
 def test_a_lease_that_moved_since_it_was_observed_proves_nothing(tables: Tables, moved: str) -> None:
     observed = tables.do(lambda tx: lease(tx, A))
-    stale = replace(observed, epoch=0) if moved == "epoch" else observed
+    changes: dict[str, dict[str, Any]] = {
+        "epoch": {"epoch": 0},
+        "counter": {},
+        "ttl": {"ttl": 15.0},
+        "margin": {"margin": 11.0},
+    }
+    stale = replace(observed, **changes[moved])
     if moved == "counter":
         tables.do(lambda tx: hosts.renew(tx, A, 1, "boot"))
     assert not tables.do(lambda tx: hosts.prove_dead(tx, stale, "power_off", {}, "x"))
