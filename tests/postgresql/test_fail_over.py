@@ -169,6 +169,28 @@ async def test_nothing_counts_as_written_while_the_standby_is_away(pair: Pair, d
     assert work.longest < SOON_S
 
 
+async def has_written(database: Database, number: int) -> bool:
+    """Say whether it is there, in a transaction that writes nothing."""
+    query = text("SELECT number FROM left_side WHERE number = :number")
+    return await database.transact(lambda tx: tx.execute(query, {"number": number}).first() is not None)
+
+
+async def test_a_commit_that_no_standby_has_is_not_found_again_before_one_has_it(
+    pair: Pair, database: Database
+) -> None:
+    """It hangs while the standby is away; a restart ends that, and then everybody sees it."""
+    await in_thread(pair.standby.kill)
+    with pytest.raises(NotNow):
+        await database.transact(write(-4))
+    await in_thread(pair.primary.kill)
+    await in_thread(pair.primary.start)
+    assert -4 in (await sides(database))[0]
+    with pytest.raises(NotNow):
+        await has_written(database, -4)
+    await in_thread(pair.up)
+    assert await has_written(database, -4)
+
+
 async def test_a_server_that_is_killed_again_and_again_keeps_all_and_halves_nothing(
     pair: Pair, database: Database
 ) -> None:

@@ -92,7 +92,7 @@ class Database:
         self.watch: Watch | None = None  # who is told of servers' changed states, within the transactions
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
-        """Run `fn` in one transaction and return its result once that is durable.
+        """Run `fn` in one transaction and return its result once that is durable, with all that it rests on.
 
         What `fn` raises undoes all it did, and nothing of other transactions. `fn` may touch only the transaction:
         no I/O, no await, and it may run more than once. A database that cannot serve raises `DatabaseAway`; so does a
@@ -111,7 +111,11 @@ class Database:
         return await self._executor.transact(watched)
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
-        """Run `fn` on a consistent view of what is committed; it must not write."""
+        """Run `fn` on a consistent view of what is committed; it must not write.
+
+        A failover may undo what it saw, if whoever committed that was not told so yet: what must not be done for
+        nothing rests on a transaction.
+        """
         return await self._executor.read(fn)
 
     def wake(self, tx: Tx, topic: str) -> None:

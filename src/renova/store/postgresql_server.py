@@ -22,10 +22,12 @@ from renova.store.database import Standing
 
 log = structlog.get_logger()
 
-STATEMENT_S = 5.0  # of one statement at the server; also of a commit that waits for its replica
+# Of one statement at the server. Not of a commit that waits for its replica: that goes on, and keeps other writers
+# waiting, until the replica has it, or somebody cancels it or ends the server. It is we who give up, after `ANSWER_S`.
+STATEMENT_S = 5.0
 LOCK_S = 4.0  # of waiting for other controllers' transactions
 IDLE_S = 2.0  # between statements of a transaction: a frozen controller keeps the others waiting no longer
-ANSWER_S = 6.0  # of silence after a question: above the server's own limits, so that it says what it was
+ANSWER_S = 6.0  # of silence after a question: above the server's own limits, so that it can say what it was
 CONNECT_S = 3
 
 # Read before anything is written: what is there may be the operator's, and is only ever raised.

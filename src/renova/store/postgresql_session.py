@@ -35,6 +35,10 @@ _NOW = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH2
 # The lock is taken before the transaction sees anything: a statement that read would see what was there before it
 # waited. The table is hardly ever written, so that no vacuum is in the way; who changes the schema is in turn, too.
 _WRITE = f"BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE schema_revision IN EXCLUSIVE MODE; {_NOW}".encode()
+# The server waits for no standby when a transaction has written nothing, though what it has read may be a commit that
+# no standby has: one whose wait was broken off, or that a crash cut short. So something is written to its log each
+# time, even if nobody reads it: a standby that confirms this has all that was to be seen before (docs/safety.md).
+_COMMIT = b"SELECT pg_logical_emit_message(true, 'renova', ''); COMMIT"
 _READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}".encode()
 _PLACE = re.compile(r"%\((\w+)\)s")
 _LIST = re.compile(r"(NOT )?IN \(__\[POSTCOMPILE_(\w+?)(?:~~.*?)?\]\)")
@@ -113,7 +117,7 @@ class PostgreSQLSession(Statements[_Prepared]):
         if self._answers.unasked() or self._ended:
             # Nothing was asked: the server has ended the connection, and with it the transaction.
             raise _Ended("the connection was ended before the commit")
-        result = self._query(b"COMMIT")
+        result = self._query(_COMMIT)
         if result.command_status != b"COMMIT":
             raise psycopg.errors.InFailedSqlTransaction("a statement had failed, and its error was not passed on")
         if self._warning:

@@ -53,7 +53,10 @@ class Session(Protocol):
         ...
 
     def commit(self) -> None:
-        """Make it durable. An error other than `Trouble.AGAIN` may also mean that it is: nobody knows."""
+        """Make durable what was written, and what was read, whoever wrote it.
+
+        An error other than `Trouble.AGAIN` may also mean that it is: nobody knows.
+        """
         ...
 
     def rollback(self) -> None:
