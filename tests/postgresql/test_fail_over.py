@@ -7,8 +7,10 @@ from time import monotonic
 import pytest
 from sqlalchemy import text
 
+from renova.hosts import eras
 from renova.lab.replication import Pair
 from renova.model.errors import NotNow
+from renova.store import cluster
 from renova.store.database import Database, Tx
 from renova.store.postgresql import open_postgresql
 from renova.store.postgresql_server import ANSWER_S, CONNECT_S
@@ -123,6 +125,31 @@ async def test_work_goes_on_at_the_standby_with_all_that_was_acknowledged(pair: 
 
     await hurt(database, 0, fail_over)
     assert pair.primary != before
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["synchronous", "not_synchronous"])
+async def test_all_is_on_hold_after_a_fail_over_unless_commits_were_seen_to_wait_for_the_standby(
+    pair: Pair, database: Database, waits: bool
+) -> None:
+    history = database.history
+    assert history is not None
+    await in_thread(pair.up)
+    await database.transact(lambda tx: eras.begin(tx, "operator"))
+    await database.transact(cluster.end_hold)
+    if not waits:
+        await in_thread(lambda: pair.primary.set(synchronous_standby_names=""))
+    await database.transact(history.note)
+    assert (await database.read(cluster.get)).synchronous is waits
+    before = database.standing.timeline
+
+    await in_thread(pair.fail_over)
+    fresh = await asyncio.to_thread(open_postgresql, pair.url())
+    try:
+        standing = await fresh.transact(cluster.get)  # by whoever comes first, even if it has seen nothing before
+        assert (standing.hold is None) is waits
+        assert standing.timeline not in (None, before)
+    finally:
+        await asyncio.to_thread(fresh.close)
 
 
 async def test_work_goes_on_when_a_killed_server_is_back(pair: Pair, database: Database) -> None:

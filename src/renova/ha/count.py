@@ -35,7 +35,9 @@ class Count:
         return standing
 
     async def _count(self) -> Cluster:
-        standing = await self.cloud.database.read(cluster.get)
+        standing, noted = await self.cloud.database.read(lambda tx: (cluster.get(tx), self._is_noted(tx)))
+        if not noted:
+            standing = await self.cloud.database.transact(self._note_replication)
         # An unbroken history never goes back from where an era's hold has ended.
         if _reached(standing) < self._reached and (standing.hold is None or standing.restoring):
             era = self._reached[0]
@@ -52,6 +54,16 @@ class Count:
             # After the commit: only what is certain to have been there can be missed.
             self._tick = await self.cloud.database.transact(cluster.tick)
         return standing
+
+    def _is_noted(self, tx: Tx) -> bool:
+        history = self.cloud.database.history
+        return history is None or history.agrees(tx)
+
+    def _note_replication(self, tx: Tx) -> Cluster:
+        history = self.cloud.database.history
+        assert history is not None
+        history.note(tx)
+        return cluster.get(tx)
 
     async def _hold(self, lost: str, era: int = 0) -> Cluster:
         await self.cloud.database.transact(lambda tx: eras.hold(tx, lost, era))

@@ -22,7 +22,9 @@ import structlog
 from renova.model.clock import Clock
 from renova.model.errors import DatabaseAway
 from renova.simulation.processes import Process
+from renova.store import cluster
 from renova.store.database import Database, Standing, Tx
+from renova.store.history import DatabaseHistory
 from renova.store.inline import Inline
 from renova.store.job import Job
 from renova.store.session import Trouble, reason
@@ -76,7 +78,8 @@ class DatabaseServer:
 
     def open(self) -> Database:
         """Return the database as the world sees it: always there, and at once."""
-        return Database(self._inline)
+        history = DatabaseHistory(lambda: str(self.timeline), lambda _tx: str(self.timeline), self.is_synchronous)
+        return Database(self._inline, history=history)
 
     def link(self, process: Process, latency_s: float) -> "DatabaseLink":
         """Return a new run's way to the database."""
@@ -105,14 +108,27 @@ class DatabaseServer:
         for link in self.links:
             link.drop()
 
+    def is_synchronous(self, _tx: Tx) -> bool:
+        return self.lagging is None
+
     def lag(self) -> None:
-        """Have the replica fall behind: what is committed from now on is lost in a failover."""
-        self.lagging = self.lagging or self.back_up()
+        """Have the replica fall behind: what is committed from now on is lost in a failover.
+
+        Commits wait for it no more, which was so for a while, and was seen.
+        """
+        if self.lagging is None:
+            self._note(synchronous=False)
+            self.lagging = self.back_up()
 
     def catch_up(self) -> None:
         if self.lagging is not None:
             self.lagging.close()
             self.lagging = None
+            self._note(synchronous=True)
+
+    def _note(self, *, synchronous: bool) -> None:
+        cluster.note_history(Tx(self.session, self.session.begin()), str(self.timeline), synchronous=synchronous)
+        self.session.commit()
 
     def promote(self) -> bool:
         """Have the replica take over; True when it lacked commits, which are lost."""
@@ -141,7 +157,7 @@ class LinkedDatabase(Database):
     """The database as a simulated controller has it: crash points are named after who asks."""
 
     def __init__(self, link: "DatabaseLink") -> None:
-        super().__init__(link, lambda: link.standing)
+        super().__init__(link, lambda: link.standing, history=link.history())
         self._link = link
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
@@ -171,6 +187,11 @@ class DatabaseLink:
     def standing(self) -> Standing:
         """Return how the database stood at the last transaction."""
         return self._known
+
+    def history(self) -> DatabaseHistory:
+        """Return what this run of its controller knows of the server's timelines: nothing yet."""
+        server = self._server
+        return DatabaseHistory(lambda: self._known.timeline, lambda _tx: str(server.timeline), server.is_synchronous)
 
     def drop(self) -> None:
         """Break the connection; whoever awaits the answer to a commit will never hear it."""

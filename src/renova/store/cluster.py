@@ -29,6 +29,8 @@ cluster = Table(
     Column("brake", Text),  # why no host is taken for dead by itself, or null
     Column("braked_at", Stamp),
     Column("brake_lifted_until", Stamp),  # by who released it
+    Column("timeline", Text),  # of the server whose rows these are; null with SQLite
+    Column("synchronous", Boolean),  # whether it was seen to wait for standbys, so that a failover loses nothing
     Column("authority", String(64)),  # the fingerprint of the certificate by which hosts know controllers
 )
 
@@ -49,6 +51,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     brake: str | None = None  # why no host is taken for dead by itself
     braked_at: str | None = None
     brake_lifted_until: str | None = None  # and until when that cannot be again: somebody has said that all is well
+    timeline: str | None = None  # of the database's server, as it was judged last
+    synchronous: bool | None = None  # whether replication was seen to be so
 
 
 def get(tx: Tx) -> Cluster:
@@ -107,6 +111,11 @@ def authority(tx: Tx, mine: str) -> str:
 
 def end_hold(tx: Tx) -> None:
     _change(tx, hold=None, held_at=None, restoring=False)
+
+
+def note_history(tx: Tx, timeline: str, *, synchronous: bool) -> None:
+    """Note of which timeline the database is, and whether a failover from it loses nothing."""
+    _change(tx, timeline=timeline, synchronous=synchronous)
 
 
 def engage_brake(tx: Tx, reason: str) -> None:

@@ -79,12 +79,33 @@ class Bell(Protocol):
     def close(self) -> None: ...
 
 
+class History(Protocol):
+    """Knows of failovers, and whether they may have lost commits."""
+
+    def begin(self, tx: Tx) -> None:
+        """Put all on hold where the database may have lost commits; called before all else of each transaction."""
+        ...
+
+    def agrees(self, tx: Tx) -> bool:
+        """Say whether what was noted of replication still is so."""
+        ...
+
+    def note(self, tx: Tx) -> None:
+        """Note how replication is."""
+        ...
+
+
 class Database:
     """What the rest of the controller sees of the database."""
 
     def __init__(
-        self, executor: Executor, standing: Callable[[], Standing] = Standing, bell: Bell | None = None
+        self,
+        executor: Executor,
+        standing: Callable[[], Standing] = Standing,
+        bell: Bell | None = None,
+        history: History | None = None,
     ) -> None:
+        self.history = history  # None: no other server takes over
         self._executor = executor
         self._standing = standing
         self._bell = bell
@@ -98,10 +119,12 @@ class Database:
         no I/O, no await, and it may run more than once. A database that cannot serve raises `DatabaseAway`; so does a
         commit of which nobody knows whether it succeeded, for its answer was lost: who is told so may assume nothing.
         """
-        if self.watch is None:
+        if self.watch is None and self.history is None:
             return await self._executor.transact(fn)
 
         def watched(tx: Tx) -> T:
+            if self.history is not None:
+                self.history.begin(tx)
             tx.watch = self.watch
             result = fn(tx)
             for call in tx.ending:

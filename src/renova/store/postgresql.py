@@ -12,14 +12,16 @@ from time import monotonic
 from typing import TypeVar
 
 import psycopg
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from renova.model.errors import DatabaseAway
 from renova.store.database import Database, Tx
+from renova.store.history import DatabaseHistory
 from renova.store.postgresql_bell import Bell
-from renova.store.postgresql_server import ANSWER_S, Server
+from renova.store.postgresql_server import ANSWER_S, TIMELINE, Server
 from renova.store.postgresql_session import PostgreSQLSession
+from renova.store.replication import is_synchronous
 from renova.store.session import Trouble, reason
 from renova.store.upgrade import is_current, schema_revision, upgrade
 from renova.store.writer import Writer
@@ -27,6 +29,7 @@ from renova.store.writer import Writer
 T = TypeVar("T")
 
 UPGRADE_S = 600  # that other controllers may take to change the tables
+_TIMELINE = text(TIMELINE)
 READERS = 4  # threads: more would only wait for the interpreter
 
 
@@ -87,7 +90,12 @@ def open_postgresql(address: str) -> Database:
         prepare(server)
     except (psycopg.Error, DBAPIError) as error:
         raise server.refusal(error) from None  # its cause might repeat the address
-    return Database(_Threads(server), lambda: server.standing, Bell(server))
+    history = DatabaseHistory(lambda: server.standing.timeline, _timeline, is_synchronous)
+    return Database(_Threads(server), lambda: server.standing, Bell(server), history)
+
+
+def _timeline(tx: Tx) -> str:
+    return str(tx.execute(_TIMELINE).scalar_one())
 
 
 def prepare(server: Server) -> None:

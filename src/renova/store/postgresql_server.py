@@ -30,13 +30,16 @@ IDLE_S = 2.0  # between statements of a transaction: a frozen controller keeps t
 ANSWER_S = 6.0  # of silence after a question: above the server's own limits, so that it can say what it was
 CONNECT_S = 3
 
+TIMELINE = (
+    "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || ' of ' || system_identifier FROM pg_control_system()"
+)
 # Read before anything is written: what is there may be the operator's, and is only ever raised.
 _SETTLE = f"""SET statement_timeout = '{STATEMENT_S}s'; SET lock_timeout = '{LOCK_S}s';
 SET idle_in_transaction_session_timeout = '{IDLE_S}s'; SET jit = off; SET client_min_messages = warning;
 SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');
-SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || ' of ' || system_identifier FROM pg_control_system()
-"""  # noqa: S608  its values are ours
+{TIMELINE}
+"""
 _DEFAULTS = {
     "connect_timeout": CONNECT_S,
     "target_session_attrs": "read-write",

@@ -31,6 +31,12 @@ class Replication(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None = None  # why proofs that rest on leases are refused
 
 
+def is_synchronous(tx: Tx) -> bool:
+    """Say whether a PostgreSQL server has commits wait for standbys."""
+    names, _ = tx.execute(_SETTINGS).one()
+    return bool(names)
+
+
 def of_file() -> Replication:
     return Replication(kind="SQLite", synchronous=True)  # nobody else takes over
 

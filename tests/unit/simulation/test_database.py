@@ -125,6 +125,9 @@ def test_a_failover_is_another_timeline_and_loses_what_the_replica_lacks(lags: b
         await bench.one.transact(bench.count)
         before = bench.one.standing
         assert bench.server.promote() is lags
+        # That it lost something is known without anybody who remembers it.
+        fresh = LinkedDatabase(bench.server.link(Process("three"), 0.01))
+        assert ((await fresh.transact(cluster.get)).hold is not None) is lags
         assert (await bench.one.read(cluster.get)).tick == (1 if lags else 2)
         assert (bench.one.standing.timeline, bench.one.standing.generation) != (before.timeline, before.generation)
         assert bench.one.standing.timeline != before.timeline
