@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from renova.lab.chaos.client import Away, Client
-from tests.postgresql.two_controllers import PUBLIC_KEY, Cloud, needs_their_parts
+from renova.lab.postgresql import DATABASE
+from renova.lab.processes import wait_until
+from tests.postgresql.two_controllers import LIMIT_S, PUBLIC_KEY, Cloud, needs_their_parts
 
 pytestmark = [pytest.mark.slow, needs_their_parts]
 
@@ -57,3 +59,8 @@ def test_servers_that_were_accepted_before_a_fail_over_are_there_after_it(cloud:
         cloud.active(cloud.create("on-the-new-primary"))
     finally:
         database.up()
+    # It lost nothing, and the next one will not: the controllers see to it that this is known.
+    question = "SELECT hold IS NULL AND synchronous FROM cluster"
+    wait_until(
+        lambda: database.primary.ask(question, DATABASE) == "t", LIMIT_S, "no controller has noted that", pause=0.1
+    )

@@ -20,12 +20,14 @@ from renova.lab import processes
 from renova.lab.blueprint import STORAGE_HOST
 from renova.lab.cloud import LabCloud
 from renova.lab.controller import LabController
+from renova.lab.postgresql import DATABASE as OURS
 from renova.lab.real_machines import RealMachines
 from renova.model.errors import CloudError, NotNow
 
 _AT_ONCE = 3  # faults that last at the same time
 _BETWEEN_S = (1.0, 9.0)
 _REPAIR_S = 180.0
+_NOTED_S = 10.0
 _RETRY_S = 1.0
 
 DATABASE = "database"
@@ -201,7 +203,15 @@ class Kinds:
 
     def _database_failed_over(self, _chance: Random) -> Fault:
         pair = self._control.database
-        return Fault((DATABASE,), (1, 5), pair.fail_over, pair.up)
+
+        def rejoin() -> None:
+            """Have two again, and a controller know it: until then another fail-over counts as a loss of commits."""
+            pair.up()
+            question = "SELECT synchronous FROM cluster"
+            what = "no controller has noted that the database is replicated synchronously again"
+            processes.wait_until(lambda: pair.primary.ask(question, OURS) == "t", _NOTED_S, what, pause=0.2)
+
+        return Fault((DATABASE,), (1, 5), pair.fail_over, rejoin)
 
     def _standby_killed(self, _chance: Random) -> Fault:
         pair = self._control.database
