@@ -255,6 +255,12 @@ async def lag(stage: Stage) -> None:
     stage.world.data.lag()
 
 
+@happens("the standby of the database is cut off")
+async def cut_standby_off(stage: Stage) -> None:
+    """No commit is confirmed from now on; in a failover they are lost."""
+    stage.world.data.cut_standby_off()
+
+
 @happens("the database fails over")
 async def fail_over(stage: Stage) -> None:
     stage.world.data.promote()

@@ -5,7 +5,8 @@ that was in another's way runs again; a connection that breaks before the commit
 answer is awaited leaves an unknown outcome, which is `DatabaseAway`. Transactions are atomic in one turn of the loop,
 and so serializable: whoever dies has committed or has not.
 
-The server can be away, slow or full, fail over, and be restored; it takes each commit to its replica, unless that lags.
+The server can be away, slow or full, fail over, and be restored; it takes each commit to its replica, unless that lags
+or is cut off.
 """
 
 import asyncio
@@ -73,6 +74,7 @@ class DatabaseServer:
         self.slow_s = 0.0  # a commit takes longer by
         self.hitches: deque[tuple[Hitch, Callable[[], None]]] = deque()  # of the next commits, and who is told of each
         self.lagging: Backup | None = None  # what the replica has, while it is behind
+        self.unconfirmed: Backup | None = None  # what the replica has, while it is cut off and commits wait for it
         self.on_commit: list[Callable[[], None]] = []  # told of each, in the world
         self.on_loss: list[Callable[[], None]] = []  # told when commits were lost
 
@@ -130,9 +132,21 @@ class DatabaseServer:
         cluster.note_history(Tx(self.session, self.session.begin()), str(self.timeline), synchronous=synchronous)
         self.session.commit()
 
+    def cut_standby_off(self) -> None:
+        """Have no commit be confirmed any more, even one that wrote nothing; what is done is to be seen all the same.
+
+        So it is once the server was restarted, or the commits that wait were cancelled.
+        """
+        self.unconfirmed = self.unconfirmed or self.back_up()
+
+    def reach_standby(self) -> None:
+        if self.unconfirmed is not None:
+            self.unconfirmed.close()
+            self.unconfirmed = None
+
     def promote(self) -> bool:
         """Have the replica take over; True when it lacked commits, which are lost."""
-        lost, self.lagging = self.lagging, None
+        lost, self.lagging, self.unconfirmed = self.lagging or self.unconfirmed, None, None
         if lost is not None:
             self.restore(lost)
             lost.close()
@@ -282,9 +296,13 @@ class DatabaseLink:
             self._fail(group, "the database could not commit: its disk is full")
         elif hitch in (Hitch.LOST, Hitch.UNHEARD):
             self.drop()
+        hangs_s = 0.0
+        if server.unconfirmed is not None:
+            self.drop()
+            hangs_s = TIMEOUT_S
         if self.passed(f"after the commit of {name}"):
             return
-        self._later(self._path_s + server.slow_s, self._answer, group, breaks)
+        self._later(self._path_s + server.slow_s + hangs_s, self._answer, group, breaks)
 
     def _run(self, group: list[_Job], *, keep: bool) -> bool:
         """Run the group's transactions, each of its own; whether any wanted to be committed."""

@@ -135,6 +135,34 @@ def test_a_failover_is_another_timeline_and_loses_what_the_replica_lacks(lags: b
     on_bench(story)
 
 
+def test_while_the_replica_is_cut_off_nothing_is_confirmed_and_a_failover_loses_what_was_seen() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.one.transact(bench.count)
+        bench.server.cut_standby_off()
+        for asked in (bench.count, cluster.get):  # also who writes nothing
+            with pytest.raises(NotNow):
+                await bench.one.transact(asked)
+        assert (await bench.two.read(cluster.get)).tick == 2
+        assert bench.server.promote()
+        standing = await bench.two.transact(cluster.get)
+        assert (standing.tick, standing.hold) == (1, None)
+
+    on_bench(story)
+
+
+def test_a_replica_that_is_reached_again_has_what_nobody_confirmed() -> None:
+    async def story(bench: Bench) -> None:
+        bench.server.cut_standby_off()
+        with pytest.raises(NotNow):
+            await bench.one.transact(bench.count)
+        bench.server.reach_standby()
+        assert (await bench.one.transact(cluster.get)).tick == 1
+        assert not bench.server.promote()
+        assert (await bench.one.transact(cluster.get)).tick == 1
+
+    on_bench(story)
+
+
 def test_a_restored_backup_is_what_was() -> None:
     async def story(bench: Bench) -> None:
         await bench.one.transact(bench.count)
