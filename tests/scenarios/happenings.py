@@ -336,6 +336,11 @@ async def begin_era(stage: Stage) -> None:
     await stage.operator("POST", f"{RENOVA}/eras")
 
 
+@happens("the operator dismisses {}")
+async def dismiss(stage: Stage, host: str) -> None:
+    await stage.operator("POST", f"{RENOVA}/strangers/{host}/dismiss")
+
+
 @happens("the operator forces {} down")
 async def force_down(stage: Stage, host: str) -> None:
     await _change_service(stage, host, forced_down=True)

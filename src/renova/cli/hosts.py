@@ -154,6 +154,10 @@ class HostsClient:
         """Have a server that runs on several hosts go on at this one."""
         return self._standing("POST", f"/servers/{_segment(server)}/choose", {"host": host})
 
+    def dismiss(self, which: str) -> dict[str, Any]:
+        """Wait no longer for a host that the database does not know."""
+        return self._standing("POST", f"/strangers/{_segment(which)}/dismiss")
+
     def _host(self, method: str, name: str, rest: str = "", body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         found: dict[str, Any] = self._ask(method, f"/hosts/{_segment(name)}{rest}", "host", dict, body)
         return found

@@ -10,6 +10,7 @@ import structlog
 from renova.engine.executor import Executor
 from renova.hosts import eras
 from renova.hosts.agents import LONGEST_REASON, Agents
+from renova.hosts.guards import UNKNOWN
 from renova.hosts.link import Link
 from renova.hosts.registration import Place, cleaned, left_at, welcome
 from renova.hosts.registry import Hosts
@@ -118,16 +119,21 @@ class Connections:
         if not isinstance(message, Hello):
             raise Broken("the first message of a host must be hello")
 
-        def work(tx: Tx) -> Place | str:
+        def work(tx: Tx) -> Place | str | None:
             row = host_rows.get(tx, host)
-            if row is None or row.certificate != certificate:
-                raise Refused("the certificate is not, or no longer, the one of an enrolled host")
+            if row is None:
+                eras.turn_away(tx, host, message.name)
+                return None
+            if row.certificate != certificate:
+                raise Refused(UNKNOWN)
             if (reason := eras.loss(tx, row, message)) is not None:
                 eras.hold(tx, reason, message.era)  # kept, although the host is not let in
                 return reason
             return welcome(tx, host, message, self._times)
 
         place = await self._database.transact(work)
+        if place is None:
+            raise Refused(UNKNOWN)
         if isinstance(place, str):
             raise Conflict(f"{place}: the database lost commits, and the cluster is on hold")
         link = Link(channel, place, self._chance.uuid(), certificate, self._clock.monotonic())

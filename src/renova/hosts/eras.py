@@ -3,7 +3,8 @@
 A restored backup, a failover that lost the tail or a reverted snapshot makes the database forget rights, incarnations
 and epochs that hosts have seen. Whoever knows more than it does puts the cluster on hold. An operator then says that
 this is the database to go on with (`renova database restored`): a new era begins, in which every host registers anew
-with what it runs. The hold ends when each has done so, is proven dead, or was vouched for.
+with what it runs. The hold ends when each has done so, is proven dead, or was vouched for; and when each that knocks
+with a certificate of ours, and is not known, was dismissed or has joined again.
 """
 
 import msgspec
@@ -14,10 +15,11 @@ from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import Host, HostState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Server
-from renova.store import cluster, found_guests, rights, servers, volumes
+from renova.store import cluster, found_guests, rights, servers, strangers, volumes
 from renova.store import hosts as host_rows
 from renova.store.database import Tx
 from renova.store.placement import allocations, claims
+from renova.store.strangers import Stranger
 from renova.wire.sessions import Hello
 
 log = structlog.get_logger()
@@ -44,9 +46,10 @@ class Waiting(msgspec.Struct, frozen=True):
 
     hosts: tuple[str, ...]  # not accounted for
     contested: dict[ServerId, tuple[str, ...]]  # servers that run on several hosts, by name
+    strangers: tuple[Stranger, ...] = ()  # that knock, and may run what was lost
 
     def __bool__(self) -> bool:
-        return bool(self.hosts or self.contested)
+        return bool(self.hosts or self.contested or self.strangers)
 
 
 def loss(tx: Tx, host: Host, hello: Hello) -> str | None:
@@ -113,6 +116,7 @@ def hold(tx: Tx, reason: str, seen_era: int = 0) -> None:
 def begin(tx: Tx, who: str) -> int:
     """Begin a new era with the database as it is, on hold until every host has been accounted for."""
     found_guests.forget(tx)
+    strangers.recall(tx)
     host_rows.forget_guards(tx)  # one may have been disarmed since, or go by a witness of which nothing is known here
     for host in host_rows.every(tx):
         if host.state is HostState.DEAD:
@@ -123,6 +127,31 @@ def begin(tx: Tx, who: str) -> int:
     volumes.raise_versions(tx, era * GAP)  # storage hosts may have seen higher ones than the database remembers
     log.warning("era begins", era=era, who=who)
     return era
+
+
+def turn_away(tx: Tx, host: HostId, name: str) -> None:
+    """Note, while the cluster is on hold, a host that is not known here, though our authority has signed for it.
+
+    It may have joined in what was lost, and run what the database has elsewhere: nothing is given to anybody before
+    somebody has looked. One that was removed long ago, and never told, looks the same.
+    """
+    if cluster.get(tx).hold is None:
+        return
+    called = name[:255] if name.isprintable() and name else host
+    if strangers.note(tx, host, called):
+        log.warning("host that knocks is not known", host=called, id=host)
+
+
+def dismiss(tx: Tx, which: str, who: str) -> None:
+    """Take an operator's word that a host which is not known, named by its name or its id, runs nothing of ours."""
+    found = [each for each in strangers.waited_for(tx) if which in (each.name, each.host)]
+    if not found:
+        raise NotFound(f"No host {which} that is not known here is waited for: `renova status` names those that are.")
+    if len(found) > 1:
+        ids = " or ".join(each.host for each in found)
+        raise Conflict(f"Several hosts call themselves {which}: name one by its id, {ids}.")
+    strangers.dismiss(tx, found[0].host, who)
+    log.warning("host that is not known dismissed", host=found[0].name, id=found[0].host, who=who)
 
 
 def take_stock(tx: Tx, host: HostId, hello: Hello) -> None:
@@ -136,6 +165,7 @@ def take_stock(tx: Tx, host: HostId, hello: Hello) -> None:
         if not guest.arriving and servers.get(tx, guest.server, deleted=True) is not None
     ]
     found_guests.note(tx, host, known)
+    strangers.joined(tx, hello.name)
 
 
 def waiting(tx: Tx) -> Waiting:
@@ -148,7 +178,7 @@ def waiting(tx: Tx) -> Waiting:
         running = [every[host].name for host, guest in found.items() if host in every and guest.power not in _OFF]
         if len(running) > 1 and servers.get(tx, server) is not None:
             contested[server] = tuple(running)
-    return Waiting(missing, contested)
+    return Waiting(missing, contested, tuple(strangers.waited_for(tx)))
 
 
 def _gone(tx: Tx, host: Host) -> bool:
@@ -180,6 +210,7 @@ def try_end(tx: Tx) -> list[Believed] | None:
     every = [_believe(tx, server, found) for server, found in found_guests.by_server(tx).items()]
     believed = [each for each in every if each is not None]
     found_guests.forget(tx)
+    strangers.forget(tx)
     cluster.end_hold(tx)
     log.warning("hold ends", era=standing.era, moved=sum(each.moved for each in believed))
     return believed

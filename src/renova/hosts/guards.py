@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 MOST_SERVED = 16  # renewals of one guard that wait for the database: later ones count more than those before
 ASKED = 16  # other hosts whose guards a guard may ask
+UNKNOWN = "the certificate is not, or no longer, the one of an enrolled host"
 
 
 class Guards:
@@ -86,10 +87,13 @@ class Guards:
     async def _admit(self, host: HostId, certificate: str, hello: GuardHello) -> tuple[str, ...]:
         """Return the addresses of hosts whose guards this one may ask; raises if it is none of ours."""
 
-        def work(tx: Tx) -> tuple[str, ...] | str:
+        def work(tx: Tx) -> tuple[str, ...] | str | None:
             row = host_rows.get(tx, host)
-            if row is None or row.certificate != certificate:
-                raise Refused("the certificate is not, or no longer, the one of an enrolled host")
+            if row is None:
+                eras.turn_away(tx, host, hello.name)
+                return None
+            if row.certificate != certificate:
+                raise Refused(UNKNOWN)
             if hello.name != row.name:
                 raise Conflict(f"this host is enrolled as {row.name}, and its guard calls it {hello.name!r}")
             if (reason := eras.lease_loss(tx, row, hello.era, hello.epoch)) is not None:
@@ -98,6 +102,8 @@ class Guards:
             return _next_to(host, host_rows.addresses(tx))
 
         peers = await self._database.transact(work)
+        if peers is None:
+            raise Refused(UNKNOWN)
         if isinstance(peers, str):
             raise Conflict(f"{peers}: the database lost commits, and the cluster is on hold")
         return peers

@@ -198,6 +198,14 @@ def keep(
     _show_status(client_of_cloud().choose(server, name), as_json)
 
 
+@database.command("dismiss", epilog="Example: renova database dismiss compute7")
+def dismiss(
+    which: Annotated[str, typer.Argument(metavar="HOST", help="Its name, or its id.")], as_json: Json = False
+) -> None:
+    """Wait no longer for a host that this database does not know: you have seen that it runs nothing of this cloud."""
+    _show_status(client_of_cloud().dismiss(which), as_json)
+
+
 @brake.command("release", epilog="Example: renova brake release")
 def release_brake(as_json: Json = False) -> None:
     """Say that the silent hosts are really dead, and not the controllers cut off: they are taken for dead again."""
@@ -249,6 +257,12 @@ def _show_status(found: dict[str, Any], as_json: bool) -> None:
     waits = "\n".join([*found["waits_for"], *contested])
     table.add_row(str(found["era"]), found["hold"] or "no", found["held_at"] or "", waits)
     Console().print(table)
+    for each in found.get("strangers", ()):
+        sys.stdout.write(
+            f"{each['name']} knocks with a certificate of this cloud, and is not known to this database. If it joined "
+            "after the backup, it may run servers that are shown elsewhere: let it join again. Only if you have seen "
+            f"that it runs nothing of this cloud, as one that was removed: renova database dismiss {each['id']}\n"
+        )
     if found["brake"]:
         sys.stdout.write(
             f"THE BRAKE IS ON since {found['braked_at'][:19]}: {found['brake']}. No host is taken for dead, nor "

@@ -35,6 +35,7 @@ from renova.store import (  # noqa: F401  imported for their tables
     server_groups,
     servers,
     steps,
+    strangers,
     volume_attachments,
     volume_quotas,
     volume_snapshots,

@@ -3,7 +3,7 @@
 import pytest
 
 from renova.hosts import eras
-from renova.model.ids import ExecutorId, ProjectId, UserId
+from renova.model.ids import ExecutorId, HostId, ProjectId, UserId
 from renova.store import actions, executors, hosts, posts, rights
 from renova.store.database import Tx
 from tests.api.hosts.test_hosts import SERVER, HostsApi, api, have_hosts
@@ -92,6 +92,21 @@ async def test_the_cluster_says_why_it_is_on_hold_and_an_operator_begins_the_nex
     assert (await asked(api, "POST", f"/servers/{SERVER}/choose", {"host": "name-of-host-a"}))[0] == 409
 
 
+async def test_a_host_that_nobody_here_knows_is_shown_until_an_operator_dismisses_it(api: HostsApi) -> None:
+    await have_hosts(api)
+    assert (await asked(api, "GET", "/status"))[1]["strangers"] == []
+    await asked(api, "POST", "/eras")
+    await api.cloud.database.transact(lambda tx: eras.turn_away(tx, HostId("id-7"), "compute7"))
+    _, shown = await asked(api, "GET", "/status")
+    assert shown["waits_for"] == ["name-of-host-a", "name-of-host-b", "compute7"]
+    [stranger] = shown["strangers"]
+    assert (stranger["name"], stranger["id"]) == ("compute7", "id-7")
+    assert stranger["since"]
+    assert (await asked(api, "POST", "/strangers/compute8/dismiss"))[0] == 404
+    status, shown = await asked(api, "POST", "/strangers/compute7/dismiss")
+    assert (status, shown["strangers"], shown["waits_for"]) == (200, [], ["name-of-host-a", "name-of-host-b"])
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -104,6 +119,7 @@ async def test_the_cluster_says_why_it_is_on_hold_and_an_operator_begins_the_nex
         ("POST", "/hosts/name-of-host-a/trust-power"),
         ("POST", "/eras"),
         ("POST", f"/servers/{SERVER}/choose"),
+        ("POST", "/strangers/compute7/dismiss"),
     ],
 )
 async def test_nobody_else_may_see_or_say_anything_of_it(api: HostsApi, method: str, path: str) -> None:

@@ -228,6 +228,22 @@ def test_a_certificate_that_is_not_the_hosts_own_is_turned_away() -> None:
     on_bench(story)
 
 
+def test_an_unknown_host_is_noted_while_on_hold_whether_its_agent_knocks_or_its_guard() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.database.transact(lambda tx: eras.begin(tx, "me"))
+        for host, hello in (
+            (HostId("one"), a_hello(A)),
+            (HostId("two"), GuardHello(name="compute7", boot="boot", era=1, epoch=1)),
+        ):
+            end = bench.dial(host)
+            await end.say(hello)
+            await end.is_turned_away()
+        waiting = await bench.database.read(eras.waiting)
+        assert {each.host: each.name for each in waiting.strangers} == {"one": f"name-of-{A}", "two": "compute7"}
+
+    on_bench(story)
+
+
 def test_a_host_speaks_for_itself_whatever_it_says() -> None:
     async def story(bench: Bench) -> None:
         await bench.connected(B)

@@ -13,11 +13,11 @@ from renova.model.guest import FoundGuest, PowerState
 from renova.model.host import HostState, Right
 from renova.model.ids import HostId, ServerId
 from renova.model.server import VmState
-from renova.store import cluster, hosts, rights, servers
+from renova.store import cluster, hosts, rights, servers, strangers
 from renova.store.database import Tx
 from renova.store.placement import allocations, claims, inventories
 from renova.wire.duties import Duty
-from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, Tables, add_server, lease, prove
+from tests.unit.store.tables import ONE, PROJECT, TWO, USER, A, B, C, Tables, add_server, lease, prove
 
 from .hellos import TIMES, a_hello, found
 
@@ -151,6 +151,67 @@ def test_a_death_that_was_proven_before_the_loss_is_to_be_proven_anew(two: Table
     greet(two, A)
     assert two.do(eras.waiting).hosts == (f"name-of-{B}",)
     assert two.do(lambda tx: hosts.get(tx, B)).state is HostState.RETURNING  # type: ignore[union-attr]
+
+
+def test_a_hold_waits_for_a_host_that_knocks_and_is_not_known_until_somebody_has_looked(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    for name in ("host-c", "host-c", "host-d"):
+        two.do(partial(eras.turn_away, host=HostId(f"id-of-{name}"), name=name))
+    for host in (A, B):
+        greet(two, host)
+    assert [each.name for each in two.do(eras.waiting).strangers] == ["host-c", "host-d"]
+    two.do(lambda tx: eras.dismiss(tx, "host-c", "me"))
+    two.do(partial(eras.turn_away, host=HostId("id-of-host-c"), name="host-c"))
+    assert two.do(eras.try_end) is None, "the other knocks, too"
+    two.do(lambda tx: eras.dismiss(tx, "id-of-host-d", "me"))
+    assert two.do(eras.try_end) is not None
+    with pytest.raises(NotFound, match="No host host-d"):
+        two.do(lambda tx: eras.dismiss(tx, "host-d", "me"))
+
+
+def test_a_host_that_has_joined_again_is_waited_for_until_it_has_said_what_it_runs(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    two.do(partial(eras.turn_away, host=HostId("its-former-id"), name=f"name-of-{C}"))
+    for host in (A, B):
+        greet(two, host)
+    two.do(partial(enrol, host=C, name=f"name-of-{C}", certificate="certificate"))
+    waiting = two.do(eras.waiting)
+    assert (waiting.hosts, [each.name for each in waiting.strangers]) == ((f"name-of-{C}",), [f"name-of-{C}"])
+    greet(two, C, guests=(found(ONE, 7),))
+    assert two.do(eras.try_end) is not None
+    right = two.do(lambda tx: rights.right(tx, ONE))
+    assert right is not None
+    assert (right.host, right.incarnation) == (C, 7)
+
+
+def test_what_was_said_of_an_unknown_host_before_another_restore_is_to_be_said_again(two: Tables) -> None:
+    two.do(lambda tx: eras.hold(tx, "commits are lost"))
+    two.do(partial(eras.turn_away, host=C, name="host-c"))
+    two.do(lambda tx: eras.dismiss(tx, "host-c", "me"))
+    two.do(lambda tx: eras.begin(tx, "me"))
+    assert [each.host for each in two.do(eras.waiting).strangers] == [C], "it need not knock again"
+
+
+def test_of_two_unknown_hosts_of_one_name_each_is_named_by_its_id(two: Tables) -> None:
+    two.do(lambda tx: eras.begin(tx, "me"))
+    for host in ("one", "two"):
+        two.do(partial(eras.turn_away, host=HostId(host), name="compute7"))
+    with pytest.raises(Conflict, match="one or two"):
+        two.do(lambda tx: eras.dismiss(tx, "compute7", "me"))
+    two.do(lambda tx: eras.dismiss(tx, "two", "me"))
+    assert [each.host for each in two.do(eras.waiting).strangers] == ["one"]
+
+
+def test_unknown_hosts_are_noted_only_while_on_hold_and_not_without_end(
+    two: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two.do(partial(eras.turn_away, host=C, name="host-c"))
+    two.do(lambda tx: eras.begin(tx, "me"))
+    assert two.do(eras.waiting).strangers == ()
+    monkeypatch.setattr(strangers, "MOST_WAITED_FOR", 2)
+    for host, name in (("one", "a\0b"), ("two", "x" * 1000), ("three", "c")):
+        two.do(partial(eras.turn_away, host=HostId(host), name=name))
+    assert [(each.host, each.name) for each in two.do(eras.waiting).strangers] == [("one", "one"), ("two", "x" * 255)]
 
 
 def test_a_death_after_the_hello_ends_what_was_found_there(two: Tables) -> None:

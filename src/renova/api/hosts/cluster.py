@@ -45,6 +45,14 @@ async def choose(call: Call) -> Reply:
     return await _shown(call)
 
 
+async def dismiss(call: Call) -> Reply:
+    """Wait no longer for a host that is not known here: the caller has seen that it runs nothing of this cloud."""
+    call.demand("renova:eras:dismiss")
+    who, which = call.caller.user_name, call.path["stranger"]
+    await call.cloud.database.transact(lambda tx: eras.dismiss(tx, which, who))
+    return await _shown(call)
+
+
 async def release_brake(call: Call) -> Reply:
     """Have hosts taken for dead again, though many are: the caller has seen that it is they who are, and not we."""
     call.demand("renova:brake:release")
@@ -65,7 +73,8 @@ async def _shown(call: Call) -> Reply:
             "brake": known.brake,
             "braked_at": known.braked_at,
             "brake_lifted_until": known.brake_lifted_until,
-            "waits_for": list(waiting.hosts),
+            "waits_for": [*waiting.hosts, *(each.name for each in waiting.strangers)],
+            "strangers": [{"name": each.name, "id": each.host, "since": each.created_at} for each in waiting.strangers],
             "contested": {server: list(those) for server, those in waiting.contested.items()},
             "silent": list(_silent(call, tx)),
             "recoveries": recoveries.counts(tx),

@@ -25,6 +25,7 @@ POLICY = {
     "renova:brake:release": "rule:admin_api",
     "renova:eras:begin": "rule:admin_api",
     "renova:eras:choose": "rule:admin_api",
+    "renova:eras:dismiss": "rule:admin_api",
 }
 
 _ROUTES = [
@@ -57,6 +58,7 @@ _ROUTES = [
     Route("POST", "/brake/release", cluster.release_brake),
     Route("POST", "/eras", cluster.begin_era),
     Route("POST", "/servers/{server}/choose", cluster.choose),
+    Route("POST", "/strangers/{stranger}/dismiss", cluster.dismiss),
 ]
 
 
