@@ -55,18 +55,22 @@ def test_a_server_is_created_shown_and_deleted(cloud: WholeCloud, demo: OpenStac
 def test_nics_are_given_by_network_address_and_port(cloud: WholeCloud, demo: OpenStack) -> None:
     port = demo.show("port create --network private mine")
     demo(f"{CREATE} --nic net-id={cloud.network} --wait net")
-    demo(f"{CREATE} --nic net-id={cloud.network},v4-fixed-ip=10.0.0.77 --wait address")
+    own = demo.show("network create own")["id"]  # on one that all share, only who owns it chooses addresses
+    demo("subnet create --network own --subnet-range 10.7.0.0/24 own")
+    demo(f"{CREATE} --nic net-id={own},v4-fixed-ip=10.7.0.77 --wait address")
     demo(f"{CREATE} --port mine --wait port")
     demo(f"{CREATE} --nic none --wait none")
     addresses = {
-        server["name"]: [nic["addr"] for nic in server["addresses"].get("private", [])] for server in cloud.servers()
+        server["name"]: [nic["addr"] for nics in server["addresses"].values() for nic in nics]
+        for server in cloud.servers()
     }
     assert len(addresses.pop("net")) == 1
-    assert addresses == {"address": ["10.0.0.77"], "port": [port["fixed_ips"][0]["ip_address"]], "none": []}
+    assert addresses == {"address": ["10.7.0.77"], "port": [port["fixed_ips"][0]["ip_address"]], "none": []}
     assert [each.id for each in cloud.ports(cloud.server("port")["id"])] == [port["id"]]
     demo("server delete --wait port address net none")
     assert [(each.id, each.device_id, each.status) for each in cloud.demo.network.ports()] == [(port["id"], "", "DOWN")]
     demo("port delete mine")
+    demo("network delete own")
 
 
 def test_several_servers_are_created_at_once(cloud: WholeCloud, demo: OpenStack) -> None:

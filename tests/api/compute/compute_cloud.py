@@ -14,7 +14,7 @@ import msgspec
 from renova.api.app import build
 from renova.api.compute import service as compute
 from renova.api.dispatch import Dispatcher
-from renova.api.policy import Policy
+from renova.api.everything import rules
 from renova.engine.journal import Held
 from renova.hosts.agents import Agents
 from renova.hosts.registry import Hosts
@@ -53,7 +53,7 @@ from ...storage_at_hand import StorageAtHand
 from ..service_cloud import Api, HandClock
 
 V21 = "/compute/v2.1"
-POLICY = Policy(compute.POLICY)
+POLICY = rules()
 IMAGE = ImageId("70a599e0-31e7-49b7-b260-868f441e862b")
 OTHER_IMAGE = ImageId("155d900f-4e14-4e4c-a73d-069cbf4541e6")
 NETWORK = NetworkId("b5f1f11d-2c0a-4d6f-9a3e-2f7c4dbd6e31")

@@ -105,3 +105,27 @@ async def test_an_administrator_attaches_what_the_servers_project_may_use_and_no
     await asyncio.wait([asking])
     (held,) = await whole.cloud.database.read(lambda tx: operations.under_way(tx, server.id))
     assert ports["demo"].encode() in held.want
+
+
+async def test_only_who_may_choose_an_address_on_a_network_chooses_one_through_a_server(whole: ComputeApi) -> None:
+    shared, own = await neutron(whole, "admin", "network", name="all", shared=True), await a_network(whole, "demo")
+    await neutron(whole, "admin", "subnet", network_id=shared, cidr="10.1.0.0/24", ip_version=4)
+    server = await whole.have_server(host=await whole.have_host("one"), host_name="one", networks=())
+    attach = f"POST /servers/{server.id}/os-interface"
+
+    def new(net: str) -> dict[str, Any]:
+        return {"server": {**NEW, "networks": [{"uuid": net, "fixed_ip": "10.1.0.9"}]}}
+
+    def nic(net: str) -> dict[str, Any]:
+        return {"interfaceAttachment": {"net_id": net, "fixed_ips": [{"ip_address": "10.1.0.9"}]}}
+
+    for request, body in (("POST /servers", new(shared)), (attach, nic(shared))):
+        assert "create_port:fixed_ips:ip_address" in await whole.refused("demo", request, 403, body)
+    assert whole.operations.started == []
+    for who, net in (("admin", shared), ("demo", own)):
+        await whole.got(who, "POST /servers", new(net), status=202)
+        asking = asyncio.create_task(whole.compute(who, attach, nic(net)))
+        await asyncio.wait([asking])
+    attached = await whole.cloud.database.read(lambda tx: operations.under_way(tx, server.id))
+    wants = {held.id: held.want for held in (*whole.operations.started, *attached)}
+    assert [b"10.1.0.9" in want for want in wants.values()] == [True] * 4

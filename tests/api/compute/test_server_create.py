@@ -183,7 +183,7 @@ async def test_without_networks_the_only_one_is_taken(api: ComputeApi) -> None:
 
 
 async def test_several_networks_must_be_chosen_from(api: ComputeApi) -> None:
-    api.networks[OTHER_NETWORK] = a_network(OTHER_NETWORK, name="other")
+    api.networks[OTHER_NETWORK] = a_network(OTHER_NETWORK, name="other", project=await api.project("demo"))
     expected = "Multiple possible networks found, use a Network ID to be more specific."
     assert await refuse(api, 409) == expected
     assert await refuse(api, 409, "2.37", networks="auto") == expected

@@ -91,7 +91,8 @@ async def attach(call: Call) -> Reply:
 async def _wish(call: Call, project: ProjectId, wanted: Wanted) -> PortWish:
     """Return the port wished for, of those that the server's project may use.
 
-    Refuses as Nova does: what is not there 404, what is taken 409, the rest 400.
+    Refuses as Nova does: what is not there 404, what is taken 409, an address where they may not choose one 403, the
+    rest 400.
     """
     ip = None if wanted.fixed_ips is UNSET else wanted.fixed_ips[0].ip
     tag = None if wanted.tag is UNSET else wanted.tag
@@ -115,7 +116,8 @@ async def _wish(call: Call, project: ProjectId, wanted: Wanted) -> PortWish:
     if network is None:
         raise NotFound(f"Network {wanted.network} could not be found.")
     network_wishes.with_subnet(network)
-    return PortWish(network.id, fixed_ip=network_wishes.inside(ip, network) if ip else None, tag=tag)
+    fixed_ip = network_wishes.chosen(call, ip, network, project) if ip else None
+    return PortWish(network.id, fixed_ip=fixed_ip, tag=tag)
 
 
 async def _only_one(call: Call, project: ProjectId, tag: str | None) -> PortWish:

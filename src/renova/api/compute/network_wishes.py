@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from renova.api.compute.fields import Body, Tag, Uuid, address, canonical
 from renova.api.http import Call, Version
 from renova.model.errors import Conflict, Invalid
-from renova.model.ids import NetworkId, PortId
+from renova.model.ids import NetworkId, PortId, ProjectId
 from renova.model.network import Network
 from renova.partners.network import PortWish
 
@@ -72,7 +72,8 @@ async def _wish(call: Call, entry: WantedNetwork, servers: int) -> PortWish:
     if network is None:
         raise Invalid(f"Network {entry.uuid} could not be found.")
     with_subnet(network)
-    return PortWish(network.id, fixed_ip=inside(entry.fixed_ip, network) if entry.fixed_ip else None, tag=tag)
+    ip = chosen(call, entry.fixed_ip, network, call.caller.project) if entry.fixed_ip else None
+    return PortWish(network.id, fixed_ip=ip, tag=tag)
 
 
 async def _of_port(call: Call, wanted: PortId, tag: str | None) -> PortWish:
@@ -93,9 +94,14 @@ def with_subnet(network: Network) -> Network:
     return network
 
 
-def inside(text: str, network: Network) -> str:
-    """Return the address; `Invalid` unless it is one of the network's."""
+def chosen(call: Call, text: str, network: Network, project: ProjectId) -> str:
+    """Return the address that a port of the project's is to have.
+
+    `Invalid` unless it is one of the network's; `Forbidden` unless the caller may choose there. The rule is the Network
+    API's, for the port is made by the cloud itself, and nobody looks at who asked any more.
+    """
     ip = address(text, "fixed_ip")
     if not any(ipaddress.ip_address(ip) in ipaddress.ip_network(subnet.cidr) for subnet in network.subnets):
         raise Invalid(f"Fixed IP address {ip} is not a valid ip address for network {network.id}.")
+    call.demand("create_port:fixed_ips:ip_address", {"project_id": project, "network:project_id": network.project})
     return ip
