@@ -71,7 +71,7 @@ def test_volumes_are_made_of_images_snapshots_and_volumes(cloud: WholeCloud, dem
     wait_until(lambda: demo.show("volume snapshot list") == [], LIMIT_S, "the snapshot is there", pause=0.2)
 
 
-def test_a_volume_is_attached_by_hand(cloud: WholeCloud, demo: OpenStack) -> None:
+def test_a_volume_is_attached_by_hand(cloud: WholeCloud, demo: OpenStack, admin: OpenStack) -> None:
     demo("volume create --size 1 data")
     until(demo, "volume", "data", "available")
     volume = demo.show("volume show data")["id"]
@@ -82,7 +82,7 @@ def test_a_volume_is_attached_by_hand(cloud: WholeCloud, demo: OpenStack) -> Non
     ).json()["attachment"]
     assert demo.column("volume attachment list", "ID") == [made["id"]]
     until(demo, "volume", "data", "reserved")
-    demo(f"volume attachment set --host host1 --ip 10.0.0.1 {made['id']}")
+    admin(f"volume attachment set --host host1 --ip 10.0.0.1 {made['id']}")
     assert demo.show(f"volume attachment show {made['id']}")["Status"] == "attaching"
     demo(f"volume attachment complete {made['id']}")
     until(demo, "volume", "data", "in-use")

@@ -319,7 +319,7 @@ def test_b13_a_member_that_finds_no_room_beside_the_others_is_placed_nowhere() -
         assert len(moved) == 2
         assert len(set(hosts_of(moved))) == 1
         assert left.vm_state is VmState.ACTIVE or left.vm_state is VmState.ERROR
-        assert f"not {moved[0].host_name}, where its server group is (affinity)" in reason(left)
+        assert "not where its server group is (affinity)" in reason(left)
         assert "needs 20000 MEMORY_MB" in reason(left)
         await come_back(told)
         assert told.cloud.running(left.id) == ["host1"], "it is started again at home"
@@ -377,7 +377,7 @@ def test_b13_nothing_new_is_put_beside_a_group_whose_host_is_dead() -> None:
         await die(told, "host1")
         refused = await told.idle(await told.create(group=GROUP))
         assert refused.vm_state is VmState.ERROR
-        assert "not host1, where its server group is (affinity)" in reason(refused)
+        assert "not where its server group is (affinity)" in reason(refused)
         (moved,) = await evacuate(told, first)
         beside = await told.get(await told.created(group=GROUP))
         assert beside.host_name == moved.host_name

@@ -22,7 +22,7 @@ def fails(part: object, method: str, error: CloudError) -> Callable[[], None]:
     return lambda: setattr(part, method, really)
 
 
-def break_start(cloud: SimulatedCloud, name: str, error: CloudError) -> None:
+def break_start(cloud: SimulatedCloud, name: str, error: Exception) -> None:
     """Have the hypervisor of a host fail to start any guest, or to define one that is to be off."""
     hypervisor = cloud.hosts[name].hypervisor
 

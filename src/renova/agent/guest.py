@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from renova.agent.acts import Acts
 from renova.agent.journal import Journal, ServerPage
 from renova.agent.orders import noted, settled
-from renova.model.errors import CloudError, NotNow, Refused, Stale
+from renova.model.errors import CloudError, NotNow, Refused, Stale, whole
 from renova.model.ids import ServerId
 from renova.wire.acts import Act
 from renova.wire.commands import Order
@@ -122,10 +122,10 @@ class GuestActor:
             result = await self._acts.perform(order, act, page.nics)
             await self._note(lambda page: settled(order, act, result, page))
         except Refused as error:
-            where.warning("act refused", reason=str(error))
+            where.warning("act refused", reason=whole(error))
             raise
         except NotNow as error:
-            where.info("act not possible now", reason=str(error))
+            where.info("act not possible now", reason=whole(error))
             raise
         where.info("act done", result=type(result).__name__)
         return result

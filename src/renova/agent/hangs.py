@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from renova.drivers.hypervisor import Hypervisor
 from renova.model.clock import Clock
-from renova.model.errors import NotNow, Refused
+from renova.model.errors import NotNow, Refused, whole
 from renova.model.guest import LIVES, FoundGuest, GuestChanged, PowerState, Pulse, Reply
 from renova.model.ids import ServerId
 
@@ -88,7 +88,7 @@ class Hangs:
             try:
                 await self._look()
             except (NotNow, Refused) as error:
-                log.info("guests not asked whether they hang", reason=str(error))
+                log.info("guests not asked whether they hang", reason=whole(error))
             await self._clock.sleep(LOOK_S)
 
     async def _tell_again(self) -> None:
@@ -97,7 +97,7 @@ class Hangs:
             try:
                 found = [self.seen(guest) for guest in await self._hypervisor.guests()]
             except (NotNow, Refused) as error:
-                log.info("guests not looked at whether they hang", reason=str(error))
+                log.info("guests not looked at whether they hang", reason=whole(error))
                 continue
             for guest in found:
                 if guest.hung and guest.power in LIVES and not guest.arriving:
@@ -125,7 +125,7 @@ class Hangs:
         try:
             pulse = await self._hypervisor.pulse(guest.server)
         except (NotNow, Refused) as error:
-            log.info("guest not asked whether it hangs", server=guest.server, reason=str(error)[:REASON])
+            log.info("guest not asked whether it hangs", server=guest.server, reason=whole(error)[:REASON])
             self._known.pop(guest.server, None)
         except Exception:  # whatever a guest answers, and the libraries make of it: it ends nobody but its own asking
             log.error("guest not asked whether it hangs", server=guest.server, exc_info=True)

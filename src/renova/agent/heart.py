@@ -10,7 +10,7 @@ import structlog
 
 from renova.drivers.heartbeat import Heartbeats
 from renova.model.clock import Clock
-from renova.model.errors import NotNow
+from renova.model.errors import NotNow, whole
 from renova.model.ids import HostId
 from renova.model.sighting import Heart
 
@@ -35,7 +35,7 @@ class Heartbeat:
                 await self._heartbeats.beat()
             except NotNow as error:
                 if not stopped:
-                    log.warning("heart does not beat", reason=str(error))
+                    log.warning("heart does not beat", reason=whole(error))
                 stopped = True
             else:
                 stopped = False

@@ -65,4 +65,4 @@ class Images:
                     log.info("image not read", image=image, offset=offset, reason=reason)
                     session = await self._sessions.one(after=session)
         except TimeoutError as error:
-            raise NotNow(f"image {image} cannot be read from a controller: {reason}") from error
+            raise NotNow(f"image {image} cannot be read from a controller", details=reason) from error

@@ -22,7 +22,7 @@ import structlog
 from renova.drivers.blocking import in_thread
 from renova.durable import DAMAGED, sync_directory, write_whole
 from renova.model.chance import Chance
-from renova.model.errors import Broken, NotNow, unusable
+from renova.model.errors import Broken, NotNow, unusable, whole
 from renova.model.guest import Nic
 from renova.model.ids import ServerId, SnapshotId, VolumeId
 
@@ -217,14 +217,14 @@ def _read(path: Path, kind: type[P]) -> P | None:
     except FileNotFoundError:
         return None
     except DAMAGED as error:
-        raise Broken(f"the journal page {path} is damaged: {error}") from error
+        raise Broken("a page of the host's journal is damaged", details=f"{path}: {error}") from error
 
 
 def _read_or_set_aside(path: Path, kind: type[P]) -> tuple[P | None, bool]:
     try:
         return _read(path, kind), True
     except Broken as error:
-        log.error("journal page set aside", page=str(path), reason=str(error))
+        log.error("journal page set aside", page=str(path), reason=whole(error))
         path.rename(path.with_suffix(".damaged"))
         return None, False
 
@@ -233,4 +233,4 @@ def _write(path: Path, page: msgspec.Struct) -> None:
     try:
         write_whole(path, msgspec.json.encode(page))
     except OSError as error:
-        raise NotNow(f"the journal page {path} cannot be written: {error.strerror}") from error
+        raise NotNow("the host's journal cannot be written", details=f"{path}: {error.strerror}") from error

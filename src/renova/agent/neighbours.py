@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from renova.drivers.network import Network
-from renova.model.errors import NotNow
+from renova.model.errors import NotNow, whole
 from renova.uplink.pauses import Pauses
 
 log = structlog.get_logger()
@@ -37,6 +37,6 @@ class Neighbours:
                 await self._network.peers(self._others)
                 self._pauses.reset()
             except Exception as error:  # guests without other hosts in their network are better than none
-                log.error("network not told its peers", reason=str(error), exc_info=not isinstance(error, NotNow))
+                log.error("network not told its peers", reason=whole(error), exc_info=not isinstance(error, NotNow))
                 self._changed.set()
                 await self._pauses.pause()

@@ -15,7 +15,7 @@ from renova.agent.stores import Stores
 from renova.drivers.hypervisor import Hypervisor
 from renova.drivers.network import Network
 from renova.model.channel import Closed
-from renova.model.errors import NotNow, Refused, Stale, StorageAway
+from renova.model.errors import CloudError, NotNow, Refused, Stale, StorageAway, details_of, whole
 from renova.model.ids import HostId
 from renova.model.sighting import Heart
 from renova.uplink.pauses import Pauses
@@ -70,7 +70,7 @@ class Requests:
                 orders.check_shape(order, command.act)
                 return await self._guests.obey(order, command.act, check)
             except (Refused, NotNow) as error:
-                where.info("command not done", reason=str(error))
+                where.info("command not done", reason=whole(error))
                 raise
 
         # The answer leaves before the guest counts as idle, and so before a report of what the act changed.
@@ -139,7 +139,7 @@ class Requests:
                 await self._guests.clean(duty)
                 break
             except Exception as error:  # noqa: BLE001  (tried again, since nobody else can do it)
-                reason = str(error) or type(error).__name__
+                reason = whole(error)
                 if reason != last_reason:
                     where.warning("duty not done yet", reason=reason, exc_info=not isinstance(error, NotNow))
                     with suppress(Closed):
@@ -180,4 +180,7 @@ def _failure(number: int, error: Exception) -> Answer:
         why = "storage_away"
     elif isinstance(error, NotNow):
         why = "not_now"
-    return Answer(id=number, error=str(error) or type(error).__name__, why=why)
+    if isinstance(error, CloudError):
+        return Answer(id=number, error=str(error) or type(error).__name__, why=why, details=details_of(error))
+    said = f"{type(error).__name__}: {error}"
+    return Answer(id=number, error="an unexpected error; the host's log holds its cause", why=why, details=said)

@@ -14,7 +14,7 @@ import structlog
 from renova.agent.journal import Journal, ThingPage
 from renova.drivers.hypervisor import ImageSource
 from renova.drivers.volume import Storage
-from renova.model.errors import CloudError, NotNow, Stale
+from renova.model.errors import CloudError, NotNow, Stale, whole
 from renova.model.ids import SnapshotId, VolumeId
 from renova.wire.results import Stored
 from renova.wire.storage import DropVolume, DropVolumeSnapshot, HaveVolume, HaveVolumeSnapshot, StorageAct, StorageOrder
@@ -74,7 +74,7 @@ class Stores:
         try:
             stored = await self._act(order, act)
         except CloudError as error:
-            where.warning("storage command not done", reason=str(error))
+            where.warning("storage command not done", reason=whole(error))
             raise
         where.info("storage command done", exports=len(stored.exports))
         return stored

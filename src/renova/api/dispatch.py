@@ -17,8 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from renova.api.http import MAX_BODY, NO_VERSION, Call, Reply, Route, Routes, Version
 from renova.api.policy import Policy
-from renova.model.errors import CloudError, Conflict, Forbidden, Invalid, NotFound, NotNow, Refused
+from renova.model.errors import CloudError, Conflict, Forbidden, Invalid, NotFound, NotNow, Refused, whole
 from renova.operations.cloud import Cloud
+from renova.partners.identity import Caller
 
 log = structlog.get_logger()
 
@@ -99,10 +100,11 @@ class Dispatcher:
     async def serve(self, service: Service, mount: str, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         request_id = f"req-{self._cloud.chance.uuid()}"
-        version = NO_VERSION
+        version, caller = NO_VERSION, None
         try:
             version = service.versions.asked(request.headers)
-            reply = await self._reply(service, mount, request, version, request_id)
+            caller = await self._caller(request)
+            reply = await self._reply(service, mount, request, version, request_id, caller)
         except ClientDisconnect:
             return
         except Failure as failure:
@@ -112,7 +114,8 @@ class Dispatcher:
             status = status_of(error)
             if status >= 500:
                 log.warning("request failed", request=request_id, status=status, exc_info=True)
-            reply = service.error(status, str(error) if status != 500 else _UNEXPECTED, request_id)
+            told = whole(error) if caller is not None and self._policy.allows("admin_api", caller) else str(error)
+            reply = service.error(status, told if status != 500 else _UNEXPECTED, request_id)
             if status == 503:
                 reply.headers["Retry-After"] = "2"
         except Exception:
@@ -128,11 +131,14 @@ class Dispatcher:
             headers["connection"] = "close"  # the next request goes to another controller
         await _response(reply, headers, head=request.method == "HEAD")(scope, receive, send)
 
-    async def _reply(self, service: Service, mount: str, request: Request, version: Version, request_id: str) -> Reply:
+    async def _caller(self, request: Request) -> Caller | None:
+        token = request.headers.get("x-auth-token")
+        return await self._cloud.identity.caller(token) if token else None
+
+    async def _reply(
+        self, service: Service, mount: str, request: Request, version: Version, request_id: str, caller: Caller | None
+    ) -> Reply:
         path = request.scope["path"][len(mount) :]  # not of the URL, where some characters are quoted again
-        caller = None
-        if token := request.headers.get("x-auth-token"):
-            caller = await self._cloud.identity.caller(token)
         found = service.table.find(path)
         if service.project_in_path and not found:
             first, _, rest = path.lstrip("/").partition("/")

@@ -20,6 +20,8 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, get_type_hints
 
 import msgspec
 
+from renova.model.errors import with_details
+
 P = ParamSpec("P")
 R = TypeVar("R")
 W = TypeVar("W")
@@ -94,12 +96,18 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an operation failed: the sentence for the user, and the whole chain for administrators."""
+    """Why an operation failed: the sentence for the user; what details it has and the whole chain, for operators."""
 
     message: str
     kind: str  # the error's class
     traceback: str
     step: str  # at which it failed
+    details: str = ""  # hosts' names, addresses, what programs said
+
+    @property
+    def whole(self) -> str:
+        """The message with its details, for operators."""
+        return with_details(self.message, self.details)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from renova.engine.operation import Failure, Kind, Step, Story
 from renova.engine.tries import FIRST_PAUSE, Tries
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import Broken, CloudError, NotNow
+from renova.model.errors import Broken, CloudError, NotNow, details_of
 
 log = structlog.get_logger()
 C = TypeVar("C")
@@ -82,7 +82,7 @@ class Teller(Generic[C, TX]):
                 raise
             except Exception as error:
                 failure = _failure(error, reading)
-                log.warning("operation failed", error=failure.message, exc_info=not isinstance(error, CloudError))
+                log.warning("operation failed", error=failure.whole, exc_info=not isinstance(error, CloudError))
                 if reading.unread:
                     log.error(UNREAD, steps=reading.unread, exc_info=True)
             stored = msgspec.json.encode(failure)
@@ -237,4 +237,4 @@ def _failure(error: Exception, reading: _Reading[Any, Any]) -> Failure:
     chain = "".join(traceback.format_exception(error))
     message = str(error) if isinstance(error, CloudError) else "an unexpected error; the log holds its cause"
     step = reading.taken[-1][1].name if reading.taken else ""
-    return Failure(message=message, kind=type(error).__name__, traceback=chain, step=step)
+    return Failure(message, type(error).__name__, chain, step, details_of(error))

@@ -11,7 +11,7 @@ import structlog
 from renova.engine.journal import Book, Elsewhere, Held, Journal, Lost
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import DatabaseAway, NotNow, OnHold
+from renova.model.errors import DatabaseAway, NotNow, OnHold, whole
 
 log = structlog.get_logger()
 TX = TypeVar("TX")
@@ -110,7 +110,7 @@ class Tries(Generic[TX]):
                     if now + pause - since > patience:
                         raise
                 failed_at = now
-                log.info("step waits", reason=str(away))
+                log.info("step waits", reason=whole(away))
             await self._clock.sleep(pause * self._chance.uniform(0.8, 1.2))
             pause = min(2 * pause, LONGEST_PAUSE)
 

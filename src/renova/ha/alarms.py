@@ -21,7 +21,7 @@ from renova.ha.moves import MoveState, moves_of
 from renova.ha.recovery import not_by_itself
 from renova.model.alarm import Alarm, AlarmKind, AlarmStatus, Told
 from renova.model.clock import later
-from renova.model.errors import Conflict, Invalid, NotNow, Refused
+from renova.model.errors import Conflict, Invalid, NotNow, Refused, whole
 from renova.operations import compute_service
 from renova.operations.cloud import Cloud
 from renova.operations.evacuate import missing_proof
@@ -108,7 +108,7 @@ class Alarms:
         try:
             await self.cloud.database.transact(lambda tx: self._heed_in_one_go(tx, alarm))
         except Refused as error:  # and undone: what it called for cannot be done to the server as it is
-            reason = str(error)
+            reason = whole(error)
             await self.cloud.database.transact(lambda tx: self._note(tx, alarm, AlarmStatus.IGNORED, reason))
 
     # --- what is done in one go ---
@@ -204,7 +204,7 @@ class Alarms:
             who = f"{alarm.who} (notification {alarm.uuid})"
             await self.monitor.vouch(alarm.host, who, at_once=False, program=True)
         except (Refused, NotNow) as error:  # also when the host was removed a moment ago
-            log.info("alarm not taken for a proof", host=alarm.host_name, reason=str(error))
+            log.info("alarm not taken for a proof", host=alarm.host_name, reason=whole(error))
 
     async def _counts_as_word(self, alarm: Alarm) -> bool:
         """Say whether whoever raised the alarm is believed: if he says himself that he knows the host's state."""

@@ -16,7 +16,7 @@ from renova.ha.again import again_at
 from renova.ha.attending import attend
 from renova.ha.leaving import Leaver, Stage, whose_turn
 from renova.ha.segments import follow_place
-from renova.model.errors import Conflict, Refused
+from renova.model.errors import Conflict, Refused, whole
 from renova.model.host import Host, HostState, Role
 from renova.model.server import VmState
 from renova.operations import compute_service
@@ -102,7 +102,7 @@ def _leaver(tx: Tx, resident: Resident, host: Host, moves: list[Migration], sett
     try:
         demand_state(server, "migrate")
     except Conflict as error:
-        return known(stage=Stage.STAYING, reason=str(error))
+        return known(stage=Stage.STAYING, reason=whole(error))
     failed = [each for each in mine if each.status in migrations.FAILED]
     runs = server.vm_state is VmState.ACTIVE  # else there is nothing that a cold migration would end
     live = runs and settings.leave != "cold"
@@ -118,7 +118,7 @@ def _leaver(tx: Tx, resident: Resident, host: Host, moves: list[Migration], sett
         live=live and (settings.leave == "live" or last.type != migrations.LIVE),
         attempts=len(failed),
         failed_on=last.destination,
-        reason=server.fault.message if server.fault else "",
+        reason=server.fault.in_full if server.fault else "",
         again_at=again_at(last.updated_at or last.created_at, len(failed), settings.again),
     )
 
@@ -145,7 +145,7 @@ class Drainer:
                 try:
                     await self.cloud.database.transact(partial(self._begin, drain=drain, leaver=each))
                 except Refused as error:  # such as for something else that is being done to the server
-                    log.info("server not moved yet", server=each.server, reason=str(error))
+                    log.info("server not moved yet", server=each.server, reason=whole(error))
 
     def _turns(self, tx: Tx) -> list[tuple[Drain, list[Leaver]]]:
         if cluster.get(tx).hold is not None:

@@ -18,7 +18,7 @@ from renova.ha.fencing import read_off, switch_off
 from renova.ha.replication import replication
 from renova.ha.revoking import Revoking
 from renova.hosts.leases import Silence
-from renova.model.errors import Conflict, NotFound, NotNow, Refused
+from renova.model.errors import Conflict, NotFound, NotNow, Refused, whole
 from renova.model.host import Host, HostState, ProofKind, Role
 from renova.model.ids import HostId
 from renova.operations.cloud import Cloud
@@ -247,7 +247,7 @@ class Monitor:
         try:
             return await switch_off(power, self.cloud.clock, lambda: self._still_silent(host, silence))
         except (NotNow, Refused) as error:
-            log.error("host not known to be off", host=host.name, by=power.by, reason=str(error))
+            log.error("host not known to be off", host=host.name, by=power.by, reason=whole(error))
             return None
         finally:
             self._fenced[host.id] = self.cloud.clock.monotonic()

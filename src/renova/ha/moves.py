@@ -77,7 +77,7 @@ def _by_migration(tx: Tx, migration: Migration) -> Move:
         source=migration.source_name,
         destination=migration.destination_name,
         state=state,
-        message=fault.message if fault else None,
+        message=fault.in_full if fault else None,
         created_at=migration.created_at,
         begun_at=migration.created_at,
         ended_at=None if state is MoveState.ONGOING else migration.updated_at,

@@ -28,7 +28,7 @@ from renova.ha.survey import expected_times, limits, take_picture
 from renova.ha.turns import whose_turn
 from renova.ha.wishes import Policy
 from renova.model.clock import later
-from renova.model.errors import Refused
+from renova.model.errors import Refused, whole
 from renova.model.guest import PowerState
 from renova.model.host import Host, Proof
 from renova.model.ids import HostId, ServerId
@@ -173,7 +173,7 @@ class Recoverer:
         if migration is not None and migration.status in ("done", "completed"):
             up_at = max(server.launched_at or "", each.begun_at or "")
             return RecoveryState.UP, {"reached": migration.destination_name, "ended_at": up_at, "reason": ""}
-        reason = server.fault.message if server.fault else "its evacuation was given up"
+        reason = server.fault.in_full if server.fault else "its evacuation was given up"
         return RecoveryState.FAILED, self._failed(tx, each, reason)
 
     def _failed(self, tx: Tx, each: Recovery, reason: str) -> dict[str, Any]:
@@ -311,7 +311,7 @@ class Recoverer:
             if await self.cloud.database.transact(begin):
                 log.info("recovery begins", server=each.server, old=each.host_name, new=each.target)
         except Refused as error:
-            reason = str(error)
+            reason = whole(error)
             if await self.cloud.database.transact(refuse):
                 log.warning("server not recovered", server=each.server, state=RecoveryState.FAILED, reason=reason)
 

@@ -22,7 +22,7 @@ from renova.engine.executor import Executor
 from renova.ha.attending import attend
 from renova.ha.wishes import Policy, wishes_for
 from renova.model.clock import between
-from renova.model.errors import CloudError, Refused
+from renova.model.errors import CloudError, Refused, whole
 from renova.model.guest import FoundGuest, PowerState
 from renova.model.ids import HostId, ServerId
 from renova.model.server import Fault, Server, VmState
@@ -76,7 +76,7 @@ class Restarter:
         try:
             await self.cloud.database.transact(partial(self._decide, seen=crash, found=found))
         except Refused as error:  # such as for something else that is being done to the server
-            log.info("guest not restarted yet", server=crash.server, reason=str(error))
+            log.info("guest not restarted yet", server=crash.server, reason=whole(error))
 
     async def _look_at(self, hung: list[Crash]) -> dict[ServerId, FoundGuest]:
         """Return, of those whose turn has come, how their hosts find them now; without those that say so too late."""
@@ -85,7 +85,7 @@ class Restarter:
             try:
                 return await self.cloud.agents.guest(host, server)
             except CloudError as error:  # whatever is amiss at that host
-                log.info("hung guest not looked at", server=server, reason=str(error))
+                log.info("hung guest not looked at", server=server, reason=whole(error))
                 return None
 
         def their_turn(tx: Tx) -> dict[ServerId, HostId]:

@@ -20,7 +20,7 @@ from renova.hosts.registration import duties_of
 from renova.hosts.registry import Hosts
 from renova.hosts.uploads import Uploads
 from renova.model.clock import Clock
-from renova.model.errors import Broken, NotNow, OnHold, Refused, Stale, StorageAway
+from renova.model.errors import Broken, NotNow, OnHold, Refused, Stale, StorageAway, whole
 from renova.model.guest import Aside, CachedImage, FoundDevices, FoundGuest
 from renova.model.host import Host, HostState
 from renova.model.ids import ExecutorId, HostId, ServerId, SnapshotId, VolumeId
@@ -133,7 +133,8 @@ class Agents:
         answer = await link.ask(lambda number: StorageCommand(id=number, order=order, act=act))
         result = _result(answer, link, Stored)
         if isinstance(act, HaveVolume) and set(result.exports) != set(act.want.exports):
-            raise Broken(f"host {place.host.name} serves volume {thing} under other names than it was told")
+            details = f"host {place.host.name}"
+            raise Broken(f"volume {thing} is served under other names than its host was told", details=details)
 
     async def console(self, host: HostId, server: ServerId, limit: int = 102400) -> bytes:
         """Return the end of the server's console log; `NotNow` when its host is away."""
@@ -225,7 +226,7 @@ class Agents:
             for owed in await self._database.read(lambda tx: duties_of(tx, link.place.host.id)):
                 await link.tell(Clean(duty=owed))
         except NotNow as error:
-            log.info("host not told what it owes", host=link.place.host.name, reason=str(error))
+            log.info("host not told what it owes", host=link.place.host.name, reason=whole(error))
         finally:
             link.reminding = False
 
@@ -328,17 +329,19 @@ def _result(answer: Answer, link: Link, kind: type[R]) -> R:
     host = link.place.host.name
     if answer.result is not None:
         if not isinstance(answer.result, kind):
-            raise Broken(f"host {host} answered with {type(answer.result).__name__} instead of {kind.__name__}")
+            given = type(answer.result).__name__
+            raise Broken(f"a host answered with {given} instead of {kind.__name__}", details=f"host {host}")
         return answer.result
-    message = f"host {host}: {(answer.error or 'no reason given')[:LONGEST_REASON]}"
+    message = (answer.error or "the host gave no reason")[:LONGEST_REASON]
+    details = f"host {host}: {answer.details[:LONGEST_REASON]}" if answer.details else f"host {host}"
     match answer.why:
         case "refused":
-            raise Refused(message)
+            raise Refused(message, details=details)
         case "stale":
-            raise Stale(message)
+            raise Stale(message, details=details)
         case "storage_away":
-            raise StorageAway(message)
+            raise StorageAway(message, details=details)
         case "not_now":
-            raise NotNow(message)
+            raise NotNow(message, details=details)
         case _:
-            raise Broken(message)
+            raise Broken(message, details=details)

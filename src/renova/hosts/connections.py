@@ -17,7 +17,7 @@ from renova.hosts.registry import Hosts
 from renova.model.chance import Chance
 from renova.model.channel import Channel, Closed
 from renova.model.clock import Clock
-from renova.model.errors import Broken, CloudError, Conflict, NotFound, NotNow, Refused
+from renova.model.errors import Broken, CloudError, Conflict, NotFound, NotNow, Refused, whole
 from renova.model.guest import GuestChanged
 from renova.model.host import HostState
 from renova.model.ids import HostId, ImageId
@@ -104,7 +104,7 @@ class Connections:
         except (Closed, StopAsyncIteration, TimeoutError):
             pass
         except CloudError as error:
-            log.warning("host turned away", host=host, reason=str(error))
+            log.warning("host turned away", host=host, reason=whole(error))
         except Exception:
             log.error("connection of a host failed", host=host, exc_info=True)
         finally:
@@ -194,7 +194,7 @@ class Connections:
             if isinstance(message, Cleaned):
                 await link.channel.close()  # so that it says hello, and hears of its duty again
         except CloudError as error:
-            log.warning("message of a host refused", host=link.place.host.name, reason=str(error))
+            log.warning("message of a host refused", host=link.place.host.name, reason=whole(error))
             await link.channel.close()
         except Exception:
             log.error("message of a host failed", host=link.place.host.name, exc_info=True)
@@ -206,7 +206,7 @@ class Connections:
         except NotNow:
             raise
         except CloudError as error:
-            log.warning("report not followed", host=link.place.host.name, reason=str(error))
+            log.warning("report not followed", host=link.place.host.name, reason=whole(error))
             return  # the host tells it again
         except Exception:
             log.error("report not followed", host=link.place.host.name, exc_info=True)

@@ -7,7 +7,7 @@ not carry what only a controller needs.
 import sys
 
 from renova.main.troubles import in_a_sentence
-from renova.model.errors import BadSetup, CloudError
+from renova.model.errors import BadSetup, CloudError, whole
 
 
 def run() -> None:
@@ -28,5 +28,5 @@ def run() -> None:
         print(sentence, file=sys.stderr)
         raise SystemExit(status) from None
     except CloudError as error:
-        print(error, file=sys.stderr)
+        print(whole(error), file=sys.stderr)
         raise SystemExit(1) from None

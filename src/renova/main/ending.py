@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from renova.model.errors import BadSetup, CloudError
+from renova.model.errors import BadSetup, CloudError, whole
 
 log = structlog.get_logger()
 
@@ -21,7 +21,7 @@ def run_to_status(serve: Callable[[], None]) -> None:
     try:
         serve()
     except CloudError as error:
-        print(error, file=sys.stderr)
+        print(whole(error), file=sys.stderr)
         raise SystemExit(2 if isinstance(error, BadSetup) else 1) from None
 
 

@@ -1,14 +1,41 @@
 """Errors raised on purpose, named by what the reader should do next.
 
 Two edges translate them: `api.dispatch` to HTTP codes, `engine.telling` to retry, undo or stop.
-A message says its own layer's part, and what to do; the cause stays in the exception chain.
+A message says its own layer's part, and what to do; the cause stays in the exception chain. Whoever asked may read it,
+and users are not told where things are: a host's name or address, and what a program said, are `details`.
 """
 
 import errno
 
 
 class CloudError(Exception):
-    """What this code raises on purpose."""
+    """What this code raises on purpose; `details` are for operators only, and stand in logs and tracebacks."""
+
+    def __init__(self, message: str = "", *, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+        if details:
+            self.add_note(details)
+
+
+def details_of(error: BaseException | None) -> str:
+    """Return what the error and those that caused it have to say to operators only, the last first."""
+    found: list[str] = []
+    while error is not None:
+        if isinstance(error, CloudError) and error.details and error.details not in found:
+            found.append(error.details)
+        error = error.__cause__
+    return "; ".join(found)
+
+
+def whole(error: BaseException) -> str:
+    """Return the message with its details, for operators and logs."""
+    return with_details(str(error) or type(error).__name__, details_of(error))
+
+
+def with_details(message: str, details: str) -> str:
+    """Return a message for operators, which whoever asked reads without its details."""
+    return f"{message} ({details})" if details else message
 
 
 class Refused(CloudError):

@@ -62,12 +62,18 @@ class TaskState(StrEnum):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Why the last operation failed, for the user; `details` is for administrators."""
+    """Why the last operation failed, for the user; `details` and `whole` are for administrators."""
 
     code: int
     message: str
     created: str
-    details: str = ""
+    details: str = ""  # the traceback, where there is one
+    whole: str = ""  # the message with hosts' names and what programs said
+
+    @property
+    def in_full(self) -> str:
+        """The reason as operators read it."""
+        return self.whole or self.message
 
 
 class AttachedAddress(msgspec.Struct, frozen=True):

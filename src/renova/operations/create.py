@@ -143,9 +143,9 @@ _NO_IMAGE = {"image_format": "raw", "image_bytes": 0, "image_sha256": ""}
 
 async def create_server(run: Run, want: CreateServer) -> None:
     failed: tuple[HostId, ...] = ()
-    reason = ""
+    last = None
     for _attempt in range(want.attempts):
-        taken = await run(claim_host, want, failed, reason)
+        taken = await run(claim_host, want, failed, last)
         networks = await run(give_ports, want, taken)
         if want.volumes:
             await run(note_volumes, want)
@@ -155,18 +155,18 @@ async def create_server(run: Run, want: CreateServer) -> None:
         if built.refused is None:
             await run(mark_active, want, built)
             return
-        reason = built.refused
+        last = built
         failed = (*failed, taken.host)
         await run(give_back, want, taken)
-    await run(give_up, want, reason)
+    await run(give_up, want, last)
 
 
 @write()
-def claim_host(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...], reason: str) -> Claim:
+def claim_host(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...], last: Built | None) -> Claim:
     """Choose a host and claim what the server needs of it; hosts that failed already are not tried again."""
     server = work.server_now(tx)
     request = needs(work.cloud, tx, server, only=want.host, not_on=frozenset(failed))
-    taken = claim(work, tx, server, request, failed=reason)
+    taken = claim(work, tx, server, request, failed=last)
     actions.open_event(tx, work.held.action, EVENT, taken.name)
     servers.change(
         tx,
@@ -181,7 +181,7 @@ def claim_host(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...
 
 
 @claim_host.undo_write
-def release_claim(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...], reason: str) -> None:
+def release_claim(work: Work, tx: Tx, want: CreateServer, failed: tuple[HostId, ...], last: Built | None) -> None:
     right = rights.right(tx, work.held.server)
     if right is not None:
         give_claim_back(work, tx, right, built=steps.has_done(tx, work.held, note_spawning.name))
@@ -253,9 +253,10 @@ async def give_back(work: Work, want: CreateServer, taken: Claim) -> None:
 
 
 @write()
-def give_up(work: Work, tx: Tx, want: CreateServer, reason: str) -> None:
+def give_up(work: Work, tx: Tx, want: CreateServer, last: Built | None) -> None:
     """Fail with the last host's reason; what is taken is then given back."""
-    raise Broken(f"Exceeded maximum number of retries ({want.attempts}): {reason}")
+    reason, details = (last.refused, last.details) if last else ("", "")
+    raise Broken(f"Exceeded maximum number of retries ({want.attempts}): {reason}", details=details)
 
 
 @end()

@@ -17,7 +17,7 @@ import structlog
 
 from renova.engine.journal import Held
 from renova.engine.operation import Failure, Run, Story, act, end, write
-from renova.model.errors import CloudError, NotFound, NotNow
+from renova.model.errors import CloudError, NotFound, NotNow, whole
 from renova.model.guest import PowerState
 from renova.model.host import Right
 from renova.model.ids import ImageId, ProjectId, ServerId
@@ -294,7 +294,7 @@ async def _remove_unfinished(work: Work, image: ImageId) -> None:
         await patiently(work, partial(remove_unless_whole, work, image))
     except NotNow as away:
         # What took its place must not wait for the image service; the image is seen, unfinished, and can be deleted.
-        log.warning("unfinished image not removed", image=image, reason=str(away))
+        log.warning("unfinished image not removed", image=image, reason=whole(away))
 
 
 async def patiently(work: Work, remove: Callable[[], Awaitable[None]]) -> None:

@@ -52,7 +52,8 @@ def accept_detach_volume(cloud: Cloud, tx: Tx, asked: Asked, server_id: ServerId
     if server.host is not None and not cloud.hosts.up(server.host):
         if not cloud.hosts.settled:
             raise NotNow("this controller has only just come back, and has not heard of the hosts yet")
-        raise Conflict(f"Service is unavailable at this time: compute service of {server.host_name} is down.")
+        details = f"host {server.host_name}"
+        raise Conflict("Service is unavailable at this time: compute service of its host is down.", details=details)
     want = DetachVolume(volume, cloud.settings.detach_attempts)
     submit(tx, cloud.operations, asked, server.id, Submission(DETACH_VOLUME, "detach_volume", want))
 

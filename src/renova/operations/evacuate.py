@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
-from renova.model.errors import Broken, Conflict, Invalid, NotFound, NotNow
+from renova.model.errors import Broken, Conflict, Invalid, NotFound, NotNow, with_details
 from renova.model.host import GuardClass, Host, Lease, ProofKind
 from renova.model.ids import HostId, ImageId, ServerId
 from renova.model.local_disks import disks_of, has_any
@@ -224,23 +224,25 @@ async def evacuate_server(run: Run, want: EvacuateServer) -> None:
     if want.unfinished_images:
         await run(remove_unfinished_images, want.unfinished_images)
     failed: tuple[HostId, ...] = ()
-    reason = ""
+    last = None
     for _attempt in range(want.attempts):
-        taken = await run(claim_destination, want, failed, reason)
+        taken = await run(claim_destination, want, failed, last)
         networks = await run(bind_ports, taken.name)
         await run(note_spawning, want)
         built = await run(build_guest, want, taken)
         if built.refused is None:
             await run(move_server, want, taken, networks, built)
             return
-        reason = built.refused
+        last = built
         failed = (*failed, taken.host)
         await run(give_back, want, taken)
-    await run(give_up, want, reason)
+    await run(give_up, want, last)
 
 
 @write()
-def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...], reason: str) -> Claim:
+def claim_destination(
+    work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...], last: Built | None
+) -> Claim:
     """Claim another host beside the dead one's allocation, and grant it the server: the dead one's right ends here."""
     server = work.server_now(tx)
     request = needs(
@@ -257,13 +259,13 @@ def claim_destination(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[Ho
     )
     taken = _claim_planned(work, tx, server, request, want) if want.planned and not failed else None
     if taken is None:
-        taken = claim(work, tx, server, request, migration=want.migration, failed=reason)
+        taken = claim(work, tx, server, request, migration=want.migration, failed=last)
     if want.on_shared_storage is False and _shared(want, taken):
         raise Conflict("Invalid state of instance files on shared storage: the host shares them.")
     note_claimed(tx, want.migration, "pre-migrating", taken)
     outcome = _outcome(want, taken, server)
-    if failed:
-        actions.fail_event(tx, work.held.action, EVENT, reason)
+    if last is not None:
+        actions.fail_event(tx, work.held.action, EVENT, with_details(last.refused or "", last.details))
     else:
         actions.close_events(tx, work.held.action, event="rebuild_server", details=outcome)
     actions.open_event(tx, work.held.action, EVENT, taken.name, outcome)
@@ -311,7 +313,7 @@ def _outcome(want: EvacuateServer, taken: Claim, server: Server) -> str:
 
 
 @claim_destination.undo_write
-def release_claim(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...], reason: str) -> None:
+def release_claim(work: Work, tx: Tx, want: EvacuateServer, failed: tuple[HostId, ...], last: Built | None) -> None:
     """End the destination's right. The source's does not come back: it ended when the destination got its own."""
     right = rights.right(tx, work.held.server)
     if right is not None and right.host != want.source:
@@ -366,13 +368,15 @@ async def give_back(work: Work, want: EvacuateServer, taken: Claim) -> None:
         return rights.owes(tx, taken.host, server) and rights.ended_by(tx, server, taken.host) is None
 
     if await work.cloud.database.read(may_live):
-        raise Broken(f"host {taken.name} failed, and has not confirmed its stop: no other is tried before")
+        details = f"host {taken.name}"
+        raise Broken("a host failed, and has not confirmed its stop: no other is tried before", details=details)
 
 
 @write()
-def give_up(work: Work, tx: Tx, want: EvacuateServer, reason: str) -> None:
+def give_up(work: Work, tx: Tx, want: EvacuateServer, last: Built | None) -> None:
     """Fail with the last destination's reason."""
-    raise Broken(reason)
+    reason, details = (last.refused or "", last.details) if last else ("", "")
+    raise Broken(reason, details=details)
 
 
 @end()

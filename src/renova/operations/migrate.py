@@ -220,7 +220,8 @@ async def bring_up_there(work: Work, want: MigrateServer, taken: Claim, carried:
     must_exist = want.has_disks and root is None
     built = await run_guest.build(work, taken.host, taken.incarnation, must_exist=must_exist, run=want.runs, root=root)
     if built.refused is not None:
-        raise Refused(f"{taken.name} could not have the server: {built.refused}")
+        details = built.details or f"host {taken.name}"
+        raise Refused(f"the other host could not have the server: {built.refused}", details=details)
     return built.power
 
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from renova.engine.journal import Elsewhere
 from renova.engine.operation import Failure, Run, Story, act, end, write
-from renova.model.errors import Conflict, Invalid, NotNow, OnHold, Refused, Stale
+from renova.model.errors import Conflict, Invalid, NotNow, OnHold, Refused, Stale, whole
 from renova.model.guest import Departure, PowerState, Way
 from renova.model.host import Host, Right
 from renova.model.ids import HostId, ServerId
@@ -214,7 +214,7 @@ async def move_memory(work: Work, want: MigrateLive, leaving: LeavingLive, way: 
         assert isinstance(result, Departing)
         departure = result.departure
     if not departure.left:
-        raise Refused(f"the guest stays on its host: {departure.reason}")
+        raise Refused("the guest stays on its host: its way to the other one has failed", details=departure.reason)
 
 
 async def _has_left(work: Work, want: MigrateLive, leaving: LeavingLive, way: Way) -> bool:
@@ -233,7 +233,7 @@ async def _has_left(work: Work, want: MigrateLive, leaving: LeavingLive, way: Wa
         except (OnHold, Elsewhere):
             raise
         except NotNow as away:
-            log.info("guest not called back yet", reason=str(away))
+            log.info("guest not called back yet", reason=whole(away))
         await work.cloud.clock.sleep(LOOK_S)
     assert isinstance(result, Departing)
     return result.departure.left

@@ -13,7 +13,7 @@ import structlog
 
 from renova.engine.operation import Failure, Run, Story, act, end, write
 from renova.model.clock import later
-from renova.model.errors import Broken, Refused, Stale
+from renova.model.errors import Broken, Refused, Stale, details_of
 from renova.model.guest import LIVES, PowerState
 from renova.model.host import Right
 from renova.model.ids import ServerId
@@ -64,6 +64,7 @@ class Restarted(msgspec.Struct, frozen=True):
     power: PowerState
     refused: str | None = None
     untouched: bool = False
+    details: str = ""  # of the reason, for operators
 
 
 def accept_reboot(
@@ -142,7 +143,8 @@ async def restart_guest(work: Work, want: RebootServer, right: Right) -> Restart
         try:
             guest = await run_guest.prepare(work, right.host, right.incarnation, must_exist=True)
         except StorageStaysAway as error:
-            return Restarted(await run_guest.power_at(work, right.host), refused=str(error), untouched=True)
+            power = await run_guest.power_at(work, right.host)
+            return Restarted(power, refused=str(error), untouched=True, details=details_of(error))
         await run_guest.stop(work, right.host, right.incarnation, 0, for_good=False, restarts=True)
         return Restarted(await run_guest.bring_up(work, right.host, right.incarnation, prepared=guest))
     except (Refused, Broken) as error:
@@ -150,7 +152,7 @@ async def restart_guest(work: Work, want: RebootServer, right: Right) -> Restart
         power = await run_guest.power_at(work, right.host)
         if not isinstance(error, Stale):  # else whoever gave the newer order settles them, and may have done so by now
             await work.cloud.networks.settle(work.held.server, active=power is PowerState.RUNNING)
-        return Restarted(power, refused=str(error))
+        return Restarted(power, refused=str(error), details=details_of(error))
 
 
 @end()
@@ -159,7 +161,9 @@ def conclude(work: Work, tx: Tx, want: RebootServer, restarted: Restarted) -> No
 
     The disks are whole, and a hard reboot may be tried again.
     """
-    failure = None if restarted.refused is None else Failure(restarted.refused, "Refused", "", restart_guest.name)
+    failure = None
+    if restarted.refused is not None:
+        failure = Failure(restarted.refused, "Refused", "", restart_guest.name, restarted.details)
     if restarted.untouched and failure is not None:
         _leave_untouched(work, tx, want, restarted.power, failure)
         return

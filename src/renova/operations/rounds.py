@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from renova.engine.executor import Executor
 from renova.model.clock import Clock
-from renova.model.errors import CloudError, NotFound, NotNow
+from renova.model.errors import CloudError, NotFound, NotNow, whole
 from renova.model.ids import ServerId
 from renova.store import posts
 from renova.store.database import Database, Tx
@@ -60,7 +60,7 @@ class Tally:
             yield
         except Exception as error:
             self.failed += 1
-            reason = str(error) or type(error).__name__
+            reason = whole(error)
             log.warning("duty failed", host=host, server=server, exc_info=not isinstance(error, CloudError))
             if len(self.findings) < MOST_FINDINGS:
                 self.findings.append(Finding(f"not looked over: {reason}", False, host, server))
@@ -162,7 +162,7 @@ class Rounds:
         try:
             await duty.do(tally)
         except Exception as error:
-            reason = str(error) or type(error).__name__
+            reason = whole(error)
             log.error("duty not finished", duty=name, exc_info=True)
         done = Round(
             name=name,

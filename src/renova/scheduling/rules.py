@@ -141,7 +141,7 @@ def beside_group(request: Request, host: HostView) -> str | None:
     group = request.group
     if group is None or group.policy is not GroupPolicy.AFFINITY or not group.bound or host.id in group.bound:
         return None
-    return f"not {' or '.join(sorted(group.bound.values()))}, where its server group is (affinity)"
+    return "not where its server group is (affinity)"
 
 
 def shares_storage(request: Request, host: HostView) -> str | None:

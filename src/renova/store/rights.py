@@ -137,7 +137,7 @@ def grant(tx: Tx, server: ServerId, target: HostId, migration: int | None = None
     host = hosts.get(tx, target)
     lease = hosts.lease(tx, target)
     if host is None or lease is None or lease.cut or host.state is not HostState.UP or host.forced_down:
-        raise Conflict(f"host {host.name if host else target} is not up")
+        raise Conflict("the host is not up", details=f"host {host.name if host else target}")
     row = tx.execute(_RIGHT, {"server": server}).first()
     # Above the floor, too: what a lost commit granted must not be granted once more under the same number.
     number = max(row.incarnation if row else 0, standing.floor) + 1

@@ -7,7 +7,7 @@ import structlog
 
 from renova.model.chance import Chance
 from renova.model.clock import Clock
-from renova.model.errors import NotNow
+from renova.model.errors import NotNow, whole
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -40,7 +40,7 @@ async def patiently(trouble: str, attempt: Callable[[], Awaitable[T]], pauses: P
         try:
             return await attempt()
         except NotNow as error:
-            if str(error) != said:
-                said = str(error)
+            if whole(error) != said:
+                said = whole(error)
                 log.warning(trouble, reason=said)
         await pauses.pause()

@@ -65,6 +65,7 @@ class Answer(Message, frozen=True, kw_only=True, tag="answer"):
     result: Result | None = None
     error: str | None = None
     why: str = ""  # "", refused, stale, not_now, storage_away, broken
+    details: str = ""  # of the error, for operators only: addresses, paths, what a program said
 
 
 # What each act of a command comes out as, where it works.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from renova.drivers.hypervisor import ImageSource
-from renova.model.errors import CloudError, NotNow, Refused
+from renova.model.errors import CloudError, Conflict, NotNow, Refused
 from renova.model.ids import AttachmentId, HostId, ProjectId, ServerId, VolumeId
 from renova.model.storage import Export, WantedVolume
 from renova.store import hosts
@@ -79,7 +79,7 @@ async def test_a_volume_that_cannot_be_extended_keeps_its_size_and_can_be_used(
     used = (await ask(api, "demo", "GET /limits")).json()["limits"]["absolute"]["totalGigabytesUsed"]
     assert used == 1
     assert await act(api, volume, "os-reset_status", {"status": "available"}, "admin") == 202
-    code, made = await attachment(api, volume, connector={"host": "host1", "ip": "10.1.0.1"})
+    code, made = await attachment(api, volume, who="admin", connector={"host": "host1", "ip": "10.1.0.1"})
     assert (code, made["status"]) == (200, "attaching")
 
 
@@ -156,9 +156,11 @@ async def a_server(api: Api, server: str, who: str) -> None:
     await api.cloud.database.transact(lambda tx: add_server(tx, ServerId(server), project=project))
 
 
-async def attachment(api: Api, volume: str, server: str = SERVER, **given: Any) -> tuple[int, dict[str, Any]]:
+async def attachment(
+    api: Api, volume: str, server: str = SERVER, who: str = "demo", **given: Any
+) -> tuple[int, dict[str, Any]]:
     body = {"attachment": {"volume_uuid": volume, "instance_uuid": server, **given}}
-    answer = await ask(api, given.pop("who", "demo"), "POST /attachments", body, "3.54")
+    answer = await ask(api, who, "POST /attachments", body, "3.54")
     return answer.status_code, answer.json().get("attachment", {})
 
 
@@ -190,6 +192,29 @@ async def test_an_attachment_reserves_connects_completes_and_lets_go(api: Api) -
     assert (await ask(api, "demo", f"DELETE {path}", None, "3.27")).status_code == 404
 
 
+async def test_hosts_have_no_names_for_who_uses_volumes(api: Api) -> None:
+    await a_compute_host(api)
+    volume = (await make(api))["id"]
+    _, made = await attachment(api, volume)
+
+    def asked(host: str) -> tuple[str, dict[str, Any]]:
+        return f"PUT /attachments/{made['id']}", {"attachment": {"connector": {"host": host, "ip": "10.1.0.1"}}}
+
+    for host in ("host1", "guessed"):
+        assert (await ask(api, "demo", *asked(host), "3.27")).status_code == 403
+        assert (await attachment(api, volume, connector={"host": host}))[0] == 403
+    assert (await ask(api, "admin", *asked("guessed"), "3.27")).status_code == 400
+    assert (await ask(api, "admin", *asked("host1"), "3.27")).status_code == 200
+    other = HostId("00000000-0000-4000-8000-000000000002")
+    await api.cloud.database.transact(lambda tx: hosts.add(tx, other, "host2", "10.1.0.2", "certificate-host2"))
+    with pytest.raises(Conflict) as refused:
+        await api.cloud.volumes.connect(AttachmentId(made["id"]), "host2", "10.1.0.2")
+    assert "host1" not in str(refused.value)
+    told = (await ask(api, "admin", *asked("host2"), "3.27")).json()["conflictingRequest"]["message"]
+    assert "connected already" in told
+    assert "host1" in told
+
+
 async def test_a_volume_is_given_by_hand_to_servers_of_its_project_only(api: Api) -> None:
     volume = (await make(api))["id"]
     await a_server(api, OTHER, "admin")
@@ -205,7 +230,7 @@ async def test_a_volume_is_given_by_hand_to_servers_of_its_project_only(api: Api
 async def test_what_a_server_has_open_is_not_cut_off_behind_compute(api: Api) -> None:
     await a_compute_host(api)
     volume = (await make(api))["id"]
-    _, made = await attachment(api, volume, connector={"host": "host1", "ip": "10.1.0.1"})
+    _, made = await attachment(api, volume, who="admin", connector={"host": "host1", "ip": "10.1.0.1"})
     await a_server(api, SERVER, "demo")
     assert (await ask(api, "demo", f"DELETE /attachments/{made['id']}", None, "3.27")).status_code == 409
     assert await act(api, volume, "os-detach", {}) == 409
@@ -237,7 +262,7 @@ async def test_what_a_server_opens_while_it_is_being_cut_off_by_hand_stays_or_is
 async def test_attachments_are_listed_and_belong_to_their_project(api: Api) -> None:
     await a_compute_host(api)
     volume = (await make(api))["id"]
-    _, made = await attachment(api, volume, connector={"host": "host1", "ip": "10.1.0.1"})
+    _, made = await attachment(api, volume, who="admin", connector={"host": "host1", "ip": "10.1.0.1"})
     listed = (await ask(api, "demo", "GET /attachments", version="3.27")).json()["attachments"]
     assert [each["id"] for each in listed] == [made["id"]]
     detailed = (await ask(api, "demo", f"GET /attachments/detail?volume_id={volume}", version="3.27")).json()
@@ -253,7 +278,7 @@ async def test_attachments_are_listed_and_belong_to_their_project(api: Api) -> N
 async def test_while_the_storage_host_is_away_no_cut_is_claimed(api: Api) -> None:
     await a_compute_host(api)
     volume = (await make(api))["id"]
-    _, made = await attachment(api, volume, connector={"host": "host1", "ip": "10.1.0.1"})
+    _, made = await attachment(api, volume, who="admin", connector={"host": "host1", "ip": "10.1.0.1"})
     api.storage.away = True
     answer = await ask(api, "demo", f"DELETE /attachments/{made['id']}", None, "3.27")
     assert answer.status_code == 503

@@ -19,7 +19,7 @@ from renova.hosts.registration import cleaned, enrol
 from renova.hosts.registry import Hosts
 from renova.model.chance import SeededChance
 from renova.model.channel import Closed
-from renova.model.errors import Broken, CloudError, NotFound, NotNow, OnHold, Refused, Stale
+from renova.model.errors import Broken, CloudError, NotFound, NotNow, OnHold, Refused, Stale, whole
 from renova.model.guest import FoundGuest, GuestChanged, PowerState
 from renova.model.host import HostState
 from renova.model.ids import ExecutorId, HostId, ImageId, ServerId
@@ -322,10 +322,11 @@ def test_an_answer_becomes_what_the_caller_should_do_next(why: str, error: type[
     async def story(bench: Bench) -> None:
         host = await bench.connected()
         asked = stop(bench)
-        await host.answer(await host.hear(Command), error="the reason", why=why)
-        with pytest.raises(error, match="host name-of-host-a: the reason") as raised:
+        await host.answer(await host.hear(Command), error="the reason", why=why, details="10.0.0.1 is deaf")
+        with pytest.raises(error) as raised:
             await asked
-        assert type(raised.value) is error
+        told, in_full = "the reason", "the reason (host name-of-host-a: 10.0.0.1 is deaf)"
+        assert (type(raised.value), str(raised.value), whole(raised.value)) == (error, told, in_full)
 
     on_bench(story)
 

@@ -45,7 +45,7 @@ def reason(small: SmallCloud, host: HostId | None = A, **properties: Any) -> str
 def test_an_image_that_the_host_cannot_run_is_refused(
     small: SmallCloud, properties: dict[str, Any], why: str | None
 ) -> None:
-    expected = f"host name-of-host-a will not do for image image-new: {why}" if why else None
+    expected = f"its host will not do for image image-new: {why}" if why else None
     assert reason(small, **properties) == expected
 
 

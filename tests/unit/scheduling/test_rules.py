@@ -121,7 +121,7 @@ ROWS: list[tuple[Rule, dict[str, Any], dict[str, Any], str | None]] = [
         rules.beside_group,
         {"group": group("affinity", bound={HostId("c"): "c", HostId("b"): "b"})},
         {},
-        "not b or c, where its server group is (affinity)",
+        "not where its server group is (affinity)",
     ),
     (rules.beside_group, {"group": group("soft-affinity", bound={HostId("b"): "b"})}, {}, None),
 ]

@@ -22,7 +22,9 @@ POLICY = {
     "volume:attachment_update": "rule:project_member_or_admin",
     "volume:attachment_delete": "rule:project_member_or_admin",
     "volume:attachment_complete": "rule:project_member_or_admin",
-    "volume:attachment_connection_info": "rule:admin_api",  # not Cinder's: it holds the name that opens the volume
+    # Not Cinder's: hosts have no names for users, and who names one to connect would learn whether it is there.
+    "volume:attachment_connect": "rule:admin_api or role:service",
+    "volume:attachment_connection_info": "rule:admin_api",  # nor this: it holds the name that opens the volume
 }
 
 _VALUES: dict[str, Callable[[StoredAttachment], Any]] = {
@@ -95,7 +97,7 @@ async def create(call: Call) -> Reply:
     volume, server = VolumeId(wanted.volume_uuid), ServerId(wanted.instance_uuid)
     if len(server) > 36:
         raise Invalid("Invalid input for instance_uuid: it is longer than 36 characters.")
-    connector = _connector(wanted.connector) if wanted.connector else None
+    connector = _connector(call, wanted.connector) if wanted.connector else None
     fresh = AttachmentId(call.cloud.chance.uuid())
 
     def reserve(tx: Tx) -> None:
@@ -114,13 +116,14 @@ async def update(call: Call) -> Reply:
     wanted: ConnectedAttachment = wrapped(call, "attachment", ConnectedAttachment)
     if not wanted.connector:
         raise Invalid("Must specify 'connector' to update attachment.")
-    connector = _connector(wanted.connector)
     row = await call.cloud.database.read(lambda tx: attachment_of(call, tx, "volume:attachment_update"))
+    connector = _connector(call, wanted.connector)
     return Reply(200, {"attachment": await _connected(call, row.id, connector)})
 
 
-def _connector(given: dict[str, Any]) -> tuple[str, str]:
+def _connector(call: Call, given: dict[str, Any]) -> tuple[str, str]:
     """Return the host and its address, of what a client says about where the volume is to be reached from."""
+    call.demand("volume:attachment_connect")
     host, address = given.get("host"), given.get("ip", "")
     if not isinstance(host, str) or not host or len(host) > 255 or not isinstance(address, str | None):
         raise Invalid("Invalid input for connector: 'host' is needed, the name of the host that connects.")

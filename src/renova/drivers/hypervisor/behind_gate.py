@@ -89,4 +89,4 @@ def _kernel_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NotNow(f"this host's gate cannot be used: {error}") from error
+        raise NotNow("this host's gate cannot be used", details=str(error)) from error

@@ -31,7 +31,7 @@ from renova.drivers.hypervisor.libvirt_travel import Travel
 from renova.drivers.hypervisor.passage import Passage
 from renova.drivers.hypervisor.volume_reach import Reach, storage_answers
 from renova.model.clock import Clock
-from renova.model.errors import BadSetup, NotNow, Refused
+from renova.model.errors import BadSetup, NotNow, Refused, whole
 from renova.model.guest import (
     Aside,
     CachedImage,
@@ -321,7 +321,7 @@ class LibvirtHypervisor:
             await asyncio.shield(self._end_backup(server))
             raise
         if found[0] == "failed":
-            raise NotNow(f"the root disk of {server} was not copied: {found[1]}")
+            raise NotNow(f"the root disk of {server} was not copied", details=str(found[1]))
 
     async def _end_backup(self, server: ServerId) -> None:
         """Have no job of the guest go on: it would write to a file that nobody waits for."""
@@ -435,7 +435,7 @@ class LibvirtHypervisor:
                         await self._connection.call(domains.resume_stalled, server)
                 except (NotNow, Refused) as error:
                     # Nobody else will: for QEMU, which waits already, there is no further event.
-                    log.warning("guest not told to go on yet", server=server, reason=str(error))
+                    log.warning("guest not told to go on yet", server=server, reason=whole(error))
                     await self._clock.sleep(TRY_AGAIN_S)
         finally:
             del self._stalled[server]

@@ -91,7 +91,7 @@ class Connection:
         try:
             self._open = await self._connected()
         except libvirt.libvirtError as error:
-            raise NotNow(f"libvirtd at {self._uri} is away: {without_secrets(error.get_error_message())}") from error
+            raise NotNow("libvirtd is away", details=f"{self._uri}: {_said(error)}") from error
 
     async def close(self) -> None:
         """Let go of libvirtd; guests stay as they are."""
@@ -115,10 +115,10 @@ class Connection:
         except libvirt.libvirtError as error:
             if not connection.isAlive():
                 self._on_loss(connection)
-                raise NotNow(f"libvirtd went away: {without_secrets(error.get_error_message())}") from error
+                raise NotNow("libvirtd went away", details=_said(error)) from error
             if error.get_error_domain() in AWAY_FROM or error.get_error_code() in AWAY:
-                raise NotNow(f"libvirtd is away: {without_secrets(error.get_error_message())}") from error
-            raise Refused(f"libvirt refuses: {without_secrets(error.get_error_message())}") from error
+                raise NotNow("libvirtd is away", details=_said(error)) from error
+            raise Refused("libvirt refuses", details=_said(error)) from error
 
     async def _connected(self) -> Any:
         """Return a new connection; waits for a frozen libvirtd without end."""
@@ -215,6 +215,10 @@ class Connection:
                 await self._clock.sleep(OPEN_AGAIN_S)
         log.info("libvirtd is back", uri=self._uri)
         self._reopened()
+
+
+def _said(error: libvirt.libvirtError) -> str:
+    return without_secrets(error.get_error_message())
 
 
 def without_secrets(message: str) -> str:

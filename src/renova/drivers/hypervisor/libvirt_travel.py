@@ -11,7 +11,7 @@ from renova.drivers.hypervisor.libvirt_connection import Connection
 from renova.drivers.hypervisor.libvirt_migration import Whereabouts
 from renova.drivers.hypervisor.passage import Passage
 from renova.model.clock import Clock
-from renova.model.errors import NotNow, Refused
+from renova.model.errors import NotNow, Refused, whole
 from renova.model.guest import Departure, Way
 from renova.model.ids import HostId, ServerId
 
@@ -92,7 +92,9 @@ class Travel:
             return await self._progress(server)
         self._leaving.pop(server, None)
         error = None if leaving.call.cancelled() else leaving.call.exception()
-        return _departure(server, await self._eyes.call(migration.whereabouts, server), str(error or "it was ended"))
+        return _departure(
+            server, await self._eyes.call(migration.whereabouts, server), whole(error) if error else "it was ended"
+        )
 
     async def stay(self, server: ServerId) -> bool:
         """Have it not be on its way, and go on; says whether it has left."""
@@ -110,7 +112,7 @@ class Travel:
             try:
                 await own.call(migration.leave, server, f"qemu+unix:///system?socket={socket}")
             except (NotNow, Refused) as error:
-                log.warning("guest not moved", server=server, reason=str(error))
+                log.warning("guest not moved", server=server, reason=whole(error))
                 raise
             finally:
                 await own.close()

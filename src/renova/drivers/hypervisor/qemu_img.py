@@ -121,5 +121,6 @@ async def run_program(*command: str, inside: Inside = list) -> bytes:
             await process.wait()
     if process.returncode:
         said = errors.decode(errors="replace").strip().splitlines()
-        raise Refused(f"{command[0]} failed: {said[-1] if said else f'status {process.returncode}'}")
+        details = said[-1] if said else f"status {process.returncode}"
+        raise Refused(f"{command[0]} failed", details=details)
     return out

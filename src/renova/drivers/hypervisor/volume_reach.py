@@ -20,13 +20,15 @@ Reach: TypeAlias = Callable[[Iterable[VolumeDisk]], Awaitable[None]]
 
 async def storage_answers(volumes: Iterable[VolumeDisk]) -> None:
     """Return once each volume's storage host has answered; `StorageAway` with the one that does not in `ANSWER_S`."""
-    ways = [disk.connection for disk in volumes if isinstance(disk.connection, NbdExport)]
-    for address, port in sorted({(way.address, way.port) for way in ways}):
+    found = [(disk.volume, disk.connection) for disk in volumes]
+    ways = {(way.address, way.port): volume for volume, way in found if isinstance(way, NbdExport)}
+    for (address, port), volume in sorted(ways.items()):
         try:
             async with asyncio.timeout(ANSWER_S):
                 await _greeted(address, port)
         except (OSError, EOFError) as error:  # that it took too long is one, too
-            raise StorageAway(f"the storage host of a volume, {address}, does not answer") from error
+            where = f"{address}, port {port}"
+            raise StorageAway(f"the storage host of volume {volume} does not answer", details=where) from error
 
 
 async def _greeted(address: str, port: int) -> None:

@@ -192,7 +192,7 @@ class LinuxBridge:
     def _underlay(self) -> int:
         found = list(self._kernel.get_addr(local=self._local)) or list(self._kernel.get_addr(address=self._local))
         if not found:
-            raise NotNow(f"no device of this host has the underlay address {self._local}")
+            raise NotNow("no device of this host has its underlay address", details=self._local)
         return int(found[0]["index"])
 
     def _remove(self, name: str) -> None:
@@ -251,4 +251,4 @@ def _netlink_errors() -> Iterator[None]:
         yield
     except NetlinkError as error:
         meaning = Refused if error.code in REFUSED else NotNow
-        raise meaning(f"the kernel's network: {error}") from error
+        raise meaning("the kernel's network refuses", details=str(error)) from error

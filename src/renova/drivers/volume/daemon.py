@@ -101,7 +101,7 @@ class Daemon:
                 f"{PROGRAM} cannot be started: {error}. Install qemu-system-common and util-linux."
             ) from error
         except OSError as error:
-            raise NotNow(f"{PROGRAM} cannot be started: {error}") from error
+            raise NotNow(f"{PROGRAM} cannot be started", details=str(error)) from error
 
     async def _watch(self) -> None:
         process = self._process
@@ -143,7 +143,7 @@ class Daemon:
                 command, {name.replace("_", "-"): value for name, value in arguments.items()}
             )
         except ExecuteError as error:
-            raise Refused(f"{PROGRAM} refused {command}: {error}") from error
+            raise Refused(f"{PROGRAM} refused {command}", details=str(error)) from error
         except (QMPError, EOFError, OSError) as error:
             raise NotNow(f"{PROGRAM} is away") from error
 
@@ -188,7 +188,7 @@ class Daemon:
             found = [each for each in await self.execute("query-jobs") if each["id"] == job]
             await self.execute("job-dismiss", id=job)
         if found and (error := found[0].get("error")):
-            raise Refused(f"the copy failed: {error}")
+            raise Refused("the copy failed", details=str(error))
 
     @contextlib.contextmanager
     def _listening(self, name: str) -> Iterator[EventListener]:

@@ -94,7 +94,7 @@ class Daemons:
                 try:
                     holder = await self._start(door)
                 except BadSetup as error:
-                    raise NotNow(str(error)) from error
+                    raise NotNow("what serves volumes does not start", details=str(error)) from error
             holder.users += 1
             return holder
 
@@ -114,7 +114,7 @@ class Daemons:
         if door is not None:
             for other in self._holders:
                 if other is not None and other.port == door.port:
-                    raise NotNow(f"port {door.port} serves host {other.host} still")
+                    raise NotNow("the volume's port still serves another host", details=f"{door.port}: {other.host}")
         name = "copies" if door is None else f"{door.port}"
         holder = Holder(door, Daemon(self._run, name, door, lambda: self._ended(holder)))
         self._holders[door] = holder  # before it listens: nobody else may take the port

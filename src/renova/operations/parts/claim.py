@@ -5,11 +5,11 @@ from typing import TypeVar
 
 import msgspec
 
-from renova.model.errors import Conflict, NotNow, OnHold
+from renova.model.errors import Conflict, NotNow, OnHold, details_of
 from renova.model.host import HostView, Right
 from renova.model.ids import HostId
 from renova.model.server import Server
-from renova.operations.parts.run_guest import freed
+from renova.operations.parts.run_guest import Built, freed
 from renova.operations.work import Work
 from renova.scheduling.choose import no_host, rank
 from renova.scheduling.request import Request
@@ -30,11 +30,11 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 def claim(
-    work: Work, tx: Tx, server: Server, request: Request, *, migration: int | None = None, failed: str = ""
+    work: Work, tx: Tx, server: Server, request: Request, *, migration: int | None = None, failed: Built | None = None
 ) -> Claim:
     """Claim the best host that has room and grant it the server. `Conflict` explains why no host will do.
 
-    `failed` is why the host that was tried before could not have the server: told where no other is left.
+    `failed` is how the host that was tried before could not have the server: told where no other is left.
     Two claims that both saw the last free place cannot both take it: the amounts are tested again as they are added,
     and where the members of a group are was read in this very transaction (`needs`).
     """
@@ -61,7 +61,9 @@ def _hold(tx: Tx, server: Server, request: Request, host: HostView) -> None:
     claims.claim(tx, server.id, server.project, server.user, host.id, request.resources)
 
 
-def _best(work: Work, tx: Tx, server: Server, request: Request, take: Callable[[HostView], T], failed: str = "") -> T:
+def _best(
+    work: Work, tx: Tx, server: Server, request: Request, take: Callable[[HostView], T], failed: Built | None = None
+) -> T:
     """Return what was taken of the first host, from the best on, that can be had."""
     fleet = work.cloud.fleet
     ranking = rank(request, fleet.board(tx))
@@ -79,8 +81,11 @@ def _best(work: Work, tx: Tx, server: Server, request: Request, take: Callable[[
     if request.group is not None and request.group.unsettled:
         # They may fail there, and then be free to go where all of the group can.
         where = " or ".join(sorted(request.group.bound.values()))
-        raise NotNow(f"others of its server group are still being built on {where}: {ranking.explanation()}")
-    raise Conflict(no_host(str(last or ranking.explanation()), failed))
+        raise NotNow(
+            f"others of its server group are still being built: {ranking.explanation()}", details=f"on {where}"
+        )
+    details = "; ".join(filter(None, (details_of(last), failed.details if failed else "")))
+    raise Conflict(no_host(str(last or ranking.explanation()), (failed and failed.refused) or ""), details=details)
 
 
 def give_claim_back(work: Work, tx: Tx, claimed: Right, *, built: bool) -> None:

@@ -26,4 +26,4 @@ def fits_image(cloud: Cloud, tx: Tx, server: Server, image: Image) -> str | None
         return f"image {image.id} requires the trait {', '.join(sorted(clash))}, which the server's flavor forbids"
     reasons = (rule(request, host) for rule in OF_IMAGE)
     reason = next((reason for reason in reasons if reason is not None), None)
-    return f"host {host.name} will not do for image {image.id}: {reason}" if reason else None
+    return f"its host will not do for image {image.id}: {reason}" if reason else None

@@ -4,7 +4,7 @@ from functools import partial
 
 import structlog
 
-from renova.model.errors import Broken, NotNow, Refused
+from renova.model.errors import Broken, NotNow, Refused, whole
 from renova.model.guest import LIVES, PowerState
 from renova.model.ids import HostId
 from renova.operations.parts import run_guest
@@ -21,7 +21,7 @@ async def follow_guest(work: Work, home: HostId) -> None:
     try:
         power = await run_guest.power_at(work, home)
     except (NotNow, Refused, Broken) as error:  # when its host is heard again, it says so by itself
-        log.info("guest not followed", host=home, reason=str(error))
+        log.info("guest not followed", host=home, reason=whole(error))
         return
     if await work.note(partial(_follow, work, home=home, power=power)):
         await work.cloud.networks.settle(work.held.server, active=False)

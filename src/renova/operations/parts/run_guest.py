@@ -7,7 +7,7 @@ import structlog
 from msgspec.structs import replace
 
 from renova.engine.journal import Elsewhere
-from renova.model.errors import Broken, NotNow, Refused, Stale
+from renova.model.errors import Broken, NotNow, Refused, Stale, details_of
 from renova.model.guest import Guest, PowerState, RootDisk
 from renova.model.host import Right
 from renova.model.ids import HostId, ImageId
@@ -41,10 +41,11 @@ log = structlog.get_logger()
 
 
 class Built(msgspec.Struct, frozen=True):
-    """How bringing a guest up ended: its power state, or why it could not be."""
+    """How bringing a guest up ended: its power state, or why it could not be, with details for operators."""
 
     power: PowerState
     refused: str | None = None
+    details: str = ""
 
 
 async def prepare(
@@ -188,7 +189,7 @@ async def build(
         return Built(await bring_up(work, host, incarnation, run=run, prepared=guest if root is None else None))
     except (Refused, Broken) as error:
         log.warning("guest not built", host=host, exc_info=True)
-        return Built(PowerState.NOSTATE, refused=str(error))
+        return Built(PowerState.NOSTATE, refused=str(error), details=details_of(error))
     except NotNow:
         # Only a proof ends the wait: who is merely away may yet obey.
         if await work.cloud.database.read(lambda tx: rights.ended_by(tx, work.held.server, host)) is None:

@@ -49,9 +49,10 @@ def note_found_off(tx: Tx, held: Held, power: PowerState) -> None:
 
 
 def fault(tx: Tx, failure: Failure, code: int = 500) -> Fault:
-    return Fault(code=code, message=failure.message, created=tx.now, details=failure.traceback)
+    details = failure.traceback or failure.details
+    return Fault(code=code, message=failure.message, created=tx.now, details=details, whole=failure.whole)
 
 
 def close_failed(tx: Tx, action: int, failure: Failure) -> None:
-    """Close the action and its open events with the reason; the traceback is for administrators."""
-    actions.close_events(tx, action, error=failure.message, traceback=failure.traceback)
+    """Close the action and its open events with the reason; both it and the traceback are for administrators."""
+    actions.close_events(tx, action, error=failure.whole, traceback=failure.traceback)

@@ -8,10 +8,13 @@ its story brings to a true end (docs/decisions/0022). Shared by the stories.
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from renova.model.errors import Refused, StorageAway
+import structlog
+
+from renova.model.errors import Refused, StorageAway, whole
 from renova.operations.work import Work
 from renova.store import actions
 
+log = structlog.get_logger()
 T = TypeVar("T")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0  # between tries; doubling
@@ -38,6 +41,7 @@ async def with_storage(work: Work, call: Callable[[], Awaitable[T]]) -> T:
                 raise StorageStaysAway(f"{away}; it was waited for {limit_s:g} s") from away
             if str(away) != said:
                 said = str(away)
+                log.info("storage waited for", limit_s=limit_s, reason=whole(away))
                 await _say(work, f"Waiting for up to {limit_s:g} s: {said}")
         except Exception:
             if said:

@@ -15,7 +15,7 @@ import structlog
 from msgspec.structs import replace
 
 from renova.model.block_device import BlockDevice
-from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused, StorageAway
+from renova.model.errors import Broken, CloudError, NotFound, NotNow, Refused, StorageAway, whole
 from renova.model.guest import VolumeDisk
 from renova.model.host import Host
 from renova.model.ids import AttachmentId, HostId, ImageId, VolumeId
@@ -228,9 +228,9 @@ async def delete_volume(work: Work, volume: VolumeId) -> None:
     except NotFound:
         pass
     except StorageAway as away:
-        log.info("volume is deleted once its storage host is back", volume=volume, reason=str(away))
+        log.info("volume is deleted once its storage host is back", volume=volume, reason=whole(away))
     except Refused as error:
-        log.warning("volume not deleted with its server", volume=volume, reason=str(error))
+        log.warning("volume not deleted with its server", volume=volume, reason=whole(error))
 
 
 async def reimage_root(work: Work, image: ImageId) -> None:

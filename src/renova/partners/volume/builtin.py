@@ -115,13 +115,17 @@ class BuiltinVolumes:
                 raise Invalid(f"Host {host} is no compute host of this cloud: volumes are served to these only.")
             if row.export is not None:
                 if row.host_id != to.id:
-                    raise Conflict(f"Attachment {attachment} is connected for host {row.host}; detach it first.")
+                    raise Conflict(
+                        f"Attachment {attachment} is connected already; detach it first.",
+                        details=f"for host {row.host}",
+                    )
                 return row, storage
             for other in attachments.of_volume(tx, row.volume):
+                where = f"host {other.host}"
                 if other.export is not None and other.gone:
-                    raise StorageAway(f"Volume {row.volume} is still being cut off from host {other.host}.")
+                    raise StorageAway(f"Volume {row.volume} is still being cut off from where it was.", details=where)
                 if other.export is not None:
-                    raise Conflict(f"Volume {row.volume} is connected for host {other.host}; detach it there first.")
+                    raise Conflict(f"Volume {row.volume} is connected elsewhere; detach it there first.", details=where)
             if found.status not in RESTING:
                 raise Conflict(f"Volume {row.volume} cannot be connected while it is {found.status}.")
             # The cut comes first, the export after: settling sends both in one, and the host keeps that order.

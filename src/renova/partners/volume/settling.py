@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from renova.model.clock import Clock
-from renova.model.errors import Broken, NotNow, Refused, Stale
+from renova.model.errors import Broken, CloudError, NotNow, Refused, Stale, whole
 from renova.model.ids import HostId, SnapshotId, VolumeId
 from renova.model.storage import Export, OfImage, WantedVolume
 from renova.partners.volume import StorageAgents, StorageHosts
@@ -113,7 +113,7 @@ class Settling:
             try:
                 return await self._settle_all_of(host)
             except NotNow as error:
-                log.warning("storage host not told yet what to serve", host=host, reason=str(error))
+                log.warning("storage host not told yet what to serve", host=host, reason=whole(error))
             await self._clock.sleep(LONGEST_PAUSE_S)
 
     async def _settle_all_of(self, host: HostId) -> None:
@@ -154,7 +154,7 @@ class Settling:
                 if await self._settled(row):
                     continue
             except NotNow as error:
-                log.info("volume not settled yet", volume=volume, status=status, reason=str(error))
+                log.info("volume not settled yet", volume=volume, status=status, reason=whole(error))
             if unserved:
                 self._unserved.add(volume)
             await self._clock.sleep(pause)
@@ -167,9 +167,8 @@ class Settling:
         try:
             await self.tell(row.id)
         except (Refused, Broken) as error:
-            reason = str(error)
-            if not await self._database.transact(partial(_fail, told=row, reason=reason)):
-                log.info("volume not settled yet", volume=row.id, status=row.status, reason=reason)
+            if not await self._database.transact(partial(_fail, told=row, error=error)):
+                log.info("volume not settled yet", volume=row.id, status=row.status, reason=whole(error))
                 return False
         return True
 
@@ -181,7 +180,7 @@ class Settling:
                     return
                 continue
             except NotNow as error:
-                log.info("snapshot not settled yet", snapshot=snapshot, reason=str(error))
+                log.info("snapshot not settled yet", snapshot=snapshot, reason=whole(error))
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
@@ -195,9 +194,9 @@ class Settling:
         try:
             await self._agents.store(row.host, snapshot, volume_snapshots.VERSIONS[row.status], act)
         except (Refused, Broken) as error:
-            why = str(error)
-            log.warning("snapshot failed", snapshot=snapshot, status=row.status, reason=why)
-            await self._database.transact(partial(_fail_snapshot, snapshot=snapshot, of=row.status, reason=why))
+            log.warning("snapshot failed", snapshot=snapshot, status=row.status, reason=whole(error))
+            failed = partial(_fail_snapshot, snapshot=snapshot, of=row.status, reason=str(error))
+            await self._database.transact(failed)
         else:
             await self._database.transact(partial(_end_snapshot, snapshot=snapshot, of=row.status))
         return False
@@ -261,7 +260,7 @@ def _confirm(tx: Tx, told: StoredVolume) -> bool:
     return True
 
 
-def _fail(tx: Tx, told: StoredVolume, reason: str) -> bool:
+def _fail(tx: Tx, told: StoredVolume, error: CloudError) -> bool:
     """Leave a volume that its host cannot have as wanted in an error status; False where it has to be tried again."""
     row = volumes.volume(tx, told.id)
     if row is None or row.version != told.version or row.status not in ERRORS:
@@ -270,8 +269,8 @@ def _fail(tx: Tx, told: StoredVolume, reason: str) -> bool:
     if row.status == "extending" and row.former_size_gb is not None:
         # Were it still wanted, the host would refuse with it whatever else is wanted of the volume.
         size_gb = row.former_size_gb
-    log.warning("volume failed", volume=row.id, old=row.status, new=status, reason=reason)
-    values = {"status": status, "size_gb": size_gb, "former_size_gb": None, "error": reason}
+    log.warning("volume failed", volume=row.id, old=row.status, new=status, reason=whole(error))
+    values = {"status": status, "size_gb": size_gb, "former_size_gb": None, "error": str(error)}
     volumes.change(tx, row.id, confirmed=row.version, **values)
     return True
 
