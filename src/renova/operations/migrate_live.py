@@ -120,7 +120,7 @@ def accept_migrate_live(
 def why_not_live(tx: Tx, server: Server, source: Host) -> str | None:
     """Say why the server's guest, which runs, could leave its host only by being stopped; None where it need not."""
     if source.facts is None or not source.facts.capabilities.live_migration:
-        return f"guests do not leave {source.name} with their memory"
+        return "guests do not leave its host with their memory"
     if block_devices.volumes_of(tx, server.id):
         return "it has volumes, which are served to one host at a time; migrate it cold"
     if not has_any(disks_of(server)) or not source.facts.storage_id:

@@ -103,7 +103,7 @@ class WrittenDown:
 
 
 class FixedIdentity:
-    """The users admin and demo, each with a project of their own; their tokens are their names."""
+    """The users admin, manager, demo and reader, each with a project of their own; their tokens are their names."""
 
     def __init__(self) -> None:
         self.callers = {
@@ -117,6 +117,7 @@ class FixedIdentity:
             )
             for name, roles in (
                 ("admin", ("admin", "manager", "member", "reader")),
+                ("manager", ("manager", "member", "reader")),
                 ("demo", ("member", "reader")),
                 ("reader", ("reader",)),
             )

@@ -132,3 +132,42 @@ async def test_one_that_is_prepared_can_be_aborted_by_newer_clients(api: Compute
 async def wish(api: ComputeApi) -> Wish | None:
     (found,) = await api.cloud.database.read(migrations.find)
     return found.wish
+
+
+async def test_managers_move_their_projects_servers_and_neither_choose_nor_see_where(api: ComputeApi) -> None:
+    host = await api.have_host("compute1", live=True)
+    await api.have_host("compute2", live=True)
+    server = await api.have_server("manager", host=host, host_name="compute1")
+    to_one = ({"os-migrateLive": {**ANYWHERE, "host": "compute2"}}, {"migrate": {"host": "compute2"}})
+    for body, rule in zip(to_one, ("migrate_live:host", "migrate:host"), strict=True):
+        assert rule in await refuse(api, server, body, 403, "2.56", "manager")
+    others = await api.have_server("demo", host=host, host_name="compute1")
+    for body in ({"os-migrateLive": ANYWHERE}, {"migrate": None}):
+        await refuse(api, others, body, 404, "2.56", "manager")
+        await refuse(api, others, body, 403, "2.56", "demo")
+    await act(api, server, {"os-migrateLive": ANYWHERE}, "2.25", "manager")
+    listed = f"GET /servers/{server.id}/migrations"
+    (seen,) = (await api.got("manager", listed, version="2.80"))["migrations"]
+    (whole,) = (await api.got("admin", listed, version="2.80"))["migrations"]
+    hosts = {"source_compute", "source_node", "dest_compute", "dest_node", "dest_host"}
+    assert (whole["source_compute"], {seen[name] for name in hosts}) == ("compute1", {None})
+    assert {name: seen[name] for name in seen.keys() - hosts} == {name: whole[name] for name in whole.keys() - hosts}
+    cold = await api.have_server("manager", host=host, host_name="compute1")
+    await act(api, cold, {"migrate": None}, "2.56", "manager")
+    assert (await row(api, cold)).task_state is TaskState.RESIZE_PREP
+
+
+async def test_a_manager_hurries_or_aborts_a_move_unless_the_server_is_locked(api: ComputeApi) -> None:
+    server = await api.have_server("manager", host=await api.have_host("compute1", live=True), host_name="compute1")
+    await act(api, server, {"os-migrateLive": ANYWHERE}, "2.25", "manager")
+    (begun,) = await api.cloud.database.read(migrations.find)
+    await moved(api, begun.id, "running")
+    path, complete = f"/servers/{server.id}/migrations/{begun.id}", {"force_complete": None}
+    await act(api, server, {"lock": None}, "2.73", "admin")
+    assert "is locked" in await api.refused("manager", f"POST {path}/action", 409, complete, version="2.22")
+    assert "is locked" in await api.refused("manager", f"DELETE {path}", 409, version="2.24")
+    assert await wish(api) is None
+    await api.got("admin", f"POST {path}/action", complete, "2.22", 202)
+    await act(api, server, {"unlock": None}, "2.73", "admin")
+    await api.got("manager", f"DELETE {path}", None, "2.24", 202)
+    assert await wish(api) is Wish.ABORT

@@ -1,4 +1,4 @@
-"""migrate: an administrator has a server moved, cold, to another host; its own is alive."""
+"""migrate: a server is moved, cold, to another host; its own is alive. To which one, only administrators say."""
 
 from typing import ClassVar
 
@@ -11,7 +11,10 @@ from renova.api.compute.visible import asked, find_server
 from renova.api.http import Call, Reply, Version
 from renova.operations.migrate import accept_migrate
 
-POLICY = {"os_compute_api:os-migrate-server:migrate": "rule:admin_api"}
+POLICY = {
+    "os_compute_api:os-migrate-server:migrate": "rule:project_manager_or_admin",
+    "os_compute_api:os-migrate-server:migrate:host": "rule:admin_api",
+}
 
 _HOST_SINCE: Version = (2, 56)  # before, whatever stood behind the action was not looked at
 
@@ -27,6 +30,9 @@ class WantedMigration(Body):
 async def migrate(call: Call, value: Value) -> Reply:
     host = _host(call, value)
     server = await find_server(call, "os_compute_api:os-migrate-server:migrate")
+    if host is not None:
+        about = {"project_id": server.project, "user_id": server.user}
+        call.demand("os_compute_api:os-migrate-server:migrate:host", about)
     await call.cloud.database.transact(lambda tx: accept_migrate(call.cloud, tx, asked(call), server.id, host))
     return Reply(202)
 

@@ -1,4 +1,7 @@
-"""os-migrateLive: an administrator has a server moved to another host with its memory, while it runs."""
+"""os-migrateLive: a server is moved to another host with its memory, while it runs.
+
+To which one, only administrators say.
+"""
 
 from typing import ClassVar, Literal
 
@@ -11,7 +14,10 @@ from renova.api.http import Call, Reply, Version
 from renova.model.errors import Invalid
 from renova.operations.migrate_live import accept_migrate_live
 
-POLICY = {"os_compute_api:os-migrate-server:migrate_live": "rule:admin_api"}
+POLICY = {
+    "os_compute_api:os-migrate-server:migrate_live": "rule:project_manager_or_admin",
+    "os_compute_api:os-migrate-server:migrate_live:host": "rule:admin_api",
+}
 
 _AUTO_SINCE: Version = (2, 25)
 _FORCED_UNTIL: Version = (2, 29)  # a host that was named was taken without asking the scheduler
@@ -35,6 +41,9 @@ async def migrate_live(call: Call, value: Value) -> Reply:
     force = wanted.force is not UNSET and is_true(wanted.force)
     server = await find_server(call, "os_compute_api:os-migrate-server:migrate_live")
     host = wanted.host
+    if host is not None:
+        about = {"project_id": server.project, "user_id": server.user}
+        call.demand("os_compute_api:os-migrate-server:migrate_live:host", about)
     if force and host is None:
         raise Invalid("Can't force to a non-provided destination")
     forced = host is not None and (force or call.version <= _FORCED_UNTIL)

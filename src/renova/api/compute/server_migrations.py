@@ -6,20 +6,22 @@ import msgspec
 
 from renova.api.compute.action import is_nothing
 from renova.api.compute.route import route
-from renova.api.compute.visible import find_server
+from renova.api.compute.visible import asked, find_server
 from renova.api.http import Call, Reply
 from renova.model.errors import Invalid, NotFound
 from renova.model.ids import ServerId
 from renova.operations.migrate_live import wish_of_migration
+from renova.operations.parts.state import demand_unlocked, get_server
 from renova.store import migrations
 from renova.store.database import Tx
 from renova.store.migrations import LIVE, Migration, Wish
 
 POLICY = {
     "os_compute_api:servers:migrations:index": "rule:project_manager_or_admin",
+    "os_compute_api:servers:migrations:index:host": "rule:admin_api",
     "os_compute_api:servers:migrations:show": "rule:admin_api",
-    "os_compute_api:servers:migrations:force_complete": "rule:admin_api",
-    "os_compute_api:servers:migrations:delete": "rule:admin_api",
+    "os_compute_api:servers:migrations:force_complete": "rule:project_manager_or_admin",
+    "os_compute_api:servers:migrations:delete": "rule:project_manager_or_admin",
 }
 
 IN_PROGRESS = ("queued", "preparing", "running", "post-migrating")
@@ -31,7 +33,9 @@ async def index(call: Call) -> Reply:
     columns = migrations.migrations.c
     here = [columns.server == server.id, columns.type == LIVE, columns.status.in_(IN_PROGRESS)]
     found = await call.cloud.database.read(lambda tx: migrations.find(tx, here))
-    return Reply(200, {"migrations": [_view(call, each) for each in found]})
+    about = {"project_id": server.project, "user_id": server.user}
+    hosts_shown = call.allows("os_compute_api:servers:migrations:index:host", about)
+    return Reply(200, {"migrations": [_view(call, each, hosts_shown=hosts_shown) for each in found]})
 
 
 async def show(call: Call) -> Reply:
@@ -41,7 +45,7 @@ async def show(call: Call) -> Reply:
         raise NotFound(f"Migration {found.id} for server {server.id} is not live-migration.")
     if found.status not in IN_PROGRESS:
         raise NotFound(f"Live migration {found.id} for server {server.id} is not in progress.")
-    return Reply(200, {"migration": _view(call, found)})
+    return Reply(200, {"migration": _view(call, found, hosts_shown=True)})
 
 
 async def act(call: Call) -> Reply:
@@ -61,6 +65,7 @@ async def _wish(call: Call, word: str, wanted: Wish, while_it_is: tuple[str, ...
     server = await find_server(call, f"os_compute_api:servers:migrations:{word}")
 
     def work(tx: Tx) -> None:
+        demand_unlocked(get_server(tx, server.id), asked(call))
         wish_of_migration(call.cloud, tx, _found(call, tx, server.id), wanted, while_it_is)
 
     await call.cloud.database.transact(work)
@@ -75,16 +80,19 @@ def _found(call: Call, tx: Tx, server: ServerId) -> Migration:
     return found
 
 
-def _view(call: Call, migration: Migration) -> dict[str, Any]:
+def _view(call: Call, migration: Migration, *, hosts_shown: bool) -> dict[str, Any]:
+    def of_host(value: str | None) -> str | None:
+        return value if hosts_shown else None
+
     shown: dict[str, Any] = {
         "id": migration.id,
         "server_uuid": migration.server,
         "status": migration.status,
-        "source_compute": migration.source_name,
-        "source_node": migration.source_name,
-        "dest_compute": migration.destination_name,
-        "dest_node": migration.destination_name,
-        "dest_host": migration.destination_address,
+        "source_compute": of_host(migration.source_name),
+        "source_node": of_host(migration.source_name),
+        "dest_compute": of_host(migration.destination_name),
+        "dest_node": of_host(migration.destination_name),
+        "dest_host": of_host(migration.destination_address),
         "memory_total_bytes": migration.memory_total or 0,
         "memory_processed_bytes": migration.memory_processed or 0,
         "memory_remaining_bytes": migration.memory_remaining or 0,
