@@ -3,15 +3,19 @@
 Rule names and defaults are Nova's, Keystone's, Glance's and Neutron's, each registered by its service's package.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+import structlog
 from oslo_config import cfg
 from oslo_policy import policy as oslo
 
 from renova.model.errors import BadSetup
 from renova.partners.identity import Caller
+
+log = structlog.get_logger()
 
 # The field's common checks (Nova's reference policy): what the rules of the services refer to.
 BASE = {
@@ -64,6 +68,14 @@ class Policy:
         for name, rule in self._enforcer.file_rules.items():
             if str(rule.check) == "!" and rule.check_str.strip() != "!":
                 raise BadSetup(f"The policy file {file} has a rule {name} that cannot be understood: {rule.check_str}")
+        if unasked := self._unasked():
+            log.warning("policy file has rules that nothing asks for", file=file, rules=unasked)
+
+    def _unasked(self) -> list[str]:
+        """Return the rules of the operator's file that are neither ours nor referred to: they change nothing."""
+        checks = [str(check) for check in self._enforcer.rules.values()]
+        referred_to = {name for check in checks for name in re.findall(r"\brule:([^\s()]+)", check)}
+        return sorted(self._enforcer.file_rules.keys() - self._enforcer.registered_rules.keys() - referred_to)
 
     def allows(self, rule: str, caller: Caller, target: Mapping[str, str | None] | None = None) -> bool:
         """Say whether the caller may do `rule` to the target; without a target, to what is their own."""

@@ -1,11 +1,17 @@
 """A request for servers is right in everything, or nothing is written; then all of them are."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
+from renova.api.app import build
+from renova.api.compute import service as compute
+from renova.api.dispatch import Dispatcher
+from renova.api.everything import rules
 from renova.model.ids import NetworkId, ServerId
 from renova.model.server import Server, TaskState, VmState
 from renova.operations.create import CreateServer
@@ -16,6 +22,7 @@ from .test_keypairs import ED25519
 
 OTHER_NETWORK = NetworkId("0d7c1e5c-94a5-4d4a-9d5c-0bd4c1a1a9a1")
 NEW: dict[str, Any] = {"name": "vm", "imageRef": IMAGE, "flavorRef": "small"}
+FROM_IMAGE = {"source_type": "image", "uuid": IMAGE, "destination_type": "local", "boot_index": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -276,3 +283,31 @@ async def test_what_is_no_request_is_refused(api: ComputeApi, body: bytes) -> No
     answer = await api.ask("demo", "POST /compute/v2.1/servers", body)
     assert answer.status_code == 400
     assert "badRequest" in answer.json()
+
+
+@pytest.mark.parametrize(
+    ("rule", "forbidden", "allowed"),
+    [
+        ("attach_network", ([{"uuid": NETWORK}], "auto"), ("none", [])),
+        (
+            "attach_volume",
+            ([FROM_IMAGE, {"source_type": "blank", "destination_type": "volume", "volume_size": 1}],),
+            ([],),
+        ),
+    ],
+)
+async def test_an_operator_forbids_to_create_servers_with_networks_or_volumes(
+    api: ComputeApi, tmp_path: Path, rule: str, forbidden: tuple[Any, ...], allowed: tuple[Any, ...]
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(f'"os_compute_api:servers:create:{rule}": "rule:admin_api"\n')
+    field = {"attach_network": "networks", "attach_volume": "block_device_mapping_v2"}[rule]
+    app = build(compute.services(api.cloud), Dispatcher(api.cloud, rules(str(file))))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud.example") as client:
+        api.client = client
+        for value in forbidden:
+            assert rule in await refuse(api, 403, "2.37", **{"networks": "none", field: value})
+        assert api.operations.started == []
+        for value in allowed:
+            await create(api, "2.37", **{"networks": "none", field: value})
+        await create(api, "2.37", who="admin", **{"networks": "none", field: forbidden[0]})

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import structlog
 
 from renova.api.policy import Policy
 from renova.model.errors import BadSetup
@@ -63,3 +64,12 @@ def test_a_file_may_deny_on_purpose(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text('"thing:get": "!"\n')
     assert not Policy(RULES, str(file)).allows("thing:get", caller("admin"))
+
+
+def test_rules_of_the_file_that_nothing_asks_for_are_named_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    rules = ('"thing:purge": "rule:mine"', '"mine": "not (rule:others)"', '"others": "role:guest"')
+    file.write_text("\n".join((*rules, '"thing:prge": "!"', '"thing:get": "@"')))
+    with structlog.testing.capture_logs() as logs:
+        Policy(RULES, str(file))
+    assert [(line["log_level"], line["rules"]) for line in logs] == [("warning", ["thing:prge"])]

@@ -60,6 +60,7 @@ POLICY = {
     "os_compute_api:servers:create": "rule:project_member_or_admin",
     "os_compute_api:servers:create:forced_host": "rule:admin_api",
     "os_compute_api:servers:create:attach_network": "rule:project_member_or_admin",
+    "os_compute_api:servers:create:attach_volume": "rule:project_member_or_admin",
     "os_compute_api:servers:create:trusted_certs": "rule:project_member_or_admin",
     "os_compute_api:compute:servers:create:requested_destination": "rule:admin_api",
 }
@@ -136,6 +137,11 @@ async def create(call: Call) -> Reply:
         call.demand("os_compute_api:servers:create:trusted_certs")
     least, most = _counts(wanted)
     zone, host = _place(call, wanted)
+    # As in Nova: whatever mapping is given counts, and so does a network that the cloud is to choose.
+    if wanted.former_devices or wanted.devices:
+        call.demand("os_compute_api:servers:create:attach_volume")
+    if given(wanted.networks, []) not in ([], "none"):
+        call.demand("os_compute_api:servers:create:attach_network")
     hints = scheduler_hints.checked({**given(body.old_hints, {}), **given(body.hints, {})})
     found = await call.cloud.database.read(lambda tx: _find(call, tx, wanted, zone, host))
     disks = await device_wishes.wishes(call, wanted.image, wanted.former_devices, wanted.devices, found.flavor, most)
