@@ -4,6 +4,7 @@ At most one attachment of a volume has an export: the database itself refuses a 
 cut off keeps its export until the storage host has confirmed the cut, and so keeps others out.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -62,6 +63,7 @@ _ALL = select(*_COLUMNS).order_by(attachments.c.serial)
 # Made once: making a statement costs five times as much as running it, and every reboot asks.
 _BY_ID = _ALL.where(attachments.c.id == bindparam("attachment"))
 _OF_VOLUME = _ALL.where(attachments.c.volume == bindparam("volume"))
+_OF_VOLUMES = _ALL.where(attachments.c.volume.in_(bindparam("volumes", expanding=True)))
 _OF_SERVER = _ALL.where(attachments.c.server == bindparam("of"))
 _SERVED = select(attachments.c.volume).where(_served)
 _ADD = insert(attachments)
@@ -85,6 +87,11 @@ def every(tx: Tx, project: ProjectId | None) -> list[StoredAttachment]:
 
 def of_volume(tx: Tx, volume: VolumeId) -> list[StoredAttachment]:
     return _attachments(tx.execute(_OF_VOLUME, {"volume": volume}))
+
+
+def of_volumes(tx: Tx, some: Sequence[VolumeId]) -> list[StoredAttachment]:
+    """List the attachments of some volumes: of a page, not of all that there are."""
+    return _attachments(tx.execute(_OF_VOLUMES, {"volumes": list(some)})) if some else []
 
 
 def of_server(tx: Tx, server: ServerId) -> list[StoredAttachment]:

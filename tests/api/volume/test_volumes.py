@@ -1,12 +1,22 @@
 """Volumes: made, listed, shown, changed, deleted (Block Storage API v3)."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
+import httpx
 import pytest
+from sqlalchemy import Executable
 
-from renova.model.ids import VolumeId
-from tests.api.service_cloud import Api
+from renova.model.ids import AttachmentId, ProjectId, ServerId, VolumeId
+from renova.store import volume_attachments
+from renova.store.database import Database, Tx
+from renova.store.volume_attachments import StoredAttachment
+from tests.api.service_cloud import Api, make_app
 from tests.api.volume.volume_api import ask, make, settle, shown, status
+
+T = TypeVar("T")
 
 
 async def an_image(api: Api, **given: Any) -> str:
@@ -153,6 +163,60 @@ async def test_lists_are_filtered_ordered_and_cut_into_pages(api: Api) -> None:
         assert (await ask(api, "demo", f"GET /volumes{query}")).status_code == 400, query
     summary = (await ask(api, "demo", "GET /volumes/summary", version="3.36")).json()["volume-summary"]
     assert summary == {"total_count": 3, "total_size": 6, "metadata": {"letter": ["a", "b", "c"]}}
+
+
+class Listening:
+    """A database that notes which statements are read, and with which values."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.heard: list[tuple[str, Any]] = []
+
+    async def read(self, fn: Callable[[Tx], T]) -> T:
+        return await self._database.read(lambda tx: fn(self._listening(tx)))
+
+    async def transact(self, fn: Callable[[Tx], T]) -> T:
+        return await self._database.transact(fn)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _listening(self, tx: Tx) -> Tx:
+        heard, really = self.heard, tx.execute
+
+        def execute(statement: Executable, values: Any = None) -> Any:
+            heard.append((str(statement), values))
+            return really(statement, values)
+
+        tx.execute = execute
+        return tx
+
+
+async def test_a_list_reads_the_attachments_of_its_own_volumes_and_a_brief_one_none(api: Api) -> None:
+    mine, theirs = await make(api), await make(api, "admin")
+    for volume in (mine, theirs):
+        attachment = StoredAttachment(
+            id=AttachmentId(api.cloud.chance.uuid()),
+            volume=VolumeId(volume["id"]),
+            project=ProjectId("p"),
+            server=ServerId("s"),
+            attached_at="2026-01-01T00:00:00.000000",
+            created_at="2026-01-01T00:00:00.000000",
+        )
+        await api.cloud.database.transact(partial(volume_attachments.add, new=attachment))
+    listening = Listening(api.cloud.database)
+    app = make_app(replace(api.cloud, database=Database(listening)))
+
+    async def read(path: str) -> tuple[list[dict[str, Any]], list[Any]]:
+        listening.heard.clear()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud.example") as api.client:
+            listed = (await ask(api, "demo", f"GET {path}")).json()["volumes"]
+        return listed, [values for statement, values in listening.heard if "FROM volume_attachments" in statement]
+
+    assert (await read("/volumes"))[1] == []
+    (shown_,), values = await read("/volumes/detail")
+    assert [each["volume_id"] for each in shown_["attachments"]] == [mine["id"]]
+    assert values == [{"volumes": [mine["id"]]}]
 
 
 async def test_fields_come_with_their_microversions(api: Api) -> None:

@@ -10,8 +10,12 @@ from renova.store.volume_attachments import StoredAttachment
 from renova.store.volumes import StoredVolume
 
 
+def brief(call: Call, row: StoredVolume) -> dict[str, Any]:
+    return {"id": row.id, "name": row.name, "links": _links(call, row)}
+
+
 class Shapes:
-    """Shows volumes to one caller; made inside a transaction, for some volumes."""
+    """Shows all of volumes to one caller; made inside a transaction, for some volumes."""
 
     def __init__(self, call: Call, tx: Tx, rows: Sequence[StoredVolume]) -> None:
         self._call = call
@@ -19,12 +23,8 @@ class Shapes:
         self._types = {each.id: each.name for each in volume_types.every(tx)}
         self._hosts = {host.id: host.name for host in hosts.storing(tx)} if self._admin else {}
         self._attached: dict[str, list[StoredAttachment]] = {}
-        every = volume_attachments.of_volume(tx, rows[0].id) if len(rows) == 1 else volume_attachments.every(tx, None)
-        for each in every:
+        for each in volume_attachments.of_volumes(tx, [row.id for row in rows]):
             self._attached.setdefault(each.volume, []).append(each)
-
-    def brief(self, row: StoredVolume) -> dict[str, Any]:
-        return {"id": row.id, "name": row.name, "links": self._links(row)}
 
     def detailed(self, row: StoredVolume) -> dict[str, Any]:
         shown: dict[str, Any] = {
@@ -48,7 +48,7 @@ class Shapes:
             "replication_status": None,
             "user_id": row.user,
             "os-vol-tenant-attr:tenant_id": row.project,
-            "links": self._links(row),
+            "links": _links(self._call, row),
         }
         if row.image_properties:
             shown["volume_image_metadata"] = dict(row.image_properties)
@@ -86,10 +86,11 @@ class Shapes:
             "attached_at": row.attached_at,
         }
 
-    def _links(self, row: StoredVolume) -> list[dict[str, str]]:
-        project = self._call.caller.project
-        base = self._call.base_url
-        return [
-            {"rel": "self", "href": f"{base}/{project}/volumes/{row.id}"},
-            {"rel": "bookmark", "href": f"{base.removesuffix('/v3')}/{project}/volumes/{row.id}"},
-        ]
+
+def _links(call: Call, row: StoredVolume) -> list[dict[str, str]]:
+    project = call.caller.project
+    base = call.base_url
+    return [
+        {"rel": "self", "href": f"{base}/{project}/volumes/{row.id}"},
+        {"rel": "bookmark", "href": f"{base.removesuffix('/v3')}/{project}/volumes/{row.id}"},
+    ]

@@ -1,6 +1,7 @@
 """Volumes: made, listed, shown, renamed, deleted."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from renova.api.volume.found import Pairs, built_in, demand_pairs, owner, seen_p
 from renova.api.volume.paging import is_true, listing, matching, page
 from renova.api.volume.quota import demand_gigabytes
 from renova.api.volume.texts import ChangedTexts
-from renova.api.volume.volume_shape import Shapes
+from renova.api.volume.volume_shape import Shapes, brief
 from renova.model.errors import Invalid, NotFound
 from renova.model.ids import ImageId, SnapshotId, VolumeId
 from renova.partners.volume.requests import ImageSource, Making, begin_volume, delete_volume, image_source
@@ -91,8 +92,8 @@ async def _list(call: Call, *, detailed: bool) -> Reply:
     def read(tx: Tx) -> dict[str, Any]:
         found = matching(call, volumes.every(tx, project), _VALUES)
         rows, more = page(call, found, _SORT)
-        shapes = Shapes(call, tx, rows)
-        shown = [shapes.detailed(row) if detailed else shapes.brief(row) for row in rows]
+        shape = Shapes(call, tx, rows).detailed if detailed else partial(brief, call)
+        shown = [shape(row) for row in rows]
         return listing(call, "volumes", shown, more=more, count=len(found))
 
     return Reply(200, await call.cloud.database.read(read))
