@@ -9,6 +9,7 @@ from renova.model.flavor import Flavor
 from renova.model.server import KeyPair, TaskState, VmState
 
 from .compute_cloud import OTHER_IMAGE, ComputeApi
+from .test_keypairs import ED25519
 
 
 async def names(api: ComputeApi, query: str = "", who: str = "demo", version: str = "2.90") -> list[str]:
@@ -151,11 +152,34 @@ async def test_what_cannot_be_answered_is_refused(api: ComputeApi, query: str, v
 
 
 @pytest.mark.parametrize(
-    ("query", "version"), [("colour=red", "2.74"), ("sort_key=vcpus", "2.74"), ("limit=0", "2.1"), ("locked=x", "2.72")]
+    ("query", "version"), [("colour=red", "2.74"), ("sort_key=vcpus", "2.74"), ("locked=x", "2.72")]
 )
 async def test_what_old_clients_send_in_vain_is_ignored(api: ComputeApi, query: str, version: str) -> None:
     await api.have_server(name="a")
     assert await names(api, query, version=version) == ["a"]
+
+
+async def test_who_asks_for_no_entries_gets_none_and_no_link_to_more(api: ComputeApi) -> None:
+    server = await api.have_server(host=await api.have_host("compute1", live=True), host_name="compute1")
+    await api.have_flavor()
+    await api.got("admin", "POST /os-keypairs", {"keypair": {"name": "mine", "public_key": ED25519}})
+    await api.got("admin", "POST /os-server-groups", {"server_group": {"name": "g", "policy": "affinity"}}, "2.64")
+    live = {"os-migrateLive": {"host": None, "block_migration": "auto"}}
+    await api.got("admin", f"POST /servers/{server.id}/action", live, "2.25", 202)
+    lists = {
+        "/servers?all_tenants=1&": "servers",
+        "/servers/detail?all_tenants=1&": "servers",
+        "/flavors?": "flavors",
+        "/os-keypairs?": "keypairs",
+        "/os-migrations?": "migrations",
+        "/os-hypervisors?": "hypervisors",
+        f"/servers/{server.id}/os-instance-actions?": "instanceActions",
+    }
+    for path, name in lists.items():
+        assert len((await api.got("admin", f"GET {path}limit=1", version="2.75"))[name]) == 1, path
+        assert await api.got("admin", f"GET {path}limit=0", version="2.75") == {name: []}, path
+    groups = (await api.got("admin", "GET /os-server-groups?limit=0", version="2.75"))["server_groups"]
+    assert [group["name"] for group in groups] == ["g"], "where Nova takes 0 for no limit"
 
 
 async def test_an_unknown_status_finds_nothing_before_2_38(api: ComputeApi) -> None:

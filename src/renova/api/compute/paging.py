@@ -11,13 +11,13 @@ MOST = 1000  # entries of a page
 
 
 def limit(call: Call) -> int:
-    """Return how many entries the page may have. `Invalid`."""
+    """Return how many entries the page may have; who asks for none gets none. `Invalid`."""
     text = call.one("limit")
     if text is None:
         return MOST
     if not text.isdecimal() or len(text) > 10:
         raise Invalid(f"Invalid input for query parameters limit. Value: {text}. It must be a whole number, 0 or more.")
-    return min(int(text), MOST) or MOST
+    return min(int(text), MOST)
 
 
 def unknown_marker(marker: str) -> Invalid:
@@ -25,7 +25,7 @@ def unknown_marker(marker: str) -> Invalid:
 
 
 def links(call: Call, path: str, key: str, page: Sequence[Any], last: str | None) -> dict[str, list[dict[str, str]]]:
-    """Return the answer's part that leads to the next page, empty when the page is not full."""
+    """Return the answer's part that leads to the next page, empty when the page is not full, or has no last entry."""
     if last is None or len(page) < limit(call):
         return {}
     query = [(name, value) for name, value in call.query if name != "marker"]

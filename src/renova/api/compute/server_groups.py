@@ -60,7 +60,7 @@ async def index(call: Call) -> Reply:
     everybody = call.one("all_projects") is not None and call.allows("context_is_admin")
     if everybody:
         call.demand("os_compute_api:os-server-groups:index:all_projects")
-    offset, limit = _offset(call), paging.limit(call)
+    offset, limit = _offset(call), paging.limit(call) or paging.MOST  # 0 is no limit for groups alone, as in Nova
 
     def work(tx: Tx) -> list[dict[str, Any]]:
         groups = store.page(tx, None if everybody else project, offset, limit)
