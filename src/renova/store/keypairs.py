@@ -55,7 +55,7 @@ def get(tx: Tx, user: UserId, name: str) -> StoredKey | None:
     return StoredKey(**row._mapping) if row else None
 
 
-def of_user(tx: Tx, user: UserId, after: str | None, limit: int) -> list[StoredKey]:
+def of_user(tx: Tx, user: UserId, after: str | None, limit: int | None) -> list[StoredKey]:
     """List the user's keys by name, from the one after the name given."""
     query = select(keypairs).where(keypairs.c.user == user).order_by(keypairs.c.name).limit(limit)
     if after is not None:

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from renova.api.compute import paging
 from renova.model.host import Host
 from renova.model.ids import HostId, ServerId
-from renova.store import hosts, migrations, rights
+from renova.store import actions, hosts, keypairs, migrations, rights
 from renova.store.database import Tx
+from renova.store.keypairs import StoredKey
 from renova.store.placement import claims, inventories
 
 from .compute_cloud import ComputeApi
@@ -217,6 +219,44 @@ async def test_hypervisors_are_found_by_name(api: ComputeApi) -> None:
     await api.refused("admin", "GET /os-hypervisors/compute1", 400, version="2.53")
     await api.refused("admin", "GET /os-hypervisors/9", 404)
     await api.refused("demo", "GET /os-hypervisors", 403)
+
+
+async def test_lists_that_have_no_pages_are_whole(api: ComputeApi) -> None:
+    many = paging.MOST + 1
+    server = await api.have_server("admin")
+    for number in range(many):
+        await api.have_host(f"compute{number}")
+
+    def write(tx: Tx) -> None:
+        for number in range(many):
+            actions.begin(tx, server.id, f"req-{number}", "reboot", server.user, server.project)
+            key = StoredKey(user=server.user, name=f"key{number}", type="ssh", public_key="", fingerprint="")
+            keypairs.add(tx, key)
+            migrations.add(
+                tx,
+                uuid=api.cloud.chance.uuid(),
+                server=server.id,
+                type="migration",
+                status="confirmed",
+                source="host",
+                source_name="compute1",
+                user=server.user,
+                project=server.project,
+            )
+
+    await api.cloud.database.transact(write)
+    lists = [
+        ("/os-hypervisors", "hypervisors", "2.32", "2.33"),
+        ("/os-keypairs", "keypairs", "2.34", "2.35"),
+        ("/os-migrations", "migrations", "2.58", "2.59"),
+        (f"/servers/{server.id}/os-instance-actions", "instanceActions", "2.57", "2.58"),
+    ]
+    for path, name, whole, paged in lists:
+        assert len((await api.got("admin", f"GET {path}", version=whole))[name]) == many, path
+        page = await api.got("admin", f"GET {path}", version=paged)
+        assert (len(page[name]), len(page)) == (paging.MOST, 2), "with the link to what follows"
+    found = await api.got("admin", "GET /os-hypervisors?hypervisor_hostname_pattern=compute", version="2.53")
+    assert (len(found["hypervisors"]), len(found)) == (many, 1)
 
 
 async def test_migrations_are_shown_as_their_microversion_has_them(api: ComputeApi) -> None:

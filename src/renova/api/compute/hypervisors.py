@@ -34,6 +34,7 @@ POLICY = {
 
 _AMOUNTS_UNTIL = (2, 87)  # later, what is in use is asked of placement
 _BY_UUID_SINCE = (2, 53)
+_PAGED_SINCE = (2, 33)
 
 
 class Hypervisor(msgspec.Struct, frozen=True):
@@ -137,12 +138,13 @@ async def _listed(call: Call, path: str, *, detailed: bool) -> Reply:
         if not places:
             raise paging.unknown_marker(marker)
         page = page[places[0] + 1 :]
-    page = page[: paging.limit(call)]
+    if pattern is None:
+        page = page[: paging.limit_since(call, _PAGED_SINCE)]
     entries = [(_detailed if detailed else _brief)(call, each) for each in page]
     if truth(call.one("with_servers") or "false", "with_servers"):
         await _add_servers(call, page, entries)
     answer: dict[str, Any] = {"hypervisors": entries}
-    if call.version >= (2, 33) and pattern is None:
+    if call.version >= _PAGED_SINCE and pattern is None:
         last = str(entries[-1]["id"]) if entries else None
         answer |= paging.links(call, path, "hypervisors_links", entries, last)
     return Reply(200, answer)
@@ -220,7 +222,7 @@ async def statistics(call: Call) -> Reply:
 
 
 _LISTING = {
-    **known("limit", "marker", since=(2, 33)),
+    **known("limit", "marker", since=_PAGED_SINCE),
     **known("hypervisor_hostname_pattern", "with_servers", since=_BY_UUID_SINCE),
 }
 

@@ -21,13 +21,15 @@ POLICY = {
     "os_compute_api:os-instance-actions:events:details": "rule:admin_api",
 }
 
+_PAGED_SINCE = (2, 58)
+
 
 async def index(call: Call) -> Reply:
     server = await find_server(call, "os_compute_api:os-instance-actions:list", deleted=call.version >= (2, 21))
     found = await call.cloud.database.read(lambda tx: store.of_server(tx, server.id))
     page = _page(call, [action for action in found if _in_time(call)(action)])
     answer: dict[str, Any] = {"instanceActions": [_view(call, action) for action in page]}
-    if call.version >= (2, 58):
+    if call.version >= _PAGED_SINCE:
         last = page[-1].request if page else None
         answer |= paging.links(call, f"/servers/{server.id}/os-instance-actions", "links", page, last)
     return Reply(200, answer)
@@ -40,7 +42,7 @@ def _page(call: Call, found: list[Action]) -> list[Action]:
         if not places:
             raise paging.unknown_marker(marker)
         found = found[places[-1] + 1 :]
-    return found[: paging.limit(call)]
+    return found[: paging.limit_since(call, _PAGED_SINCE)]
 
 
 def _in_time(call: Call) -> Callable[[Action], bool]:
@@ -108,11 +110,11 @@ def _event(call: Call, server: Server, event: Event, *, internals: bool, details
 
 
 _LISTING = {
-    **known("limit", "marker", "changes-since", since=(2, 58)),
+    **known("limit", "marker", "changes-since", since=_PAGED_SINCE),
     **known("changes-before", since=(2, 66)),
 }
 
 ROUTES = [
-    route("GET", "/servers/{server}/os-instance-actions", index, query=_LISTING, strict=(2, 58)),
+    route("GET", "/servers/{server}/os-instance-actions", index, query=_LISTING, strict=_PAGED_SINCE),
     route("GET", "/servers/{server}/os-instance-actions/{request}", show),
 ]

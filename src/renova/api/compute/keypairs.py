@@ -23,6 +23,7 @@ POLICY = {
     "os_compute_api:os-keypairs:delete": "rule:owner_or_admin",
 }
 
+_PAGED_SINCE = (2, 35)
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_- ")
 
 
@@ -62,7 +63,7 @@ def _view(call: Call, key: StoredKey, *, user: bool = True) -> dict[str, Any]:
 async def index(call: Call) -> Reply:
     user = _user(call, "os_compute_api:os-keypairs:index")
     marker = call.one("marker")
-    limit = paging.limit(call)
+    limit = paging.limit_since(call, _PAGED_SINCE)
 
     def work(tx: Tx) -> list[StoredKey]:
         if marker is not None and store.get(tx, user, marker) is None:
@@ -71,7 +72,7 @@ async def index(call: Call) -> Reply:
 
     page = await call.cloud.database.read(work)
     answer: dict[str, Any] = {"keypairs": [{"keypair": _view(call, key, user=False)} for key in page]}
-    if call.version >= (2, 35):
+    if call.version >= _PAGED_SINCE:
         last = page[-1].name if page else None
         answer |= paging.links(call, "/os-keypairs", "keypairs_links", page, last)
     return Reply(200, answer)
@@ -143,7 +144,7 @@ def _missing(user: UserId, name: str) -> NotFound:
 _OF_OTHERS = known("user_id", since=(2, 10))
 
 ROUTES = [
-    route("GET", "/os-keypairs", index, query={**_OF_OTHERS, **known("limit", "marker", since=(2, 35))}),
+    route("GET", "/os-keypairs", index, query={**_OF_OTHERS, **known("limit", "marker", since=_PAGED_SINCE)}),
     route("POST", "/os-keypairs", create),
     route("GET", "/os-keypairs/{name}", show, query=_OF_OTHERS),
     route("DELETE", "/os-keypairs/{name}", delete, query=_OF_OTHERS),

@@ -17,6 +17,7 @@ POLICY = {
     "os_compute_api:os-migrations:index:host": "rule:admin_api",
 }
 
+_PAGED_SINCE = (2, 59)
 _columns = store.migrations.c
 _ORDER = [Sort(_columns.created_at, descending=True), Sort(_columns.id, descending=True)]
 _EXACT = {"status": "status", "instance_uuid": "server", "source_compute": "source_name", "migration_type": "type"}
@@ -35,11 +36,11 @@ async def index(call: Call) -> Reply:
             if not last:
                 raise paging.unknown_marker(marker)
             beyond = [after(_ORDER, {"created_at": last[0].created_at, "id": last[0].id})]
-        return store.find(tx, [*where, *beyond], paging.limit(call))
+        return store.find(tx, [*where, *beyond], paging.limit_since(call, _PAGED_SINCE))
 
     page = await call.cloud.database.read(work)
     answer: dict[str, Any] = {"migrations": [_view(call, each, hosts_shown=hosts_shown) for each in page]}
-    if call.version >= (2, 59):
+    if call.version >= _PAGED_SINCE:
         last = page[-1].uuid if page else None
         answer |= paging.links(call, "/os-migrations", "migrations_links", page, last)
     return Reply(200, answer)
@@ -112,11 +113,11 @@ def _view(call: Call, migration: Migration, *, hosts_shown: bool) -> dict[str, A
 
 _LISTING = {
     **known("host", "hidden", "status", "instance_uuid", "source_compute", "migration_type"),
-    **known("limit", "marker", "changes-since", since=(2, 59)),
+    **known("limit", "marker", "changes-since", since=_PAGED_SINCE),
     **known("changes-before", since=(2, 66)),
     **known("user_id", "project_id", since=(2, 80)),
 }
 
 ROUTES = [
-    route("GET", "/os-migrations", index, query=_LISTING, strict=(2, 59)),
+    route("GET", "/os-migrations", index, query=_LISTING, strict=_PAGED_SINCE),
 ]

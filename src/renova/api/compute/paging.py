@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from renova.api.http import Call
+from renova.api.http import Call, Version
 from renova.model.errors import Invalid
 
 MOST = 1000  # entries of a page
@@ -18,6 +18,11 @@ def limit(call: Call) -> int:
     if not text.isdecimal() or len(text) > 10:
         raise Invalid(f"Invalid input for query parameters limit. Value: {text}. It must be a whole number, 0 or more.")
     return min(int(text), MOST)
+
+
+def limit_since(call: Call, since: Version) -> int | None:
+    """Return how many entries the page may have; None, for all, at microversions that have no pages yet. `Invalid`."""
+    return limit(call) if call.version >= since else None
 
 
 def unknown_marker(marker: str) -> Invalid:

@@ -98,8 +98,7 @@ async def _servers(call: Call, period: Period, project: ProjectId | None) -> lis
             if last is None:
                 raise paging.unknown_marker(marker)
             beyond = [columns.serial > last.serial]
-        limit = paging.limit(call) if call.version >= _PAGED_SINCE else None
-        return servers.find(tx, [*where, *beyond], [columns.serial], limit)
+        return servers.find(tx, [*where, *beyond], [columns.serial], paging.limit_since(call, _PAGED_SINCE))
 
     return await call.cloud.database.read(work)
 
