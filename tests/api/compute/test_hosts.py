@@ -310,3 +310,13 @@ async def test_the_zone_is_available_while_a_host_is_enabled(api: ComputeApi) ->
     assert zone["zoneState"] == {"available": False}
     assert zone["hosts"]["compute1"]["nova-compute"]["active"] is False
     await api.refused("demo", "GET /os-availability-zone/detail", 403)
+
+
+async def test_a_marker_is_a_migration_of_those_that_are_listed(api: ComputeApi) -> None:
+    host = await api.have_host("compute1")
+    for who in ("manager", "demo"):
+        uuid, project = api.cloud.chance.uuid(), await api.project(who)
+        await have_migration(api, host, "done", uuid=uuid, project=project)
+        asked = f"GET /os-migrations?marker={uuid}"
+        assert (await api.compute("manager", asked, version="2.59")).status_code == (200 if who == "manager" else 400)
+        assert (await api.compute("admin", asked, version="2.59")).status_code == 200

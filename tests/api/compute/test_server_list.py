@@ -159,6 +159,22 @@ async def test_what_old_clients_send_in_vain_is_ignored(api: ComputeApi, query: 
     assert await names(api, query, version=version) == ["a"]
 
 
+async def test_a_marker_is_a_server_of_those_that_are_listed(api: ComputeApi) -> None:
+    mine, theirs = await api.have_server(name="a"), await api.have_server("admin", name="m")
+    gone = await api.have_server(name="b", vm_state=VmState.DELETED, deleted=True)
+    project = await api.project("demo")
+    for marker, known in ((theirs, False), (mine, True), (gone, True)):
+        for key in ("created_at", "display_name", "power_state"):
+            answer = await api.compute("demo", f"GET /servers?sort_key={key}&marker={marker.id}")
+            assert answer.status_code == (200 if known else 400), f"{marker.name} {key}"
+        status = (await api.compute("admin", f"GET /servers?all_tenants=1&marker={marker.id}")).status_code
+        assert status == 200
+        of_project = f"GET /servers?all_tenants=1&project_id={project}&marker={marker.id}"
+        assert (await api.compute("admin", of_project)).status_code == (200 if known else 400)
+        usage = f"GET /os-simple-tenant-usage/{project}?marker={marker.id}"
+        assert (await api.compute("demo", usage, version="2.40")).status_code == (200 if known else 400)
+
+
 async def test_who_asks_for_no_entries_gets_none_and_no_link_to_more(api: ComputeApi) -> None:
     server = await api.have_server(host=await api.have_host("compute1", live=True), host_name="compute1")
     await api.have_flavor()

@@ -26,13 +26,14 @@ _EXACT = {"status": "status", "instance_uuid": "server", "source_compute": "sour
 async def index(call: Call) -> Reply:
     call.demand("os_compute_api:os-migrations:index")
     hosts_shown = call.allows("os_compute_api:os-migrations:index:host")
-    where = _conditions(call, hosts_shown=hosts_shown)
+    of_project = _of_project(call)
+    where = [*of_project, *_conditions(call, hosts_shown=hosts_shown)]
     marker = call.one("marker")
 
     def work(tx: Tx) -> list[Migration]:
         beyond = []
         if marker is not None:
-            last = store.find(tx, [_columns.uuid == marker], 1)
+            last = store.find(tx, [_columns.uuid == marker, *of_project], 1)
             if not last:
                 raise paging.unknown_marker(marker)
             beyond = [after(_ORDER, {"created_at": last[0].created_at, "id": last[0].id})]
@@ -46,15 +47,18 @@ async def index(call: Call) -> Reply:
     return Reply(200, answer)
 
 
-def _conditions(call: Call, *, hosts_shown: bool) -> list[Any]:
-    where: list[Any] = []
+def _of_project(call: Call) -> list[Any]:
+    """Return the condition of those that the caller may see and asks for."""
     project = call.one("project_id")
     if not call.allows("os_compute_api:os-migrations:index:all_projects"):
         if project not in (None, call.caller.project):
             raise Forbidden("Only administrators can retrieve migrations of other projects")
         project = call.caller.project
-    if project is not None:
-        where.append(_columns.project == project)
+    return [] if project is None else [_columns.project == project]
+
+
+def _conditions(call: Call, *, hosts_shown: bool) -> list[Any]:
+    where: list[Any] = []
     if (user := call.one("user_id")) is not None:
         where.append(_columns.user == user)
     for name, column in _EXACT.items():

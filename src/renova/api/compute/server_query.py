@@ -123,14 +123,18 @@ class ServerQuery:
     order: list[Sort]
     where: list[Any] = field(default_factory=list)
     tests: list[Test] = field(default_factory=list)
+    projects: frozenset[str] | None = None  # whose servers are listed; None: everybody's
     nothing: bool = False  # no server can fit
 
     def page(self, tx: Tx) -> list[Server]:
-        """Return the servers of the page. `Invalid` when the marker is no server."""
+        """Return the servers of the page. `Invalid` when the marker is no server of whose are listed.
+
+        Where a page begins tells how the marker sorts among one's own: by its name, its state, or whatever is asked.
+        """
         last = None
         if self.marker is not None:
             last = store.get(tx, self.marker, deleted=True)
-            if last is None:
+            if last is None or not (self.projects is None or last.project in self.projects):
                 raise paging.unknown_marker(self.marker)
         found: list[Server] = []
         while not self.nothing and (missing := self.limit - len(found)) > 0:
@@ -212,9 +216,11 @@ def _projects(call: Call, filters: dict[str, list[str]], list_rule: str, query: 
         call.demand(f"{list_rule}:get_all_tenants")
         wanted = filters.get("project_id") or filters.get("tenant_id")
         if wanted:
+            query.projects = frozenset(wanted)
             query.where.append(_columns.project.in_(wanted))
     else:
         # A project asked for counts only together with all_tenants.
+        query.projects = frozenset({call.caller.project})
         query.where.append(_columns.project == call.caller.project)
 
 

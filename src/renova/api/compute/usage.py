@@ -95,7 +95,7 @@ async def _servers(call: Call, period: Period, project: ProjectId | None) -> lis
         beyond = []
         if marker is not None:
             last = servers.get(tx, ServerId(marker), deleted=True)
-            if last is None:
+            if last is None or project not in (None, last.project):
                 raise paging.unknown_marker(marker)
             beyond = [columns.serial > last.serial]
         return servers.find(tx, [*where, *beyond], [columns.serial], paging.limit_since(call, _PAGED_SINCE))
