@@ -57,7 +57,8 @@ flavor_projects = Table(
 _FIELDS = [flavors.c[name] for name in Flavor.__struct_fields__]
 
 
-def _usable(project: ProjectId | BindParameter[Any]) -> ColumnElement[bool]:
+def usable(project: ProjectId | BindParameter[Any]) -> ColumnElement[bool]:
+    """Return the condition of flavors that the project may use: public ones, and those given to it."""
     given = select(flavor_projects.c.flavor).where(flavor_projects.c.project == project)
     return or_(flavors.c.is_public, flavors.c.id.in_(given))
 
@@ -66,7 +67,7 @@ def _usable(project: ProjectId | BindParameter[Any]) -> ColumnElement[bool]:
 _TAKEN = {name: select(flavors.c.id).where(flavors.c[name.lower()] == bindparam("taken")) for name in ("name", "ID")}
 _ADD = insert(flavors)
 _BY_ID = select(*_FIELDS).where(flavors.c.id == bindparam("flavor"))
-_BY_ID_USABLE = _BY_ID.where(_usable(bindparam("project")))
+_BY_ID_USABLE = _BY_ID.where(usable(bindparam("project")))
 
 
 def add(tx: Tx, flavor: Flavor) -> None:
@@ -97,10 +98,10 @@ def page(
 ) -> list[Flavor] | None:
     """List flavors that the project may use, after `last` in this order; None when it may not use that one."""
     total = [*order, Sort(flavors.c.id)]
-    usable = [] if project is None else [_usable(project)]
-    conditions = [*where, *usable]
+    theirs = [] if project is None else [usable(project)]
+    conditions = [*where, *theirs]
     if last is not None:
-        row = tx.execute(select(flavors).where(flavors.c.id == last, *usable)).first()
+        row = tx.execute(select(flavors).where(flavors.c.id == last, *theirs)).first()
         if row is None:
             return None
         conditions.append(after(total, row._mapping))

@@ -169,3 +169,18 @@ async def test_a_description_may_be_changed_from_2_55(api: ComputeApi) -> None:
     assert changed["flavor"]["description"] == "ours"
     assert (await api.got("demo", "GET /flavors/small", version="2.55"))["flavor"]["description"] == "ours"
     await api.refused("admin", "PUT /flavors/small", 400, {"flavor": {"description": "x", "ram": 1}}, "2.55")
+
+
+async def test_an_administrators_list_has_what_is_given_to_the_own_project(api: ComputeApi) -> None:
+    await api.have_flavor("public")
+    for name, whose in (("mine", "admin"), ("theirs", "demo")):
+        await api.have_flavor(name, **{"os-flavor-access:is_public": False})
+        given = {"addTenantAccess": {"tenant": await api.project(whose)}}
+        await api.got("admin", f"POST /flavors/{name}/action", given)
+
+    async def ids(query: str) -> set[str]:
+        return {each["id"] for each in (await api.got("admin", f"GET /flavors{query}"))["flavors"]}
+
+    assert await ids("") == await ids("?is_public=true") == {"public", "mine"}
+    assert await ids("?is_public=false") == {"mine", "theirs"}
+    assert await ids("?is_public=none") == {"public", "mine", "theirs"}

@@ -157,9 +157,11 @@ def _listed(call: Call, path: str, page: list[dict[str, Any]]) -> Reply:
 async def _page(call: Call) -> list[Flavor]:
     where: list[Any] = []
     public = _wants_public(call)
-    if public is not None:
-        # A flavor given to the caller's project counts among the public ones for it.
-        where.append(store.flavors.c.is_public.is_(public))
+    if public:
+        # A flavor given to the caller's project counts among the public ones for it, an administrator's too.
+        where.append(store.usable(call.caller.project))
+    elif public is not None:
+        where.append(store.flavors.c.is_public.is_(False))
     for parameter, column in (("minRam", "memory_mb"), ("minDisk", "root_gb")):
         if (text := call.one(parameter)) is not None:
             if (least := whole(text)) is None:
