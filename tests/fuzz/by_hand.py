@@ -165,7 +165,7 @@ def _quota_changes(rng: random.Random, shapes: Shapes, version: Version) -> Any:
 
 
 def _extra_specs(rng: random.Random, shapes: Shapes, version: Version) -> Any:
-    return {"extra_specs": {"quota:cpu_shares": "100", "hw:x" + shapes.ascii(): "1"}}
+    return {"extra_specs": {"quota:cpu_shares": "100", "own:x" + shapes.ascii(): "1"}}
 
 
 def _one_extra_spec(rng: random.Random, shapes: Shapes, version: Version) -> Any:

@@ -184,3 +184,62 @@ async def test_an_administrators_list_has_what_is_given_to_the_own_project(api: 
     assert await ids("") == await ids("?is_public=true") == {"public", "mine"}
     assert await ids("?is_public=false") == {"mine", "theirs"}
     assert await ids("?is_public=none") == {"public", "mine", "theirs"}
+
+
+SPECS = "/flavors/small/os-extra_specs"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hw:cpu_policy", "sharedd"),
+        ("hw:cpu_polcy", "shared"),
+        ("hw:watchdog_action", "bark"),
+        ("hw:tpm_version", "2.0"),
+        ("hw:numa_nodes", "0"),
+        ("hw:mem_page_size", "huge"),
+        ("hw:boot_menu", "perhaps"),
+        ("hw_rng:rate", "1"),
+        ("quota:vif_burst", "1"),
+        ("quota:disk_read_iops_sec", "many"),
+        ("os:secure_boot", "yes"),
+        ("capabilities:color", "red"),
+        ("resources:VCPUS", "1"),
+        ("resources1:CUSTOM_GOLD", "much"),
+        ("trait:HW_CPU_X86_AVX3", "required"),
+        ("trait:CUSTOM_GOLD", "wanted"),
+        ("group_policy", "alone"),
+    ],
+)
+async def test_extra_specs_that_nobody_knows_are_refused_from_2_86(api: ComputeApi, name: str, value: str) -> None:
+    await api.have_flavor()
+    specs = {"extra_specs": {"a": "b", name: value}}
+    assert name in await api.refused("admin", f"POST {SPECS}", 400, specs, "2.86")
+    assert name in await api.refused("admin", f"PUT {SPECS}/{name}", 400, {name: value}, "2.86")
+    assert await api.got("admin", f"GET {SPECS}") == {"extra_specs": {}}
+    await api.got("admin", f"POST {SPECS}", specs, "2.85")
+    assert await api.got("admin", f"GET {SPECS}") == specs
+
+
+async def test_extra_specs_that_mean_something_are_taken(api: ComputeApi) -> None:
+    await api.have_flavor()
+    known = {
+        "hw:cpu_policy": "dedicated",
+        "hw:cpu_dedicated_mask": "0-3,^2",
+        "hw:numa_mem.1": "512",
+        "hw:watchdog_action": "reset",
+        "hw:mem_page_size": "2MB",
+        "hw:machine_type": "q35",
+        "quota:cpu_quota": "-1",
+        "capabilities:cpu_info:arch": "<in> x86",
+        "aggregate_instance_extra_specs:ssd": "true",
+        "resources:VCPU": "0",
+        "resources_GOLD:CUSTOM_GOLD": "1",
+        "trait:HW_CPU_X86_AVX2": "required",
+        "trait1:CUSTOM_GOLD": "forbidden",
+        "renova:recovery": "leave",
+        "own:anything": "",
+        "without a namespace": "too",
+    }
+    await api.got("admin", f"POST {SPECS}", {"extra_specs": known}, "2.86")
+    assert await api.got("admin", f"GET {SPECS}") == {"extra_specs": known}

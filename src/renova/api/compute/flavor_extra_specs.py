@@ -7,8 +7,9 @@ from msgspec import Meta
 
 from renova.api.compute import flavors
 from renova.api.compute.fields import Body, read
+from renova.api.compute.known_extra_specs import demand_known
 from renova.api.compute.route import route
-from renova.api.http import Call, Reply
+from renova.api.http import Call, Reply, Version
 from renova.model.errors import Invalid, NotFound
 from renova.store import flavors as store
 from renova.store.database import Tx
@@ -19,6 +20,8 @@ POLICY = {
     "os_compute_api:os-flavor-extra-specs:update": "rule:admin_api",
     "os_compute_api:os-flavor-extra-specs:delete": "rule:admin_api",
 }
+
+_LOOKED_AT_SINCE: Version = (2, 86)
 
 Key = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9\-_:. ]{1,255}\Z")]
 Value = Annotated[str, Meta(max_length=255)] | int | float
@@ -47,7 +50,7 @@ async def show(call: Call) -> Reply:
 
 async def add(call: Call) -> Reply:
     call.demand("os_compute_api:os-flavor-extra-specs:create")
-    specs = _texts(read(call, SetExtraSpecs).extra_specs)
+    specs = _checked(call, read(call, SetExtraSpecs).extra_specs)
     await flavors.find(call)
     await _merge(call, specs)
     return Reply(200, {"extra_specs": specs})
@@ -56,9 +59,10 @@ async def add(call: Call) -> Reply:
 async def put(call: Call) -> Reply:
     call.demand("os_compute_api:os-flavor-extra-specs:update")
     key = call.path["key"]
-    specs = _texts(call.json(Annotated[Specs, Meta(max_length=1)]))  # type: ignore[arg-type]  # a shape all the same
-    if key not in specs:
+    asked: Specs = call.json(Annotated[Specs, Meta(max_length=1)])  # type: ignore[arg-type]  # a shape all the same
+    if key not in asked:
         raise Invalid("Request body and URI mismatch")
+    specs = _checked(call, asked)
     await flavors.find(call)
     await _merge(call, specs)
     return Reply(200, specs)
@@ -81,10 +85,14 @@ async def delete(call: Call) -> Reply:
     return Reply(200)
 
 
-def _texts(specs: Specs) -> dict[str, str]:
-    return {
+def _checked(call: Call, specs: Specs) -> dict[str, str]:
+    """Return the specs as texts. `Invalid` for what is none, from the microversion on that looks."""
+    texts = {
         key: value if isinstance(value, str) else msgspec.json.encode(value).decode() for key, value in specs.items()
     }
+    if call.version >= _LOOKED_AT_SINCE:
+        demand_known(texts)
+    return texts
 
 
 async def _merge(call: Call, specs: dict[str, str]) -> None:
