@@ -55,7 +55,9 @@ def shown_for_ever(patch: Patch) -> None:
 def row_without_word(patch: Patch) -> None:
     renew = host_rows.renew
 
-    def silent(tx: Any, host: Any, epoch: int, boot: str, home: str, guard: Any, witness: str) -> int | None:
-        return renew(tx, host, epoch, boot, home, guard, "")
+    def silent(
+        tx: Any, host: Any, epoch: int, boot: str, home: str, guard: Any, _word: str, margin: float
+    ) -> int | None:
+        return renew(tx, host, epoch, boot, home, guard, "", margin)
 
     patch.setattr(host_rows, "renew", silent)
