@@ -279,7 +279,8 @@ def test_errors_say_what_to_do_next() -> None:
 
         host.network.plug = fail  # type: ignore[method-assign, assignment]
         answer = await controller.send(order(), Start(guest()))
-        assert (answer.why, answer.error) == ("broken", "a bug")
+        assert (answer.why, answer.details) == ("broken", "ZeroDivisionError: a bug")
+        assert "a bug" not in (answer.error or "")
 
         async def refuse(_nics: object) -> None:
             raise Refused("no such bridge")
