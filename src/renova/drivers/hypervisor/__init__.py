@@ -56,6 +56,9 @@ class Hypervisor(Protocol):
 
         `changed` is called in the event loop and must not block. A connection that broke is opened again by
         itself; then the present state of every guest is reported once more.
+
+        `NotNow` while the hypervisor or the storage of its guests is away: then this may be called again. `BadSetup`
+        when guests can never run here.
         """
         ...
 
