@@ -308,9 +308,9 @@ def test_a_deletion_that_fails_leaves_nothing_of_the_image_it_took_the_place_of(
         setattr(host.hypervisor, method, refuse)
         await told.ask(accept_delete, server)
         after = await told.idle(server)
-        assert (after.vm_state, after.fault and after.fault.message) == (
+        assert (after.vm_state, after.fault and after.fault.in_full) == (
             VmState.ERROR,
-            f"host {host.name}: it is stuck",
+            f"it is stuck (host {host.name})",
         )
         assert made not in told.cloud.images.images
         assert not host.storage.copies

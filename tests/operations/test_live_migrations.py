@@ -380,7 +380,7 @@ def test_one_whose_disk_no_other_host_shares_stays_with_the_reason() -> None:
 def test_hosts_that_guests_do_not_leave_so_say_it() -> None:
     async def story(told: Told) -> None:
         server = await up(told)
-        with pytest.raises(Conflict, match="do not leave host"):
+        with pytest.raises(Conflict, match="do not leave its host"):
             await told.ask(accept_migrate_live, server)
 
     told_story(story, facts=msgspec.structs.replace(SMALL_HOST, capabilities=Capabilities()))

@@ -126,13 +126,14 @@ async def _gate(settings: AgentSettings, mark: ArmedMark, last_place: LastPlace,
         return None
     enclosure = _enclosure(settings)
     enclosure.make()
+    gate = HostGate(enclosure, clock)
+    if await close_or_kill(gate, clock) is Closing.STUCK:
+        HostReset().now()
+    # After that: /run need not be in memory, and a disk may be slow.
     try:
         last_place.keep(Place(str(enclosure.path.absolute()), str(Path(settings.state_dir).absolute())))
     except OSError as error:  # it is for the case that the settings break, too
         log.warning("place of the gate not kept", reason=str(error))
-    gate = HostGate(enclosure, clock)
-    if await close_or_kill(gate, clock) is Closing.STUCK:
-        HostReset().now()
     return gate
 
 

@@ -124,11 +124,19 @@ def armed(host: Host) -> Host:
     return host
 
 
-async def test_a_guard_that_is_armed_says_first_where_its_gate_is(host: Host) -> None:
+async def test_an_armed_guard_has_said_where_its_gate_is_before_anything_fails(host: Host) -> None:
     spoil_certificate(host)
     with pytest.raises(BadSetup):
         await host.guard()
     assert host.last_place.read() == Place(str(host.gate.path), str(host.state))
+
+
+async def test_a_place_that_cannot_be_kept_leaves_the_gate_closed_all_the_same(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    spoil_certificate(host)
+    with pytest.raises(BadSetup):
+        await host.guard()
+    assert host.gate.is_frozen()
 
 
 BROKEN = ["gaurd_armed = true", "gate = = 1", 'gate = "/proc/self/gate"\nstate_dir = ""\nguard_port = 0.5', None]
