@@ -130,8 +130,9 @@ async def test_a_hosts_port_answers_for_as_long_as_something_is_served_to_that_h
 
 async def test_two_hosts_never_share_a_port(storage: NbdStorage) -> None:
     await storage.have(want(FIRST), Images())
-    with pytest.raises(NotNow, match=f"serves host {HOST}"):
+    with pytest.raises(NotNow, match="still serves another host") as told:
         await storage.have(want(Export("another", OTHER_HOST, PORT), volume=COPY), Images())
+    assert told.value.details == f"{PORT}: {HOST}"
     assert await storage.exports(VOLUME) == (FIRST,)
 
 
