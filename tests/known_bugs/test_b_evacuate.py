@@ -214,7 +214,7 @@ def test_b10_a_failure_is_the_same_on_every_route(route: str, fails: str, state:
         assert migration.status == ("error" if fails in ("full", "down") else "failed")
         action, events = await last(told, server)
         assert (action.message, events[-1].result) == ("Error", "Error")
-        assert events[-1].details == ended.fault.message
+        assert events[-1].details == ended.fault.in_full
         held = await told.cloud.database.read(lambda tx: allocations.held(tx, server))
         assert {allocation.provider for allocation in held} == {before.host}
         await told.back(source, *(others if fails == "down" else ()))
