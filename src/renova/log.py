@@ -13,7 +13,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO, cast
 
 import msgspec
 import structlog
@@ -83,8 +83,10 @@ class Enduring(io.RawIOBase):
             self._torn = rest != b"" or not line.endswith(b"\n")
 
 
-def _enduring(file: Any, process: str) -> io.TextIOWrapper:
+def _enduring(file: Any, process: str) -> TextIO:
     """Return the stream to log to instead of this one, each line of which is written at once, or not at all."""
+    if not hasattr(file, "buffer"):
+        return cast("TextIO", file)  # text in memory, which no disk refuses
 
     def lost(lines: int) -> bytes:
         event = {"event": "log lines lost", "lines": lines, "process": process, "level": "error"}

@@ -169,7 +169,7 @@ def _extra_specs(rng: random.Random, shapes: Shapes, version: Version) -> Any:
 
 
 def _one_extra_spec(rng: random.Random, shapes: Shapes, version: Version) -> Any:
-    return {rng.choice(("quota:cpu_shares", "hw:x", "n")): "7"}
+    return {rng.choice(("quota:cpu_shares", "hw:cpu_policy", "n")): "7"}
 
 
 def _enabled_service(rng: random.Random, shapes: Shapes, version: Version) -> Any:

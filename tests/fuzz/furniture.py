@@ -13,7 +13,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3PqLpc0kvNn8mS5IpjIYB2bTbJiKd7bfdI3
 _FORMATS = {"disk_format": "raw", "container_format": "bare"}
 _BY_ADMIN: tuple[tuple[str, Any], ...] = (
     ("POST /compute/v2.1/flavors", {"flavor": {"name": "t", "ram": 64, "vcpus": 1, "disk": 1, "id": "1"}}),
-    ("POST /compute/v2.1/flavors/1/os-extra_specs", {"extra_specs": {"hw:x": "1"}}),
+    ("POST /compute/v2.1/flavors/1/os-extra_specs", {"extra_specs": {"hw:boot_menu": "1"}}),
     ("POST /compute/v2.1/os-aggregates", {"aggregate": {"name": "g"}}),
     ("POST /volume/v3/types", {"volume_type": {"name": "g"}}),
     ("POST /placement/resource_providers", {"name": "g"}),
