@@ -26,6 +26,7 @@ NO_BODY = (
     "POST /power/reseal",
     "POST /brake/release",
     "POST /eras",
+    "POST /strangers/{stranger}/dismiss",
     "POST /servers/{server}/migrations/{migration}/action",
     "POST /servers/{server}/remote-consoles",
 )
