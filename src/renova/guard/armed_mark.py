@@ -19,6 +19,13 @@ class ArmedMark:
     def is_set(self) -> bool:
         return self._path.exists()
 
+    def may_be_set(self) -> bool:
+        """Say whether it is set, or cannot be looked for."""
+        try:
+            return self.is_set()
+        except OSError:
+            return True
+
     def set(self) -> None:
         """Have it on disk. `NotNow` or `BadSetup` when it cannot be: then the host must not be armed."""
         if self.is_set():

@@ -99,14 +99,15 @@ async def closed(config: Path | None, last_place: "LastPlace", *, if_armed: bool
     trouble = ""
     try:
         settings = _settings(config)
-        enclosure, state, wanted = _enclosure(settings), settings.state_dir, settings.guard_armed
+        enclosure, state = _enclosure(settings), settings.state_dir
     except BadSetup as error:
         place = last_place.read()
         if place is None:
             raise
-        enclosure, state, wanted = enclosure_at(Path(place.gate)), place.state_dir, False
+        enclosure, state = enclosure_at(Path(place.gate)), place.state_dir
         trouble = f"{error} So it is about the gate that this host's last armed guard had: {place.gate}."
-    if if_armed and not wanted and not ArmedMark(Path(state)).is_set():
+    # Not by the settings: where an arming failed, guests go on, and nobody counts on their standing still.
+    if if_armed and not ArmedMark(Path(state)).may_be_set():
         return None, trouble
     clock = SystemClock()
     return await close_or_kill(HostGate(enclosure, clock), clock), trouble

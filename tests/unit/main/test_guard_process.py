@@ -172,6 +172,20 @@ async def test_settings_that_are_good_say_which_gate_is_closed(armed: Host, tmp_
     assert Listed(tmp_path / "another").is_frozen()
 
 
+async def test_an_arming_that_has_failed_leaves_the_guests_to_go_on_when_its_guard_has_ended(
+    host: Host, tmp_path: Path
+) -> None:
+    def refused(_settings: AgentSettings, _state: Path) -> Watchdog:
+        raise BadSetup("somebody else pets it")
+
+    with pytest.raises(BadSetup, match="somebody else"):
+        await host.guard(refused)
+    config = tmp_path / "agent.toml"
+    config.write_text(f'gate = "{host.gate.path}"\nstate_dir = "{host.state}"\nguard_armed = true\n')
+    assert await closed(config, host.last_place, if_armed=True) == (None, "")
+    assert not host.gate.is_frozen()
+
+
 @pytest.mark.parametrize("kept", [None, b"{", b"[]"])
 async def test_where_no_guard_was_armed_broken_settings_are_told(
     host: Host, tmp_path: Path, kept: bytes | None
@@ -181,3 +195,8 @@ async def test_where_no_guard_was_armed_broken_settings_are_told(
         (tmp_path / "run" / "guard.json").write_bytes(kept)
     with pytest.raises(BadSetup, match=r"gone\.toml cannot be read"):
         await closed(tmp_path / "gone.toml", host.last_place, if_armed=True)
+
+
+def test_a_host_of_which_nobody_can_find_out_counts_as_armed(tmp_path: Path) -> None:
+    assert not ArmedMark(tmp_path).may_be_set()
+    assert ArmedMark(tmp_path / ("x" * 300)).may_be_set(), "no such name can be looked for"
