@@ -37,7 +37,7 @@ class Away:
 
     def _here(self) -> Executor:
         if self._away:
-            raise DatabaseAway("the database could not commit: connection refused")
+            raise DatabaseAway("the database could not commit", details="db.example refused")
         return self._executor
 
 

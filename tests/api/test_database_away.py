@@ -79,7 +79,7 @@ class Outage:
 
 
 @asynccontextmanager
-async def outage(state: Path) -> AsyncIterator[Outage]:
+async def outage(state: Path, user: str = "admin") -> AsyncIterator[Outage]:
     clock = HandClock()
     database = open_empty(clock)
     away = Away(database._executor)
@@ -96,7 +96,7 @@ async def outage(state: Path) -> AsyncIterator[Outage]:
     await storage_of(cloud).enrol()
     transport = httpx.ASGITransport(whole_api(cloud))
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud.example") as client:
-        who = {"user": {"name": "admin", "domain": {"id": "default"}, "password": PASSWORDS["admin"]}}
+        who = {"user": {"name": user, "domain": {"id": "default"}, "password": PASSWORDS[user]}}
         auth = {"identity": {"methods": ["password"], "password": who}}
         answer = await client.post("/identity/v3/auth/tokens", json={"auth": auth})
         token = answer.headers["x-subject-token"]
@@ -141,6 +141,16 @@ async def test_every_route_that_needs_the_database_says_when_to_come_again(tmp_p
                 assert "database" in message, where
         assert {name for name in SHAPES if not any(service.startswith(name) for service in refused)} == set()
         assert sum(refused.values()) > 150, refused
+
+
+@pytest.mark.parametrize(("user", "told"), [("admin", True), ("demo", False)])
+async def test_where_the_database_is_only_operators_are_told(tmp_path: Path, user: str, told: bool) -> None:
+    async with outage(tmp_path, user) as cloud:
+        assert (await cloud.ask("GET", "/compute/v2.1/flavors")).status_code == 200
+        cloud.away.go()
+        answer = await cloud.ask("GET", "/compute/v2.1/flavors")
+        assert answer.status_code == 503
+        assert ("db.example" in answer.text) is told
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_a_line_that_found_no_room_for_its_report_either_is_counted_too() -> Non
 REFUSED = """
 import asyncio, sys
 from renova import log
-from renova.model.errors import NotNow
+from renova.model.errors import NotNow, whole
 from renova.store.session import Trouble
 from renova.store.writer import Writer
 
@@ -218,7 +218,7 @@ async def main():
         try:
             await asyncio.wait_for(writer.transact(lambda tx: 1), 10)
         except NotNow as error:
-            print(error)
+            print(whole(error))
     writer.close()
 
 asyncio.run(main())
@@ -244,7 +244,7 @@ def test_who_waits_for_the_database_is_answered_though_no_line_can_be_written(wh
         )
     finally:
         os.close(stderr)
-    assert ended.stdout.splitlines() == ["the database could not commit: refused"] * 3
+    assert ended.stdout.splitlines() == ["the database could not commit (refused)"] * 3
     assert ended.returncode == 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Set
 import structlog
 
 from renova.ha import brake
-from renova.model.errors import NotNow
+from renova.model.errors import NotNow, whole
 from renova.model.host import Host, Lease
 from renova.model.ids import HostId
 from renova.operations.cloud import Cloud
@@ -47,7 +47,7 @@ class Revoking:
         try:
             await witness.revoke(name, lease.witness)
         except NotNow as error:
-            log.warning("revocation not shown", host=host.name, reason=str(error))
+            log.warning("revocation not shown", host=host.name, reason=whole(error))
             return
         finally:
             self._showing.discard(host.id)
@@ -69,7 +69,7 @@ class Revoking:
             if (await self._cloud.witness.read(_revoked(host, lease))).revoked:
                 return True
         except NotNow as error:
-            log.warning("revocation not seen again", host=host.name, reason=str(error))
+            log.warning("revocation not seen again", host=host.name, reason=whole(error))
             return False
         log.error("witness has lost a revocation", host=host.name, epoch=lease.revoked)
         self._shown.pop(host.id, None)
@@ -83,7 +83,7 @@ class Revoking:
         try:
             shown = await self._cloud.witness.read(LeaseName(host.id, host.era, lease.epoch))
         except NotNow as error:
-            log.warning("lease not revoked", host=host.name, reason=str(error))
+            log.warning("lease not revoked", host=host.name, reason=whole(error))
             return False
         return shown.word == lease.witness
 

@@ -26,7 +26,7 @@ from renova.main.garbage import look_seldom
 from renova.main.http_door import Door
 from renova.model.chance import SystemChance
 from renova.model.clock import Clock, SystemClock
-from renova.model.errors import BadSetup, DatabaseAway, NotNow
+from renova.model.errors import BadSetup, DatabaseAway, NotNow, whole
 from renova.model.ids import ExecutorId
 from renova.partners.identity.builtin import BuiltinIdentity
 from renova.partners.image.builtin import BuiltinImages
@@ -168,9 +168,9 @@ async def _when_it_is_there(work: Callable[[], Awaitable[T]]) -> T:
         try:
             return await work()
         except DatabaseAway as away:
-            log.warning("controller waits for the database", reason=str(away))
+            log.warning("controller waits for the database", reason=whole(away))
         except NotNow as away:
-            log.warning("controller waits", reason=str(away))
+            log.warning("controller waits", reason=whole(away))
         await asyncio.sleep(AGAIN_S)
 
 

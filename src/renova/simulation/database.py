@@ -327,7 +327,8 @@ class DatabaseLink:
             trouble = session.trouble(error)
             session.rollback()
             job.undone()
-            job.error = error if trouble is Trouble.NONE else DatabaseAway(f"the database refused: {reason(error)}")
+            away = DatabaseAway("the database refused", details=reason(error))
+            job.error = error if trouble is Trouble.NONE else away
             return False
         if not keep:
             session.rollback()

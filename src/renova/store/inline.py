@@ -30,7 +30,7 @@ class Inline:
                 if trouble is Trouble.AGAIN and turn < TURNS - 1:
                     continue
                 if isinstance(error, Exception) and trouble is not Trouble.NONE:
-                    raise DatabaseAway(f"the database could not commit: {reason(error)}") from error
+                    raise DatabaseAway("the database could not commit", details=reason(error)) from error
                 raise
             for call in tx.afterwards:
                 call()

@@ -67,7 +67,7 @@ class _Threads:
             if trouble is Trouble.NONE:
                 raise
             if trouble is Trouble.AWAY or tries == 1:
-                raise DatabaseAway(f"the database could not be read: {reason(error)}") from error
+                raise DatabaseAway("the database could not be read", details=reason(error)) from error
             return self._read_with(session, fn, tries - 1)
         session.rollback()
         return result

@@ -159,7 +159,7 @@ class Server:
                 return BadSetup(
                     f"The database of RENOVA_DATABASE cannot be used: {reason}. Mend the address, or the server."
                 )
-        return DatabaseAway(f"the database does not answer: {said.strip().splitlines()[0]}")
+        return DatabaseAway("the database does not answer", details=said.strip().splitlines()[0])
 
     def be_patient(self, connection: Connection, seconds: int) -> None:
         """Have the transaction of this connection wait so long for locks and answers."""

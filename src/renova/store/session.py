@@ -89,5 +89,5 @@ class Session(Protocol):
 
 
 def reason(error: Exception) -> str:
-    """Say what the database said, without the statement: this goes to users."""
+    """Say what the database said, without the statement: this goes to operators."""
     return str(error.orig) if isinstance(error, DBAPIError) else str(error)

@@ -174,7 +174,7 @@ class _File:
         except Exception as error:
             if self._reader.trouble(error) is Trouble.NONE:
                 raise
-            raise DatabaseAway(f"the database could not be read: {reason(error)}") from error
+            raise DatabaseAway("the database could not be read", details=reason(error)) from error
         finally:
             self._reader.rollback()
 

@@ -66,7 +66,7 @@ class Writer:
             # Of what nobody has foreseen: were this thread to end by it, nobody would ever be answered any more.
             log.error("transactions failed of what nobody has foreseen", group=len(group), exc_info=True)
             for job in group:
-                job.error = DatabaseAway(f"nobody knows whether it was committed: {reason(error)}")
+                job.error = DatabaseAway("nobody knows whether it was committed", details=reason(error))
             _tell_all(group)
             return False
 
@@ -95,7 +95,7 @@ class Writer:
                 ending = self._gather(group, sys.maxsize)
             kind = NotNow if trouble is Trouble.NONE else DatabaseAway
             for job in group:
-                job.error = kind(f"the database could not commit: {reason(refused)}")
+                job.error = kind("the database could not commit", details=reason(refused))
         _tell_all(group)
         return ending
 
@@ -145,7 +145,8 @@ class Writer:
             if careful:
                 session.undo()
             job.undone()
-            job.error = DatabaseAway(f"the database refused: {reason(error)}") if trouble is Trouble.AWAY else error
+            away = DatabaseAway("the database refused", details=reason(error))
+            job.error = away if trouble is Trouble.AWAY else error
         else:
             if careful:
                 session.release()
