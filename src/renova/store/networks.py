@@ -270,6 +270,11 @@ def _free_number(tx: Tx, of: Subnet) -> int | None:
     return None
 
 
+def is_taken(tx: Tx, network: NetworkId, address: str) -> bool:
+    """Say whether this address of the network is held, by a port or the network itself."""
+    return tx.execute(_HELD, {"network": network, "number": int(IPv4Address(address))}).first() is not None
+
+
 def _hold(tx: Tx, of: Subnet, number: int, port: str | None, position: int) -> FixedIp:
     taken = select(addresses.c.port).where(addresses.c.network == of.network, addresses.c.number == number)
     if tx.execute(taken).first() is not None:

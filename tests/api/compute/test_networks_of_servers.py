@@ -129,3 +129,12 @@ async def test_only_who_may_choose_an_address_on_a_network_chooses_one_through_a
     attached = await whole.cloud.database.read(lambda tx: operations.under_way(tx, server.id))
     wants = {held.id: held.want for held in (*whole.operations.started, *attached)}
     assert [b"10.1.0.9" in want for want in wants.values()] == [True] * 4
+
+
+async def test_an_address_that_a_port_has_is_refused_before_anything_begins(whole: ComputeApi) -> None:
+    own = await a_network(whole, "demo")
+    await neutron(whole, "demo", "port", network_id=own, fixed_ips=[{"ip_address": "10.1.0.9"}])
+    server = await whole.have_server(host=await whole.have_host("one"), host_name="one", networks=())
+    body = {"interfaceAttachment": {"net_id": own, "fixed_ips": [{"ip_address": "10.1.0.9"}]}}
+    assert "in use" in await whole.refused("demo", f"POST /servers/{server.id}/os-interface", 409, body)
+    assert await whole.cloud.database.read(lambda tx: operations.under_way(tx, server.id)) == []

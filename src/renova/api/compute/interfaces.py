@@ -117,6 +117,8 @@ async def _wish(call: Call, project: ProjectId, wanted: Wanted) -> PortWish:
         raise NotFound(f"Network {wanted.network} could not be found.")
     network_wishes.with_subnet(network)
     fixed_ip = network_wishes.chosen(call, ip, network, project) if ip else None
+    if fixed_ip is not None and await call.cloud.networks.is_taken(network.id, fixed_ip):
+        raise Conflict(f"Fixed IP address {fixed_ip} is already in use.")
     return PortWish(network.id, fixed_ip=fixed_ip, tag=tag)
 
 

@@ -34,6 +34,10 @@ class Networks(Protocol):
         """List the networks the project may use: its own and shared ones."""
         ...
 
+    async def is_taken(self, network: NetworkId, address: str) -> bool:
+        """Say whether the network has given this IPv4 address to a port, or keeps it."""
+        ...
+
     async def port(self, port: PortId, project: ProjectId | None) -> Port | None: ...
 
     async def ports(self, server: ServerId) -> list[Port]:

@@ -33,6 +33,9 @@ class BuiltinNetworks:
     async def available(self, project: ProjectId) -> list[Network]:
         return await self._database.read(lambda tx: networks.every_network(tx, project))
 
+    async def is_taken(self, network: NetworkId, address: str) -> bool:
+        return await self._database.read(lambda tx: networks.is_taken(tx, network, address))
+
     async def port(self, port: PortId, project: ProjectId | None) -> Port | None:
         found = await self._database.read(lambda tx: ports.port(tx, port))
         return found if found is None or project in (None, found.project) else None
